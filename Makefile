@@ -1,0 +1,62 @@
+# Everything a person does with this checkout. `make demo` and `make test` set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup stubs demo test check golden conformance soak bench format clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "exeunt needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMP): requirements/uv.txt requirements/all.txt pyproject.toml hatch_build.py $(wildcard proto/exeunt/v1/*.proto) | $(BIN)/pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/all.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP)  ## the tools and the program, in .venv
+
+demo: $(STAMP)  ## a workflow, its exit handlers, the ledger and the events
+	@examples/demo.sh $(BIN)/exeunt
+
+stubs: $(BIN)/pip  ## exeunt/v1 anew from proto/
+	@$(BIN)/python hatch_build.py
+
+lock:  ## requirements/*.txt anew from pyproject.toml
+	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --format requirements-txt --no-header --no-annotate --no-emit-project --all-groups -o requirements/all.txt
+	@$(BIN)/uv export --quiet --format requirements-txt --no-header --no-annotate --no-emit-project --no-default-groups -o requirements/run.txt; rm -f uv.lock
+	@$(BIN)/uv pip compile --quiet requirements/uv.in --generate-hashes --no-header --no-annotate -o requirements/uv.txt
+
+check: $(STAMP)  ## format, lint, types, import contract
+	@$(BIN)/ruff format --check --quiet . || { echo "formatting differs: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+
+test: check  ## all checks and tests
+	@$(BIN)/pytest
+
+format: $(STAMP)  ## format and mend what can be mended
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+clean:  ## remove what was set up and generated
+	@rm -rf $(VENV) exeunt/v1 *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+golden: $(STAMP)  ## Argo's recorded cases against the engine (CASES=FILE…)
+	@$(BIN)/python -m tests.golden $(CASES)
+
+N ?= 200
+soak: $(STAMP)  ## faults, N rounds
+	@$(BIN)/python -m tests.faults.kills --rounds $(N)
+
+bench: $(STAMP)  ## figures beside their limits
+	@$(BIN)/python -m bench

@@ -1,0 +1,1 @@
+"""The executor: runs one step per slot."""

@@ -1,0 +1,73 @@
+"""Steps that need no process (http, plugin, resource): done in the event loop, with the code of exeunt.actions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavailable
+from exeunt.actions.perform import can_perform, perform
+from exeunt.client import Client, ClientError
+from exeunt.engine.steps import ContainerWork
+from exeunt.executor.session import Session
+from exeunt.steps import result_to_proto, work_of
+from exeunt.v1 import step_pb2 as pb
+
+_asked_in: ContextVar[Mapping[str, str] | None] = ContextVar("asked_in", default=None)
+"""The trace context of the step that is being done: what it starts becomes part of the same trace."""
+
+MAY_PASS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+
+
+class ActionRunner:
+    """Does the work of one step at a time for each slot."""
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    async def __call__(self, step: pb.Step) -> pb.StepResult:
+        """Does it; never raises but for cancellation."""
+        try:
+            work = work_of(step)
+        except ValueError as error:
+            return pb.StepResult(phase="Error", message=str(error))
+        if isinstance(work, ContainerWork) or not can_perform(work):
+            return pb.StepResult(phase="Error", message="this executor cannot do such work; is it too old?")
+        context = Context(
+            self._tools,
+            idempotency_key=step.idempotency_key,
+            namespace=step.namespace,
+            uid=step.uid,
+            workflow=step.workflow,
+            node=step.node,
+            node_name=step.node_name,
+            attempt=step.attempt,
+            timeout_seconds=step.timeout_seconds,
+            trace=dict(step.trace_context),
+        )
+        _asked_in.set(context.trace)
+        return result_to_proto(await perform(work, context))
+
+
+class Starter:
+    """Starts workflows for `trigger` and `resource` steps, by way of a scheduler."""
+
+    def __init__(self, links: Callable[[], Sequence[Session]]) -> None:
+        self._links = links
+
+    async def __call__(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+        """Starts it once for each key; see `exeunt.actions.context.StartWorkflow`."""
+        links = self._links()
+        if not links:
+            raise Unavailable("no scheduler can be reached just now")
+        async with Client(links[0].address, trace=_asked_in.get()) as client:
+            try:
+                answer = await client.submit([("-", json.dumps(manifest))], namespace=namespace, request_id=key)
+            except ClientError as error:
+                raise (Unavailable if error.code in MAY_PASS else StartRefused)(str(error)) from error
+        if len(answer.workflows) != 1:
+            raise StartRefused(f"one workflow is expected in the manifest, there are {len(answer.workflows)}")
+        started = answer.workflows[0]
+        return Child(started.name, started.uid, started.namespace)

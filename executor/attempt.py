@@ -1,0 +1,97 @@
+"""One attempt of one step on this executor, from its dispatch until its result is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from exeunt.executor.logs import Output
+from exeunt.executor.runtime.base import Running
+from exeunt.executor.slots import Pool
+from exeunt.v1 import executor_service_pb2 as session_pb
+from exeunt.v1 import step_pb2 as pb
+
+if TYPE_CHECKING:
+    from exeunt.executor.session import Session
+
+FIRST_PATIENCE = 2.0
+"""Seconds to wait for an acknowledgement before a result is told to every scheduler, then twice as long, and so on."""
+
+
+class Attempt:
+    """What is known of an attempt. It waits until `pool` is set, runs until `update` is, and is then reported.
+
+    `link` is the session of the scheduler that asked for it last, None when that is gone.
+    """
+
+    __slots__ = (
+        "announced",
+        "cancelled",
+        "exit",
+        "forgotten",
+        "id",
+        "link",
+        "lost",
+        "output",
+        "partition",
+        "paths",
+        "patience",
+        "pool",
+        "running",
+        "started",
+        "step",
+        "task",
+        "timed_out",
+        "timer",
+        "update",
+    )
+
+    def __init__(self, id: str, partition: int, link: Session | None = None, step: pb.Step | None = None) -> None:
+        self.id = id
+        self.partition = partition
+        self.link = link
+        self.step = step
+        self.exit = step.exit if step is not None else False
+        self.output: Output | None = None
+        self.pool: Pool | None = None
+        self.paths: tuple[str, ...] = ()
+        self.running: Running | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.started = 0.0
+        self.timed_out = False
+        self.cancelled = False  # somebody asked for its end
+        self.forgotten = False  # its result is wanted by nobody
+        self.lost = ""  # why it ended with the executor and not by itself
+        self.update: session_pb.AttemptUpdate | None = None
+        self.announced = 0.0  # when its result was last sent to everyone, on the loop's clock
+        self.patience = FIRST_PATIENCE  # how long to wait for an acknowledgement before it is sent to everyone again
+
+    def conclude(self, result: pb.StepResult) -> session_pb.AttemptUpdate:
+        """The result is known: adds times, last lines and standard output, and keeps it for the report."""
+        now = time.time()
+        started = self.started or now
+        if not result.HasField("start_time"):
+            result.start_time.CopyFrom(timestamp(started))
+            result.finish_time.CopyFrom(timestamp(max(started, now)))
+        if self.output is not None:
+            self.output.end()
+            result.log_tail.extend(self.output.tail())
+            text = self.output.result()
+            if text is not None and result.HasField("exit_code"):
+                result.result = text
+        if self.lost and result.phase != "Succeeded":
+            result.phase, result.message = "Error", self.lost
+        self.update = session_pb.AttemptUpdate(
+            id=self.id, partition=self.partition, result=result, lost=result.message == self.lost != ""
+        )
+        return self.update
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a message, to the microsecond."""
+    micros = int(seconds * 1e6)
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)

@@ -1,0 +1,84 @@
+"""What every runtime offers: start a program, end it, read the files that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(slots=True)
+class Job:
+    """One program to run.
+
+    `id` is the attempt's id; `environment` is what the step adds to the runtime's own; `separate` asks for standard
+    output apart from standard error; `paths` are the files that will be read when it has ended.
+    """
+
+    id: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    source: str | None = None
+    separate: bool = False
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Ended:
+    """How a program ended: its exit code as a shell counts it (128 + n when signal n ended it)."""
+
+    exit_code: int
+    signal: int = 0
+
+
+class NotStarted(Exception):  # noqa: N818 - it is an answer that becomes the step's result
+    """The program could not be started.
+
+    The step ends in `phase`: Failed (with an exit code) where Argo's container would have failed, Error where the step
+    cannot run here at all.
+    """
+
+    def __init__(self, message: str, *, phase: str = "Error", exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.exit_code = exit_code
+
+
+class Unreadable(Exception):  # noqa: N818 - it is an answer that becomes the step's result
+    """An output file is there but cannot be taken: too large, a directory, no permission."""
+
+
+OnOutput = Callable[[bytes, bool], None]
+"""Called with each piece of output; True when it came from standard output (always, unless it is `separate`)."""
+
+OnEnd = Callable[[Ended], None]
+"""Called once, after the last piece of output."""
+
+
+class Running(Protocol):
+    """A program that was started."""
+
+    def end(self, grace: float) -> None:
+        """Asks it to end (SIGTERM), and kills it with its children after so many seconds; the shortest counts."""
+
+    def kill(self) -> None:
+        """Kills it with all its children now."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """An output file after the end: None when this attempt wrote none; Unreadable when it cannot be taken."""
+
+    def release(self) -> None:
+        """Nothing of it is needed any more: its files may go."""
+
+
+class Runtime(Protocol):
+    """Runs programs in one kind of surroundings."""
+
+    name: str
+
+    def start(self, job: Job, on_output: OnOutput, on_end: OnEnd) -> Running:
+        """Starts the program; NotStarted when it cannot be."""
+
+    async def close(self) -> None:
+        """Gives back what the runtime holds; nothing runs any more."""

@@ -1,0 +1,319 @@
+"""The stream to one scheduler: frames that say what is, steps taken and results given back; opened anew when broken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from exeunt.executor.attempt import Attempt
+from exeunt.service.channel import metadata, open_channel
+from exeunt.v1 import executor_service_pb2 as pb
+from exeunt.v1 import executor_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from exeunt.executor.attempts import Attempts
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+FRAME_BYTES = 2 * 1024 * 1024
+"""A frame is closed when its results and output have so many bytes; more go into the next one."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds before a broken stream is opened again: doubled each time, and a random part of it is waited."""
+
+GOOD_SECONDS = 5.0
+"""A stream that lived so long was a good one: the next is opened after the first pause."""
+
+SAME_PAUSE = 20.0
+"""Seconds before an address is tried again that leads to a scheduler to which there is a stream already."""
+
+SILENT_BEATS = 5
+"""A scheduler answers heartbeats; a stream on which so many were not answered is taken for broken."""
+
+LONGEST_PATIENCE = 30.0
+"""Seconds to wait at most for an acknowledgement before a result is told to every scheduler again."""
+
+WELCOME_SECONDS = 15.0
+"""How long a scheduler that took the stream may need for its first frame."""
+
+_Call = grpc.aio.StreamStreamCall[pb.SessionRequest, pb.SessionResponse]
+
+
+class Profile:
+    """What an executor says of itself."""
+
+    def __init__(self, id: str, labels: Mapping[str, str], capabilities: tuple[str, ...], beat: float) -> None:
+        self.id = id
+        self.labels = labels
+        self.capabilities = capabilities
+        self.beat = beat
+
+
+class Session:
+    """The link to the scheduler at one address. `noisy` and `ended` hold what it shall say."""
+
+    def __init__(
+        self,
+        address: str,
+        profile: Profile,
+        attempts: Attempts,
+        *,
+        wanted: Callable[[Session], bool],
+        on_peers: Callable[[], None],
+    ) -> None:
+        self.address = address
+        self.replica = ""
+        self.peers: tuple[str, ...] = ()
+        self.grace = 30.0
+        self.connected = False
+        self.noisy: dict[str, Attempt] = {}
+        self.ended: dict[str, Attempt] = {}
+        self._profile = profile
+        self._attempts = attempts
+        self._wanted = wanted
+        self._on_peers = on_peers
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._number = 0
+        self._seen = 0
+        self._said = (-1, -1, -1)  # credits, exit credits and draining, as the last frame had them
+        self._fence: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        """Something may be to say."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keeps a stream open until cancelled, or until nobody names this address any more."""
+        pause = FIRST_PAUSE
+        task = asyncio.current_task()
+        async with open_channel(self.address, retries=False) as channel:
+            stub = executor_service_pb2_grpc.ExecutorServiceStub(channel)
+            while self._wanted(self):
+                began = self._loop.time()
+                call: _Call = stub.Session(metadata=metadata())
+                try:
+                    await self._talk(call)
+                except (grpc.aio.AioRpcError, _Silent, TimeoutError, asyncio.InvalidStateError) as error:
+                    log.debug("the stream to %s ended: %s", self.address, error)
+                except _Same as error:
+                    log.debug("the stream to %s is not needed: %s", self.address, error)
+                    pause = SAME_PAUSE
+                finally:
+                    call.cancel()
+                    self._disconnected()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError  # a call that fails while it is cancelled hides that
+                if self._loop.time() - began > GOOD_SECONDS:
+                    pause = FIRST_PAUSE
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
+                pause = min(LONGEST_PAUSE, 2 * pause)
+
+    # --- one stream ---------------------------------------------------------------------------------------------------
+
+    async def _talk(self, call: _Call) -> None:
+        self._number = self._seen = 0
+        async with asyncio.timeout(WELCOME_SECONDS):
+            await call.write(self._hello())
+            first = await call.read()
+        if not isinstance(first, pb.SessionResponse):
+            return
+        self._connected(first.welcome)
+        self._take(first)
+        both: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as group:
+            both += [
+                group.create_task(self._half(self._write(call), both)),
+                group.create_task(self._half(self._read(call), both)),
+            ]
+
+    async def _half(self, work: Coroutine[Any, Any, None], both: list[asyncio.Task[None]]) -> None:
+        """One direction of the stream; its end is that of the other too."""
+        try:
+            await work
+        except (grpc.aio.AioRpcError, _Silent, asyncio.InvalidStateError) as error:
+            log.info("the stream to scheduler %s broke: %s", self.address, _reason(error))
+        finally:
+            for task in both:
+                if task is not asyncio.current_task():
+                    task.cancel()
+
+    async def _read(self, call: _Call) -> None:
+        limit = SILENT_BEATS * self._profile.beat
+        try:
+            async with asyncio.timeout(limit) as silence:
+                while True:
+                    frame = await call.read()
+                    if not isinstance(frame, pb.SessionResponse):
+                        raise _Silent("the scheduler closed it")
+                    silence.reschedule(self._loop.time() + limit)
+                    self._take(frame)
+        except TimeoutError:
+            raise _Silent(f"nothing was heard for {limit:g} s") from None
+
+    async def _write(self, call: _Call) -> None:
+        beat = self._loop.call_later(self._profile.beat, self._wake.set)
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._loop.time() >= beat.when():
+                    beat = self._loop.call_later(self._profile.beat, self._wake.set)
+                    self._announce()
+                    await call.write(self._seal(pb.SessionRequest()))
+                frame = self._news()
+                if frame is not None:
+                    await call.write(frame)
+        finally:
+            beat.cancel()
+
+    def _connected(self, welcome: pb.Welcome) -> None:
+        if any(link.replica == welcome.replica for link in self._attempts.links):
+            raise _Same(f"it is the scheduler {welcome.replica}, which has another address too")
+        self.replica = welcome.replica
+        self.peers = tuple(welcome.peers)
+        self.grace = welcome.grace_seconds or self.grace
+        self.connected = True
+        self._attempts.links.append(self)
+        if self._fence is not None:
+            self._fence.cancel()
+            self._fence = None
+        for link in self._attempts.links:
+            link.wake()  # what is lent is dealt out anew
+        self._attempts.poke()
+        self._on_peers()
+        log.info("connected to scheduler %s at %s", self.replica, self.address)
+
+    def _disconnected(self) -> None:
+        if not self.connected:
+            return
+        self.connected = False
+        self._attempts.links.remove(self)
+        self.noisy.clear()
+        self.ended.clear()
+        for link in self._attempts.links:
+            link.wake()
+        self._attempts.poke()
+        # What was silent before it was noticed counts: ten seconds of the grace are kept back for it.
+        self._fence = self._loop.call_later(max(self.grace - 10, self.grace / 2), self._fenced)
+
+    def _fenced(self) -> None:
+        for attempt in self._attempts.unfinished():
+            if attempt.link is self and attempt.step is not None and attempt.step.fenced:
+                self._attempts.fail(
+                    attempt, f"lost: the step is fenced, and its scheduler {self.address} was not heard"
+                )
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def _hello(self) -> pb.SessionRequest:
+        profile, slots = self._profile, self._attempts.slots
+        hello = pb.Hello(
+            id=profile.id,
+            labels=profile.labels,
+            capabilities=profile.capabilities,
+            slots=slots.ordinary.size,
+            exit_slots=slots.kept.size,
+            attempts=self._attempts.ids(),
+            format=FORMAT,
+        )
+        self._said = (-1, -1, -1)
+        self.noisy.clear()
+        self.ended = {a.id: a for a in self._attempts.ended()}
+        for attempt in [*self._attempts.unfinished(), *self.ended.values()]:
+            if attempt.link in {self, None} and attempt.output is not None:
+                attempt.link = self
+                attempt.output.again()
+                self.noisy[attempt.id] = attempt
+        frame = self._news() or self._seal(pb.SessionRequest())
+        frame.hello.CopyFrom(hello)
+        return frame
+
+    def _news(self) -> pb.SessionRequest | None:
+        """What there is to say now; None when that is nothing."""
+        frame = pb.SessionRequest()
+        size = 0
+        while self.noisy and size < FRAME_BYTES:
+            attempt = self.noisy.pop(next(iter(self.noisy)))
+            if attempt.output is not None:
+                for piece in attempt.output.frames():
+                    size += len(piece.data)
+                    frame.logs.append(piece)
+        now = self._loop.time()
+        for id, attempt in list(self.ended.items()):
+            if size >= FRAME_BYTES or id in self.noisy:
+                self._wake.set()  # the rest comes with the next frame, a result never ahead of its output
+                break
+            del self.ended[id]
+            if attempt.update is not None and self._attempts.get(id) is attempt:
+                frame.updates.append(attempt.update)
+                size += attempt.update.ByteSize()
+                attempt.announced = now
+        if self.noisy:
+            self._wake.set()
+        if not (frame.updates or frame.logs or self._lent() != self._said):
+            return None
+        return self._seal(frame)
+
+    def _seal(self, frame: pb.SessionRequest) -> pb.SessionRequest:
+        """Adds what every frame has: its number and what is lent."""
+        lent = self._said = self._lent()
+        self._number += 1
+        frame.number, frame.seen = self._number, self._seen
+        frame.credits, frame.exit_credits = lent[:2]
+        frame.draining = bool(lent[2])
+        return frame
+
+    def _lent(self) -> tuple[int, int, int]:
+        if self._attempts.draining:
+            return 0, 0, 1
+        links = self._attempts.links
+        ordinary, kept = self._attempts.slots.shares(self, links if self in links else [*links, self])
+        return ordinary, kept, 0
+
+    def _announce(self) -> None:
+        """Results that nobody acknowledged: whoever owns their partition by now shall hear of them."""
+        now = self._loop.time()
+        for attempt in self._attempts.ended():
+            if now - attempt.announced >= attempt.patience:
+                attempt.patience = min(LONGEST_PATIENCE, 2 * attempt.patience)
+                for link in self._attempts.links:
+                    link.ended[attempt.id] = attempt
+                    if link is not self:
+                        link.wake()
+
+    def _take(self, frame: pb.SessionResponse) -> None:
+        """Takes in what the scheduler says."""
+        self._seen = frame.number
+        for step in frame.dispatches:
+            self._attempts.dispatch(step, self)
+        for id in frame.cancels:
+            self._attempts.cancel(id)
+        if frame.acknowledged:
+            self._attempts.acknowledge(frame.acknowledged)
+        if frame.forgotten:
+            self._attempts.forget(frame.forgotten)
+        if frame.dispatches:
+            for link in self._attempts.links:
+                if link is not self:
+                    link.wake()
+
+
+class _Silent(Exception):  # noqa: N818 - a way to end the stream
+    """The stream says nothing any more."""
+
+
+class _Same(Exception):  # noqa: N818 - a way to end the stream
+    """There is a stream to this scheduler already."""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name} {error.details()}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,36 @@
+"""What an executor can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from exeunt.actions.settings import ActionServiceSettings
+from exeunt.service.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ActionServiceSettings):
+    """Settings of `exeunt serve executor`. At `listen` it tells its health; `nats_url` has no meaning for it."""
+
+    schedulers: tuple[str, ...] = setting(
+        "Where schedulers listen; the others are learned from them", ("127.0.0.1:7600",), unit="HOST:PORT"
+    )
+    executor_id: str = setting("Name of this executor; empty for one that is kept in the data directory", "")
+    labels: tuple[str, ...] = setting("Labels for placement, each NAME=VALUE", ())
+    runtime: Literal["process"] = setting("What steps run in", "process")
+    slots: int = setting("Steps at once", 16, minimum=1, maximum=10_000)
+    exit_slots: int = setting("Further slots that only steps of exit handlers take", 2, minimum=0, maximum=10_000)
+    images: str = setting("YAML file of the images' entrypoints, in the form of Argo's `images`", "")
+    output_bytes: int = setting(
+        "Largest output parameter or result", 256 * 1024, unit="bytes", minimum=1, maximum=1024 * 1024
+    )
+    log_bytes: int = setting(
+        "Output of one step that is kept until the scheduler has it", 1024 * 1024, unit="bytes", minimum=64 * 1024
+    )
+    heartbeat_seconds: float = setting(
+        "How often schedulers hear of this executor at least", 2.0, unit="s", minimum=0.05, maximum=60
+    )
+    drain_seconds: float = setting(
+        "How long running steps may go on after SIGTERM before they get it too", 5.0, unit="s", minimum=0
+    )

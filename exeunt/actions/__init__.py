@@ -1,0 +1,19 @@
+"""What an exit handler does to the world by itself: HTTP, notifications, clean-up, starting workflows, plugins.
+
+`perform` takes a resolved piece of work and always answers an outcome. Executors use it for http and plugin steps of
+main runs too.
+"""
+
+from exeunt.actions.context import ActionSettings, Child, Context, StartRefused, Toolbox, open_toolbox
+from exeunt.actions.perform import can_perform, perform
+
+__all__ = [
+    "ActionSettings",
+    "Child",
+    "Context",
+    "StartRefused",
+    "Toolbox",
+    "can_perform",
+    "open_toolbox",
+    "perform",
+]

@@ -1,0 +1,71 @@
+"""The cleanup action: removes what a workflow left behind, of any kind, and says what it removed.
+
+Each kind removes what it can, whatever becomes of the others, and what is gone already is fine: so twice is as good as
+once, and a retry goes on where the last try ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from exeunt.actions.arguments import BadArguments, read
+from exeunt.actions.cleanup_databases import databases
+from exeunt.actions.cleanup_http import deletions
+from exeunt.actions.cleanup_nats import nats_things
+from exeunt.actions.cleanup_objects import objects
+from exeunt.actions.cleanup_paths import remove_all
+from exeunt.actions.cleanup_report import Report
+from exeunt.actions.context import Context
+from exeunt.engine.steps import StepOutcome
+from exeunt.language.actions import Cleanup
+
+
+async def perform(arguments: Any, context: Context) -> StepOutcome:
+    """Removes everything named. Failed when something could not be removed; the rest is removed all the same."""
+    try:
+        wanted = read("cleanup", arguments, Cleanup)
+        if not any((wanted.paths, wanted.http, wanted.nats, wanted.objects, wanted.databases)):
+            raise BadArguments(
+                "plugin.cleanup: name at least one thing to remove (paths, http, nats, objects, databases)"
+            )
+    except BadArguments as error:
+        return StepOutcome(phase="Error", message=str(error))
+    report = Report()
+    jobs: list[Awaitable[Report]] = []
+    if wanted.paths:
+        loop = asyncio.get_running_loop()
+        jobs.append(
+            loop.run_in_executor(context.tools.threads, remove_all, wanted.paths, context.settings.cleanup_roots)
+        )
+    jobs += [deletions(wanted.http, context)] if wanted.http else []
+    jobs += [nats_things(at, one, context) for at, one in enumerate(wanted.nats)]
+    jobs += [objects(at, one, context) for at, one in enumerate(wanted.objects)]
+    jobs += [databases(at, one, context) for at, one in enumerate(wanted.databases)]
+    names = [*(["paths"] if wanted.paths else []), *(["http"] if wanted.http else [])]
+    names += [f"nats[{at}]" for at in range(len(wanted.nats))]
+    names += [f"objects[{at}]" for at in range(len(wanted.objects))]
+    names += [f"databases[{at}]" for at in range(len(wanted.databases))]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_bounded(name, job, context)) for name, job in zip(names, jobs, strict=True)]
+    for task in tasks:
+        report.add(task.result())
+    phase = "Succeeded" if not report.errors else "Error" if report.unreachable else "Failed"
+    return StepOutcome(phase=phase, message=report.message, answer=report.answer)
+
+
+async def _bounded(name: str, job: Awaitable[Report], context: Context) -> Report:
+    """One kind's report; what goes wrong with it as a whole is its report."""
+    report = Report()
+    seconds = context.settings.cleanup_timeout
+    try:
+        async with asyncio.timeout(seconds):
+            return await job
+    except TimeoutError:
+        report.unreachable = True
+        report.wrong(f"plugin.cleanup.{name}", f"not done within {seconds:g} s")
+    except BadArguments as error:
+        report.unreachable = True
+        report.errors.append(str(error))
+    return report

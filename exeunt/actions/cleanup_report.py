@@ -1,0 +1,53 @@
+"""What became of the things that a clean-up was to remove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+LISTED = 200  # names that the ledger keeps of each list
+
+
+class NotRemoved(Exception):  # noqa: N818 - it is an answer
+    """A thing that was not removed, and why. The text is for people."""
+
+
+@dataclass
+class Report:
+    """Names of what is gone, what had been gone already, and what went wrong with the others."""
+
+    removed: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    unreachable: bool = False  # something could not even be tried
+
+    def note(self, name: str, removed: bool) -> None:
+        """It is gone: `removed` just now, or absent already."""
+        (self.removed if removed else self.absent).append(name)
+
+    def wrong(self, name: str, why: str) -> None:
+        """It is still there."""
+        self.errors.append(f"{name}: {why}")
+
+    def add(self, other: Report) -> None:
+        """Takes another report in."""
+        self.removed += other.removed
+        self.absent += other.absent
+        self.errors += other.errors
+        self.unreachable |= other.unreachable
+
+    @property
+    def message(self) -> str:
+        """In one line."""
+        said = f"removed {len(self.removed)}, absent already {len(self.absent)}"
+        if not self.errors:
+            return said
+        told = "; ".join(self.errors[:20]) + (f"; and {len(self.errors) - 20} more" if len(self.errors) > 20 else "")
+        return f"{said}, not removed {len(self.errors)}: {told}"
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """As the ledger keeps it."""
+        lists = {"removed": self.removed, "absent": self.absent, "errors": self.errors}
+        more = {f"{name}LeftOut": len(value) - LISTED for name, value in lists.items() if len(value) > LISTED}
+        return {**{name: value[:LISTED] for name, value in lists.items()}, **more}

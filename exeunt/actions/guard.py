@@ -1,0 +1,131 @@
+"""Which addresses an action may speak to: no way from a manifest to a machine's own services or a cloud's metadata."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Set
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Metadata and host services of clouds that no range below covers.
+METADATA = frozenset(
+    ipaddress.ip_address(a) for a in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class Refused(OSError):  # noqa: N818 - it is an answer
+    """An address that actions must not reach. The text is for people."""
+
+
+class Guard:
+    """Decides on addresses. Hosts in `allow_hosts` (names or addresses) are always let through."""
+
+    def __init__(
+        self, allow_loopback: bool = False, allow_private: bool = True, allow_hosts: Set[str] = frozenset()
+    ) -> None:
+        self.allow_loopback = allow_loopback
+        self.allow_private = allow_private
+        self.allow_hosts = frozenset(h.lower().strip("[]") for h in allow_hosts)
+
+    def why_not(self, host: str, address: str) -> str | None:
+        """Why `host`, which means `address`, must not be reached; None when it may be."""
+        if host.lower().strip("[]") in self.allow_hosts or address in self.allow_hosts:
+            return None
+        try:
+            ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
+        except ValueError:
+            return f"{address!r} is no address"
+        what = self._kind(ip)
+        if what is None:
+            return None
+        return f"{_named(host, ip)} is {what}; actions do not go there unless the exit handler's settings allow it"
+
+    def check(self, host: str, address: str) -> None:
+        """Raises Refused for an address that must not be reached."""
+        why = self.why_not(host, address)
+        if why is not None:
+            raise Refused(why)
+
+    def check_literal(self, host: str) -> None:
+        """Raises Refused when `host` is itself an address that must not be reached; names are left to the resolver."""
+        bare = host.strip("[]")
+        try:
+            ipaddress.ip_address(bare.partition("%")[0])
+        except ValueError:
+            return
+        self.check(host, bare)
+
+    def check_name(self, host: str) -> None:
+        """Looks a host up, blocking; raises Refused when any of them must not be reached. Unknown names pass."""
+        self.check_literal(host)
+        for address in self.addresses(host):
+            self.check(host, address)
+
+    @staticmethod
+    def addresses(host: str) -> list[str]:
+        """What a name means now; nothing when nobody knows it. Blocking."""
+        try:
+            return [str(where[0]) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        except (OSError, UnicodeError):
+            return []
+
+    def _kind(self, ip: Address) -> str | None:
+        if ip in METADATA:
+            return "a metadata service"
+        if ip.is_loopback:
+            return None if self.allow_loopback else "a loopback address"
+        if ip.is_link_local:
+            return "a link-local address (metadata services live there)"
+        if ip.is_unspecified or ip.is_multicast:
+            return "no address of a single host"
+        if ip.is_reserved:
+            return "a reserved address"
+        if ip.is_private and not self.allow_private:
+            return "a private address"
+        return None
+
+
+class GuardedResolver(AbstractResolver):
+    """Looks names up and refuses those that lead where actions must not go.
+
+    The check happens on the very addresses that are connected to, so a name that answers differently the second time
+    gains nothing.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """As the system resolves it; raises Refused."""
+        found = await self._inner.resolve(host, port, family)
+        for one in found:
+            self._guard.check(host, one["host"])
+        return found
+
+    async def close(self) -> None:
+        """Nothing is held."""
+        await self._inner.close()
+
+
+def _plain(ip: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for (mapped, 6to4, NAT64), else the address itself."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return ip.ipv4_mapped
+        if ip.sixtofour is not None:
+            return ip.sixtofour
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip
+
+
+def _named(host: str, ip: Address) -> str:
+    return f"{host} ({ip})" if host.strip("[]") != str(ip) else host

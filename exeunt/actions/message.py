@@ -1,0 +1,207 @@
+"""What a message says by itself: what ended and how, how long it took, what failed, which steps there were, a link."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from exeunt.actions.context import Context
+
+SHOWN_FAILURES = 20
+SHOWN_STEPS = 200
+SHOWN_TEXT = 500  # characters of one failure's message
+TREE_SECONDS = 3.0  # how long a message waits for the list of steps
+_SIGNS = {"Succeeded": "✔", "Failed": "✖", "Error": "⚠", "Skipped": "○", "Omitted": "○", "Running": "●"}
+_COLOURS = {"Succeeded": "#1a7f37", "Failed": "#cf222e", "Error": "#bf8700"}
+
+
+class Failure(NamedTuple):
+    """A step that failed, as `workflow.failures` has it."""
+
+    name: str
+    template: str
+    phase: str
+    message: str
+
+
+class Step(NamedTuple):
+    """A step that ended; `depth` is how many graphs it stands in, `seconds` how long it took or None."""
+
+    name: str
+    phase: str
+    message: str
+    depth: int
+    seconds: float | None
+
+
+class Message(NamedTuple):
+    """What an exit handler has to say when its manifest has no words of its own."""
+
+    title: str
+    headline: str
+    status: str
+    reason: str
+    duration: str
+    failures: tuple[Failure, ...]
+    more_failures: int
+    link: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it as plain text."""
+        lines = [self.headline]
+        if self.duration:
+            lines.append(f"It took {self.duration}.")
+        if self.failures:
+            lines += ["", "What failed:", *(f"- {_line(f)}" for f in self.failures)]
+            if self.more_failures:
+                lines.append(f"- and {self.more_failures} more")
+        if self.steps:
+            lines += ["", "Steps:"]
+            lines += [f"{'  ' * s.depth}{_SIGNS.get(s.phase, '·')} {s.name}{_took(s)}" for s in self.steps]
+        if self.link:
+            lines += ["", self.link]
+        return "\n".join(lines)
+
+    @property
+    def html(self) -> str:
+        """All of it as an HTML document; whatever comes from the workflow is escaped."""
+        colour = _COLOURS.get(self.status, "#57606a")
+        parts = [f'<h2 style="color:{colour}">{escape(self.title)}</h2>', f"<p>{escape(self.headline)}"]
+        parts.append(f"<br>It took {escape(self.duration)}.</p>" if self.duration else "</p>")
+        if self.failures:
+            items = "".join(f"<li>{escape(_line(f))}</li>" for f in self.failures)
+            more = f"<li>and {self.more_failures} more</li>" if self.more_failures else ""
+            parts.append(f"<h3>What failed</h3><ul>{items}{more}</ul>")
+        if self.steps:
+            rows = "".join(_row(s) for s in self.steps)
+            parts.append(f'<h3>Steps</h3><table cellpadding="3">{rows}</table>')
+        if self.link:
+            link = escape(self.link, quote=True)
+            parts.append(f'<p><a href="{link}">{link}</a></p>')
+        return f"<!DOCTYPE html><html><body>{''.join(parts)}</body></html>"
+
+
+def message_of(context: Context) -> Message:
+    """What can be said from the exit scope alone."""
+    facts = context.facts
+    status, node = facts.get("phase") or facts.get("workflow.status", ""), facts.get("node", "")
+    name = f"{context.namespace}/{context.workflow}"
+    what = f"Step {node} of workflow {name}" if node and node != context.workflow else f"Workflow {name}"
+    title = node or context.workflow
+    reason = facts.get("reason", "")
+    ended = " ended" if status not in {"", "Pending", "Running"} else ""
+    headline = f"{what}{ended}: {status}" if status else what
+    if reason and reason not in {status, "Completed"}:
+        headline += f" ({reason.lower()})"
+    failures = failures_of(facts)
+    return Message(
+        title=f"{title}: {status}" if status else title,
+        headline=headline,
+        status=status,
+        reason=reason,
+        duration=_duration(facts.get("workflow.duration", "")),
+        failures=tuple(failures[:SHOWN_FAILURES]),
+        more_failures=max(0, len(failures) - SHOWN_FAILURES),
+        link=link_of(context),
+    )
+
+
+async def full_message(context: Context) -> Message:
+    """The same with the steps that ended, when they can be had within a moment."""
+    message = message_of(context)
+    if context.tools.steps is None:
+        return message
+    try:
+        async with asyncio.timeout(TREE_SECONDS + 1):
+            ended = await context.tools.steps(context.namespace, context.uid, TREE_SECONDS)
+    except (TimeoutError, LookupError):
+        return message
+    return message._replace(steps=tuple(_steps(ended, context.workflow)))
+
+
+def failures_of(facts: Mapping[str, str]) -> list[Failure]:
+    """`workflow.failures`: JSON, quoted once more as in Argo."""
+    value: Any = facts.get("workflow.failures", "")
+    try:
+        for _ in range(2):
+            if isinstance(value, str) and value:
+                value = json.loads(value)
+    except ValueError:
+        return []
+    found = [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+    return [
+        Failure(
+            str(v.get("displayName") or v.get("podName") or "?"),
+            str(v.get("templateName") or ""),
+            str(v.get("phase") or "Failed"),
+            str(v.get("message") or ""),
+        )
+        for v in found
+    ]
+
+
+def link_of(context: Context) -> str:
+    """Where the workflow can be looked at, when the settings say where that is."""
+    link = context.settings.workflow_link
+    for name, value in (("namespace", context.namespace), ("name", context.workflow), ("uid", context.uid)):
+        link = link.replace(f"{{{name}}}", value)
+    return link
+
+
+def _steps(ended: Sequence[Mapping[str, Any]], workflow: str) -> list[Step]:
+    """In the order of their names' graphs: `wf[0].a`, `wf[0].b`, `wf[0].b[0].c`, …"""
+    steps: list[Step] = []
+    for one in ended[:SHOWN_STEPS]:
+        full = str(one.get("nodeName", ""))
+        name = full.removeprefix(workflow)
+        depth = max(0, name.count(".") - 1)
+        seconds = one.get("seconds")
+        steps.append(
+            Step(
+                name.lstrip(".") or full,
+                str(one.get("phase", "")),
+                str(one.get("message") or ""),
+                depth,
+                float(seconds) if isinstance(seconds, int | float) else None,
+            )
+        )
+    return steps
+
+
+def _line(failure: Failure) -> str:
+    template = f" ({failure.template})" if failure.template and failure.template != failure.name else ""
+    said = " ".join(failure.message.split())
+    said = said if len(said) <= SHOWN_TEXT else said[: SHOWN_TEXT - 1] + "…"
+    return f"{failure.name}{template}: {failure.phase}{f', {said}' if said else ''}"
+
+
+def _took(step: Step) -> str:
+    said = " ".join(step.message.split())[:SHOWN_TEXT]
+    took = f" {step.seconds:.0f} s" if step.seconds is not None else ""
+    return f"{took}{f' – {said}' if said else ''}"
+
+
+def _row(step: Step) -> str:
+    colour = _COLOURS.get(step.phase, "#57606a")
+    sign = _SIGNS.get(step.phase, "·")
+    return (
+        f'<tr><td style="color:{colour}">{sign} {escape(step.phase)}</td>'
+        f'<td style="padding-left:{1.2 * step.depth:.1f}em">{escape(step.name)}</td><td>{escape(_took(step))}</td></tr>'
+    )
+
+
+def _duration(seconds: str) -> str:
+    try:
+        value = float(seconds)
+    except ValueError:
+        return ""
+    if value < 90:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

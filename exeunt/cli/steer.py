@@ -1,0 +1,120 @@
+"""Commands that change a workflow under way: stop, terminate, suspend, resume, delete, node set."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import click
+
+from exeunt.cli.connect import with_client
+from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
+from exeunt.cli.files import read_parameters
+from exeunt.cli.output import note
+from exeunt.cli.show import namespace_option
+from exeunt.client import Client, ClientError
+
+names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+selector_option = click.option(
+    "--node-field-selector", "selector", default="", metavar="FIELD=VALUE", help="As in displayName=approve."
+)
+
+
+def _each(names: tuple[str, ...], done: str, call: Callable[[Client, str], Awaitable[object]]) -> int:
+    """Does something to each workflow; one that cannot does not keep the others from it."""
+
+    async def work(client: Client) -> int:
+        code = SUCCEEDED
+        for name in names:
+            try:
+                await call(client, name)
+            except ClientError as error:
+                if error.unreachable or len(names) == 1:
+                    raise
+                note(f"{name}: {error}")
+                code = 1
+            else:
+                click.echo(f"workflow {name} {done}")
+        return code
+
+    return with_client(work)
+
+
+@click.command("stop")
+@names_argument
+@namespace_option
+@selector_option
+@click.option("--message", default="", help="Why; shown in messages.")
+def stop_command(*, names: tuple[str, ...], namespace: str, selector: str, message: str) -> int:
+    """Ends workflows: running steps are ended, nothing new starts, exit handlers run."""
+    return _each(
+        names, "stopped", lambda client, name: client.stop(name, namespace, message=message, selector=selector)
+    )
+
+
+@click.command("terminate")
+@names_argument
+@namespace_option
+def terminate_command(*, names: tuple[str, ...], namespace: str) -> int:
+    """Ends workflows at once; exit handlers run only where the annotation exeunt.dev/exit-on says so."""
+    return _each(names, "terminated", lambda client, name: client.terminate(name, namespace))
+
+
+@click.command("suspend")
+@names_argument
+@namespace_option
+def suspend_command(*, names: tuple[str, ...], namespace: str) -> int:
+    """Lets workflows start no further steps until they are resumed."""
+    return _each(names, "suspended", lambda client, name: client.suspend(name, namespace))
+
+
+@click.command("resume")
+@names_argument
+@namespace_option
+@selector_option
+def resume_command(*, names: tuple[str, ...], namespace: str, selector: str) -> int:
+    """Resumes suspended workflows and the suspend steps that wait in them, or only those that the selector names."""
+    return _each(names, "resumed", lambda client, name: client.resume(name, namespace, selector=selector))
+
+
+@click.command("delete")
+@names_argument
+@namespace_option
+def delete_command(*, names: tuple[str, ...], namespace: str) -> int:
+    """Deletes workflows; those that run are stopped first, and are gone when their exit handlers have ended."""
+
+    async def work(client: Client) -> int:
+        for name in names:
+            gone = await client.delete(name, namespace)
+            click.echo(f"workflow {name} {'deleted' if gone else 'stops, and is deleted after its exit handlers'}")
+        return SUCCEEDED
+
+    return with_client(work)
+
+
+@click.group("node")
+def node_command() -> None:
+    """Works on nodes of a workflow."""
+
+
+@node_command.command("set")
+@click.argument("name", metavar="NAME")
+@namespace_option
+@selector_option
+@click.option("--output-parameter", "-p", "outputs", multiple=True, metavar="NAME=VALUE", help="An output to set.")
+@click.option("--phase", type=click.Choice(["Succeeded", "Failed"]), help="Ends the node.")
+@click.option("--message", "-m", default="", help="The node's message.")
+def node_set(
+    *, name: str, namespace: str, selector: str, outputs: tuple[str, ...], phase: str | None, message: str
+) -> None:
+    """Gives waiting suspend nodes their outputs, or ends them."""
+    if not selector:
+        raise CommandError("--node-field-selector says which node, as in displayName=approve", code=WRONG_INPUT)
+    if not (outputs or phase or message):
+        raise CommandError("nothing to set: --output-parameter, --phase or --message", code=WRONG_INPUT)
+    given = read_parameters(outputs, None)
+    with_client(
+        lambda client: client.set_nodes(
+            name, namespace, selector=selector, outputs=given, phase=phase or "", message=message
+        )
+    )
+    click.echo("workflow values set")

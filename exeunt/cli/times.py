@@ -1,0 +1,45 @@
+"""Times as people read them."""
+
+from __future__ import annotations
+
+import calendar
+import time
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds since the epoch of `2026-11-23T10:00:00Z` (with or without a fraction); None for nothing."""
+    if not text:
+        return None
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    try:
+        base = float(calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")))
+        return base + (float(f"0.{fraction}") if fraction else 0.0)
+    except ValueError:
+        return None
+
+
+def of_proto(stamp: Timestamp) -> float | None:
+    """Seconds since the epoch; None for an unset timestamp."""
+    return stamp.ToNanoseconds() / 1e9 if stamp.seconds or stamp.nanos else None
+
+
+def iso(at: float | None) -> str | None:
+    """`2026-11-23T10:00:00Z`; None for nothing."""
+    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def duration(length: float) -> str:
+    """`12s`, `3m5s`, `2h10m`, `4d3h`: two units at most."""
+    left = max(0, int(length))
+    days, left = divmod(left, 86400)
+    hours, left = divmod(left, 3600)
+    minutes, secs = divmod(left, 60)
+    if days:
+        return f"{days}d{hours}h" if hours else f"{days}d"
+    if hours:
+        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+    if minutes:
+        return f"{minutes}m{secs}s" if secs else f"{minutes}m"
+    return f"{secs}s"

@@ -1,0 +1,428 @@
+"""The loop around the engine: input → decide → append → act. One driver for each open run, main run or exit run.
+
+A driver never has more than one commit on its way. Inputs that come meanwhile wait and are decided together
+afterwards, so that a busy run makes few, larger commits. Nothing acts before the log has said that the commit is
+durable; what acts is read off the committed events, or after a restart off `pending`. A driver has no task of its
+own: it runs when it is fed and when an answer comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from exeunt.engine import commit, decide
+from exeunt.engine.decide import Run
+from exeunt.engine.events import (
+    Event,
+    RunClosed,
+    Snapshot,
+    StepCancelled,
+    StepDue,
+    StepFinished,
+    StepPlaced,
+    TimerCleared,
+    TimerSet,
+)
+from exeunt.engine.inputs import Input, Placed, Rejected, TimerFired
+from exeunt.journal.log import Family, LogClosed, NotOwner
+
+log = logging.getLogger(__name__)
+
+INPUTS_PER_COMMIT = 256
+
+
+class Journal(Protocol):
+    """Where commits go; `exeunt.journal.log.Log`, or a fake of it."""
+
+    def append(
+        self, family: Family, number: int, kind: str, data: bytes, *, snapshot: bool = False
+    ) -> asyncio.Future[int]:
+        """Resolves to the commit's position once it is durable; raises NotOwner or LogClosed."""
+
+
+class Steps(Protocol):
+    """Who runs steps: executors behind the dispatch, or the exit handler itself."""
+
+    def place(self, driver: Driver, due: StepDue) -> str | None:
+        """Takes a free place for the step now, or None. Called before the commit that names it."""
+
+    def wait(self, driver: Driver, due: StepDue) -> None:
+        """There was no place: feed the driver `Placed` when there is one."""
+
+    def dispatch(self, driver: Driver, due: StepDue, executor: str, again: bool) -> None:
+        """The placement is durable: start the attempt there. `again` after a restart: it may run or have ended."""
+
+    def cancel(self, driver: Driver, node: str, attempt: int) -> None:
+        """The attempt is not wanted any more: take it out of the queue, or end it."""
+
+    def recorded(self, driver: Driver, node: str, attempt: int) -> None:
+        """The attempt's result is durable: it may be acknowledged and forgotten."""
+
+
+class Clock:
+    """The time of this process: wall clock for what is written down, the loop's clock for what is waited for."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Calls back after so many seconds, however the wall clock is moved meanwhile."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+OnCommit = Callable[["Driver", list[Event], int], None]
+OnEnd = Callable[["Driver"], None]
+Told = Callable[[], asyncio.Future[None]]
+"""Answers a future that is done when everything that was told so far is out."""
+
+
+class Driver:
+    """Drives one run.
+
+    `on_commit(driver, events, sequence)` is called for each durable commit before its effects; `on_lost(driver)` once
+    when this process is not the run's owner any more. `broken` tells of an error in the engine: the run then rests
+    until the next load, and no other run is touched.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_busy",
+        "_due",
+        "_inbox",
+        "_moment",
+        "_settled",
+        "_timers",
+        "broken",
+        "clock",
+        "dropped",
+        "family",
+        "journal",
+        "on_commit",
+        "on_lost",
+        "run",
+        "sequence",
+        "steps",
+    )
+
+    def __init__(
+        self,
+        run: Run,
+        family: Family,
+        *,
+        journal: Journal,
+        steps: Steps,
+        clock: Clock,
+        on_commit: OnCommit,
+        on_lost: OnEnd,
+    ) -> None:
+        self.run = run
+        self.family = family
+        self.journal = journal
+        self.steps = steps
+        self.clock = clock
+        self.on_commit = on_commit
+        self.on_lost = on_lost
+        self.sequence = 0  # of the last durable commit
+        self.dropped = False
+        self.broken = ""
+        self._busy = False
+        self._inbox: list[tuple[Input | _WriteSnapshot, asyncio.Future[None] | None]] = []
+        self._asked: list[asyncio.Future[None]] = []
+        self._due: dict[tuple[str, int], StepDue] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._settled: asyncio.Future[None] | None = None
+        self._moment = (
+            run.now,
+            asyncio.get_running_loop().time(),
+        )  # what `_now` said last, and when by the loop's clock
+
+    # --- what others call ---------------------------------------------------------------------------------------------
+
+    def start(self, events: list[Event]) -> asyncio.Future[None]:
+        """Writes the first commit of a run that was just begun. The future is done when it is durable."""
+        future = self._future()
+        self._asked.append(future)
+        self._write(events)
+        return future
+
+    def resume(self) -> None:
+        """Takes up a run that was read from the log: what should be in flight is brought there again."""
+        pending = decide.pending(self.run)
+        now = self._now()
+        for timer, due in pending.timers.items():
+            self._set_timer(timer, due - now)
+        for step, executor in pending.placed:
+            self._due[step.node, step.attempt] = step
+            self.steps.dispatch(self, step, executor, again=True)
+        for node, attempt in pending.cancelled:
+            self.steps.cancel(self, node, attempt)
+        placed: list[Input] = []
+        for step in pending.due:
+            self._due[step.node, step.attempt] = step
+            free = self.steps.place(self, step)
+            if free is None:
+                self.steps.wait(self, step)
+            else:
+                placed.append(Placed(step.node, step.attempt, free))
+        self.feed(*placed)
+
+    def feed(self, *inputs: Input) -> None:
+        """Takes in what happened. Never waits and never raises."""
+        if self.dropped or self.broken:
+            return
+        self._inbox.extend((i, None) for i in inputs)
+        if not self._busy:
+            self._turn()
+
+    def ask(self, command: Input) -> asyncio.Future[None]:
+        """Takes in a command; done when what it changed is durable.
+
+        Raises Rejected when it cannot be done, NotOwner when the run is not ours (any more).
+        """
+        future = self._future()
+        if self.dropped or self.broken:
+            future.set_exception(NotOwner(self.broken or "the run has moved to another owner"))
+            return future
+        self._inbox.append((command, future))
+        if not self._busy:
+            self._turn()
+        return future
+
+    def write_snapshot(self, told: Told | None = None) -> None:
+        """Writes the whole state as a commit as soon as no other is on its way (journal.md §4).
+
+        First `told`: what the commits before it tell others has to be out, for a load begins with the snapshot.
+        """
+        if any(isinstance(given, _WriteSnapshot) for given, _ in self._inbox):
+            return
+        if not (self.dropped or self.broken or self.run.closed):
+            self._inbox.append((_WriteSnapshot(told), None))
+            if not self._busy:
+                self._turn()
+
+    @property
+    def busy(self) -> bool:
+        """True while a commit is on its way: what the run says now is not all durable."""
+        return self._busy
+
+    async def settled(self) -> None:
+        """Waits until what is decided is durable: what is shown to people must not be taken back."""
+        while self._busy and not self.dropped:
+            if self._settled is None:
+                self._settled = self._future()
+            await asyncio.shield(self._settled)
+
+    def drop(self) -> None:
+        """Stops acting: the run is somebody else's, or the process ends. Nothing is written any more."""
+        if self.dropped:
+            return
+        self.dropped = True
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+        error = NotOwner("the run has moved to another owner")
+        for future in [*self._asked, *(f for _, f in self._inbox if f is not None)]:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever asked may be gone
+        self._asked.clear()
+        self._inbox.clear()
+        self._wake()
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Decides what waits and writes it as one commit; does so again while nothing has to be written."""
+        while self._inbox and not self._busy and not self.dropped and not self.broken:
+            batch, self._inbox = self._inbox[:INPUTS_PER_COMMIT], self._inbox[INPUTS_PER_COMMIT:]
+            events: list[Event] = []
+            for given, asked in batch:
+                if isinstance(given, _WriteSnapshot):
+                    if not events and len(batch) == 1:
+                        self._snapshot(given.told)
+                        return
+                    # a snapshot is a commit of its own
+                    self._inbox.append((given, None))
+                    continue
+                try:
+                    events += decide.decide(self.run, given, self._now())
+                except Rejected as error:
+                    _fail(asked, error)
+                    continue
+                except Exception as error:  # noqa: BLE001 - one run's fault must not stop the others
+                    self._break(error, asked)
+                    return
+                if asked is not None:
+                    self._asked.append(asked)
+            if events:
+                self._write(events)
+            else:
+                self._answer()
+
+    def _snapshot(self, told: Told | None) -> None:
+        """Writes a snapshot when everything is out; nothing is decided meanwhile."""
+
+        def write(_: object = None) -> None:
+            self._busy = False
+            if not self.dropped:
+                self._write([decide.snapshot(self.run, self._now())])
+
+        if told is None:
+            write()
+        else:
+            self._busy = True
+            told().add_done_callback(write)
+
+    def _place(self, events: list[Event]) -> list[Event]:
+        """Adds the placements that can be had now, so that a step's start needs no commit of its own."""
+        seen = 0
+        while seen < len(events):
+            event = events[seen]
+            seen += 1
+            if isinstance(event, StepDue):
+                executor = self.steps.place(self, event)
+                if executor is not None:
+                    events += decide.decide(self.run, Placed(event.node, event.attempt, executor), self._now())
+        return events
+
+    def _now(self) -> float:
+        """The wall clock; never back, and never slower than time goes by.
+
+        A clock that was ahead when the last commit was made and is put right would otherwise stand still for the run,
+        and with it every wait that is counted from there.
+        """
+        said, at = self._moment
+        moment = asyncio.get_running_loop().time()
+        now = max(self.clock.now(), self.run.now, said + moment - at)
+        self._moment = (now, moment)
+        return now
+
+    # --- writing and acting -------------------------------------------------------------------------------------------
+
+    def _write(self, events: list[Event]) -> None:
+        try:
+            events = self._place(events)
+        except Exception as error:  # noqa: BLE001 - as in _turn
+            self._break(error, None)
+            return
+        self._busy = True
+        asked, self._asked = self._asked, []
+        self.run.commits += 1
+        answer = self.journal.append(
+            self.family,
+            self.run.commits,
+            commit.kind(events),
+            commit.encode(self.run.now, events),
+            snapshot=isinstance(events[0], Snapshot),
+        )
+        answer.add_done_callback(lambda done: self._written(done, events, asked))
+
+    def _written(self, answer: asyncio.Future[int], events: list[Event], asked: list[asyncio.Future[None]]) -> None:
+        self._busy = False
+        error = None if answer.cancelled() else answer.exception()
+        if answer.cancelled() or error is not None:
+            if not isinstance(error, NotOwner | LogClosed | None):
+                log.error("a commit could not be written", exc_info=error)
+            self._asked += asked
+            lost = not self.dropped
+            self.drop()
+            if lost:
+                self.on_lost(self)
+            return
+        self.sequence = answer.result()
+        if not self.dropped:
+            self.on_commit(self, events, self.sequence)
+            self._act(events)
+        for future in asked:
+            if not future.done():
+                future.set_result(None)
+        self._wake()
+        self._turn()
+
+    def _act(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case StepDue():
+                    self._due[event.node, event.attempt] = event
+                case StepFinished():
+                    self._due.pop((event.node, event.attempt), None)
+                    self.steps.recorded(self, event.node, event.attempt)
+                case StepCancelled():
+                    self._due.pop((event.node, event.attempt), None)
+                    self.steps.cancel(self, event.node, event.attempt)
+                case TimerSet():
+                    self._set_timer(event.timer, event.due - self.run.now)
+                case TimerCleared():
+                    handle = self._timers.pop(event.timer, None)
+                    if handle is not None:
+                        handle.cancel()
+                case RunClosed():
+                    for handle in self._timers.values():
+                        handle.cancel()
+                    self._timers.clear()
+        placed = {(e.node, e.attempt): e.executor for e in events if isinstance(e, StepPlaced)}
+        for event in events:
+            if isinstance(event, StepDue):
+                key = (event.node, event.attempt)
+                if key in self._due and key not in placed:
+                    self.steps.wait(self, event)
+        for key, executor in placed.items():
+            step = self._due.get(key)
+            if step is not None:
+                self.steps.dispatch(self, step, executor, again=False)
+
+    def _set_timer(self, timer: str, seconds: float) -> None:
+        old = self._timers.get(timer)
+        if old is not None:
+            old.cancel()
+        self._timers[timer] = self.clock.call_later(max(0.0, seconds), lambda: self._fire(timer))
+
+    def _fire(self, timer: str) -> None:
+        self._timers.pop(timer, None)
+        self.feed(TimerFired(timer))
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _answer(self) -> None:
+        asked, self._asked = self._asked, []
+        for future in asked:
+            if not future.done():
+                future.set_result(None)
+
+    def _break(self, error: Exception, asked: asyncio.Future[None] | None) -> None:
+        self.broken = f"{type(error).__name__}: {error}"
+        log.error("run %s (%s) rests: %s", self.run.uid, self.run.name, self.broken, exc_info=error)
+        for future in [asked, *self._asked, *(f for _, f in self._inbox)]:
+            _fail(future, error)
+        self._asked.clear()
+        self._inbox.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._settled is not None:
+            if not self._settled.done():
+                self._settled.set_result(None)
+            self._settled = None
+
+    def _future(self) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
+
+class _WriteSnapshot:
+    """A snapshot that waits for its turn."""
+
+    __slots__ = ("told",)
+
+    def __init__(self, told: Told | None) -> None:
+        self.told = told
+
+
+def _fail(future: asyncio.Future[None] | None, error: Exception) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)
+        future.exception()

@@ -1,0 +1,352 @@
+"""What comes from outside: results, placements, timers, operators (Argo: exec_control.go, util.go)."""
+
+from __future__ import annotations
+
+from exeunt.engine import phases
+from exeunt.engine.events import (
+    HookCancelled,
+    HookFinished,
+    NodeEnded,
+    NodeNoted,
+    Reopened,
+    ShutdownSet,
+    StepCancelled,
+    StepDue,
+    StepFinished,
+    StepPlaced,
+    SuspensionSet,
+    TimerCleared,
+)
+from exeunt.engine.hooks import is_handler
+from exeunt.engine.inputs import (
+    Cancel,
+    HookEnded,
+    Placed,
+    Rejected,
+    Replay,
+    ResumeRun,
+    SetNodes,
+    Shutdown,
+    StepEnded,
+    StepLost,
+    SuspendRun,
+    TimerFired,
+)
+from exeunt.engine.nodes import Node, Outputs
+from exeunt.engine.outputs import export
+from exeunt.engine.start import exempt, found_of
+from exeunt.engine.state import Run
+from exeunt.engine.steps import StepOutcome
+from exeunt.engine.suspension import defaults
+from exeunt.language.manifest import Template
+from exeunt.language.templates import TemplateNotFoundError
+
+
+def _current(run: Run, node_id: str, attempt: int) -> Node | None:
+    """The node, when this is the attempt that it waits for."""
+    key = run.by_id.get(node_id)
+    if key is None or run.closed:
+        return None
+    node = run.nodes[key]
+    return node if node.attempt == attempt and node.step is not None and not node.fulfilled else None
+
+
+def placed(run: Run, given: Placed) -> None:
+    node = _current(run, given.node, given.attempt)
+    if node is None or node.executor:
+        return
+    run.emit(StepPlaced(given.node, given.attempt, given.executor))
+    if run.lively and node.owner >= 0:  # a hook may wait for it to run
+        run.ended(node)
+
+
+def step_ended(run: Run, given: StepEnded) -> None:
+    node = _current(run, given.node, given.attempt)
+    if node is None:
+        _late(run, given)
+        return
+    run.emit(StepFinished(given.node, given.attempt, given.outcome))
+    _export(run, node)
+    _clear(run, f"timeout:{given.node}")
+
+
+def _late(run: Run, given: StepEnded) -> None:
+    """The result of an attempt that was cancelled before: the node keeps its phase, and says what became of it."""
+    key = run.by_id.get(given.node)
+    if key is not None and (key, given.attempt) in run.state.cancelled and not run.closed:
+        run.emit(StepFinished(given.node, given.attempt, given.outcome))
+        _export(run, run.nodes[key])
+
+
+def _export(run: Run, node: Node) -> None:
+    if node.type == phases.POD and node.outputs is not None and node.outputs.parameters:
+        template = _template(run, node)
+        if template is not None:
+            export(run, template, node.outputs)
+
+
+def _template(run: Run, node: Node) -> Template | None:
+    owner = run.nodes[node.owner] if node.owner >= 0 else None
+    try:
+        return found_of(run, owner if owner is not None and owner.type == phases.RETRY else node).template
+    except TemplateNotFoundError:
+        return None
+
+
+def step_lost(run: Run, given: StepLost) -> None:
+    node = _current(run, given.node, given.attempt)
+    if node is None:
+        key = run.by_id.get(given.node)
+        if key is not None and (key, given.attempt) in run.state.cancelled and not run.closed:
+            killed = StepOutcome(phase=run.nodes[key].phase, message=run.nodes[key].message)
+            run.emit(StepFinished(given.node, given.attempt, killed))
+        return
+    if run.exit and node.step is not None:
+        run.emit(StepDue(given.node, given.attempt + 1, node.step, exit=True))
+        return
+    run.emit(StepFinished(given.node, given.attempt, StepOutcome(phase=phases.ERROR, message=given.message)))
+    _clear(run, f"timeout:{given.node}")
+
+
+def hook_ended(run: Run, given: HookEnded) -> None:
+    number = run.state.hook_numbers.get(given.outcome.hook_id)
+    if number is None or not run.state.hooks[number].open or run.closed:
+        return
+    run.emit(HookFinished(given.outcome))
+    run.ended(run.nodes[run.state.hooks[number].parent])
+    run.release()
+
+
+def _clear(run: Run, timer: str) -> None:
+    if timer in run.state.timers:
+        run.emit(TimerCleared(timer))
+
+
+# --- timers -----------------------------------------------------------------------------------------------------------
+
+
+def timer_fired(run: Run, given: TimerFired) -> None:
+    if given.timer not in run.state.timers or run.closed:
+        return
+    run.emit(TimerCleared(given.timer))
+    kind, _, node_id = given.timer.partition(":")
+    if kind == "close":
+        return
+    if kind == "deadline":
+        run.emit(ShutdownSet("", "the workflow exceeded its deadline", reason="Deadline"))
+        _kill(run, "Step exceeded its deadline", "Step exceeded its deadline")
+        return
+    node = run.nodes[run.by_id[node_id]]
+    if node.fulfilled:
+        return
+    if kind == "suspend":
+        _resume(run, node, _outputs_at_resume(run, node))
+    elif kind == "timeout":
+        _kill_one(run, node, "Step exceeded its deadline")
+    elif kind == "retry":
+        run.wake(node)
+
+
+def _kill(run: Run, work: str, waiting: str) -> None:
+    """Ends everything that is under way; composites end by themselves then."""
+    for node in list(run.nodes):
+        if node.fulfilled or node.type in phases.COMPOSITES:
+            continue
+        _kill_one(run, node, waiting if node.type != phases.POD else work)
+    wake_all(run)
+
+
+def _kill_one(run: Run, node: Node, message: str) -> None:
+    for kind in ("timeout", "suspend"):
+        _clear(run, f"{kind}:{run.id(node)}")
+    if node.step is not None:
+        run.emit(StepCancelled(run.id(node), node.attempt))
+    run.emit(NodeEnded(node.key, phases.FAILED, message, node.outputs, killed=True))
+
+
+def wake_all(run: Run) -> None:
+    """Looks at every open composite again, the inner ones first."""
+    for node in reversed(run.nodes):
+        if node.type in phases.COMPOSITES and not node.fulfilled:
+            run.dirty[node.key] = None
+
+
+# --- operators --------------------------------------------------------------------------------------------------------
+
+
+def _known(run: Run, request_id: str) -> bool:
+    return bool(request_id) and request_id in run.state.requests
+
+
+def _refuse_closed(run: Run, what: str) -> None:
+    if run.closed:
+        raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished: it cannot be {what} any more")
+
+
+def shutdown(run: Run, given: Shutdown) -> None:
+    if _known(run, given.request_id):
+        return
+    if run.closed:
+        raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished: there is nothing to stop")
+    if given.strategy not in ("Stop", "Terminate"):
+        raise Rejected("INVALID_STRATEGY", f"{given.strategy!r} is no way to stop: Stop and Terminate are")
+    if run.state.shutdown == "Terminate" or (run.state.shutdown == given.strategy and not given.deleted):
+        return
+    reason = "Deleted" if given.deleted else "Stopped" if given.strategy == "Stop" else "Terminated"
+    run.emit(ShutdownSet(given.strategy, given.message, given.request_id, given.deleted, reason))
+    if run.state.suspended:
+        run.emit(SuspensionSet(suspended=False))
+    _shut_down(run, given.strategy)
+
+
+def _shut_down(run: Run, strategy: str) -> None:
+    if not exempt(run):
+        _kill(run, f"workflow shutdown with strategy:  {strategy}", f"Stopped with strategy '{strategy}'")
+    for hook in run.state.hooks if not run.exit else []:
+        kept = run.runs_anyway if strategy == "Terminate" else is_handler(run, run.nodes[hook.parent], hook.name)
+        if hook.open and not hook.cancelled and hook.hook_id and not kept:
+            run.emit(HookCancelled(hook.hook_id, f"the workflow was {run.state.shutdown_reason.lower()}"))
+    wake_all(run)
+
+
+def cancel(run: Run, given: Cancel) -> None:
+    if run.closed or run.state.shutdown == "Terminate":
+        return
+    run.emit(ShutdownSet("Terminate", given.reason, reason="Terminated"))
+    _shut_down(run, "Terminate")
+
+
+def suspend_run(run: Run, given: SuspendRun) -> None:
+    if _known(run, given.request_id):
+        return
+    _refuse_closed(run, "suspended")
+    if not run.state.suspended:
+        run.emit(SuspensionSet(suspended=True, request_id=given.request_id))
+
+
+def resume_run(run: Run, given: ResumeRun) -> None:
+    if _known(run, given.request_id):
+        return
+    _refuse_closed(run, "resumed")
+    nodes = _waiting(run, given.selector)
+    if given.selector and not nodes:
+        raise Rejected("NO_SUCH_NODE", f"no suspended node of {run.name} matches {given.selector!r}")
+    ready = [(node, _outputs_at_resume(run, node)) for node in nodes]
+    for node, outputs in ready:
+        missing = [name for name, value in outputs.parameters if value is None] if outputs is not None else []
+        if missing:
+            raise Rejected(
+                "OUTPUT_MISSING",
+                f"node {run.names.display(node, run.name)} waits for output parameter {missing[0]!r}: "
+                "set it, or give it a default",
+            )
+    if run.state.suspended or given.request_id:
+        run.emit(SuspensionSet(suspended=False, request_id=given.request_id))
+        wake_all(run)
+    for node, outputs in ready:
+        _resume(run, node, outputs)
+
+
+def _resume(run: Run, node: Node, outputs: Outputs | None) -> None:
+    """A suspended node goes on."""
+    _clear(run, f"suspend:{run.id(node)}")
+    missing = [name for name, value in outputs.parameters if value is None] if outputs is not None else []
+    if missing:
+        run.emit(NodeEnded(node.key, phases.ERROR, f"output parameter {missing[0]} was not supplied", outputs))
+        return
+    run.emit(NodeEnded(node.key, phases.SUCCEEDED, node.message, outputs))
+    template = _template(run, node)
+    if template is not None:
+        export(run, template, outputs)
+
+
+def _outputs_at_resume(run: Run, node: Node) -> Outputs | None:
+    """The outputs that a node was given, with the defaults of those that nobody gave it."""
+    if node.outputs is None:
+        return None
+    template = _template(run, node)
+    known = {} if template is None else defaults(run, node, template)
+    return Outputs(
+        parameters=[(name, known.get(name) if value is None else value) for name, value in node.outputs.parameters]
+    )
+
+
+def _waiting(run: Run, selector: str) -> list[Node]:
+    wanted = _selected(selector)
+    return [
+        node
+        for node in run.nodes
+        if node.type == phases.SUSPEND and not node.fulfilled and all(_matches(run, node, *one) for one in wanted)
+    ]
+
+
+def _selected(selector: str) -> list[tuple[str, str, bool]]:
+    wanted = []
+    for part in filter(None, (piece.strip() for piece in selector.split(","))):
+        for mark, positive in (("!=", False), ("==", True), ("=", True)):
+            name, found, value = part.partition(mark)
+            if found:
+                wanted.append((name.strip(), value.strip(), positive))
+                break
+        else:
+            raise Rejected("INVALID_SELECTOR", f"{part!r} is no selector: NAME=VALUE is expected")
+    return wanted
+
+
+def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bool:
+    if field.startswith("inputs.parameters.") and field.endswith(".value"):
+        found = dict(node.inputs or []).get(field[len("inputs.parameters.") : -len(".value")], "")
+        return (found == value) == positive
+    known = {
+        "displayName": run.names.display(node, run.name),
+        "templateName": node.template,
+        "templateRef.name": node.ref[0] if node.ref else "",
+        "templateRef.template": node.ref[1] if node.ref else "",
+        "phase": node.phase,
+        "name": run.names.full(node),
+        "id": run.id(node),
+    }
+    if field not in known:
+        raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(known)}")
+    return (known[field] == value) == positive
+
+
+def set_nodes(run: Run, given: SetNodes) -> None:
+    if _known(run, given.request_id):
+        return
+    _refuse_closed(run, "changed")
+    nodes = _waiting(run, given.selector)
+    if not nodes:
+        raise Rejected("NO_SUCH_NODE", f"no suspended node of {run.name} matches {given.selector!r}")
+    if given.phase and given.phase not in phases.COMPLETED | {phases.SKIPPED}:
+        raise Rejected("INVALID_PHASE", f"{given.phase!r} is no phase that a node can be set to")
+    for node in nodes:
+        names = [name for name, _ in node.outputs.parameters] if node.outputs is not None else []
+        for name in given.parameters:
+            if name not in names:
+                raise Rejected(
+                    "NO_SUCH_OUTPUT",
+                    f"node {run.names.display(node, run.name)} has no output parameter {name!r} to be supplied",
+                )
+    for node in nodes:
+        outputs = node.outputs
+        if outputs is not None:
+            outputs = Outputs(
+                parameters=[(name, given.parameters.get(name, value)) for name, value in outputs.parameters]
+            )
+        message = given.message or node.message
+        if given.phase:
+            _clear(run, f"suspend:{run.id(node)}")
+            run.emit(NodeEnded(node.key, given.phase, message, outputs))
+        else:
+            run.emit(NodeNoted(node.key, message, outputs))
+    if given.request_id:
+        run.emit(SuspensionSet(run.state.suspended, given.request_id))
+
+
+def replay(run: Run, given: Replay) -> None:
+    if _known(run, given.request_id):
+        return
+    if not run.exit or not run.closed:
+        raise Rejected("NOT_FINISHED", "only an exit run that has finished can be run again")
+    run.emit(Reopened(run.state.replay + 1, given.again, given.request_id))

@@ -1,0 +1,293 @@
+"""A `dag` template: a task starts when those it depends on are done, with their handlers (Argo: controller/dag.go)."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import msgspec
+
+from exeunt.engine import dag_items, hooks, outputs, parallelism, phases
+from exeunt.engine.dag_frame import Frame, Walk, frame_of, hook_scope, look_exit, scope_for
+from exeunt.engine.dag_items import plan_of, raised, run_plan
+from exeunt.engine.events import NodeEnded, NodeFaulted, ShutdownSet
+from exeunt.engine.links import outbound
+from exeunt.engine.nodes import Node
+from exeunt.engine.planning import lay_out, resolve
+from exeunt.engine.problem import NodeError
+from exeunt.engine.start import Caller, Spot, begin_group, exempt, fail, found_of, processed_of
+from exeunt.engine.state import Run
+from exeunt.engine.templating import source_of
+from exeunt.engine.verdict import verdict
+from exeunt.language.expression import ExpressionError, evaluate_bool
+from exeunt.language.manifest import Task, Template
+
+__all__ = ["look", "plan_of"]
+
+
+def look(run: Run, node: Node) -> Walk:
+    """Brings the node as far as it can go now."""
+    if parallelism.failed_fast(run, node):
+        run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
+        return
+    if parallelism.resting(run, node):
+        run.blocked[node.key] = None
+        return
+    frame = frame_of(run, node)
+    try:
+        yield from _advance(run, node, frame)
+    except NodeError as error:
+        if not node.fulfilled:
+            run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
+        return
+    if frame.waiting:
+        run.blocked[node.key] = None
+    if not node.fulfilled and not node.open_members and not node.hooks_below:
+        _assess(run, node, frame)
+
+
+def _advance(run: Run, node: Node, frame: Frame) -> Walk:
+    """Looks at the tasks that changed, then starts what has become ready, in the order of the graph.
+
+    Of a composite that has just ended the exit handler comes first, then what depends on it, then its other hooks.
+    """
+    heap = [frame.graph.rank[number] for number in _changed(run, node, frame)]
+    frame.ready, starts = [], frame.ready
+    frame.waiting, waiting = [], frame.waiting
+    heap += [frame.graph.rank[number] for number in (*starts, *waiting)]
+    while heap:
+        heapq.heapify(heap)
+        yield from _round(run, node, frame, heap)
+        heap = [frame.graph.rank[number] for number in frame.later]
+        frame.later = []
+
+
+def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
+    last = -1
+    while heap:
+        rank = heapq.heappop(heap)
+        if rank == last:
+            continue
+        last = rank
+        number = frame.graph.order[rank]
+        if number in frame.nodes:
+            yield from _task(run, node, frame, number)
+        elif run.state.shutdown and not exempt(run) and not _may_start(run, frame, number):
+            continue
+        elif not frame.missing[number]:
+            yield from _start(run, node, frame, number)
+            if number in frame.nodes:
+                yield from _started(run, node, frame, number)
+        for ready in frame.ready:
+            heapq.heappush(heap, frame.graph.rank[ready])
+            last = -1
+        frame.ready = []
+
+
+def _may_start(run: Run, frame: Frame, number: int) -> bool:
+    """After a stop a DAG only settles, in that very decision, what does not depend on work that was ended by it."""
+    if not any(isinstance(event, ShutdownSet) for event in run.events):
+        return False
+    stack = [frame.nodes[need].key for need in frame.graph.needs[number] if need in frame.nodes]
+    while stack:
+        node = run.nodes[stack.pop()]
+        if node.killed and node.type == phases.POD:
+            return False
+        if node.type != phases.DAG:  # a DAG ends at once, others only with what they hold
+            stack.extend(node.members)
+    return True
+
+
+def _changed(run: Run, node: Node, frame: Frame) -> set[int]:
+    keys = run.changes(node.key)
+    if keys is None or frame.new or run.state.shutdown:
+        frame.new = False
+        return {number for number in frame.nodes if number in frame.graph.rank}
+    changed = {run.nodes[key].index for key in keys}
+    changed.update(number for number in frame.lively if number in frame.nodes)
+    return changed & frame.graph.rank.keys()
+
+
+def _started(run: Run, node: Node, frame: Frame, number: int) -> Walk:
+    """A task that has just begun: the items of its loop start; its hooks are for the second look."""
+    child = frame.nodes[number]
+    if child.type == phases.TASK_GROUP:
+        yield from dag_items.look(run, node, frame, number, child)
+    if child.fulfilled and not child.completed:
+        frame.settle(number)
+    elif child.fulfilled:
+        yield from _task(run, node, frame, number)
+    if hooks.other_hooks(frame.graph.tasks[number]):
+        frame.later.append(number)
+
+
+def _task(run: Run, node: Node, frame: Frame, number: int) -> Walk:
+    """The hooks of a task that has its node, and the items of its loop."""
+    child = frame.nodes[number]
+    raised(run, child)
+    just_ended = child.fulfilled and child.type in phases.COMPOSITES and number not in frame.noticed
+    if not just_ended:
+        try:
+            if not (yield from _others(run, node, frame, number, child)):
+                return
+        except NodeError as error:
+            _fault(run, frame, number, child, error)
+            return
+    if child.type == phases.TASK_GROUP and not child.fulfilled:
+        yield from dag_items.look(run, node, frame, number, child)
+        just_ended = child.fulfilled
+    if not child.fulfilled:
+        return
+    if just_ended:
+        frame.noticed.add(number)
+        frame.later.append(number)
+    if child.completed and not (yield from look_exit(run, node, frame, number, child)):
+        return
+    if not child.open_hooks:
+        frame.settle(number)
+
+
+def _fault(run: Run, frame: Frame, number: int, child: Node, error: NodeError) -> None:
+    """A hook that cannot be worked out is an error of its task, when that has ended; of a target also of the DAG.
+
+    Raises NodeError.
+    """
+    message = str(error)
+    if number in frame.graph.targets:
+        raise error
+    if not child.fulfilled:
+        return
+    if child.message != message:
+        run.emit(NodeFaulted(child.key, message))
+    if not child.open_hooks:
+        frame.settle(number)
+
+
+def _others(run: Run, node: Node, frame: Frame, number: int, child: Node) -> Walk:
+    """Hooks other than the exit hook. Returns whether those that run are done."""
+    task = frame.graph.tasks[number]
+    others = hooks.other_hooks(task)
+    if not others or (child.phase == phases.PENDING and number not in frame.graph.targets):
+        return True
+    scope = hook_scope(run, node, frame, number, child)
+    where = found_of(run, node).scope
+    return (yield from hooks.look(run, child, others, hooks.View(scope, f"tasks.{task.name}", where)))
+
+
+def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
+    """All that the task depends on is settled: it starts, is omitted, or waits for a place."""
+    task = frame.graph.tasks[number]
+    scope_name = found_of(run, node).scope
+    caller = Caller(task, scope_name, {}, "tasks", task.name)
+    spot = Spot(node.key, f".{task.name}", number, links=_links(run, frame, number))
+    try:
+        if not _wanted(run, frame, number):
+            frame.nodes[number] = fail(run, spot, caller, "omitted: depends condition not met", phases.OMITTED)
+            return
+        scope = scope_for(run, node, frame, source_of(run, task), number)
+        resolved = resolve(run, task, scope)
+        laid = lay_out(run, resolved, scope)
+    except NodeError as error:
+        frame.nodes[number] = fail(run, spot, caller, str(error))
+        return
+    if laid.loop:
+        if not laid.plans:
+            frame.nodes[number] = fail(run, spot, caller, "Skipped, empty params", phases.SKIPPED)
+            return
+        group = begin_group(run, spot, caller)
+        frame.nodes[number] = group
+        run.cache["plans", group.key] = laid.plans, run.outputs_version
+        return
+    begun = run_plan(run, node, laid.plans[0], spot, scope_name)
+    if begun is None:
+        frame.waiting.append(number)
+        return
+    frame.nodes[number] = begun.node
+    if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
+        yield begun.node
+
+
+def _links(run: Run, frame: Frame, number: int) -> list[int] | None:
+    needs = frame.graph.needs[number]
+    if not needs:
+        return None
+    return [end for need in needs if need in frame.nodes for end in outbound(run, frame.nodes[need].key)]
+
+
+def _wanted(run: Run, frame: Frame, number: int) -> bool:
+    """Whether the task shall run, now that all it depends on is settled. Raises NodeError."""
+    graph = frame.graph
+    if not graph.logic[number]:
+        return all(_went_well(graph.tasks[need], frame.nodes[need]) for need in graph.needs[number])
+    env = {graph.tasks[need].name.replace("-", "_"): _results(run, frame.nodes[need]) for need in graph.needs[number]}
+    logic = graph.logic[number].replace("-", "_")
+    try:
+        return evaluate_bool(logic, env)
+    except ExpressionError as error:
+        raise NodeError(f"unable to evaluate expression '{logic}': {error}") from error
+
+
+def _went_well(task: Task, node: Node) -> bool:
+    if node.phase in (phases.SUCCEEDED, phases.SKIPPED):
+        return True
+    lenient = task.continue_on
+    return lenient is not None and (
+        (lenient.error and node.phase == phases.ERROR) or (lenient.failed and node.phase == phases.FAILED)
+    )
+
+
+def _results(run: Run, node: Node) -> dict[str, bool]:
+    some = every = False
+    if node.type == phases.TASK_GROUP:
+        below = [run.nodes[key].phase if key >= 0 else run.state.hooks[-1 - key].phase for key in node.children]
+        some = phases.SUCCEEDED in below
+        every = bool(below) and all(phase == phases.FAILED for phase in below)
+    return {
+        "Succeeded": node.phase == phases.SUCCEEDED,
+        "Failed": node.phase == phases.FAILED,
+        "Errored": node.phase == phases.ERROR,
+        "Skipped": node.phase == phases.SKIPPED,
+        "Omitted": node.phase == phases.OMITTED,
+        "Daemoned": False,
+        "AnySucceeded": some,
+        "AllFailed": every,
+    }
+
+
+def _assess(run: Run, node: Node, frame: Frame) -> None:
+    """Nothing is open inside: is the DAG over, and how?"""
+    if run.state.shutdown and not exempt(run):
+        run.emit(NodeEnded(node.key, phases.FAILED))
+        return
+    template = processed_of(run, node).template
+    phase = verdict(run, frame.graph, frame.nodes, lenient=_lenient(template))
+    if phase == phases.RUNNING:
+        return
+    made = None
+    if phase == phases.SUCCEEDED:
+        try:
+            made = _outputs(run, node, frame, template)
+        except NodeError as error:
+            run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
+            return
+    run.emit(NodeEnded(node.key, phase, "", made))
+
+
+def _lenient(template: Template) -> bool:
+    """failFast: false waits for every target."""
+    return template.dag is not None and template.dag.fail_fast is False
+
+
+def _outputs(run: Run, node: Node, frame: Frame, template: Template) -> Any:
+    for number in range(len(frame.graph.tasks)):
+        child = frame.nodes.get(number)
+        if child is not None and child.outputs is not None and child.outputs.parameters:
+            outputs.export(run, _template(run, node, frame.graph.tasks[number]), child.outputs)
+    if not template.outputs.parameters:
+        return None
+    source = msgspec.json.encode(template.outputs).decode()
+    return outputs.from_scope(run, template, scope_for(run, node, frame, source, None))
+
+
+def _template(run: Run, node: Node, task: Task) -> Template:
+    return run.templates.get(task, found_of(run, node).scope).template

@@ -1,0 +1,129 @@
+"""The items of a DAG's loop: started in order, their exit handlers one by one (Argo: controller/dag.go)."""
+
+from __future__ import annotations
+
+import heapq
+
+from exeunt.engine import hooks, parallelism, phases
+from exeunt.engine.dag_frame import Frame, Walk, frame_of, look_exit, scope_for
+from exeunt.engine.events import NodeEnded, NodeNoted
+from exeunt.engine.nodes import Node
+from exeunt.engine.planning import Plan, lay_out, resolve, should_run
+from exeunt.engine.problem import NodeError
+from exeunt.engine.start import Begun, Caller, Spot, begin, fail, found_of
+from exeunt.engine.state import Run
+from exeunt.engine.templating import argument_values, mentions, source_of
+
+
+class Exits:
+    """Items whose exit handler is still to be looked at, by their node, and the node of the one that runs."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.running = -1
+
+
+def run_plan(run: Run, node: Node, plan: Plan, spot: Spot, where: str) -> Begun | None:
+    """The node of one plan; None when it has to wait."""
+    caller = Caller(plan.step, where, argument_values(plan.step.arguments), "tasks", plan.step.name)
+    try:
+        if not should_run(plan.step.when):
+            message = f"when '{plan.step.when}' evaluated false"
+            return Begun(fail(run, spot, caller, message, phases.SKIPPED))
+    except NodeError as error:
+        return Begun(fail(run, spot, caller, str(error)))
+    if parallelism.full(run) or parallelism.boundary_full(run, node):
+        return None
+    begun = begin(run, spot, caller)
+    raised(run, begun.node)
+    return begun
+
+
+def raised(run: Run, child: Node) -> None:
+    """A task that could not be worked out says whose fault it is."""
+    if child.raised and not child.message.startswith("task '"):
+        run.emit(NodeNoted(child.key, f"task '{run.names.full(child)}' errored: {child.message}"))
+
+
+def _plans(run: Run, node: Node, frame: Frame, number: int, group: Node) -> list[Plan]:
+    known = run.cache.get(("plans", group.key))
+    task = frame.graph.tasks[number]
+    if known is not None and (
+        known[1] == run.outputs_version or not mentions(run, found_of(run, node).template, "workflow")
+    ):
+        kept: list[Plan] = known[0]
+        return kept
+    scope = scope_for(run, node, frame, source_of(run, task), number)
+    plans = lay_out(run, resolve(run, task, scope), scope).plans
+    run.cache["plans", group.key] = plans, run.outputs_version
+    return plans
+
+
+def plan_of(run: Run, node: Node, child: Node) -> Plan:
+    """The plan that a node was started from. Raises NodeError when there is none."""
+    frame = frame_of(run, node)
+    task = frame.graph.tasks[child.index]
+    scope = scope_for(run, node, frame, source_of(run, task), child.index)
+    for plan in lay_out(run, resolve(run, task, scope), scope).plans:
+        if plan.item == child.item:
+            return plan
+    raise NodeError(f"{run.names.full(child)} has no task any more")
+
+
+def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
+    """Brings a loop as far as it can go: an open exit handler keeps those of later items, and their start, waiting."""
+    if not (yield from _exits(run, node, frame, number, group)):
+        return
+    where = found_of(run, node).scope
+    plans = _plans(run, node, frame, number, group)
+    while len(group.members) < len(plans):
+        plan = plans[len(group.members)]
+        if group.members and run.nodes[group.members[-1]].raised:
+            break  # an item that could not be begun ends the loop
+        begun = run_plan(run, node, plan, Spot(group.key, plan.suffix, number, plan.item), where)
+        if begun is None:
+            frame.waiting.append(number)
+            return
+        child = begun.node
+        if child.type in phases.COMPOSITES and not child.fulfilled:
+            yield child
+        if child.completed and not begun.error and not (yield from look_exit(run, node, frame, number, child)):
+            _exits_of(run, group).running = child.key
+            return
+    if not group.open_members and not group.hooks_below:
+        phase = phases.SUCCEEDED
+        for key in group.members:
+            if run.nodes[key].failed:
+                phase = run.nodes[key].phase
+        run.emit(NodeEnded(group.key, phase))
+
+
+def _exits_of(run: Run, group: Node) -> Exits:
+    known = run.cache.get(("exits", group.key))
+    if known is None:
+        known = run.cache["exits", group.key] = Exits()
+    made: Exits = known
+    return made
+
+
+def _exits(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
+    """The exit handlers of the items that completed, in their order. Returns whether none of them runs."""
+    if hooks.exit_hook(run, frame.graph.tasks[number]) is None:
+        run.changes(group.key)
+        return True
+    changed = run.changes(group.key)
+    exits = _exits_of(run, group)
+    for key in group.members if changed is None or run.state.shutdown else changed:
+        if run.nodes[key].completed:
+            heapq.heappush(exits.waiting, run.nodes[key].key)
+    if exits.running >= 0 and not run.nodes[exits.running].open_hooks:
+        exits.running = -1
+    while exits.waiting:
+        child = run.nodes[exits.waiting[0]]
+        if exits.running >= 0 and child.key > exits.running:
+            return False
+        heapq.heappop(exits.waiting)
+        if not (yield from look_exit(run, node, frame, number, child)):
+            exits.running = child.key
+            return False
+    return exits.running < 0

@@ -1,0 +1,269 @@
+"""The decider: what an input makes true of a run. Pure: the same log and the same inputs give the same events.
+
+A decision folds the input, then looks at what it changed until nothing moves any more. Looks are generators: where one
+starts a composite it yields it, and the walk goes there first; so nests of any depth need no recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, NamedTuple
+
+from exeunt.engine import control, dag, parallelism, phases, retry, steps_template, workflow
+from exeunt.engine.announce import PublicEvent, public_events
+from exeunt.engine.commit import Commit
+from exeunt.engine.events import Event, Obligation, RunStarted, Snapshot, StepDue, SuspensionSet
+from exeunt.engine.fold import fold
+from exeunt.engine.inputs import (
+    Cancel,
+    HookEnded,
+    Input,
+    Placed,
+    Rejected,
+    Replay,
+    ResumeRun,
+    SetNodes,
+    Shutdown,
+    StepEnded,
+    StepLost,
+    SuspendRun,
+    TimerFired,
+)
+from exeunt.engine.nodes import Node
+from exeunt.engine.problem import NodeError
+from exeunt.engine.state import Run, State, pack, unpack
+from exeunt.engine.status import status
+from exeunt.language.manifest import Bundle, Template
+
+__all__ = [
+    "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "pending", "public_events", "replay",
+    "snapshot", "status",
+]  # fmt: skip
+
+INPUTS: dict[type, Callable[[Run, Any], None]] = {
+    Placed: control.placed,
+    StepEnded: control.step_ended,
+    StepLost: control.step_lost,
+    HookEnded: control.hook_ended,
+    TimerFired: control.timer_fired,
+    Shutdown: control.shutdown,
+    SuspendRun: control.suspend_run,
+    ResumeRun: control.resume_run,
+    SetNodes: control.set_nodes,
+    Cancel: control.cancel,
+    Replay: control.replay,
+}
+
+LOOKS: dict[str, Callable[[Run, Node], Generator[Node, None, Any]]] = {
+    phases.STEPS: steps_template.look,
+    phases.DAG: dag.look,
+    phases.RETRY: retry.look,
+}
+
+
+class Pending(NamedTuple):
+    """What should be in flight now."""
+
+    due: list[StepDue]
+    placed: list[tuple[StepDue, str]]
+    cancelled: list[tuple[str, int]]
+    timers: dict[str, float]
+    hooks: list[Obligation]
+
+
+def begin(started: RunStarted, bundle: Bundle, now: float) -> tuple[Run, list[Event]]:
+    """A new run, and the events of its first commit."""
+    owed = started.obligation
+    run = Run(State(started=started, now=now if owed is None else max(now, owed.due_at)), bundle)
+    run.events = []
+    run.emit(started)
+    run.first = True
+    if run.spec.suspend and not run.exit:
+        run.emit(SuspensionSet(suspended=True))
+    run.fresh = False
+    _settle(run)
+    run.first = False
+    run.outputs_version += 1
+    if run.lively:  # hooks may ask for `workflow.status`
+        control.wake_all(run)
+        _settle(run)
+    return run, _taken(run)
+
+
+def decide(run: Run, input: Input, now: float) -> list[Event]:
+    """What the input makes true; it is true of `run` already. Empty when nothing changes. Raises Rejected."""
+    run.state.now = max(now, run.state.now)
+    run.events = []
+    try:
+        INPUTS[type(input)](run, input)
+        if run.fresh:
+            control.wake_all(run)
+        elif run.watching and run.events:
+            _wake_watchers(run)
+        _settle(run)
+        run.fresh = False
+    except Rejected:
+        run.events = []
+        raise
+    return _taken(run)
+
+
+def apply(run: Run, event: Event, now: float) -> None:
+    """Folds one event of the log."""
+    run.state.now = max(now, run.state.now)
+    fold(run, event)
+    run.fresh = True
+
+
+def replay(bundle_of: Callable[[str], Bundle], commits: Iterable[Commit]) -> Run:
+    """The run that a log tells of: from its first commit, or from a snapshot, whichever stands first."""
+    run: Run | None = None
+    for commit in commits:
+        for event in commit.events:
+            if isinstance(event, RunStarted) and run is None:
+                run = Run(State(started=event, now=commit.now), bundle_of(event.bundle))
+            if isinstance(event, Snapshot):
+                state = unpack(event.state)
+                run = Run(state, bundle_of(state.started.bundle))
+                run.state.commits -= 1
+                continue
+            if run is None:
+                raise ValueError("the log of a run begins with its start or with a snapshot")
+            apply(run, event, commit.now)
+        if run is not None:
+            run.commits += 1
+    if run is None:
+        raise ValueError("a log without commits tells of no run")
+    return run
+
+
+def snapshot(run: Run, now: float = 0.0) -> Snapshot:
+    """The whole state as one event, to be written as the next commit, which is made `now`."""
+    run.state.now = max(now, run.state.now)
+    state = pack(run.state)
+    kept = unpack(state)
+    kept.commits = run.state.commits + 1
+    return Snapshot(pack(kept))
+
+
+def pending(run: Run) -> Pending:
+    """What should be in flight now: to be started, brought back or ended again after a restart."""
+    if run.closed:
+        return Pending([], [], _cancelled(run), {}, [])
+    due = [_due(run, run.nodes[key]) for key in run.state.due]
+    placed = [(_due(run, run.nodes[key]), executor) for key, executor in run.state.placed.items()]
+    owed = [hook.obligation for hook in run.state.hooks if hook.open and hook.obligation is not None]
+    return Pending(due, placed, _cancelled(run), dict(run.state.timers), owed)
+
+
+def _cancelled(run: Run) -> list[tuple[str, int]]:
+    return [(run.id(run.nodes[key]), attempt) for key, attempt in run.state.cancelled]
+
+
+def _due(run: Run, node: Node) -> StepDue:
+    assert node.step is not None
+    return StepDue(run.id(node), node.attempt, node.step, run.exit)
+
+
+def _taken(run: Run) -> list[Event]:
+    events, run.events = run.events, []
+    return events
+
+
+def _inline_of(run: Run, node: Node) -> Template:
+    """What stood in the step or task itself, with its references put in again."""
+    current = node
+    while current.retried or (current.type == phases.RETRY and run.nodes[current.owner].type == phases.RETRY):
+        current = run.nodes[current.owner]
+    boundary = run.nodes[node.boundary]
+    plan = (steps_template if boundary.type == phases.STEPS else dag).plan_of(run, boundary, current)
+    inline: Template | None = plan.step.inline
+    if inline is None:
+        raise NodeError(f"the template of {run.names.full(node)} is not there any more")
+    return inline
+
+
+Run.inline_of = staticmethod(_inline_of)
+
+
+# --- the walk ---------------------------------------------------------------------------------------------------------
+
+
+def _settle(run: Run) -> None:
+    """Looks until nothing moves any more."""
+    if not run.nodes and not run.state.suspended and not run.closed:
+        _walk(run, workflow.start(run))
+    run.dirty.update(run.blocked)
+    run.blocked.clear()
+    while True:
+        while run.dirty and not run.state.suspended:
+            if parallelism.full(run) and not run.state.shutdown:
+                break
+            node = _next(run)
+            if node is not None:
+                _walk(run, LOOKS[node.type](run, node))
+        before = len(run.events)
+        _walk(run, workflow.look(run))
+        if len(run.events) == before or run.closed:
+            return
+
+
+def _wake_watchers(run: Run) -> None:
+    """Hooks that look at the workflow's outputs are looked at whenever something happened."""
+    for node in run.nodes:
+        if node.type in phases.BOUNDARIES and not node.fulfilled:
+            run.dirty[node.key] = None
+
+
+def _next(run: Run) -> Node | None:
+    """The next composite to look at: with a limit on the workflow in the order of the tree, else as they came."""
+    limited = run.spec.parallelism is not None and not run.exit
+    key = min(run.dirty, key=lambda one: _place(run, one)) if limited else next(iter(run.dirty))
+    del run.dirty[key]
+    node = run.nodes[key]
+    while node.type not in LOOKS:
+        if node.owner < 0:
+            return None
+        run.changed.setdefault(node.owner, []).append(node.key)
+        node = run.nodes[node.owner]
+    if node.fulfilled:
+        return None
+    if run.state.open_hooks and _gated(run, node):
+        run.held[key] = None
+        return None
+    return node
+
+
+def _place(run: Run, key: int) -> list[float]:
+    """Where a node stands in the tree: what is inside comes before what holds it."""
+    path = [float("inf")]
+    while key >= 0:
+        path.append(float(key))
+        key = run.nodes[key].owner
+    path.reverse()
+    return path
+
+
+def _gated(run: Run, node: Node) -> bool:
+    """Whether a hook that runs holds this node up: in a DAG, what stands under a task with an open hook rests."""
+    child = node
+    while child.owner >= 0:
+        owner = run.nodes[child.owner]
+        if owner.type == phases.DAG and child.open_hooks and not child.fulfilled:
+            return True
+        child = owner
+    return False
+
+
+def _walk(run: Run, first: Generator[Node, None, Any]) -> None:
+    """Runs a look, and first those of the composites that it starts."""
+    stack = [first]
+    while stack:
+        try:
+            node = next(stack[-1])
+        except StopIteration:
+            stack.pop()
+            continue
+        if not node.fulfilled and node.type in LOOKS:
+            run.dirty.pop(node.key, None)
+            stack.append(LOOKS[node.type](run, node))

@@ -1,0 +1,299 @@
+"""Hooks: when one is due, and what it is owed (Argo: docs/lifecyclehook.md; controller hooks.go, exit_handler.go).
+
+In a main run a due hook is an obligation: `HookDue` in the very commit that made it due; its node comes back with the
+outcome of its exit run. In an exit run, hooks of the handler's own steps run inside the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exeunt.engine import leaf, phases
+from exeunt.engine.events import HookDue, HookSkipped, HookStarted, Obligation
+from exeunt.engine.nodes import Node
+from exeunt.engine.problem import NodeError
+from exeunt.engine.scope import Scope, attempt_of, global_scope, go_json, handed_on, rfc3339
+from exeunt.engine.start import Caller, Spot, begin
+from exeunt.engine.state import Hook, Run
+from exeunt.engine.templating import ABSENT, argument_values, model, replaced, tree_of
+from exeunt.language.expression import ExpressionError, evaluate_bool
+from exeunt.language.manifest import Arguments, LifecycleHook, Step
+from exeunt.language.templates import TemplateNotFoundError
+from exeunt.language.variables import environment
+
+EXIT = "exit"
+MAX_FAILURES = 50
+
+Walk = Generator[Node, None, Any]
+
+
+class View(NamedTuple):
+    """What hooks of a node see, and where their templates are looked up. `prefix` is the node's own name in there."""
+
+    scope: Scope
+    prefix: str
+    where: str
+
+
+def exit_hook(run: Run, step: Step) -> LifecycleHook | None:
+    """The exit hook of a step or task: `onExit`, or `hooks.exit`. Without arguments it gets the workflow's."""
+    if step.on_exit:
+        return LifecycleHook(template=step.on_exit, arguments=run.spec.arguments)
+    hook = step.hooks.get(EXIT)
+    return None if hook is None else with_arguments(run, hook)
+
+
+def with_arguments(run: Run, hook: LifecycleHook) -> LifecycleHook:
+    if hook.arguments.parameters or hook.arguments.artifacts:
+        return hook
+    return with_these(hook, run.spec.arguments)
+
+
+def other_hooks(step: Step) -> dict[str, LifecycleHook]:
+    return {name: hook for name, hook in step.hooks.items() if name != EXIT}
+
+
+def of(run: Run, node: Node, name: str) -> Hook | None:
+    """The hook of this name, when it was due."""
+    for number in node.hooks:
+        hook = run.state.hooks[number]
+        if hook.name == name:
+            return hook
+    return None
+
+
+def holds(expression: str, scope: Scope) -> bool:
+    """Raises NodeError where the expression cannot be worked out or is no boolean."""
+    try:
+        return evaluate_bool(expression, environment(scope))
+    except ExpressionError as error:
+        raise NodeError(str(error)) from error
+
+
+def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> Walk:
+    """Starts those hooks whose expression holds now. Returns whether all that started are done.
+
+    Raises NodeError for an expression that cannot be worked out.
+    """
+    done = True
+    for name, hook in hooks.items():
+        started = of(run, node, name)
+        if started is None:
+            if not hook.expression:
+                raise NodeError(f"Expression required for hook {run.names.full(node)}.hooks.{name}")
+            if not holds(hook.expression, view.scope):
+                continue
+            known = attempt_of(run, node).outputs is not None
+            yield from start(run, node, name, resolved(run, hook, view, node) if known else hook, view)
+            started = of(run, node, name)
+        done = done and (started is None or not started.open)
+    return done
+
+
+def is_handler(run: Run, node: Node, name: str) -> bool:
+    """Whether the hook of this name is an exit handler of the node: a workflow may have several."""
+    return name == EXIT or (node.owner < 0 and name in run.handlers)
+
+
+def look_exit(run: Run, node: Node, hook: LifecycleHook | None, view: View, name: str = EXIT) -> Walk:
+    """Starts the exit hook of a completed node. Returns whether it is done, or was never to run. Raises NodeError."""
+    if hook is None:
+        return True
+    started = of(run, node, name)
+    if started is not None:
+        return not started.open
+    if run.state.shutdown == "Terminate" and not run.runs_anyway:
+        why = "the workflow was deleted" if run.state.deleted else "the workflow was terminated"
+        skip(run, node, hook, view, why, name=name)
+        return True
+    if hook.expression and not holds(hook.expression, view.scope):
+        skip(run, node, hook, view, f"its expression is false: {hook.expression}", name=name)
+        return True
+    yield from start(run, node, name, resolved(run, hook, view, node), view)
+    started = of(run, node, name)
+    return started is None or not started.open
+
+
+def resolved(run: Run, hook: LifecycleHook, view: View, node: Node) -> LifecycleHook:
+    """The hook's arguments with the node's own outputs among the variables; what is not known stays as it is."""
+    if not (hook.arguments.parameters or hook.arguments.artifacts):
+        return hook
+    scope = dict(view.scope)
+    outputs = attempt_of(run, node).outputs
+    for name, value in outputs.parameters if outputs is not None else []:
+        scope[f"{view.prefix}.outputs.parameters.{name}"] = value or ""
+    return _put_in(run, hook, scope)
+
+
+def _put_in(run: Run, hook: LifecycleHook, scope: Scope) -> LifecycleHook:
+    whole = tree_of(run, hook.arguments)
+    done = replaced(run, mark_absent(whole, scope), scope)
+    return hook if done is whole else with_these(hook, model(done, Arguments))
+
+
+def with_these(hook: LifecycleHook, arguments: Arguments) -> LifecycleHook:
+    """The hook with other arguments."""
+    return LifecycleHook(
+        template=hook.template,
+        arguments=arguments,
+        template_ref=hook.template_ref,
+        expression=hook.expression,
+    )
+
+
+def mark_absent(tree: Any, scope: Scope) -> Any:
+    """Arguments that are nothing but a reference to an absent output count as not given."""
+    parameters = tree.get("parameters") if isinstance(tree, dict) else None
+    if not parameters:
+        return tree
+    marked = [
+        {**parameter, "value": ABSENT} if _absent(parameter.get("value"), scope) else parameter
+        for parameter in parameters
+    ]
+    if all(new is old for new, old in zip(marked, parameters, strict=True)):
+        return tree
+    return {**tree, "parameters": marked}
+
+
+def _absent(value: object, scope: Scope) -> bool:
+    if not isinstance(value, str) or not (value.startswith("{{") and value.endswith("}}")):
+        return False
+    name = value[2:-2].strip()
+    return "{{" not in name and "}}" not in name and name in scope and scope[name] is None
+
+
+def start(run: Run, node: Node, name: str, hook: LifecycleHook, view: View) -> Walk:
+    """The hook is due, with its arguments resolved."""
+    if not run.exit and not (run.state.shutdown and not is_handler(run, node, name)):
+        run.emit(HookDue(obligation(run, node, name, hook, view)))
+        return
+    # inside an exit run; or after a stop, where a hook that is no handler fails at once, as in Argo
+    own = {key: value for key, value in view.scope.items() if key.startswith("workflow.")}
+    hook = _put_in(run, hook, own)
+    run.emit(HookStarted(node.key, name))
+    begun = begin(
+        run,
+        Spot(node.key, suffix(name), hook=name, hooked=True),
+        Caller(hook, view.where, argument_values(hook.arguments)),
+    )
+    if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
+        yield begun.node
+
+
+def skip(run: Run, node: Node, hook: LifecycleHook, view: View, why: str, *, name: str = EXIT) -> None:
+    """Says that an exit handler will not run, and why. Inside an exit run nobody is told."""
+    if not run.exit and of(run, node, name) is None:
+        bare = with_these(hook, Arguments())
+        run.emit(HookSkipped(obligation(run, node, name, bare, view._replace(scope=global_scope(run))), why))
+
+
+def suffix(name: str) -> str:
+    return ".onExit" if name == EXIT else f".hooks.{name}"
+
+
+def hook_id(run: Run, node: Node, name: str) -> str:
+    parts = (run.uid, str(run.state.started.run_attempt), run.id(node), name)
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
+
+
+def obligation(run: Run, node: Node, name: str, hook: LifecycleHook, view: View) -> Obligation:
+    """All that an exit run needs."""
+    node_name = run.names.full(node)
+    of_workflow = node.owner < 0
+    hook_name = node_name + suffix(name)
+    inherited = {key: value for key, value in view.scope.items() if handed_on(key) and value is not None}
+    display = run.names.display(node, run.name) + suffix(name)
+    return Obligation(
+        hook_id=hook_id(run, node, name),
+        hook=name,
+        node=run.id(node),
+        node_name=node_name,
+        hook_node=run.names.hooked_id(node, suffix(name)),
+        hook_node_name=hook_name,
+        boundary=None if of_workflow or node.boundary < 0 else run.id(run.nodes[node.boundary]),
+        uid=run.uid,
+        name=run.name,
+        namespace=run.namespace,
+        bundle=run.state.started.bundle,
+        caller=msgspec.to_builtins(LifecycleHook(template=hook.template, template_ref=hook.template_ref)),
+        caller_scope=view.where,
+        arguments=dict(argument_values(hook.arguments)),
+        scope=inherited,
+        reason=run.state.reason if of_workflow else _reason(node),
+        phase=run.state.outcome or node.phase if of_workflow else node.phase,
+        run_attempt=run.state.started.run_attempt,
+        labels={**run.workflow.metadata.labels, **run.state.started.labels},
+        due_at=run.now,
+        trace=run.state.started.trace,
+        display=display,
+    )
+
+
+def _reason(node: Node) -> str:
+    return {phases.SUCCEEDED: "Completed", phases.FAILED: "Failed", phases.ERROR: "Error"}.get(node.phase, "")
+
+
+def failures(run: Run) -> str:
+    """`workflow.failures`: all nodes that failed, in the order of their end, as JSON, quoted once more."""
+    return json.dumps(failures_json(run), ensure_ascii=False)
+
+
+def failures_json(run: Run) -> str:
+    entries = failures_list(run)
+    return go_json(entries) if entries else "null"
+
+
+def failures_list(run: Run) -> list[dict[str, Any]]:
+    """The first failures, in the order of their end."""
+    entries: list[dict[str, Any]] = []
+    for key in run.state.bad:
+        if key >= 0:
+            entries.append(_failure(run, run.nodes[key]))
+        else:
+            outcome = run.state.hooks[-1 - key].outcome
+            trees = outcome.nodes if outcome is not None else []
+            entries += [_hook_failure(run, tree) for tree in trees if tree.get("phase") in phases.BAD]
+        if len(entries) >= MAX_FAILURES:
+            break
+    return entries[:MAX_FAILURES]
+
+
+def _failure(run: Run, node: Node) -> dict[str, Any]:
+    return {
+        "displayName": run.names.display(node, run.name),
+        "message": node.message,
+        "templateName": node.template if node.ref is None else node.ref[1],
+        "phase": node.phase,
+        "podName": run.names.pod(node),
+        "finishedAt": rfc3339(node.finished),
+    }
+
+
+def _hook_failure(run: Run, tree: dict[str, Any]) -> dict[str, Any]:
+    ref = tree.get("templateRef") or {}
+    name = ref.get("template") or tree.get("templateName", "")
+    return {
+        "displayName": tree.get("displayName", ""),
+        "message": tree.get("message", ""),
+        "templateName": name,
+        "phase": tree.get("phase", ""),
+        "podName": "-".join(filter(None, (run.name, name, str(tree.get("id", "")).rpartition("-")[2]))),
+        "finishedAt": tree.get("finishedAt", ""),
+    }
+
+
+def counts_as_pod(run: Run, hook: Hook) -> bool:
+    """Whether an open obligation is one pod for the limits: its template is no graph."""
+    owed = hook.obligation
+    if owed is None:
+        return False
+    try:
+        found = run.templates.get(msgspec.convert(owed.caller, LifecycleHook), owed.caller_scope)
+        return leaf.node_type(found.template) == phases.POD
+    except (NodeError, TemplateNotFoundError):
+        return False

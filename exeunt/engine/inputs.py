@@ -1,0 +1,115 @@
+"""Everything that can happen to a run from outside. An input is not stored: what it makes true is (events)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from exeunt.engine.events import HookOutcome
+from exeunt.engine.steps import StepOutcome
+
+
+class Placed(msgspec.Struct):
+    """A due step has an executor (in an exit run: or the exit handler itself). From here on the node is Running."""
+
+    node: str
+    attempt: int
+    executor: str
+
+
+class StepEnded(msgspec.Struct):
+    """An attempt ended. One that is not the node's current attempt changes nothing."""
+
+    node: str
+    attempt: int
+    outcome: StepOutcome
+
+
+class StepLost(msgspec.Struct):
+    """The executor of an attempt is gone: a main run's node ends in Error, an exit run's is due again."""
+
+    node: str
+    attempt: int
+    message: str = "the executor was lost"
+
+
+class HookEnded(msgspec.Struct):
+    """An exit run closed (read from the log). Folding it twice is nothing."""
+
+    outcome: HookOutcome
+
+
+class TimerFired(msgspec.Struct):
+    """A timer is due. Unknown ones change nothing."""
+
+    timer: str
+
+
+class Shutdown(msgspec.Struct):
+    """Stop or Terminate. `deleted` when it comes of a deletion."""
+
+    strategy: str
+    request_id: str = ""
+    message: str = ""
+    deleted: bool = False
+
+
+class SuspendRun(msgspec.Struct):
+    """Starts nothing further until resumed."""
+
+    request_id: str = ""
+
+
+class ResumeRun(msgspec.Struct):
+    """Resumes the run and its waiting suspend nodes; with a selector (`displayName=a,…`) only nodes that it names."""
+
+    request_id: str = ""
+    selector: str = ""
+
+
+class SetNodes(msgspec.Struct):
+    """Gives waiting suspend nodes outputs (`valueFrom.supplied`), a message, or a phase."""
+
+    selector: str
+    parameters: dict[str, str] = {}
+    phase: str = ""
+    message: str = ""
+    request_id: str = ""
+
+
+class Cancel(msgspec.Struct):
+    """To an exit run: it is not wanted any more (terminate). It ends everything and closes as cancelled."""
+
+    reason: str = ""
+
+
+class Replay(msgspec.Struct):
+    """To a closed exit run: run it again from its inputs. `again` makes new effect keys."""
+
+    request_id: str
+    again: bool = False
+
+
+Input = (
+    Placed
+    | StepEnded
+    | StepLost
+    | HookEnded
+    | TimerFired
+    | Shutdown
+    | SuspendRun
+    | ResumeRun
+    | SetNodes
+    | Cancel
+    | Replay
+)
+
+
+class Rejected(Exception):  # noqa: N818 - it is an answer, not a fault
+    """A command that cannot be done in this state. `reason` is stable (UPPER_SNAKE), the text is for people."""
+
+    def __init__(self, reason: str, text: str, **facts: Any) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.facts = facts

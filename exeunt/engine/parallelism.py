@@ -1,0 +1,74 @@
+"""Limits: of the workflow, of a template, and failFast (Argo: checkParallelism; docs/parallelism.md).
+
+What meets a limit waits. Handlers are not held back by the workflow's limit, but while one runs it counts as a pod.
+"""
+
+from __future__ import annotations
+
+from exeunt.engine import hooks
+from exeunt.engine.nodes import Node
+from exeunt.engine.start import found_of
+from exeunt.engine.state import Run
+from exeunt.language.manifest import Template
+from exeunt.language.templates import scope_of
+
+
+def full(run: Run) -> bool:
+    """Whether the workflow has as many pods as it may."""
+    limit = run.spec.parallelism
+    if limit is None or run.exit:
+        return False
+    return run.state.active_pods + _handlers(run) >= limit
+
+
+def _handlers(run: Run) -> int:
+    if not run.state.open_hooks:
+        return 0
+    return sum(1 for hook in run.state.hooks if hook.open and hooks.counts_as_pod(run, hook))
+
+
+def boundary_full(run: Run, boundary: Node) -> bool:
+    """Whether a steps or DAG template may start no further child now."""
+    template = _without_defaults(run, boundary)
+    if template.fail_fast and boundary.bad:
+        return True
+    limit = template.parallelism
+    return bool(limit and limit > 0 and boundary.active + _open_hooks(run, boundary) >= limit)
+
+
+def _without_defaults(run: Run, boundary: Node) -> Template:
+    """Argo reads a parent's limits from the template as it is written, without the templateDefaults."""
+    found = found_of(run, boundary)
+    if run.spec.template_defaults is None or not found.name:
+        return found.template
+    if found.scope == run.templates.local:
+        written = run.spec.templates
+    else:
+        written = next((one.spec.templates for one in run.bundle.templates if scope_of(one) == found.scope), [])
+    return next((template for template in written if template.name == found.name), found.template)
+
+
+def resting(run: Run, boundary: Node) -> bool:
+    """Whether a steps or DAG node is left alone: it has as many pods as its own template allows."""
+    limit = found_of(run, boundary).template.parallelism
+    return bool(limit and limit > 0 and boundary.active_pods >= limit)
+
+
+def failed_fast(run: Run, boundary: Node) -> bool:
+    """Whether the node ends now because of failFast: something failed, and no pod runs any more."""
+    template = found_of(run, boundary).template
+    return bool(template.fail_fast and boundary.bad and not boundary.active_pods)
+
+
+def _open_hooks(run: Run, boundary: Node) -> int:
+    """Open handlers of the nodes inside: they count as children of the boundary."""
+    if not run.state.open_hooks or run.exit:
+        return 0
+    return sum(
+        1
+        for hook in run.state.hooks
+        if hook.open and run.nodes[hook.parent].boundary == boundary.key and hooks.counts_as_pod(run, hook)
+    )
+
+
+FAIL_FAST = "template has failed or errored children and failFast enabled"

@@ -1,0 +1,129 @@
+"""What a step or task comes to: references put in, its condition looked at, its loop laid out.
+
+The result is a list of plans: one for a plain step, one for each item of a loop.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from exeunt.engine import loops
+from exeunt.engine.hooks import mark_absent
+from exeunt.engine.problem import NodeError
+from exeunt.engine.scope import Scope
+from exeunt.engine.state import Run
+from exeunt.engine.templating import model, replaced, replaced_text, source_of, tree_of
+from exeunt.language.expression import ExpressionError, when
+from exeunt.language.manifest import LifecycleHook, Step
+from exeunt.language.variables import OPEN
+
+S = TypeVar("S", bound=Step)
+STRICT = ("steps", "tasks")
+
+
+class Plan(NamedTuple):
+    """One node to be: the step as it is called, its suffix in the names, its item's number or -1."""
+
+    step: Step
+    suffix: str
+    item: int = -1
+
+
+class Looped(NamedTuple):
+    """The plans of a step; `loop` when it stands for many."""
+
+    plans: list[Plan]
+    loop: bool
+
+
+def should_run(condition: str) -> bool:
+    """A condition with everything put in. Raises NodeError where it is none."""
+    if not condition:
+        return True
+    try:
+        return when(condition)
+    except ExpressionError as error:
+        raise NodeError(str(error)) from error
+
+
+def resolve(run: Run, step: S, scope: Scope) -> S:
+    """The step with what the others gave. Hooks stay as they are: they are for later. Raises NodeError.
+
+    A step whose condition is false is left as it is otherwise: it will never be called.
+    """
+    hooks = step.hooks
+    if step.when:
+        condition = replaced_text(run, step.when, scope, STRICT)
+        try:
+            proceed = should_run(condition)
+        except NodeError:
+            if not loops.loops(step):
+                raise
+        else:
+            if not proceed:
+                return _with(step, when=condition)
+    if OPEN not in source_of(run, step):
+        return step
+    whole = tree_of(run, step)
+    tree = {key: value for key, value in whole.items() if key not in ("hooks", "arguments")}
+    if "arguments" in whole:
+        tree["arguments"] = mark_absent(whole["arguments"], scope)
+    done = model(replaced(run, tree, scope, STRICT), type(step))
+    done.hooks = hooks
+    return done
+
+
+def _with(step: S, **changes: object) -> S:
+    copy = type(step)(**{name: getattr(step, name) for name in step.__struct_fields__})
+    for name, value in changes.items():
+        setattr(copy, name, value)
+    return copy
+
+
+def lay_out(run: Run, step: Step, scope: Scope) -> Looped:
+    """The plans of a resolved step. Raises NodeError."""
+    if not loops.loops(step) or (loops.empty(step) and _never(step.when)):
+        return Looped([Plan(step, "")], loop=False)
+    try:
+        items = loops.items_of(step)
+    except NodeError:
+        if not _never(step.when):
+            raise
+        items = []
+    bare = _with(step, with_items=None, with_param=None, with_sequence=None, hooks={})
+    tree = tree_of(run, bare)
+    tags = OPEN in source_of(run, bare)
+    hooked = [name for name, hook in step.hooks.items() if OPEN in source_of(run, hook)]
+    skipped = _never(step.when)
+    plans = []
+    for index, value in enumerate(items):
+        item = loops.item(value, index)
+        one = _item_step(run, bare, tree, {**scope, **item.variables}, skipped) if tags else _with(bare)
+        one.hooks = step.hooks
+        if hooked:
+            known = {name: given for name, given in {**scope, **item.variables}.items() if given is not None}
+            one.hooks = {name: _item_hook(run, hook, known) for name, hook in step.hooks.items()}
+        one.name = step.name + item.name
+        plans.append(Plan(one, item.name, index))
+    return Looped(plans, loop=True)
+
+
+def _item_hook(run: Run, hook: LifecycleHook, scope: Scope) -> LifecycleHook:
+    """A hook of an item: what is known by now is put in, the rest is for when it is due."""
+    tree = tree_of(run, hook)
+    done = replaced(run, tree, scope)
+    return hook if done is tree else model(done, LifecycleHook)
+
+
+def _never(condition: str) -> bool:
+    try:
+        return not should_run(condition)
+    except NodeError:
+        return False
+
+
+def _item_step(run: Run, bare: S, tree: object, scope: Scope, skipped: bool) -> S:
+    if skipped:
+        known = {name: value for name, value in scope.items() if value is not None}
+        return model(replaced(run, tree, known), type(bare))
+    return model(replaced(run, tree, scope, whole=True), type(bare))

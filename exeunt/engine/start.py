@@ -1,0 +1,310 @@
+"""Starting a node: its template is found, its inputs are put in, and it appears in the tree (Argo: executeTemplate)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from exeunt.engine import leaf, phases
+from exeunt.engine.durations import seconds
+from exeunt.engine.events import NodeEnded, NodeStarted, StepDue, TimerSet
+from exeunt.engine.nodes import Node, Outputs
+from exeunt.engine.problem import NodeError
+from exeunt.engine.scope import Scope
+from exeunt.engine.state import Run
+from exeunt.engine.templating import Processed, mentions, process, put_in, source_of
+from exeunt.language.manifest import LifecycleHook, RetryStrategy, Step, Template, TemplateRef
+from exeunt.language.templates import Found, TemplateNotFoundError
+from exeunt.language.variables import text
+
+_DISPLAY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")
+
+
+MAX_DEPTH = 20_000
+MAX_NODES = 250_000
+
+
+class Caller(NamedTuple):
+    """Who asks for a template: the step, task or hook, in which scope, with which arguments."""
+
+    holder: Step | LifecycleHook
+    scope: str
+    arguments: dict[str, str]
+    kind: str = ""  # "steps" or "tasks"
+    name: str = ""  # of the step or task
+
+
+class Spot(NamedTuple):
+    """Where in the tree a node appears."""
+
+    owner: int
+    suffix: str
+    number: int = -1
+    item: int = -1
+    hook: str = ""
+    hooked: bool = False
+    links: list[int] | None = None
+
+
+class Begun(NamedTuple):
+    """The node, and why it could not be run if so: then it stands in the tree, in Error."""
+
+    node: Node
+    error: str = ""
+
+
+def retry_strategy(run: Run, template: Template) -> RetryStrategy | None:
+    """The template's, or else the workflow's for every template."""
+    return template.retry_strategy if template.retry_strategy is not None else run.spec.retry_strategy
+
+
+def reference(holder: Step | LifecycleHook) -> tuple[str, str, bool] | None:
+    ref = holder.template_ref
+    return None if ref is None else (ref.name, ref.template, ref.cluster_scope)
+
+
+def begin(run: Run, spot: Spot, caller: Caller) -> Begun:
+    """Starts a node for the caller. Nothing is raised: what is wrong stands in the node."""
+    beyond = _beyond(run, spot)
+    if beyond:
+        return Begun(fail(run, spot, caller, beyond))
+    try:
+        found = run.templates.get(caller.holder, caller.scope)
+        template = found.template
+        strategy = retry_strategy(run, template)
+        local = _local(run, spot, caller, template, pod=strategy is None)
+        processed = process(run, template, caller.arguments, local)
+        if strategy is not None:
+            node = _appear(run, spot, caller, phases.RETRY, phases.RUNNING, processed=processed)
+            run.cache["found", node.key] = found
+            return Begun(node)
+        return body(run, spot, caller, found, processed)
+    except (NodeError, TemplateNotFoundError) as error:
+        return Begun(
+            _appear(run, spot, caller, phases.SKIPPED_TYPE, phases.ERROR, message=str(error), raised=True), str(error)
+        )
+
+
+def _beyond(run: Run, spot: Spot) -> str:
+    """What keeps a template that calls itself for ever from filling the machine."""
+    if spot.owner >= 0 and run.nodes[spot.owner].depth >= MAX_DEPTH:
+        return f"Maximum recursion depth exceeded: templates call each other {MAX_DEPTH} deep"
+    if len(run.nodes) >= MAX_NODES:
+        return f"the workflow has {MAX_NODES} nodes: no more are possible"
+    return ""
+
+
+def fail(run: Run, spot: Spot, caller: Caller, message: str, phase: str = phases.ERROR) -> Node:
+    """A node that never ran: in Error, Skipped or Omitted."""
+    return _appear(run, spot, caller, phases.SKIPPED_TYPE, phase, message=message)
+
+
+def begin_group(run: Run, spot: Spot, caller: Caller) -> Node:
+    """The node that stands for all items of a DAG's loop."""
+    return _appear(run, spot, caller, phases.TASK_GROUP, phases.RUNNING)
+
+
+def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processed, *, retried: bool = False) -> Begun:
+    """The node that does the work, without or within a Retry. Raises NodeError before the node appears."""
+    template = processed.template
+    kind = leaf.node_type(template)
+    if kind in phases.BOUNDARIES:
+        node = _appear(run, spot, caller, kind, phases.RUNNING, processed=processed, retried=retried)
+        run.cache["found", node.key] = found
+        run.cache["processed", node.key] = processed, run.outputs_version
+        return Begun(node)
+    if kind == phases.SUSPEND:
+        return Begun(_suspend(run, spot, caller, processed, retried=retried))
+    node = _appear(run, spot, caller, kind, phases.PENDING, processed=processed, retried=retried)
+    run.cache["found", node.key] = found
+    if barred(run):
+        run.emit(NodeEnded(node.key, phases.FAILED, barred(run)))
+        return Begun(node)
+    try:
+        spec = leaf.spec(run, node, template, result=_wants_result(run, node))
+    except NodeError as error:
+        run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
+        return Begun(node, str(error))
+    run.emit(StepDue(run.id(node), run.state.first_attempt, spec, run.exit))
+    if template.timeout:
+        run.emit(TimerSet(f"timeout:{run.id(node)}", run.now + seconds(template.timeout)))
+    return Begun(node)
+
+
+def barred(run: Run) -> str:
+    """Why no work may start any more; empty while it may."""
+    if run.state.shutdown and not exempt(run):
+        return f"workflow shutdown with strategy: {run.state.shutdown}"
+    return "Step exceeded its deadline" if run.state.shutdown_reason == "Deadline" else ""
+
+
+def exempt(run: Run) -> bool:
+    """Whether a stop does not concern this run's nodes: those of handlers go on, until they are cancelled."""
+    return run.exit and run.state.shutdown == "Stop"
+
+
+def _appear(
+    run: Run,
+    spot: Spot,
+    caller: Caller,
+    kind: str,
+    phase: str,
+    *,
+    processed: Processed | None = None,
+    message: str = "",
+    retried: bool = False,
+    outputs: Outputs | None = None,
+    raised: bool = False,
+) -> Node:
+    run.emit(
+        NodeStarted(
+            owner=spot.owner,
+            suffix=spot.suffix,
+            kind=kind,
+            phase=phase,
+            template=caller.holder.template,
+            index=spot.number,
+            item=spot.item,
+            message=message,
+            inputs=processed.inputs if processed is not None and processed.inputs else None,
+            hook=spot.hook,
+            hooked=spot.hooked,
+            retried=retried,
+            scope=caller.scope,
+            ref=reference(caller.holder),
+            outputs=outputs,
+            links=spot.links,
+            raised=raised,
+            display="" if retried or processed is None else _display(processed.template),
+        )
+    )
+    return run.nodes[-1]
+
+
+def _display(template: Template) -> str:
+    """The display name that the template asks for, where it is a proper one."""
+    asked = (template.annotations or {}).get("workflows.argoproj.io/display-name", "")
+    return asked if _DISPLAY.fullmatch(asked) else ""
+
+
+def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retried: bool) -> Node:
+    template = processed.template
+    names = [
+        parameter.name
+        for parameter in template.outputs.parameters
+        if parameter.value_from is not None and parameter.value_from.supplied is not None
+    ]
+    outputs = Outputs(parameters=[(name, None) for name in names]) if names else None
+    length = seconds(template.suspend.duration) if template.suspend is not None and template.suspend.duration else None
+    node = _appear(
+        run, spot, caller, phases.SUSPEND, phases.RUNNING, processed=processed, retried=retried, outputs=outputs
+    )
+    if run.state.shutdown_reason == "Deadline":
+        run.emit(NodeEnded(node.key, phases.FAILED, barred(run)))
+    elif length is not None:
+        run.emit(TimerSet(f"suspend:{run.id(node)}", run.now + length))
+    return node
+
+
+def _local(run: Run, spot: Spot, caller: Caller, template: Template, *, pod: bool) -> Scope:
+    """The variables of the node itself: its name, its step's, and its pod's where it has one already."""
+    scope: Scope = {}
+    if mentions(run, template, "node"):  # putting a long name together is only worth it where it is read
+        owner = run.nodes[spot.owner] if spot.owner >= 0 else None
+        scope["node.name"] = spot.suffix if owner is None else run.names.full(owner) + spot.suffix
+    if caller.kind:
+        scope[f"{caller.kind}.name"] = caller.name
+    if pod and leaf.is_pod(template):
+        owner = run.nodes[spot.owner] if spot.owner >= 0 else None
+        scope["pod.name"] = run.names.pod_of(owner, spot.suffix, template.name)
+    return scope
+
+
+def found_of(run: Run, node: Node) -> Found:
+    """The template of a node that runs, as it was found when the node began."""
+    known = run.cache.get(("found", node.key))
+    if known is None:
+        holder = holder_of(node)
+        if node.ref is None and not node.template:
+            holder.inline = run.inline_of(run, node)
+        known = run.templates.get(holder, node.scope)
+        run.cache["found", node.key] = known
+    found: Found = known
+    return found
+
+
+def holder_of(node: Node) -> Step:
+    """A step that asks for the node's template by its name."""
+    ref = node.ref
+    return Step(
+        template=node.template,
+        template_ref=None if ref is None else TemplateRef(name=ref[0], template=ref[1], cluster_scope=ref[2]),
+    )
+
+
+def processed_of(run: Run, node: Node) -> Processed:
+    """A composite's template with its inputs: made again when the workflow's outputs have changed since."""
+    known = run.cache.get(("processed", node.key))
+    if known is not None and known[1] == run.outputs_version:
+        made: Processed = known[0]
+        return made
+    found = found_of(run, node)
+    if known is not None and not mentions(run, found.template, "workflow"):
+        made = known[0]
+    else:
+        made = put_in(run, found.template, node.inputs or [], locals_of(run, node))
+    run.cache["processed", node.key] = made, run.outputs_version
+    return made
+
+
+def locals_of(run: Run, node: Node) -> Scope:
+    """The node's own variables, as they were when it began."""
+    scope: Scope = {}
+    if mentions(run, found_of(run, node).template, "node"):
+        scope["node.name"] = run.names.full(node)
+    if node.retried:
+        scope.update(attempt_scope(run, run.nodes[node.owner], node.index))
+        scope["pod.name"] = run.names.pod(node)
+    return scope
+
+
+def attempt_scope(run: Run, retry: Node, number: int) -> Scope:
+    """What an attempt may know of the ones before. Texts, as Argo has them."""
+    scope: Scope = {
+        "retries": str(number),
+        "lastRetry.exitCode": "0",
+        "lastRetry.duration": "0",
+        "lastRetry.status": "",
+        "lastRetry.message": "",
+    }
+    if number > 0:
+        last = run.nodes[retry.members[number - 1]]
+        if last.outputs is not None and last.outputs.exit_code is not None:
+            scope["lastRetry.exitCode"] = str(last.outputs.exit_code)
+        scope["lastRetry.status"] = last.phase
+        scope["lastRetry.duration"] = text(last.finished - last.started if last.finished else 0)
+        scope["lastRetry.message"] = last.message
+    return scope
+
+
+def _wants_result(run: Run, node: Node) -> bool:
+    if node.boundary < 0:
+        return False
+    boundary = run.nodes[node.boundary]
+    template = found_of(run, boundary).template
+    name = step_name(run, node)
+    known = run.cache.setdefault("results", {})
+    wanted = known.get(id(template))
+    if wanted is None:
+        kind = "tasks" if boundary.type == phases.DAG else "steps"
+        wanted = known[id(template)] = template, leaf.results_wanted(source_of(run, template), kind)
+    return name in wanted[1]
+
+
+def step_name(run: Run, node: Node) -> str:
+    """The name of the step or task that a node belongs to: without item and attempt."""
+    current = node
+    while not current.suffix.startswith(".") and current.owner >= 0:
+        current = run.nodes[current.owner]
+    name = current.suffix.partition("(")[0]
+    return name.rpartition(".")[2]

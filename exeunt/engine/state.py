@@ -1,0 +1,264 @@
+"""The state of a run, and what is kept beside it while it is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from exeunt.engine import phases
+from exeunt.engine.events import (
+    Event,
+    HookOutcome,
+    NodeEnded,
+    NodeStarted,
+    Obligation,
+    RunStarted,
+    StepFinished,
+)
+from exeunt.engine.nodes import Names, Node
+from exeunt.engine.shared import shared_of
+from exeunt.engine.steps import Struct
+from exeunt.language.manifest import Bundle, Template, Workflow, WorkflowSpec
+
+
+class Hook(Struct):
+    """A hook that became due. In a main run an obligation, in an exit run a node inside the run (`inner`)."""
+
+    parent: int
+    name: str
+    hook_id: str = ""
+    inner: int = -1
+    phase: str = ""  # empty while open
+    obligation: Obligation | None = None  # while it is open
+    outcome: HookOutcome | None = None
+    cancelled: bool = False
+    links: list[int] = []  # nodes that were linked below the hook's outbound nodes
+    why: str = ""  # skipped, and why
+
+    @property
+    def open(self) -> bool:
+        return not self.phase
+
+
+class State(Struct):
+    """All that is true of a run. What is left out here is derived and may be forgotten at any time."""
+
+    started: RunStarted
+    phase: str = ""
+    outcome: str = ""
+    reason: str = ""
+    finalization: str = "None"
+    message: str = ""
+    main_message: str = ""
+    closed: bool = False
+    deleted: bool = False
+    suspended: bool = False
+    shutdown: str = ""
+    shutdown_message: str = ""
+    shutdown_reason: str = ""
+    commits: int = 0
+    now: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    replay: int = 0
+    first_attempt: int = 0  # attempts of a replay have numbers of their own
+    again: bool = False
+    nodes: list[Node] = []
+    hooks: list[Hook] = []
+    hook_numbers: dict[str, int] = {}
+    global_outputs: dict[str, str | None] = {}
+    bad: list[int] = []  # nodes that failed, in the order of their end; -1-n: those of hook n
+    timers: dict[str, float] = {}
+    placed: dict[int, str] = {}
+    due: dict[int, bool] = {}
+    cancelled: list[tuple[int, int]] = []  # cancelled attempts whose result has not come
+    active_pods: int = 0
+    open_hooks: int = 0
+    requests: list[str] = []
+    outgoing: int = 0  # public events told so far
+
+
+class Run:
+    """A run: its state, and what is derived from it and from the bundle."""
+
+    fold: Callable[[Run, Event], None]
+    """Makes an event true (fold.py)."""
+    inline_of: Callable[[Run, Node], Template]
+    """The inline template of a node's step; set where the walks into steps and dag meet (decide)."""
+
+    def __init__(self, state: State, bundle: Bundle) -> None:
+        self.state = state
+        self.bundle = bundle
+        self.shared = shared_of(bundle)
+        self.templates = self.shared.templates
+        self.workflow: Workflow = bundle.workflow
+        self.spec: WorkflowSpec = self.templates.spec
+        self.nodes = state.nodes
+        self.names = Names(state.started.name, state.nodes)
+        self.by_id = {self.names.id(node): node.key for node in state.nodes}
+        self.events: list[Event] = []
+        self.cache: dict[Any, Any] = {}
+        self.dirty: dict[int, None] = {}
+        self.held: dict[int, None] = {}
+        self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
+        self.changed: dict[int, list[int]] = {}
+        self.fresh = True  # nothing is known of what waits: the next decision looks everywhere
+        self.first = False  # in the first decision of a run `workflow.status` is still empty, as in Argo
+        self.outputs_version = len(state.global_outputs)
+        self.handlers = {} if self.exit else self.shared.handlers
+        """The workflow's exit handlers besides `onExit`, by the names of their hooks."""
+        self.lively = self.shared.lively
+        """Some step, task or the workflow has a hook that may be due at any time."""
+        self.watching = self.shared.watching
+
+    # --- what others read ---------------------------------------------------------------------------------------------
+
+    @property
+    def uid(self) -> str:
+        return self.state.started.uid
+
+    @property
+    def name(self) -> str:
+        return self.state.started.name
+
+    @property
+    def namespace(self) -> str:
+        return self.state.started.namespace
+
+    @property
+    def kind(self) -> str:
+        return "main" if self.state.started.obligation is None else "exit"
+
+    @property
+    def exit(self) -> bool:
+        return self.state.started.obligation is not None
+
+    @property
+    def obligation(self) -> Obligation | None:
+        return self.state.started.obligation
+
+    @property
+    def hook_id(self) -> str:
+        owed = self.state.started.obligation
+        return "" if owed is None else owed.hook_id
+
+    @property
+    def phase(self) -> str:
+        return self.state.phase
+
+    @property
+    def outcome(self) -> str:
+        return self.state.outcome
+
+    @property
+    def reason(self) -> str:
+        return self.state.reason
+
+    @property
+    def finalization(self) -> str:
+        return self.state.finalization
+
+    @property
+    def message(self) -> str:
+        return self.state.message
+
+    @property
+    def closed(self) -> bool:
+        return self.state.closed
+
+    @property
+    def deleted(self) -> bool:
+        return self.state.deleted
+
+    @property
+    def suspended(self) -> bool:
+        return self.state.suspended
+
+    @property
+    def commits(self) -> int:
+        """Commits folded so far: the number of the last one."""
+        return self.state.commits
+
+    @commits.setter
+    def commits(self, number: int) -> None:
+        self.state.commits = number
+
+    @property
+    def now(self) -> float:
+        return self.state.now
+
+    @property
+    def runs_anyway(self) -> bool:
+        """Whether handlers run even when the workflow is terminated, or deleted: as its annotation asks."""
+        asked = {part.strip() for part in self.annotations.get("exeunt.dev/exit-on", "").split(",")}
+        return ("delete" if self.state.deleted else "terminate") in asked
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return {**self.workflow.metadata.annotations, **self.state.started.annotations}
+
+    # --- for the engine's modules -------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Node:
+        return self.nodes[0]
+
+    def id(self, node: Node) -> str:
+        return self.names.id(node)
+
+    def emit(self, event: Event) -> None:
+        """It becomes true: folded at once, and part of what this decision writes."""
+        self.events.append(event)
+        self.fold(self, event)
+        if isinstance(event, NodeEnded):
+            self.ended(self.nodes[event.node])
+            self._forget(event.node)
+        elif isinstance(event, NodeStarted) and event.raised:
+            self.ended(self.nodes[-1])
+        elif isinstance(event, StepFinished):
+            self.ended(self.nodes[self.by_id[event.node]])
+
+    def _forget(self, key: int) -> None:
+        """What was kept for an open composite is not needed any more."""
+        if self.nodes[key].type in phases.COMPOSITES:
+            for kind in _KEPT:
+                self.cache.pop((kind, key), None)
+
+    def wake(self, node: Node) -> None:
+        """Something below this node changed: look at it."""
+        self.dirty[node.key] = None
+
+    def ended(self, node: Node) -> None:
+        """Tells the owner that one of its nodes ended, or that a hook of one did."""
+        if node.hook and node.owner >= 0:
+            node = self.nodes[node.owner]
+            self.release()
+        if node.owner >= 0:
+            self.changed.setdefault(node.owner, []).append(node.key)
+            self.dirty[node.owner] = None
+            owner = self.nodes[node.owner]
+            if self.lively and owner.type == phases.RETRY:  # a hook may look at the attempts
+                self.ended(owner)
+
+    def release(self) -> None:
+        """A hook ended: what it held up is looked at again."""
+        self.dirty.update(self.held)
+        self.held.clear()
+
+    def changes(self, owner: int) -> list[int] | None:
+        """The nodes of this owner that changed since this was asked last; None: nothing is known, look at all."""
+        keys = self.changed.pop(owner, [])
+        return None if self.fresh else sorted(set(keys))
+
+
+_KEPT = ("exits", "processed", "frame", "graph", "plans", "todo", "bystep", "places", "callers", "found")
+
+
+def pack(state: State) -> Any:
+    return msgspec.to_builtins(state)
+
+
+def unpack(tree: Any) -> State:
+    return msgspec.convert(tree, State)

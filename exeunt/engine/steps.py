@@ -1,0 +1,90 @@
+"""What the engine asks others to run, and what comes back: steps with everything resolved, and their results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Struct(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=True):
+    """Base of what is stored in the log. Positional: fields are only ever added at the end, with a default."""
+
+
+class ContainerWork(Struct, tag="container"):
+    """A program: of a container template, or (`script`) of a script template with its source."""
+
+    image: str = ""
+    command: list[str] = []
+    args: list[str] = []
+    env: list[tuple[str, str]] = []
+    working_dir: str = ""
+    source: str = ""
+    script: bool = False
+
+
+class HttpWork(Struct, tag="http"):
+    """A request of an http template."""
+
+    method: str = "GET"
+    url: str = ""
+    headers: list[tuple[str, str]] = []
+    body: str = ""
+    timeout_seconds: float = 30.0
+    success_condition: str = ""
+    insecure_skip_verify: bool = False
+
+
+class PluginWork(Struct, tag="plugin"):
+    """An action by name, or an Argo executor plugin; `arguments` is what stands under the name."""
+
+    name: str = ""
+    arguments: Any = None
+    template: dict[str, Any] = {}
+
+
+class ResourceWork(Struct, tag="resource"):
+    """A resource template; `manifest` is its text."""
+
+    action: str = ""
+    manifest: str = ""
+    success_condition: str = ""
+    failure_condition: str = ""
+
+
+Work = ContainerWork | HttpWork | PluginWork | ResourceWork
+
+
+class OutputParameter(Struct):
+    """A file to read as an output parameter; `default` is None where there is none."""
+
+    name: str
+    path: str
+    default: str | None = None
+
+
+class StepSpec(Struct):
+    """One step, resolved: whoever has this needs nothing else to run it (the same for each attempt)."""
+
+    work: Work
+    outputs: list[OutputParameter] = []
+    result: bool = False  # standard output is wanted
+    grace_seconds: float = 30.0
+    timeout_seconds: float = 0.0  # 0: none
+    template: str = ""  # the template's name
+    fenced: bool = False
+    idempotency_key: str = ""
+
+
+class StepOutcome(Struct):
+    """How an attempt ended. `parameters` leaves out what has no value."""
+
+    phase: str  # Succeeded, Failed, Error
+    message: str = ""
+    exit_code: int | None = None
+    result: str | None = None
+    parameters: dict[str, str] = {}
+    log_tail: list[str] = []
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    answer: Any = None  # what an action answered, for the ledger; secrets masked

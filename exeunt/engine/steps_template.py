@@ -1,0 +1,373 @@
+"""A `steps` template: groups one after another, the steps of a group side by side (Argo: controller/steps.go)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any
+
+import msgspec
+
+from exeunt.engine import hooks, outputs, parallelism, phases
+from exeunt.engine.events import NodeEnded, NodeStarted
+from exeunt.engine.links import outbound
+from exeunt.engine.nodes import Node
+from exeunt.engine.planning import Plan, lay_out, resolve, should_run
+from exeunt.engine.problem import NodeError
+from exeunt.engine.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
+from exeunt.engine.start import Caller, Spot, begin, fail, found_of, processed_of
+from exeunt.engine.state import Run
+from exeunt.engine.templating import argument_values, mentions, source_of
+from exeunt.language.manifest import Step, Template
+from exeunt.language.templates import TemplateNotFoundError
+
+Walk = Generator[Node, None, Any]
+
+EMPTY = -2
+"""The item of a loop over nothing."""
+
+OPERATION_ERROR = "Workflow operation error"
+"""Of a root whose group could not be worked out; the workflow's message says why."""
+
+
+def look(run: Run, node: Node) -> Walk:
+    """Brings the node as far as it can go now."""
+    if parallelism.failed_fast(run, node):
+        _fail_fast(run, node)
+        return
+    if parallelism.resting(run, node):
+        run.blocked[node.key] = None
+        return
+    template = processed_of(run, node).template
+    groups = template.steps or []
+    while not node.fulfilled:
+        number = len(node.members) - 1
+        if number < 0 or run.nodes[node.members[number]].fulfilled:
+            number += 1
+            if number == len(groups):
+                _succeed(run, node, template)
+                return
+            _open_group(run, node, number)
+        group = run.nodes[node.members[number]]
+        problem = yield from _group(run, node, group, groups[number])
+        if problem:
+            _break(run, node, group, problem)
+            return
+        if not group.fulfilled:
+            return
+        if group.failed:
+            run.emit(NodeEnded(node.key, phases.FAILED, group.message))
+
+
+def _open_group(run: Run, node: Node, number: int) -> None:
+    links: list[int] | None = None
+    if number > 0:
+        before = run.nodes[node.members[number - 1]]
+        links = [end for child in before.children for end in outbound(run, child)] or [before.key]
+    run.emit(
+        NodeStarted(
+            owner=node.key,
+            suffix=f"[{number}]",
+            kind=phases.STEP_GROUP,
+            phase=phases.RUNNING,
+            index=number,
+            scope=found_of(run, node).scope,
+            links=links,
+        )
+    )
+
+
+def _break(run: Run, node: Node, group: Node, problem: str) -> None:
+    """Something around the steps cannot be worked out: the group ends in Error."""
+    if not group.fulfilled:
+        run.emit(NodeEnded(group.key, phases.ERROR, problem))
+    if not node.fulfilled:
+        root = node.owner < 0
+        run.emit(NodeEnded(node.key, phases.ERROR if root else phases.FAILED, OPERATION_ERROR if root else problem))
+
+
+def _fail_fast(run: Run, node: Node) -> None:
+    if node.members and not run.nodes[node.members[-1]].fulfilled:
+        run.emit(NodeEnded(node.members[-1], phases.FAILED, parallelism.FAIL_FAST))
+    run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
+
+
+# --- one group --------------------------------------------------------------------------------------------------------
+
+
+def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
+    """Starts what can start, looks after hooks, and ends the group when all is done. Returns what went wrong."""
+    try:
+        plans = plan_group(run, node, group, steps)
+    except NodeError as error:
+        run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
+        return ""
+    waiting = yield from _start(run, node, group, plans)
+    if not group.fulfilled:
+        _raised(run, group)
+    if group.fulfilled:
+        return ""
+    try:
+        done = yield from _look_after(run, node, group, steps, plans)
+    except NodeError as error:
+        return str(error)
+    if done and not waiting and not group.open_members and not group.fulfilled:
+        _end_group(run, group, steps)
+    return ""
+
+
+def plan_group(run: Run, node: Node, group: Node, steps: list[Step]) -> list[tuple[int, Plan]]:
+    """What the group consists of: for each node to be the number of its step, and its plan. Raises NodeError."""
+    known = run.cache.get(("plans", group.key))
+    if known is not None and (known[1] == run.outputs_version or not known[2]):
+        kept: list[tuple[int, Plan]] = known[0]
+        return kept
+    plans: list[tuple[int, Plan]] = []
+    varies = mentions(run, found_of(run, node).template, "workflow")
+    resolved = []
+    for step in steps:
+        scope = scope_for(run, node, source_of(run, step), group.index)
+        try:
+            resolved.append((resolve(run, step, scope), scope))
+        except NodeError as error:
+            raise NodeError(f"failed to resolve references: {error}") from error
+    for number, (step, scope) in enumerate(resolved):
+        laid = lay_out(run, step, scope)
+        plans += [(number, plan) for plan in laid.plans]
+        if laid.loop and not laid.plans:
+            plans.append((number, Plan(step, "", EMPTY)))
+    run.cache["plans", group.key] = plans, run.outputs_version, varies
+    return plans
+
+
+def plan_of(run: Run, node: Node, child: Node) -> Plan:
+    """The plan that a node was started from. Raises NodeError when there is none."""
+    group = run.nodes[child.owner]
+    steps = (processed_of(run, node).template.steps or [])[group.index]
+    for number, plan in plan_group(run, node, group, steps):
+        if number == child.index and plan.item == child.item:
+            return plan
+    raise NodeError(f"{run.names.full(child)} has no step any more")
+
+
+def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> Walk:
+    """Starts the plans that have no node yet, in their order. Returns whether some have to wait.
+
+    A limit does not keep those from being skipped whose condition is false: all are looked at once.
+    """
+    todo, looked = _todo(run, group, plans)
+    waiting: deque[int] = deque()
+    scope_name = found_of(run, node).scope
+    while todo:
+        at = todo.popleft()
+        number, plan = plans[at]
+        spot = Spot(group.key, f".{plan.step.name}", number, plan.item)
+        caller = Caller(plan.step, scope_name, argument_values(plan.step.arguments), "steps", plan.step.name)
+        if plan.item == EMPTY:
+            fail(run, spot, caller, "Skipped, empty params", phases.SKIPPED)
+            continue
+        try:
+            proceed = should_run(plan.step.when)
+        except NodeError as error:
+            fail(run, spot, caller, str(error))
+            run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
+            return False
+        if not proceed:
+            fail(run, spot, caller, f"when '{plan.step.when}' evaluated false", phases.SKIPPED)
+            continue
+        if parallelism.full(run) or parallelism.boundary_full(run, node):
+            waiting.append(at)
+            if looked:
+                break
+            continue
+        begun = begin(run, spot, caller)
+        if begun.error:
+            return False
+        if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
+            yield begun.node
+            if begun.node.raised:
+                return False
+    todo.extendleft(reversed(waiting))
+    run.cache["todo", group.key] = todo, plans
+    if todo:
+        run.blocked[node.key] = None
+    return bool(todo)
+
+
+def _todo(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> tuple[deque[int], bool]:
+    """The plans without a node, and whether all of them were looked at before."""
+    known = run.cache.get(("todo", group.key))
+    if known is not None and known[1] is plans:
+        return known[0], True
+    started = {(run.nodes[key].index, run.nodes[key].item) for key in group.members}
+    return deque(at for at, (number, plan) in enumerate(plans) if (number, plan.item) not in started), False
+
+
+def _raised(run: Run, group: Node) -> None:
+    """A child that could not be worked out at all ends its group with it."""
+    for key in run.changed.get(group.key, group.members if run.fresh else []):
+        child = run.nodes[key]
+        if child.raised:
+            name = run.names.full(child)
+            message = f"step group deemed errored due to child {name} error: {child.message}"
+            run.emit(NodeEnded(group.key, phases.ERROR, message))
+            return
+
+
+def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: list[tuple[int, Plan]]) -> Walk:
+    """The hooks of the group's steps, in the order of their nodes. Returns whether all that run are done.
+
+    A hook that runs keeps those of the steps behind it waiting. Raises NodeError.
+    """
+    changed = run.changes(group.key)
+    if not any(step.hooks or step.on_exit for step in steps):
+        return True
+    lively = any(hooks.other_hooks(step) for step in steps)
+    keys = group.members if lively or changed is None or run.state.shutdown else changed
+    callers = _callers(run, group, plans)
+    done = True
+    for key in list(keys):
+        child = run.nodes[key]
+        step = steps[child.index]
+        if not step.hooks and not step.on_exit:
+            continue
+        if child.item >= 0:
+            step = callers().get((child.index, child.item), step)
+        finished = yield from _hooks_of(run, node, group, child, step)
+        if finished is None:
+            return False
+        done = done and finished
+    return done and not group.hooks_below
+
+
+def _callers(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> Callable[[], dict[tuple[int, int], Step]]:
+    """The steps of items, by step and item: their hooks know the item."""
+
+    def made() -> dict[tuple[int, int], Step]:
+        known = run.cache.get(("callers", group.key))
+        if known is None or known[0] is not plans:
+            known = plans, {(number, plan.item): plan.step for number, plan in plans}
+            run.cache["callers", group.key] = known
+        found: dict[tuple[int, int], Step] = known[1]
+        return found
+
+    return made
+
+
+def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Walk:
+    """None: a hook of this child runs and keeps the others waiting. Else whether its exit hook is done."""
+    name = child.suffix[1:]
+    declared = name.partition("(")[0]
+    prefix = f"steps.{name}"
+    where = found_of(run, node).scope
+    several = len((processed_of(run, node).template.steps or [])[group.index]) > 1
+    others = hooks.other_hooks(step)
+    exit_hook = hooks.exit_hook(run, step) if child.completed else None
+    if not others and exit_hook is None:
+        return True
+    wanted = [source_of(run, hook) for hook in step.hooks.values()]
+    scope = scope_for(run, node, " ".join(wanted), group.index)
+    for key in group.members if several else ():
+        other = run.nodes[key]
+        scope[f"steps.{other.suffix[1:]}.status"] = other.phase
+        if key == child.key:
+            break
+    scope[f"{prefix}.status"] = child.phase
+    if child.item >= 0:
+        add_node(run, scope, f"steps.{declared}", child)
+        scope[f"steps.{declared}.status"] = child.phase
+    if others and child.type != phases.SKIPPED_TYPE:
+        try:
+            if not (yield from hooks.look(run, child, others, hooks.View(scope, prefix, where))):
+                return None
+        except NodeError as error:
+            if not group.open_members and not group.hooks_below:
+                run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
+            return None  # it may still come right while steps of the group run
+    if exit_hook is None:
+        return True
+    return (yield from hooks.look_exit(run, child, exit_hook, hooks.View(scope, f"steps.{declared}", where)))
+
+
+def _end_group(run: Run, group: Node, steps: list[Step]) -> None:
+    for key in group.members:
+        child = run.nodes[key]
+        if not child.failed:
+            continue
+        lenient = steps[child.index].continue_on
+        if lenient is not None and (lenient.error if child.phase == phases.ERROR else lenient.failed):
+            continue
+        run.emit(NodeEnded(group.key, phases.FAILED, f"child '{run.id(child)}' failed"))
+        return
+    run.emit(NodeEnded(group.key, phases.SUCCEEDED))
+
+
+# --- scope and end ----------------------------------------------------------------------------------------------------
+
+
+def scope_for(run: Run, node: Node, source: str, until: int, *, outputs: bool = False) -> Scope:
+    """The variables for a text inside the template: those of the groups before `until` that it mentions."""
+    scope = global_scope(run)
+    processed = processed_of(run, node)
+    for name, value in processed.inputs:
+        scope[f"inputs.parameters.{name}"] = value
+    words = mentioned(source)
+    if outputs and words is not None and "expression" in words:
+        words = None
+    groups = processed.template.steps or []
+    places: dict[str, list[int]] = run.cache.setdefault(("places", node.key), {})
+    if not places:
+        for number, steps in enumerate(groups):
+            for step in steps:
+                places.setdefault(step.name, []).append(number)
+    for name in places if words is None else words & places.keys():
+        for number in places[name]:
+            if number < until:
+                _add_step(run, node, scope, number, name, result=not outputs)
+    return scope
+
+
+def _add_step(run: Run, node: Node, scope: Scope, number: int, name: str, *, result: bool) -> None:
+    group = run.nodes[node.members[number]]
+    steps = (processed_of(run, node).template.steps or [])[number]
+    index = next(at for at, step in enumerate(steps) if step.name == name)
+    members = run.cache.get(("bystep", group.key))
+    if members is None:
+        members = {}
+        for key in group.members:
+            members.setdefault(run.nodes[key].index, []).append(run.nodes[key])
+        run.cache["bystep", group.key] = members
+    nodes = members.get(index, [])
+    prefix = f"steps.{name}"
+    if len(nodes) == 1 and nodes[0].item < 0:
+        add_node(run, scope, prefix, nodes[0])
+        template = _template(run, steps[index], found_of(run, node).scope)
+        add_skipped(scope, prefix, nodes[0], template, result=result)
+        return
+    ran = [one for one in nodes if one.type != phases.SKIPPED_TYPE]
+    if ran:
+        add_loop(scope, prefix, ran)
+    kept = {key: value for key, value in scope.items() if key.startswith(f"{prefix}.outputs")}
+    add_node(run, scope, prefix, group)
+    scope.update(kept)
+
+
+def _template(run: Run, step: Step, scope: str) -> Template | None:
+    try:
+        return run.templates.get(step, scope).template
+    except TemplateNotFoundError:
+        return None
+
+
+def _succeed(run: Run, node: Node, template: Template) -> None:
+    made = None
+    if template.outputs.parameters:
+        source = msgspec.json.encode(template.outputs).decode()
+        scope = scope_for(run, node, source, len(node.members), outputs=True)
+        try:
+            made = outputs.from_scope(run, template, scope)
+        except NodeError as error:
+            run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
+            return
+        outputs.export(run, template, made)
+    run.emit(NodeEnded(node.key, phases.SUCCEEDED, "", made))

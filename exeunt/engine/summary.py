@@ -1,0 +1,84 @@
+"""What the workflow's handlers are told beyond Argo: `workflow.exeunt.…`, why it ended and what failed, with its log.
+
+`workflow.failures` stays as Argo has it. These variables stand beside it:
+
+- `workflow.exeunt.outcome`: the phase of the main run, as in `status.outcome`
+- `workflow.exeunt.reason`: why it ended: Completed, Failed, Error, Stopped, Terminated, Deadline or Deleted
+- `workflow.exeunt.message`: what was said at the stop or termination, or else how the main run ended
+- `workflow.exeunt.failures`: a JSON list (`[]` without failures; not quoted once more), in the order of the ends:
+  Argo's fields, and `id`, `name`, `exitCode` (null where there is none), `retried` (a later attempt went on) and `log`,
+  the last lines
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from exeunt.engine import hooks, phases
+from exeunt.engine.nodes import Node
+from exeunt.engine.scope import Scope
+from exeunt.engine.state import Run
+
+PREFIX = "workflow.exeunt."
+ALL_CHARACTERS = 64 * 1024
+"""Of all logs together: what a handler is told goes into the log with each obligation."""
+
+
+def add_summary(run: Run, scope: Scope, message: str) -> None:
+    """Puts the variables into the scope of a handler of the workflow."""
+    scope[f"{PREFIX}outcome"] = run.state.outcome
+    scope[f"{PREFIX}reason"] = run.state.reason
+    scope[f"{PREFIX}message"] = run.state.shutdown_message or message
+    if not run.state.bad:
+        scope[f"{PREFIX}failures"] = "[]"
+    elif _asked_for(run):
+        scope[f"{PREFIX}failures"] = json.dumps(failures(run), separators=(",", ":"), ensure_ascii=False)
+
+
+def _asked_for(run: Run) -> bool:
+    """Whether any text of the workflow or its templates has the word: the list is too large to be carried in vain."""
+    asked = run.cache.get("asks for failures")
+    if asked is None:
+        asked = run.cache["asks for failures"] = b"exeunt" in msgspec.json.encode(run.bundle)
+    return bool(asked)
+
+
+def failures(run: Run) -> list[dict[str, Any]]:
+    """The failures of `workflow.failures`, with what we know besides."""
+    left = ALL_CHARACTERS
+    found = hooks.failures_list(run)
+    for entry, more in zip(found, _more(run), strict=False):
+        log = more["log"]
+        while log and sum(map(len, log)) > left:
+            del log[0]
+        left -= sum(map(len, log))
+        entry.update(more)
+    return found
+
+
+def _more(run: Run) -> Iterable[dict[str, Any]]:
+    for key in run.state.bad:
+        if key >= 0:
+            yield _of_node(run, run.nodes[key])
+            continue
+        outcome = run.state.hooks[-1 - key].outcome
+        for tree in outcome.nodes if outcome is not None else []:
+            if tree.get("phase") in phases.BAD:
+                code = (tree.get("outputs") or {}).get("exitCode")
+                known = {"id": tree.get("id", ""), "name": tree.get("name", "")}
+                yield {**known, "exitCode": None if code is None else int(code), "retried": False, "log": []}
+
+
+def _of_node(run: Run, node: Node) -> dict[str, Any]:
+    owner = run.nodes[node.owner] if node.owner >= 0 else None
+    return {
+        "id": run.id(node),
+        "name": run.names.full(node),
+        "exitCode": node.outputs.exit_code if node.outputs is not None else None,
+        "retried": owner is not None and owner.type == phases.RETRY and owner.members[-1] != node.key,
+        "log": list(node.tail),
+    }

@@ -1,0 +1,212 @@
+"""The run as a whole: its first node, its own hooks, its end (Argo: operate)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import msgspec
+
+from exeunt.engine import hooks, phases
+from exeunt.engine.durations import seconds
+from exeunt.engine.events import HookOutcome, HookSkipped, MainEnded, NodeEnded, RunClosed, TimerCleared, TimerSet
+from exeunt.engine.nodes import Node
+from exeunt.engine.problem import NodeError
+from exeunt.engine.scope import global_scope, workflow_parameters
+from exeunt.engine.shape import hook_nodes, outputs_tree
+from exeunt.engine.start import Caller, Spot, begin
+from exeunt.engine.state import Run
+from exeunt.engine.summary import add_summary
+from exeunt.language.manifest import Arguments, LifecycleHook, Parameter, Step
+
+Walk = Generator[Node, None, Any]
+
+
+def start(run: Run) -> Walk:
+    """The first node: of the entrypoint, or of the handler."""
+    owed = run.obligation
+    if owed is not None:
+        hook = msgspec.convert(owed.caller, LifecycleHook)
+        spot = Spot(-1, owed.hook_node_name, hook=owed.hook, hooked=True)
+        begun = begin(run, spot, Caller(hook, owed.caller_scope, _texts(owed.arguments)))
+    else:
+        if run.spec.active_deadline_seconds not in (None, ""):
+            due = float(int(run.now)) + seconds(run.spec.active_deadline_seconds)
+            run.emit(TimerSet("deadline", due))
+        entrypoint = run.state.started.entrypoint or run.spec.entrypoint
+        caller = Caller(Step(template=entrypoint), run.templates.local, workflow_parameters(run))
+        begun = begin(run, Spot(-1, run.name), caller)
+    if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
+        yield begun.node
+
+
+def _texts(arguments: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in arguments.items()}
+
+
+def look(run: Run) -> Walk:
+    """Is the run over? Its hooks first, then its exit handler, then the end."""
+    if run.closed or not run.nodes:
+        return
+    if run.exit:
+        _close_exit(run)
+        return
+    root = run.root
+    if root.fulfilled and not run.state.outcome:
+        _main_ended(run, root)
+    problem = ""
+    try:
+        done = yield from _hooks(run, root)
+    except NodeError as error:
+        done, problem = True, str(error)
+    if problem and not root.fulfilled:
+        return
+    if not root.fulfilled or not done or run.state.suspended:
+        return
+    if not (yield from _exit(run, root)):
+        return
+    if run.state.open_hooks or "close" in run.state.timers:
+        return
+    if any(isinstance(event, HookSkipped) for event in run.events):
+        # the exit handler reads commits of kind h; the closing one is of kind z, so it is another
+        run.emit(TimerSet("close", run.now))
+    else:
+        _close(run, root)
+
+
+def _main_ended(run: Run, root: Node) -> None:
+    outcome = phases.WORKFLOW_STATUS[root.phase]
+    reason = run.state.shutdown_reason if root.failed and run.state.shutdown_reason else ""
+    if not reason:
+        reason = {"Succeeded": "Completed"}.get(outcome, outcome)
+    run.emit(MainEnded(outcome, reason, _message(run, root)))
+    if "deadline" in run.state.timers:
+        run.emit(TimerCleared("deadline"))
+
+
+def _message(run: Run, root: Node) -> str:
+    if root.raised:
+        told = run.nodes[root.members[-1]] if root.type == phases.RETRY and root.members else root
+        return f"error in entry template execution: {told.message}"
+    if root.failed and run.state.shutdown:
+        return f"Stopped with strategy '{run.state.shutdown}'"
+    if root.phase == phases.ERROR and root.type == phases.STEPS and root.members:
+        group = run.nodes[root.members[-1]]
+        if group.phase == phases.ERROR:
+            return group.message
+    return root.message
+
+
+def _view(run: Run) -> hooks.View:
+    scope = global_scope(run)
+    scope["workflow.status"] = phases.WORKFLOW_STATUS[run.root.phase]
+    scope["workflow.failures"] = hooks.failures(run)
+    add_summary(run, scope, _message(run, run.root))
+    return hooks.View(scope, "", run.templates.local)
+
+
+def _hooks(run: Run, root: Node) -> Walk:
+    others = {name: hook for name, hook in run.spec.hooks.items() if name != hooks.EXIT}
+    if not others:
+        return True
+    return (yield from hooks.look(run, root, others, _view(run)))
+
+
+def _exit(run: Run, root: Node) -> Walk:
+    """The exit handlers of the workflow, side by side. Returns whether all are done, or there are none."""
+    handlers = exit_hooks(run)
+    if not handlers:
+        return True
+    view = _view(run)
+    done = True
+    for name, hook in handlers.items():
+        try:
+            done = (yield from hooks.look_exit(run, root, hook, view, name)) and done
+        except NodeError as error:
+            hooks.skip(run, root, hook, view, str(error), name=name)
+    return done
+
+
+def exit_hooks(run: Run) -> dict[str, LifecycleHook]:
+    """The workflow's handlers by their hooks' names: its own, and those that its annotation names."""
+    own = exit_hook(run)
+    found = {} if own is None else {hooks.EXIT: own}
+    for name, hook in run.handlers.items():
+        found[name] = hooks.with_these(hook, own_arguments(run))
+    return found
+
+
+def exit_hook(run: Run) -> LifecycleHook | None:
+    """The workflow's: `onExit` before `hooks.exit`; without arguments of its own it gets the workflow's."""
+    if run.spec.on_exit:
+        return LifecycleHook(template=run.spec.on_exit, arguments=own_arguments(run))
+    hook = run.spec.hooks.get(hooks.EXIT)
+    if hook is None:
+        return None
+    if hook.arguments.parameters:
+        return hook
+    return hooks.with_these(hook, own_arguments(run))
+
+
+def own_arguments(run: Run) -> Arguments:
+    return Arguments(parameters=[Parameter(name=name, value=value) for name, value in workflow_parameters(run).items()])
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def _close(run: Run, root: Node) -> None:
+    phase, message = run.state.outcome, _message(run, root)
+    for name in (hooks.EXIT, *run.handlers):
+        handler = hooks.of(run, root, name)
+        if phase == "Succeeded" and handler is not None and handler.phase in phases.BAD:
+            phase = handler.phase
+            message = handler.outcome.message if handler.outcome is not None else handler.why
+    _sweep(run)
+    run.emit(RunClosed(phase, message, finalization(run)))
+
+
+def _sweep(run: Run) -> None:
+    """Nothing stays open in a run that is over."""
+    for node in reversed(run.nodes):
+        if not node.fulfilled:
+            run.emit(NodeEnded(node.key, phases.FAILED, node.message))
+
+
+def finalization(run: Run) -> str:
+    """What the handlers came to, all together."""
+    ran = [hook for hook in run.state.hooks if hook.phase != phases.SKIPPED]
+    if not ran:
+        return "Skipped" if run.state.hooks else "None"
+    if any(hook.open for hook in ran):
+        return "Running"
+    return "Failed" if any(hook.phase in phases.BAD for hook in ran) else "Succeeded"
+
+
+def _close_exit(run: Run) -> None:
+    root, owed = run.root, run.obligation
+    if owed is None or not root.fulfilled or run.state.open_hooks:
+        return
+    _sweep(run)
+    cancelled = run.state.shutdown == "Terminate"
+    state = "succeeded"
+    if cancelled:
+        state = "cancelled"
+    elif root.failed:
+        state = "parked" if root.type == phases.SKIPPED_TYPE else "failed"
+    run.emit(
+        RunClosed(
+            phases.WORKFLOW_STATUS[root.phase],
+            root.message,
+            hook=HookOutcome(
+                hook_id=owed.hook_id,
+                phase=root.phase,
+                message=root.message,
+                state=state,
+                nodes=hook_nodes(run),
+                outputs={} if root.outputs is None else outputs_tree(root.outputs),
+                global_outputs=dict(run.state.global_outputs),
+                finished_at=run.now,
+            ),
+        )
+    )

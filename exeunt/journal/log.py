@@ -1,0 +1,443 @@
+"""The log of one process in one role: take partitions, load them, append under their fences, follow the other role.
+
+The protocol is docs/decisions/0002-log.md. `Log` knows nothing of events: it writes and gives out bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+
+from exeunt.journal.cut import Cutter
+from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
+from exeunt.journal.fences import Fences
+from exeunt.journal.follow import Follower
+from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
+from exeunt.journal.marks import Marks, due_snapshots, window
+from exeunt.journal.reader import Reader
+from exeunt.journal.replay import Loaded, OpenRun, Sorter
+from exeunt.journal.settle import Key, find
+from exeunt.journal.streams import ensure_raw, log_stream
+from exeunt.journal.subjects import (
+    CLOSING,
+    COMMIT,
+    EVERYTHING,
+    PART,
+    PART_BYTES,
+    PARTITIONS,
+    SNAPSHOT,
+    STREAM,
+    Address,
+    Family,
+    Message,
+    Record,
+    Role,
+    check_token,
+    commit_subject,
+    family_of,
+    message_subject,
+    parse,
+    partition_of,
+)
+from exeunt.journal.wire import Answer, Wire, wire_of
+
+__all__ = [
+    "PARTITIONS",
+    "Address",
+    "Family",
+    "Loaded",
+    "Log",
+    "LogClosed",
+    "LogFull",
+    "LogSettings",
+    "Message",
+    "NotOwner",
+    "OpenRun",
+    "Record",
+    "Refused",
+    "Role",
+    "family_of",
+    "partition_of",
+]
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 1.0
+UNBROKEN_SECONDS = 0.7
+LARGEST_COMMIT = 7 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How the log is kept. Sizes in bytes or messages, times in seconds."""
+
+    replicas: int = 1
+    """Copies of the stream: 1 on a single node, 3 on a cluster."""
+    max_bytes: int = 8 * 1024**3
+    """Room for the stream when it is made."""
+    plain_limit: int = 12
+    """One node: more waiting messages than these go as one batch. With several replicas: one request at a time."""
+    deadline: float = 5.0
+    """A write without an answer for so long is looked for. A new leader of three takes 4 to 7 s."""
+    window: int = 100_000
+    """Open runs whose oldest needed message lies further back are asked for a snapshot."""
+    renew_distance: int = 5_000
+    """Own fences are renewed, and the log is cut, by so many messages at least; never more than `window`."""
+    tick: float = 1.0
+    """How often marks are announced, fences renewed and the log is cut."""
+
+
+class Log:
+    """One for each process and role: `await Log.open(…)`, then `take`, `load`, `append`, `follow`, at last `close`."""
+
+    def __init__(self, wire: Wire, role: Role, replica: str, settings: LogSettings) -> None:
+        self.role: Role = role
+        self.replica = replica
+        self.settings = settings
+        self.wire = wire
+        self.head = 0
+        """The highest position that is known of."""
+        self.fullness = 0.0
+        """How much of the log's room is taken, 0 to 1. Above 0.8 new work should be refused."""
+        self.on_lost: list[Callable[[int], None]] = []
+        """Called with a partition that somebody else has taken."""
+        self.on_snapshot: Callable[[list[Family]], None] = lambda families: None
+        """Called with runs that should write a snapshot now, so that the log can be cut behind it."""
+        self._distance = min(settings.renew_distance, settings.window)
+        self._marks = Marks()
+        self._confirmed = float("-inf")
+        self._fences = Fences(wire, role, replica, settings.deadline, self._lose)
+        self._gatherer = Gatherer(
+            wire,
+            plain_limit=settings.plain_limit,
+            deadline=settings.deadline,
+            stamp=self._fences.stamp,
+            stored=self._stored,
+            refused=self._refused,
+            settle=self._settle,
+        )
+        self._follower = Follower(wire, role, self._marks, self._fence_seen)
+        self._cutter = Cutter(wire, role, replica)
+        self._closing = False
+        self._lost: list[int] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, nc: Client, role: Role, replica: str, settings: LogSettings | None = None) -> Log:
+        """Makes the stream where it is missing and starts to write. `replica` names this process among its kind."""
+        settings = settings or LogSettings()
+        wire = await wire_of(nc)
+        config = await ensure_raw(wire, log_stream(settings.replicas, settings.max_bytes))
+        self = cls(wire, role, check_token(replica), settings)
+        if int(config.get("num_replicas", 1)) > 1:  # the stream decides: it may be older than the settings
+            self._gatherer.plain_limit = 1
+        self._task = asyncio.create_task(self._run(), name=f"log {role} {replica}")
+        return self
+
+    async def close(self) -> None:
+        """Waits for what is on its way and stops. Whatever is appended afterwards fails with LogClosed."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self._closing = True
+        if not self._gatherer.full and self.wire.connected.is_set():
+            try:
+                async with asyncio.timeout(self.settings.deadline):
+                    await self._gatherer.drain()
+            except TimeoutError:
+                log.warning("closing with writes that got no answer")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def ended(self) -> None:
+        """Waits until the log has ended; raises what ended it. Only `close` should."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def append(
+        self, family: Family, number: int, kind: str, data: bytes, *, snapshot: bool = False
+    ) -> asyncio.Future[int]:
+        """Writes commit `number` of a run; done with its position when it is durable. One at a time for each run.
+
+        Raises (from the future) NotOwner: drop the run and stop acting; LogClosed, or LogFull when the log was closed
+        while it had no room; ValueError for a commit over 7 MB. `snapshot` says that the commit holds the whole state.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        headers = b"%b: %d\r\n" % (COMMIT.encode(), number)
+        if snapshot:
+            headers += b"%b: 1\r\n" % SNAPSHOT.encode()
+        entry = Entry(commit_subject(family, kind), headers, data, family.partition, done)
+        entry.tag = (family, number, kind, snapshot)
+        if len(data) > LARGEST_COMMIT:
+            entry.fail(ValueError(f"a commit of {len(data)} bytes is too large: put what it carries into the blobs"))
+            return done
+        if len(data) > PART_BYTES:
+            pieces = [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
+            part = PART.encode()
+            entry.parts = [
+                (headers + b"%b: %d/%d\r\n" % (part, i, len(pieces)), piece) for i, piece in enumerate(pieces, 1)
+            ]
+        return self._add(entry)
+
+    def send(self, sender: int, to: Address, ident: str, data: bytes) -> asyncio.Future[int]:
+        """Writes a message to the owner of another partition, under the fence of our partition `sender`.
+
+        Safe to repeat: the receiver knows it by `ident`. Raises as `append` does.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        entry = Entry(message_subject(to, ident), b"", data, sender, done)
+        entry.tag = ("message", to, ident)
+        return self._add(entry)
+
+    def _add(self, entry: Entry) -> asyncio.Future[int]:
+        if self._closing:
+            entry.fail(LogClosed("the log is closed"))
+        elif entry.key not in self._fences:
+            entry.fail(_not_owner(entry.key))
+        else:
+            self._gatherer.add(entry)
+        return entry.done
+
+    def _stored(self, entry: Entry, sequence: int) -> None:
+        self.head = max(self.head, sequence)
+        if isinstance(entry.tag, tuple) and isinstance(entry.tag[0], Family):
+            family, number, kind, snapshot = entry.tag
+            first = sequence - entry.count + 1
+            if number == 1 or snapshot:
+                self._marks.need(family, first, anew=snapshot)
+            if kind in CLOSING[self.role]:
+                self._marks.closed(family, sequence)
+
+    def _refused(self, entry: Entry, answer: Answer) -> None:
+        if answer.code == WRONG_LAST:
+            self._fences.drop(entry.key)
+            self._lose(entry.key)
+            entry.fail(_not_owner(entry.key))
+        else:
+            log.error("a commit was refused (%d: %s) on %s", answer.code, answer.description, entry.subject)
+            entry.fail(Refused(answer.code, answer.description))
+
+    async def _settle(self, entries: list[Entry]) -> list[Entry]:
+        """Renews the fences, so that nothing unanswered can come any more, then looks what has come (journal.md §3)."""
+        await self._fences.renew({e.key for e in entries}, {})
+        mine = [e for e in entries if e.key in self._fences]
+        for entry in entries:
+            if entry.key not in self._fences:
+                entry.fail(_not_owner(entry.key))
+        if not mine:
+            return []
+        partitions = {e.key for e in mine}
+        self._renewed(partitions)
+        until = max(self._fences.held[p] for p in partitions)
+        found = await find(self.wire, self.role, min(e.floor for e in mine) + 1, until, partitions)
+        again = []
+        for entry in mine:
+            sequence = found.get(_key(entry))
+            if sequence is None:
+                again.append(entry)
+                continue
+            self._stored(entry, sequence)
+            if not entry.done.done():
+                entry.done.set_result(sequence)
+        log.info("%d of %d writes without an answer had been stored", len(mine) - len(again), len(mine))
+        return again
+
+    # --- owning -------------------------------------------------------------------------------------------------------
+
+    async def take(self, partitions: Collection[int]) -> None:
+        """Makes the partitions ours, whoever had them: from now on nobody else's commit in them is accepted."""
+
+        async def write() -> None:
+            for partition in partitions:  # what a former ownership left behind must not go out under the new fence,
+                self._gatherer.fail(partition, _not_owner(partition))
+                self._fences.drop(partition)  # and a late word of its loss must not be taken for the loss of this one
+            self._follower.expect(partitions)
+            await self._fences.take(partitions)
+
+        await self._gatherer.exclusively(write)
+        self._advance(partitions)
+        log.info("took %d partitions (%s)", len(partitions), self.role)
+
+    async def load(self, partitions: Collection[int]) -> Loaded:
+        """Reads the partitions up to our fences, in one pass. Afterwards `follow` gives what comes behind.
+
+        Raises NotOwner when one of them is not ours (any more): take what is, and load again.
+        """
+        missing = [p for p in partitions if p not in self._fences]
+        if missing:
+            raise _not_owner(missing[0])
+        positions = {p: self._fences.held[p] for p in partitions}
+        until = max(positions.values(), default=0)
+        sorter = Sorter(self.role, positions)
+        if positions:
+            async for item in Reader(self.wire, STREAM, EVERYTHING):
+                sorter.take(item.sequence, parse(item.sequence, item.subject, item.headers, item.data))
+                if item.sequence >= until:
+                    break
+        if sorter.unknown:
+            log.error("%d messages of the log are of no known kind", sorter.unknown)
+        loaded = sorter.result()
+        for partition, fence in positions.items():
+            if partition in self._fences:
+                self._marks.begin(partition, fence)
+                self._marks.renewed(partition, self._fences.held[partition])
+        for run in loaded.runs:
+            self._marks.need(run.family, run.records[0].first)
+        for run in loaded.closed:
+            self._marks.need(run.family, run.records[0].first)
+            self._marks.closed(run.family, run.records[-1].sequence)
+        for record in loaded.told:
+            self._marks.handed(record.family.partition, record.sequence, record.first)
+        for message in loaded.messages:
+            self._marks.handed(message.partition, message.sequence, message.sequence)
+        self._follower.loaded(positions)
+        return loaded
+
+    async def follow(self) -> AsyncIterator[Record | Message]:
+        """What comes behind the loads, in the log's order, until the log is closed.
+
+        For `m` closing commits of exit runs, for `x` commits of kinds `h` and `e`; and the role's mailbox. Give each to
+        `finish` when it has been acted on.
+        """
+        async for what in self._follower.given():
+            yield what
+
+    def finish(self, what: Record | Message) -> None:
+        """What was loaded or followed has been acted on, durably (or needs no action): the mark may pass it."""
+        partition = what.family.partition if isinstance(what, Record) else what.partition
+        self._marks.finished(partition, what.sequence)
+
+    def done(self, family: Family) -> None:
+        """The run has closed and all that is derived from it is out: the log needs to keep nothing of it."""
+        self._marks.done(family)
+
+    def owns(self, partition: int) -> bool:
+        """Whether the partition is ours, as far as this process knows."""
+        return partition in self._fences
+
+    def fresh(self, partition: int) -> bool:
+        """Whether ownership was confirmed within the last second: only then act outside (journal.md §2)."""
+        return partition in self._fences and asyncio.get_running_loop().time() - self._confirmed < FRESH_SECONDS
+
+    async def confirm(self, sent: float) -> None:
+        """Membership was renewed by a request sent then (the loop's clock). After a gap the fences are read first."""
+        if sent - self._confirmed > UNBROKEN_SECONDS and self._fences.held:
+            await self._fences.verify()
+        self._confirmed = max(self._confirmed, sent)
+
+    @property
+    def distance(self) -> int:
+        """Messages from the oldest one that is still needed here to the newest that this process knows."""
+        return self._marks.distance(self.head)
+
+    def release(self, partitions: Collection[int]) -> None:
+        """Gives partitions up: nothing more is written or followed in them. The next owner takes them by itself."""
+        for partition in partitions:
+            self._fences.drop(partition)
+            self._forget(partition)
+
+    def _lose(self, partition: int) -> None:
+        self._forget(partition)
+        if not self._lost:
+            asyncio.get_running_loop().call_soon(self._say_lost)
+        self._lost.append(partition)
+        for told in list(self.on_lost):
+            told(partition)
+
+    def _say_lost(self) -> None:
+        """One line for all that went at one moment."""
+        lost, self._lost = self._lost, []
+        log.warning("%d partitions (%s) have been taken by another owner", len(lost), self.role)
+
+    def _forget(self, partition: int) -> None:
+        self._marks.end(partition)
+        self._follower.drop(partition)
+        self._gatherer.fail(partition, _not_owner(partition))
+
+    def _fence_seen(self, partition: int, sequence: int, data: bytes) -> None:
+        held = self._fences.held.get(partition)
+        if held is not None and sequence > held and not self._fences.is_mine(data):
+            self._fences.drop(partition)
+            self._lose(partition)
+
+    # --- housekeeping -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._gatherer.run())
+                group.create_task(self._follower.run())
+                group.create_task(self._keep())
+        finally:
+            self._closing = True
+            self._gatherer.close()
+            self._follower.close()
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.tick)
+            await self.wire.connected.wait()
+            try:
+                await self.keep()
+            except Exception:  # the next turn tries again; writing goes on meanwhile
+                log.warning("could not tend the log; trying again", exc_info=True)
+
+    async def keep(self) -> None:
+        """One turn of housekeeping: renew fences, ask for snapshots, announce marks, cut. Comes by itself as well."""
+        info = await self.wire.api(f"STREAM.INFO.{STREAM}")
+        state: dict[str, Any] = info["state"]
+        max_bytes = int(info["config"].get("max_bytes", -1))
+        self.head = max(self.head, int(state["last_seq"]))
+        self.fullness = int(state["bytes"]) / max_bytes if max_bytes > 0 else 0.0
+        await self._renew_old()
+        span = window(
+            self.settings.window, self._marks.open_runs, max_bytes, int(state["bytes"]), int(state["messages"])
+        )
+        families = due_snapshots(self._marks, self.head, span)
+        if families:
+            self.on_snapshot(families)
+        await self._cutter.announce(self._marks)
+        if self.role == "m" and 0 in self._marks:
+            await self._cutter.cut(int(state["first_seq"]), self._distance)
+
+    async def _renew_old(self) -> None:
+        old = [p for p, f in self._fences.held.items() if self.head - f > self._distance]
+        old = [p for p in old if p in self._marks]
+        if not old:
+            return
+
+        async def renew() -> None:
+            projected = {p: needs.projected(self._gatherer.high) for p, needs in self._marks}
+            await self._fences.renew(old, projected)
+            self._renewed(old)
+
+        await self._gatherer.exclusively(renew)
+
+    def _renewed(self, partitions: Collection[int]) -> None:
+        for partition in partitions:
+            if partition in self._fences:
+                self._marks.renewed(partition, self._fences.held[partition])
+        self._advance(partitions)
+
+    def _advance(self, partitions: Collection[int]) -> None:
+        self.head = max([self.head, *(self._fences.held.get(p, 0) for p in partitions)])
+        self._gatherer.high = max(self._gatherer.high, self.head)
+
+
+def _not_owner(partition: int) -> NotOwner:
+    return NotOwner(f"partition {partition:02x} is not ours (any more)")
+
+
+def _key(entry: Entry) -> Key:
+    tag = entry.tag
+    assert isinstance(tag, tuple)
+    if isinstance(tag[0], Family):
+        return ("commit", tag[0], tag[1])
+    return tag

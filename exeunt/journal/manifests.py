@@ -1,0 +1,57 @@
+"""Stored manifests: WorkflowTemplates, ClusterWorkflowTemplates and ConfigMaps, by kind, namespace and name.
+
+Stream `EXEUNT_MANIFESTS`, one message for each subject `xt.<kind>.<namespace>.<hash of name>`; an empty message is a
+removed one. What is cluster-wide lies in the namespace `_`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from nats.js import JetStreamContext
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+STREAM = "EXEUNT_MANIFESTS"
+CLUSTER = "_"
+
+
+def config(replicas: int) -> StreamConfig:
+    """How the stream is made."""
+    return StreamConfig(
+        name=STREAM,
+        subjects=["xt.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+    )
+
+
+def _subject(kind: str, namespace: str, name: str) -> str:
+    return f"xt.{kind}.{namespace or CLUSTER}.{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+class Manifests:
+    """Puts, gets and removes stored manifests, as plain trees in Argo's shape."""
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+
+    async def put(self, kind: str, namespace: str, name: str, manifest: Any) -> None:
+        """Stores a manifest in place of the one of that name."""
+        await self._js.publish(_subject(kind, namespace, name), msgspec.json.encode(manifest), timeout=15)
+
+    async def get(self, kind: str, namespace: str, name: str) -> Any | None:
+        """The manifest of that name, or None."""
+        try:
+            message = await self._js.get_last_msg(STREAM, _subject(kind, namespace, name))
+        except NotFoundError:
+            return None
+        return msgspec.json.decode(message.data) if message.data else None
+
+    async def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Removes the manifest of that name; what is gone already is fine."""
+        await self._js.publish(_subject(kind, namespace, name), b"", timeout=15)

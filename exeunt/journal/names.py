@@ -1,0 +1,147 @@
+"""Who has a workflow's name: claimed once, before the first commit, and free again when the workflow is deleted.
+
+Stream `EXEUNT_NAMES`, one message for each subject: `xn.<namespace>.<hash of name>` holds the claim, `xn.t.<uid>` the
+tombstone of a deleted uid. A claim expects nothing on its subject, or the released claim that it has seen there: of
+two claimants one wins. Claims of one moment go out together: each workflow needs one before it may begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import msgspec
+from nats.js import JetStreamContext
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from exeunt.journal.errors import JetStreamError, Refused
+from exeunt.journal.records import Publish
+from exeunt.journal.subjects import is_token
+
+STREAM = "EXEUNT_NAMES"
+WRONG_LAST_SEQUENCE = 10071
+TOMBSTONE_SECONDS = 30 * 86400
+CLAIM_SECONDS = 15.0
+
+
+class Claim(msgspec.Struct, omit_defaults=True):
+    """The content of a name's subject. `uid` is empty once the name was released."""
+
+    name: str
+    uid: str = ""
+    request_id: str = ""
+
+
+class NameTaken(Exception):  # noqa: N818 - an answer
+    """Another workflow has the name."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(f"a workflow named {claim.name!r} exists already")
+        self.claim = claim
+
+
+def config(replicas: int) -> StreamConfig:
+    """How the stream is made."""
+    return StreamConfig(
+        name=STREAM,
+        subjects=["xn.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+        allow_atomic=True,
+    )
+
+
+def _subject(namespace: str, name: str) -> str:
+    return f"xn.{namespace}.{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+class Names:
+    """Claims, looks up and releases names. `publish` gathers writes; it resolves once one is durable."""
+
+    def __init__(self, js: JetStreamContext, publish: Publish) -> None:
+        self._js = js
+        self._publish = publish
+        self._under_way: dict[str, asyncio.Future[int]] = {}
+
+    async def claim(self, namespace: str, name: str, uid: str, request_id: str = "") -> bool:
+        """Makes the name the uid's; a repeat by the same uid is fine. Raises NameTaken.
+
+        True when nobody ever had the name: then nothing of that uid exists yet either, unless it is under another name.
+        """
+        subject = _subject(namespace, name)
+        data = msgspec.json.encode(Claim(name, uid, request_id))
+        expected = 0
+        while True:
+            try:
+                headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
+                await self._write(subject, data, headers)
+            except Refused as error:
+                if error.code != WRONG_LAST_SEQUENCE:
+                    raise JetStreamError(subject, error.code, error.description) from None
+            else:
+                return expected == 0
+            claim, expected = await self._read(subject)
+            if claim is None:
+                expected = 0
+            elif claim.uid == uid:
+                return False
+            elif claim.uid:
+                raise NameTaken(claim)
+
+    async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        """One claim of a name after the other: two in one batch are refused as being in each other's way (10164).
+
+        One that is given up may still be on its way, and the next one waits for it.
+        """
+        async with asyncio.timeout(CLAIM_SECONDS):
+            while (before := self._under_way.get(subject)) is not None:
+                await asyncio.wait([before])
+            written = self._under_way[subject] = asyncio.ensure_future(self._publish(subject, data, headers))
+            written.add_done_callback(lambda done: self._over(subject, done))
+            await asyncio.shield(written)
+
+    def _over(self, subject: str, done: asyncio.Future[int]) -> None:
+        del self._under_way[subject]
+        if not done.cancelled():
+            done.exception()  # whoever claimed may have given up
+
+    async def lookup(self, namespace: str, name: str) -> str | None:
+        """The uid of the workflow that has the name, or None."""
+        if not is_token(namespace):
+            return None
+        claim, _ = await self._read(_subject(namespace, name))
+        return (claim.uid or None) if claim else None
+
+    async def release(self, namespace: str, name: str, uid: str) -> None:
+        """Frees the name of a deleted workflow and leaves a tombstone for its uid. Doing so twice is fine."""
+        headers = {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
+        await self._js.publish(f"xn.t.{uid}", b"", headers=headers, timeout=15)
+        subject = _subject(namespace, name)
+        claim, sequence = await self._read(subject)
+        if claim is None or claim.uid != uid:
+            return
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(sequence)}
+        try:
+            await self._js.publish(subject, msgspec.json.encode(Claim(name)), headers=headers, timeout=15)
+        except APIError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:  # else somebody was quicker: also a repeat of ours
+                raise
+
+    async def deleted(self, uid: str) -> bool:
+        """True when a workflow of that uid existed and was deleted."""
+        try:
+            await self._js.get_last_msg(STREAM, f"xn.t.{uid}")
+        except NotFoundError:
+            return False
+        return True
+
+    async def _read(self, subject: str) -> tuple[Claim | None, int]:
+        try:
+            message = await self._js.get_last_msg(STREAM, subject)
+        except NotFoundError:
+            return None, 0
+        return msgspec.json.decode(message.data or b"{}", type=Claim), message.seq or 0

@@ -1,0 +1,78 @@
+"""All that is kept beside the log, opened together: events, archive, ledger, names, logs, blobs, stored manifests."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+
+from exeunt.journal import blobs, manifests, names, public, records, steplogs
+from exeunt.journal.outbox import Outbox
+from exeunt.journal.records import ArchiveSummary, LedgerSummary, Records
+from exeunt.journal.streams import ensure_stream
+from exeunt.journal.wire import wire_of
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """The stores of one process. `run()` writes events, archive, ledger and claims of names; it ends when cancelled."""
+
+    events: public.Events
+    archive: Records[ArchiveSummary]
+    ledger: Records[LedgerSummary]
+    names: names.Names
+    logs: steplogs.StepLogs
+    blobs: blobs.Blobs
+    manifests: manifests.Manifests
+    outbox: Outbox
+
+    async def run(self) -> None:
+        """Writes until it is cancelled."""
+        await self.outbox.run()
+
+    async def drain(self) -> None:
+        """Waits until everything that was put is durable."""
+        await self.outbox.drain()
+
+
+async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float = 30) -> Projections:
+    """Makes the streams where they are missing."""
+    js = nc.jetstream(timeout=15)
+    for config in (
+        blobs.config(replicas),
+        names.config(replicas),
+        manifests.config(replicas),
+        steplogs.config(replicas),
+        public.config(replicas),
+        records.archive_config(replicas),
+        records.ledger_config(replicas, ledger_days * 86400),
+    ):
+        await ensure_stream(js, config)
+    streams = [public.STREAM, records.ARCHIVE, records.LEDGER, names.STREAM]
+    outbox = Outbox(await wire_of(nc), streams, plain_limit=12 if replicas == 1 else 1)
+    store = blobs.Blobs(js)
+    return Projections(
+        events=public.Events(js, functools.partial(outbox.put, public.STREAM)),
+        archive=Records(
+            js,
+            stream=records.ARCHIVE,
+            prefix="xa",
+            summary=ArchiveSummary,
+            blobs=store,
+            publish=functools.partial(outbox.put, records.ARCHIVE),
+        ),
+        ledger=Records(
+            js,
+            stream=records.LEDGER,
+            prefix="xl",
+            summary=LedgerSummary,
+            blobs=store,
+            publish=functools.partial(outbox.put, records.LEDGER),
+        ),
+        names=names.Names(js, functools.partial(outbox.put, names.STREAM)),
+        logs=steplogs.StepLogs(nc, js),
+        blobs=store,
+        manifests=manifests.Manifests(js),
+        outbox=outbox,
+    )

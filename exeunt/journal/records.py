@@ -1,0 +1,221 @@
+"""Finished workflows and exit runs, one record each, filed by the hour: the archive and the exit ledger.
+
+Streams `EXEUNT_ARCHIVE` (`xa.<namespace>.<yyyymmddhh>.<uid>`) and `EXEUNT_LEDGER`
+(`xl.<namespace>.<yyyymmddhh>.<hook id>`). The newest record on a subject counts. A record's summary stands in a
+header, so that lists read headers only; newest first means walking the hours backwards. A body over 700 KB goes to
+the blobs and the record refers to it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from exeunt.journal.blobs import Blobs
+from exeunt.journal.errors import Refused
+from exeunt.journal.gather import PASSING, WRONG_LAST
+from exeunt.journal.reading import read
+from exeunt.journal.subjects import is_token
+
+ARCHIVE = "EXEUNT_ARCHIVE"
+LEDGER = "EXEUNT_LEDGER"
+SUMMARY = "Exeunt-Summary"
+BLOB = "Exeunt-Blob"
+VERSION = "Exeunt-Version"
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+INLINE_BYTES = 700 * 1024
+POSITIONS = 10_000  # of records that this process wrote last: without one a write is refused once
+
+Publish = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class ArchiveSummary(msgspec.Struct, omit_defaults=True):
+    """What a list shows of a finished workflow."""
+
+    uid: str
+    name: str
+    namespace: str
+    phase: str
+    outcome: str = ""
+    reason: str = ""
+    finalization: str = ""
+    message: str = ""
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    progress: str = ""
+    version: int = 0
+    labels: dict[str, str] = {}
+
+
+class LedgerSummary(msgspec.Struct, omit_defaults=True):
+    """What a list shows of an exit run; state is due, running, succeeded, failed, skipped, cancelled or parked."""
+
+    id: str
+    uid: str
+    workflow: str
+    namespace: str
+    node: str
+    hook: str
+    state: str
+    error: str = ""
+    due_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    attempts: int = 0
+    replays: int = 0
+
+
+def archive_config(replicas: int, max_age_seconds: float = 0) -> StreamConfig:
+    """How the archive's stream is made; 0 keeps records until they are deleted."""
+    return _config(ARCHIVE, "xa.>", replicas, max_age_seconds)
+
+
+def ledger_config(replicas: int, max_age_seconds: float = 30 * 86400) -> StreamConfig:
+    """How the ledger's stream is made."""
+    return _config(LEDGER, "xl.>", replicas, max_age_seconds)
+
+
+def _config(name: str, subject: str, replicas: int, max_age_seconds: float) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        subjects=[subject],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        max_age=max_age_seconds,
+        allow_atomic=True,
+    )
+
+
+def hour_of(seconds: float) -> str:
+    """The hour that a time is filed under, in UTC: yyyymmddhh."""
+    return _hour(int(seconds // 3600))
+
+
+@lru_cache(maxsize=64)
+def _hour(number: int) -> str:
+    return time.strftime("%Y%m%d%H", time.gmtime(3600 * number))
+
+
+class Records(Generic[S]):
+    """One of the two streams. `publish` gathers writes; it resolves once a record is durable."""
+
+    def __init__(
+        self, js: JetStreamContext, *, stream: str, prefix: str, summary: type[S], blobs: Blobs, publish: Publish
+    ) -> None:
+        self._js = js
+        self._stream = stream
+        self._prefix = prefix
+        self._summary = summary
+        self._blobs = blobs
+        self._publish = publish
+        self._positions: dict[str, int] = {}
+
+    async def put(self, namespace: str, at: float, key: str, summary: S, body: Any) -> int:
+        """Writes (or replaces) the record `key` of the hour of `at`; answers its position."""
+        return await self._publish(*await self._message(namespace, at, key, summary, body))
+
+    async def put_version(self, namespace: str, at: float, key: str, summary: S, body: Any, *, version: int) -> bool:
+        """Writes the record unless one of a later version is there: then it stays, and the answer is False.
+
+        So a former owner that wakes up behind its time cannot put back what the new one has written.
+        """
+        subject, data, headers = await self._message(namespace, at, key, summary, body)
+        headers[VERSION] = str(version)
+        while True:
+            headers[EXPECTED] = str(self._positions.get(subject, 0))
+            try:
+                position = await self._publish(subject, data, headers)
+            except Refused as error:
+                if error.code != WRONG_LAST and error.code not in PASSING:
+                    raise
+                self._positions.pop(subject, None)
+                try:
+                    found = await self._js.get_last_msg(self._stream, subject)
+                except NotFoundError:
+                    continue
+                if int((found.headers or {}).get(VERSION, "0")) > version:
+                    return False
+                self._positions[subject] = found.seq or 0
+            else:
+                self._positions[subject] = position
+                while len(self._positions) > POSITIONS:
+                    del self._positions[next(iter(self._positions))]
+                return True
+
+    async def _message(
+        self, namespace: str, at: float, key: str, summary: S, body: Any
+    ) -> tuple[str, bytes, dict[str, str]]:
+        data = zlib.compress(msgspec.msgpack.encode(body), 1)
+        headers = {SUMMARY: json.dumps(msgspec.to_builtins(summary))}  # headers are ASCII
+        if len(data) > INLINE_BYTES:
+            headers[BLOB] = await self._blobs.put(data)
+            data = b""
+        return f"{self._prefix}.{namespace}.{hour_of(at)}.{key}", data, headers
+
+    async def get(self, key: str, namespace: str = "*") -> tuple[S, Any] | None:
+        """The record of that key, or None."""
+        if not (is_token(key) and _is_namespace(namespace)):
+            return None
+        try:
+            message = await self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}")
+        except NotFoundError:
+            return None
+        headers = message.headers or {}
+        data = await self._blobs.get(headers[BLOB]) if BLOB in headers else message.data or b""
+        summary = msgspec.json.decode(headers[SUMMARY], type=self._summary)
+        return summary, msgspec.msgpack.decode(zlib.decompress(data))
+
+    async def remove(self, key: str, namespace: str = "*") -> None:
+        """Removes the record of that key, if there is one."""
+        if not (is_token(key) and _is_namespace(namespace)):
+            return
+        await self._js.purge_stream(self._stream, subject=f"{self._prefix}.{namespace}.*.{key}")
+
+    async def hours(self, namespace: str = "*") -> list[str]:
+        """The hours that hold records, newest first."""
+        if not _is_namespace(namespace):
+            return []
+        found: set[str] = set()
+        subject = f"{self._prefix}.{namespace}.>"
+        info = await self._js.stream_info(self._stream, subjects_filter=subject)
+        for name in info.state.subjects or {}:
+            found.add(name.split(".")[2])
+        return sorted(found, reverse=True)
+
+    async def walk(self, namespace: str = "*", before_hour: str = "") -> AsyncIterator[tuple[str, S]]:
+        """Hours and summaries, newest first; from `before_hour` (inclusive) backwards."""
+        for hour in await self.hours(namespace):
+            if before_hour and hour > before_hour:
+                continue
+            messages = read(self._js, f"{self._prefix}.{namespace}.{hour}.*", headers_only=True)
+            for summary in reversed([self._summary_of(message) async for message in messages]):
+                yield hour, summary
+
+    async def follow(self, namespace: str = "*") -> AsyncIterator[S]:
+        """Every record's summary as it stands, then each change, for ever."""
+        if not _is_namespace(namespace):
+            return
+        async for message in read(self._js, f"{self._prefix}.{namespace}.>", follow=True, headers_only=True):
+            yield self._summary_of(message)
+
+    def _summary_of(self, message: Msg) -> S:
+        return msgspec.json.decode((message.headers or {})[SUMMARY], type=self._summary)
+
+
+def _is_namespace(text: str) -> bool:
+    """A namespace, or `*` for all of them; anything else has no records, whatever it would mean in a subject."""
+    return text == "*" or is_token(text)

@@ -1,0 +1,86 @@
+"""The output of steps, kept and live: `xo.<namespace>.<uid>.<node>.<attempt>` in stream `EXEUNT_LOGS`.
+
+Written without waiting for the disk (`persist_mode: async`): a crash of the machine may take the last lines with it,
+never a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import (
+    DiscardPolicy,
+    PersistMode,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from exeunt.journal.reading import read
+
+STREAM = "EXEUNT_LOGS"
+NUMBER = "Exeunt-Frame"
+TIME = "Exeunt-Time"
+END = "Exeunt-End"
+
+
+class Frame(NamedTuple):
+    """Some lines of one attempt."""
+
+    node: str
+    attempt: int
+    number: int
+    at: float
+    data: bytes
+    end: bool
+
+
+def config(replicas: int, max_age_seconds: float = 7 * 86400, max_bytes: int = 2 * 1024**3) -> StreamConfig:
+    """How the stream is made."""
+    return StreamConfig(
+        name=STREAM,
+        subjects=["xo.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        max_age=max_age_seconds,
+        max_bytes=max_bytes,
+        discard=DiscardPolicy.OLD,
+        persist_mode=PersistMode.ASYNC if replicas == 1 else None,
+    )
+
+
+class StepLogs:
+    """Writes frames and reads them back."""
+
+    def __init__(self, nc: Client, js: JetStreamContext) -> None:
+        self._nc = nc
+        self._js = js
+
+    async def put(self, namespace: str, uid: str, frame: Frame) -> None:
+        """Hands a frame to the server; output is not acknowledged."""
+        headers = {NUMBER: str(frame.number), TIME: f"{frame.at:.3f}"}
+        if frame.end:
+            headers[END] = "1"
+        await self._nc.publish(f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}", frame.data, headers=headers)
+
+    async def read(self, namespace: str, uid: str, node: str = "*", *, follow: bool = False) -> AsyncIterator[Frame]:
+        """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
+        seen: dict[tuple[str, int], int] = {}
+        async for message in read(self._js, f"xo.{namespace}.{uid}.{node}.*", follow=follow):
+            frame = _frame(message.subject, message.headers or {}, message.data)
+            if frame.number > seen.get((frame.node, frame.attempt), 0):  # a frame may have been sent twice
+                seen[frame.node, frame.attempt] = frame.number
+                yield frame
+
+    async def remove(self, namespace: str, uid: str) -> None:
+        """Removes the output of a deleted workflow."""
+        await self._js.purge_stream(STREAM, subject=f"xo.{namespace}.{uid}.>")
+
+
+def _frame(subject: str, headers: dict[str, str], data: bytes) -> Frame:
+    _, _, _, node, attempt = subject.split(".")
+    return Frame(node, int(attempt), int(headers.get(NUMBER, "0")), float(headers.get(TIME, "0")), data, END in headers)

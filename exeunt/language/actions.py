@@ -1,0 +1,304 @@
+"""The fields of our own actions, as they stand under `plugin: {NAME: …}`, and the check of a manifest against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from exeunt.language.problems import Path, nearest, quoted_list, shorten
+
+
+class SecretKey(msgspec.Struct):
+    """A key of a secret."""
+
+    name: str
+    key: str
+
+
+class Source(msgspec.Struct, rename="camel"):
+    """Where a value stands that must not stand in a manifest."""
+
+    secret_key_ref: SecretKey
+
+
+class Target(msgspec.Struct, rename="camel"):
+    """Where a notification goes: an Apprise URL, or the secret that holds it."""
+
+    url: str = ""
+    url_from: Source | None = None
+    tags: list[str] = []
+
+
+class Notify(msgspec.Struct):
+    """`notify`. Targets with tags are used only when one of the message's `tags` is theirs."""
+
+    targets: list[str | Target] = []
+    title: str = ""
+    body: str = ""
+    tags: list[str] = []
+    format: str = "text"
+    type: str = ""
+
+
+class Trigger(msgspec.Struct, rename="camel"):
+    """`trigger`. Either a whole manifest, or the name of a WorkflowTemplate with parameters."""
+
+    workflow: dict[str, Any] | str | None = None
+    template: str = ""
+    cluster_scope: bool = False
+    name: str = ""
+    generate_name: str = ""
+    entrypoint: str = ""
+    parameters: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    artifacts: Any = None
+    wait: bool = False
+
+
+class Email(msgspec.Struct, rename={"from_": "from", "reply_to": "replyTo", "password_from": "passwordFrom"}):
+    """`email`. `server` is `smtp://USER@HOST:PORT` (STARTTLS) or `smtps://…` (TLS); the setting's when left out."""
+
+    to: str | list[str] = []
+    cc: str | list[str] = []
+    bcc: str | list[str] = []
+    from_: str = ""
+    reply_to: str = ""
+    subject: str = ""
+    body: str = ""
+    html: str = ""
+    server: str = ""
+    password_from: Source | None = None
+    headers: dict[str, str] = {}
+
+
+class Slack(msgspec.Struct, rename="camel"):
+    """`slack`. By a webhook's URL or with a bot's token, from the settings when neither stands here."""
+
+    to: str | list[str] = []
+    text: str = ""
+    blocks: list[dict[str, Any]] = []
+    webhook: str = ""
+    webhook_from: Source | None = None
+    token_from: Source | None = None
+    thread: str = ""
+    username: str = ""
+    icon: str = ""
+
+
+class Webhook(msgspec.Struct, rename="camel"):
+    """`webhook`: a CloudEvent, signed as Standard Webhooks says."""
+
+    url: str = ""
+    url_from: Source | None = None
+    secret_from: Source | None = None
+    mode: str = "structured"
+    type: str = "dev.exeunt.exit.webhook.v1"
+    subject: str = ""
+    data: Any = None
+    headers: dict[str, str] = {}
+    timeout_seconds: float = 30.0
+
+
+class Metric(msgspec.Struct):
+    """One sample for the Pushgateway."""
+
+    name: str
+    value: float
+    type: str = "gauge"
+    help: str = ""
+    labels: dict[str, str] = {}
+
+
+class Pushgateway(msgspec.Struct, rename="camel"):
+    """`pushgateway`. What is pushed takes the place of the group, as its job and grouping labels name it."""
+
+    job: str
+    url: str = ""
+    grouping: dict[str, str] = {}
+    metrics: list[Metric] = []
+    method: str = "put"
+    username: str = ""
+    password_from: Source | None = None
+    token_from: Source | None = None
+
+
+class Grafana(
+    msgspec.Struct, rename={"dashboard_uid": "dashboardUID", "panel_id": "panelId", "token_from": "tokenFrom"}
+):
+    """`grafana`: an annotation over the time that the workflow took."""
+
+    url: str = ""
+    token_from: Source | None = None
+    text: str = ""
+    tags: list[str] = []
+    dashboard_uid: str = ""
+    panel_id: int = 0
+
+
+class Deletion(msgspec.Struct, rename="camel"):
+    """A URL that gets a DELETE."""
+
+    url: str
+    headers: dict[str, str] = {}
+    token_from: Source | None = None
+
+
+class NatsThings(msgspec.Struct, rename="camel"):
+    """What is deleted from a NATS server: streams, key-value buckets and object stores by their names."""
+
+    url: str = ""
+    credentials_from: Source | None = None
+    streams: list[str] = []
+    buckets: list[str] = []
+    object_stores: list[str] = []
+
+
+class Objects(msgspec.Struct, rename="camel"):
+    """Objects by prefix: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`, `file:///…`; `options` are the store's own."""
+
+    url: str
+    options: dict[str, str] = {}
+    options_from: dict[str, Source] = {}
+
+
+class Database(msgspec.Struct, rename="camel"):
+    """What is dropped from a database server. Names have to begin with `prefix`."""
+
+    connection: str = ""
+    url: str = ""
+    url_from: Source | None = None
+    prefix: str = ""
+    databases: list[str] = []
+    schemas: list[str] = []
+    tables: list[str] = []
+
+
+class Cleanup(msgspec.Struct):
+    """`cleanup`: everything named is removed; what is gone already is fine."""
+
+    paths: list[str] = []
+    http: list[str | Deletion] = []
+    nats: list[NatsThings] = []
+    objects: list[str | Objects] = []
+    databases: list[Database] = []
+
+
+ACTIONS: dict[str, type[msgspec.Struct]] = {
+    "cleanup": Cleanup,
+    "email": Email,
+    "grafana": Grafana,
+    "notify": Notify,
+    "pushgateway": Pushgateway,
+    "slack": Slack,
+    "trigger": Trigger,
+    "webhook": Webhook,
+}
+"""Name → what stands under it. A plugin that an operator configured under one of these names comes first."""
+
+
+class Wrong(NamedTuple):
+    """A value that an action does not understand, by its way from the action's name on."""
+
+    path: Path
+    message: str
+
+
+def wrong(action: str, arguments: Any) -> list[Wrong]:
+    """What is wrong with the arguments of one of our own actions; values with `{{…}}` are left for later."""
+    shape = ACTIONS[action]
+    found = list(_struct({} if arguments is None else arguments, _fields(shape), ()))
+    return found[:20]
+
+
+Kinds = inspect.Type
+
+
+@cache
+def _fields(shape: type[msgspec.Struct]) -> inspect.StructType:
+    kind = inspect.type_info(shape)
+    assert isinstance(kind, inspect.StructType)
+    return kind
+
+
+def _struct(value: Any, kind: inspect.StructType, path: Path) -> Iterator[Wrong]:
+    if not isinstance(value, dict):
+        yield Wrong(path, f"fields are expected here, not {_said(value)}")
+        return
+    fields = {field.encode_name: field for field in kind.fields}
+    for name, inner in value.items():
+        field = fields.get(str(name))
+        if field is None:
+            hint = nearest(str(name), fields) or f"; there are {quoted_list(fields)}"
+            yield Wrong((*path, str(name)), f"there is no field {shorten(str(name))!r}{hint}")
+        else:
+            yield from _check(inner, field.type, (*path, field.encode_name))
+    for name, field in fields.items():
+        if field.required and name not in value:
+            yield Wrong(path, f"the field {name!r} is missing")
+
+
+def _check(value: Any, kind: Kinds, path: Path) -> Iterator[Wrong]:
+    if isinstance(value, str) and "{{" in value:
+        return
+    choices = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    for choice in choices:
+        if isinstance(value, dict) and isinstance(choice, inspect.StructType):
+            yield from _struct(value, choice, path)
+            return
+        if isinstance(value, dict) and isinstance(choice, inspect.DictType):
+            for name, inner in value.items():
+                yield from _check(inner, choice.value_type, (*path, str(name)))
+            return
+        if isinstance(value, list) and isinstance(choice, inspect.ListType):
+            for at, inner in enumerate(value):
+                yield from _check(inner, choice.item_type, (*path, at))
+            return
+        if _fits(value, choice):
+            return
+    yield Wrong(path, f"{' or '.join(_words(choice) for choice in choices)} is expected, not {_said(value)}")
+
+
+def _fits(value: Any, kind: Kinds) -> bool:
+    match kind:
+        case inspect.AnyType():
+            return True
+        case inspect.NoneType():
+            return value is None
+        case inspect.StrType():
+            return isinstance(value, str)
+        case inspect.BoolType():
+            return isinstance(value, bool) or value in ("true", "false")
+        case inspect.IntType() | inspect.FloatType():
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                return False
+            try:
+                number = float(value)
+            except ValueError:
+                return False
+            return isinstance(kind, inspect.FloatType) or number.is_integer()
+    return False
+
+
+_WORDS: dict[type[Kinds], str] = {
+    inspect.StructType: "fields",
+    inspect.DictType: "fields",
+    inspect.ListType: "a list",
+    inspect.StrType: "a text",
+    inspect.BoolType: "true or false",
+    inspect.IntType: "a whole number",
+    inspect.FloatType: "a number",
+    inspect.NoneType: "nothing",
+}
+
+
+def _words(kind: Kinds) -> str:
+    return _WORDS.get(type(kind), "a value")
+
+
+def _said(value: Any) -> str:
+    names = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "fields"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)

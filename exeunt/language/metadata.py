@@ -1,0 +1,58 @@
+"""Kubernetes' rules for names, namespaces and labels, which Argo's server holds for every manifest (RFC 1123)."""
+
+from __future__ import annotations
+
+import re
+
+from exeunt.language.manifest import Metadata
+from exeunt.language.problems import shorten
+from exeunt.language.report import Place, Report
+
+MAX_NAME = 63
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_PREFIX = re.compile(rf"({_LABEL}\.)*[a-z0-9][-a-z0-9]*\.?")
+_NAMESPACE = re.compile(_LABEL)
+_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_KEY_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+
+
+def check_metadata(metadata: Metadata, place: Place, report: Report) -> None:
+    """A name (or a start of one), a namespace and labels as Kubernetes allows them."""
+    if metadata.name:
+        _name(metadata.name, place.at("name"), report)
+    elif not metadata.generate_name:
+        report.add(place, "has no name; give it 'name' or 'generateName'")
+    elif len(metadata.generate_name) >= MAX_NAME or not _PREFIX.fullmatch(metadata.generate_name):
+        shown = shorten(metadata.generate_name)
+        told = f"{shown!r} must be at most {MAX_NAME - 1} lower case letters, digits, '-' and '.'"
+        report.add(place.at("generateName"), told)
+    if metadata.namespace and (len(metadata.namespace) > MAX_NAME or not _NAMESPACE.fullmatch(metadata.namespace)):
+        report.add(place.at("namespace"), f"{shorten(metadata.namespace)!r} must be lower case letters, digits and '-'")
+    for key, value in metadata.labels.items():
+        _label(key, value, place.at("labels", key), report)
+    for key in metadata.annotations:
+        _key(key, place.at("annotations", key), report)
+
+
+def _name(name: str, place: Place, report: Report) -> None:
+    if len(name) > MAX_NAME:
+        report.add(place, f"is {len(name)} characters long; {MAX_NAME} are allowed")
+    elif not NAME.fullmatch(name):
+        told = f"{shorten(name)!r} must be lower case letters, digits, '-' and '.', and end with a letter or digit"
+        report.add(place, told)
+
+
+def _label(key: str, value: str, place: Place, report: Report) -> None:
+    _key(key, place, report)
+    if len(value) > MAX_NAME or not _LABEL_VALUE.fullmatch(value):
+        told = f"{shorten(value)!r} should be at most {MAX_NAME} letters, digits, '-', '_' and '.', or be an annotation"
+        report.add(place, told, warning=True)  # Kubernetes refuses it; nothing here stumbles over it
+
+
+def _key(key: str, place: Place, report: Report) -> None:
+    prefix, slash, name = key.rpartition("/")
+    if slash and (len(prefix) > 253 or not NAME.fullmatch(prefix)):
+        report.add(place, f"the part {shorten(prefix)!r} before '/' must be a domain name in lower case")
+    if len(name) > MAX_NAME or not _KEY_NAME.fullmatch(name):
+        report.add(place, f"{shorten(name)!r} must be 1 to {MAX_NAME} letters, digits, '-', '_' and '.'")

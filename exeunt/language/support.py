@@ -1,0 +1,153 @@
+"""What Argo can do and Exeunt cannot yet: refused at submission, so that nothing is left out in silence.
+
+The fields of our own actions are checked here too: a slip would show only when the handler runs.
+
+`REFUSED` is the whole list, by model and field; a feature that gets built leaves it. `WITHOUT_EFFECT` are fields that
+only a pod can honour: they are accepted with a warning, since a workflow runs well without them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from exeunt.language import manifest
+from exeunt.language.actions import ACTIONS, wrong
+from exeunt.language.load import load_documents
+from exeunt.language.manifest import WorkflowSpec
+from exeunt.language.problems import ManifestError, Path, shorten
+from exeunt.language.report import Place, Report
+from exeunt.language.visible import STAND_IN, without_tags
+
+_ARTIFACTS = "artifacts are"
+REFUSED: dict[tuple[type, str], str] = {
+    (manifest.Inputs, "artifacts"): _ARTIFACTS,
+    (manifest.Outputs, "artifacts"): _ARTIFACTS,
+    (manifest.Arguments, "artifacts"): _ARTIFACTS,
+    (manifest.ValueFrom, "jqFilter"): "jqFilter is",
+    (manifest.ValueFrom, "jsonPath"): "jsonPath is",
+    (manifest.ValueFrom, "event"): "reading from events is",
+    (manifest.Container, "envFrom"): "envFrom is",
+    (manifest.Container, "volumeMounts"): "volumes are",
+    (manifest.Container, "volumeDevices"): "volumes are",
+    (manifest.Template, "containerSet"): "containerSet templates are",
+    (manifest.Template, "data"): "data templates are",
+    (manifest.Template, "daemon"): "daemons are",
+    (manifest.Template, "memoize"): "memoization is",
+    (manifest.Template, "synchronization"): "synchronization is",
+    (manifest.Template, "metrics"): "metrics of templates are",
+    (manifest.Template, "sidecars"): "sidecars are",
+    (manifest.Template, "initContainers"): "initContainers are",
+    (manifest.Template, "volumes"): "volumes are",
+    (manifest.Template, "resourceClaims"): "resource claims are",
+    (manifest.Template, "podSpecPatch"): "podSpecPatch is",
+    (manifest.HTTP, "bodyFrom"): "bodyFrom is",
+    (manifest.HTTPHeader, "valueFrom"): "a header's valueFrom is",
+    (manifest.Resource, "manifestFrom"): "manifestFrom is",
+    (manifest.WorkflowSpec, "volumes"): "volumes are",
+    (manifest.WorkflowSpec, "volumeClaimTemplates"): "volumes are",
+    (manifest.WorkflowSpec, "synchronization"): "synchronization is",
+    (manifest.WorkflowSpec, "metrics"): "metrics of workflows are",
+    (manifest.WorkflowSpec, "artifactGC"): "artifact garbage collection is",
+    (manifest.WorkflowSpec, "podSpecPatch"): "podSpecPatch is",
+    (manifest.WorkflowSpec, "executorPlugins"): "executor plugins in a workflow are",
+    (manifest.WorkflowSpec, "resourceClaims"): "resource claims are",
+}
+"""(model, field as in a manifest) → the beginning of the sentence that ends in `not supported yet`."""
+
+_POD = ("affinity", "hostAliases", "nodeSelector", "securityContext")
+WITHOUT_EFFECT: frozenset[tuple[type, str]] = frozenset(
+    {
+        *((manifest.Template, field) for field in (*_POD, "archiveLocation", "executor", "pendingTimeout")),
+        *((manifest.WorkflowSpec, field) for field in (*_POD, "artifactRepositoryRef", "dnsConfig", "hostNetwork")),
+        *(
+            (manifest.Container, field)
+            for field in ("lifecycle", "livenessProbe", "readinessProbe", "securityContext", "startupProbe")
+        ),
+    }
+)
+"""Fields whose absence somebody may notice. Others that only a pod has (`resources`, …) pass in silence."""
+
+_KIND = re.compile(r"^kind:[ \t]*[\"']?([A-Za-z]+)", re.MULTILINE)
+
+
+def check_support(spec: WorkflowSpec, place: Place, report: Report) -> None:
+    """Report what is not supported yet, and as warnings what has no effect here."""
+    stack: list[tuple[Path, Any]] = [((), spec)]
+    while stack and not report.full:
+        path, value = stack.pop()
+        if isinstance(value, list):
+            stack += [((*path, at), item) for at, item in reversed(list(enumerate(value)))]
+        elif isinstance(value, dict):
+            stack += [((*path, str(key)), item) for key, item in reversed(list(value.items()))]
+        elif isinstance(value, msgspec.Struct):
+            for model, rule in _RULES.items():
+                if isinstance(value, model):
+                    rule(value, place.at(*path), report)
+            fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            for name, attribute in reversed(list(fields)):
+                inner = getattr(value, attribute)
+                if not inner and inner != {}:
+                    continue
+                if not _known(type(value), name, place.at(*path, name), report):
+                    stack.append(((*path, name), inner))
+
+
+def _known(model: type, field: str, place: Place, report: Report) -> bool:
+    """Whether a field of a model needs no further look, after saying what is to be said about it."""
+    owner = manifest.Container if model is manifest.Script else model
+    if refused := REFUSED.get((owner, field)):
+        report.add(place, f"{refused} not supported yet")
+        return True
+    if (owner, field) in WITHOUT_EFFECT:
+        report.add(place, "has no effect outside of a Kubernetes pod", warning=True)
+        return True
+    return False
+
+
+def _template(template: manifest.Template, place: Place, report: Report) -> None:
+    for name, arguments in (template.plugin or {}).items():
+        if name in ACTIONS:
+            for path, message in wrong(name, arguments):
+                report.add(place.at("plugin", name, *path), message)
+            if name == "trigger" and isinstance(arguments, dict) and arguments.get("artifacts") is not None:
+                report.add(place.at("plugin", name, "artifacts"), "artifacts of triggers are not supported yet")
+
+
+def _variable(variable: manifest.EnvVar, place: Place, report: Report) -> None:
+    for source in variable.value_from or {}:
+        if source != "configMapKeyRef":
+            report.add(place.at("valueFrom", source), f"{shorten(source)} is not supported yet; configMapKeyRef is")
+
+
+def _resource(resource: manifest.Resource, place: Place, report: Report) -> None:
+    if "{{" in resource.action:
+        return
+    if resource.action != "create":
+        report.add(place.at("action"), f"{shorten(resource.action)} is not supported yet; create is")
+        return
+    kind = _kind_of(resource.manifest)
+    if kind not in (None, "Workflow"):
+        report.add(place.at("manifest"), f"creating a {shorten(kind or '')} is not supported yet; a Workflow is")
+
+
+def _kind_of(text: str) -> str | None:
+    """The kind of a manifest inside a manifest, as far as it can be known before its variables have values."""
+    try:
+        documents = load_documents(without_tags(text))
+    except ManifestError:
+        found = _KIND.search(text)
+        return found[1] if found else None
+    tree = documents[0].value if documents else None
+    kind = tree.get("kind") if isinstance(tree, dict) else None
+    return kind if isinstance(kind, str) and STAND_IN not in kind else None
+
+
+_RULES: dict[type, Callable[[Any, Place, Report], None]] = {
+    manifest.Template: _template,
+    manifest.EnvVar: _variable,
+    manifest.Resource: _resource,
+}

@@ -1,0 +1,107 @@
+"""A workflow on its way to being started by another: its bundle, its uid and name, and the message that starts it.
+
+Triggers write the message to the partition of the child (journal.md §7); the scheduler that owns it begins the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from typing import Any, TypeVar
+
+import msgspec
+
+from exeunt.engine import commit
+from exeunt.engine.events import RunStarted
+from exeunt.journal.manifests import Manifests
+from exeunt.language.decode import decode
+from exeunt.language.load import Document
+from exeunt.language.manifest import Bundle, ConfigMap, Metadata, Workflow, WorkflowTemplate
+from exeunt.language.resolve import resolve
+
+START = "start"
+"""The mailbox name (`to`) of messages that start a workflow (journal.md §7)."""
+
+LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""Kubernetes' letters for generated names: nothing can be misread, and no words come about."""
+
+M = TypeVar("M", WorkflowTemplate, ConfigMap)
+
+
+def encode_bundle(bundle: Bundle) -> bytes:
+    """A bundle as it is stored among the blobs: JSON, so that the same bundle has the same hash."""
+    return msgspec.json.encode(bundle)
+
+
+def decode_bundle(content: bytes) -> Bundle:
+    """The bundle of a blob. Raises msgspec.DecodeError or ValidationError for anything else."""
+    return msgspec.json.decode(content, type=Bundle)
+
+
+def uid_of_trigger(key: str) -> str:
+    """The uid of the child that a node starts; `key` is the node's idempotency key."""
+    digest = hashlib.blake2b(f"trigger\0{key}".encode(), digest_size=16).digest()
+    return str(uuid.UUID(bytes=digest, version=4))
+
+
+def name_of(metadata: Metadata, uid: str, letters: int = 5) -> str:
+    """The workflow's name: its own, or its generateName with a suffix that follows from the uid."""
+    if metadata.name:
+        return metadata.name
+    number = int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=16).digest(), "big")
+    suffix = ""
+    for _ in range(letters):
+        number, letter = divmod(number, len(LETTERS))
+        suffix += LETTERS[letter]
+    return (metadata.generate_name or "workflow-")[: 63 - letters] + suffix
+
+
+def start_message(started: RunStarted, now: float) -> bytes:
+    """What goes to the scheduler of the child's partition: the first event of its run. Its bundle is stored before."""
+    data: bytes = commit.encode(now, [started])
+    return data
+
+
+def read_start_message(data: bytes) -> RunStarted:
+    """The event of a start message. Raises ValueError for anything else."""
+    try:
+        events = commit.decode(data).events
+    except msgspec.DecodeError as error:
+        raise ValueError(f"a start message cannot be read: {error}") from error
+    if len(events) != 1 or not isinstance(events[0], RunStarted):
+        raise ValueError("a start message holds one event, the run's first")
+    return events[0]
+
+
+async def bundle_of(workflow: Workflow, manifests: Manifests) -> Bundle:
+    """The workflow with the stored templates and config maps that it names, as they are now."""
+    found: dict[tuple[str, str, str], Any] = {}
+    while True:
+        missing: set[tuple[str, str, str]] = set()
+
+        def lookup(kind: str, namespace: str, name: str) -> WorkflowTemplate | None:
+            return _known(found, missing, (kind, namespace, name), WorkflowTemplate)  # noqa: B023 - used within the turn
+
+        def config_map(namespace: str, name: str) -> ConfigMap | None:
+            return _known(found, missing, ("ConfigMap", namespace, name), ConfigMap)  # noqa: B023 - as above
+
+        bundle = resolve(workflow, lookup, config_map)
+        if not missing:
+            return bundle
+        keys = sorted(missing)
+        trees = await asyncio.gather(*(manifests.get(*key) for key in keys))
+        for key, tree in zip(keys, trees, strict=True):
+            found[key] = None if tree is None else decode(Document("/".join(p for p in key if p), tree, 0))
+
+
+def _known(
+    found: dict[tuple[str, str, str], Any],
+    missing: set[tuple[str, str, str]],
+    key: tuple[str, str, str],
+    shape: type[M],
+) -> M | None:
+    if key not in found:
+        missing.add(key)
+    manifest = found.get(key)
+    return manifest if isinstance(manifest, shape) else None

@@ -1,0 +1,1 @@
+"""What all three services share: settings, logging, telemetry, gRPC, the graceful stop."""

@@ -1,0 +1,224 @@
+"""The gRPC server of a service: health, reflection, sizes, keepalive, errors, deadlines, traces and counts."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer  # the public name is the synchronous one
+from grpc_reflection.v1alpha import reflection
+
+from exeunt.service import telemetry
+from exeunt.service.errors import Code, RpcError, abort_with
+from exeunt.service.metrics import Counter, Histogram
+from exeunt.service.program import ProgramError
+from exeunt.service.settings import split_address
+
+log = logging.getLogger(__name__)
+
+MESSAGE_BYTES = 32 * 1024 * 1024
+"""Largest message either way. Manifests are bounded by their own limit; a large workflow's JSON needs the room."""
+
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+"""What clients send. Servers allow a ping every 30 s: a client below that is cut off together with its calls."""
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    *KEEPALIVE,
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.so_reuseport", 0),  # two servers must never share a port by accident
+)
+
+deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadline", default=None)
+"""When the call that is being answered ends, on the monotonic clock; calls made from within end a little earlier."""
+
+calls = Counter("rpc.server.calls", "Calls that have ended, by method and status code", "{call}")
+durations = Histogram("rpc.server.call.duration", "How long unary calls took")
+
+Register = Callable[[grpc.aio.Server], None]
+
+
+class GrpcServer:
+    """A running server. Its health has two sides: the service named "" is SERVING for as long as the process lives and
+    answers, the named ones only while `ready` says so. So a probe of "" restarts what hangs, and nothing else."""
+
+    def __init__(self, server: grpc.aio.Server, health: HealthServicer, names: tuple[str, ...], address: str) -> None:
+        self.address = address
+        self._server = server
+        self._health = health
+        self._names = names
+        self._stopped = False
+
+    async def ready(self, serving: bool = True, *names: str) -> None:
+        """Sets the health of the named services, or of all of them."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in names or self._names:
+            await self._health.set(name, status)
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """NOT_SERVING first; then no new calls; those under way have `grace` seconds."""
+        if not self._stopped:
+            self._stopped = True
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+
+
+@contextlib.asynccontextmanager
+async def serve_grpc(
+    listen: str, services: Mapping[str, Register], *, health_of: Sequence[str] = (), grace: float = 5.0
+) -> AsyncIterator[GrpcServer]:
+    """Serves until the block is left. `services` maps full names to what registers them:
+
+        {"exeunt.v1.ExitService": partial(add_ExitServiceServicer_to_server, servicer)}
+
+    `health_of`: further names whose health is told, of what is served to somebody by other ways.
+    Raises ProgramError when the address cannot be taken.
+    """
+    server = grpc.aio.server(interceptors=[_Interceptor()], options=SERVER_OPTIONS)
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    for register in services.values():
+        register(server)
+    names = tuple(services)
+    reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    host, _ = split_address(listen)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise ProgramError(f"cannot listen on {listen}: {error}; is something else there?") from error
+    if port == 0:
+        raise ProgramError(f"cannot listen on {listen}; is something else there?")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    running = GrpcServer(server, health, (*names, *health_of), address)
+    await running.ready(True, "")
+    await running.ready(False)
+    await server.start()
+    try:
+        yield running
+    finally:
+        await running.stop(grace)
+
+
+class _Interceptor(grpc.aio.ServerInterceptor):
+    """Wraps every call of ours: errors get details, deadlines are kept, calls are counted and traced."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method: Any = handler_call_details.method
+        known = self._made.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        name = method.lstrip("/") if isinstance(method, str) else method.decode().lstrip("/")
+        if handler is None or name.startswith("grpc."):
+            return handler
+        made: grpc.RpcMethodHandler[Any, Any]
+        if handler.response_streaming:
+            inner = handler.unary_stream or handler.stream_stream
+            factory: Any = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            made = factory(_streaming(name, inner), handler.request_deserializer, handler.response_serializer)
+        else:
+            inner = handler.unary_unary or handler.stream_unary
+            factory = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            made = factory(_unary(name, inner), handler.request_deserializer, handler.response_serializer)
+        self._made[method] = made  # only of methods that are served, so their number is bounded
+        return made
+
+
+def _unary(name: str, inner: Any) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        started = time.monotonic()
+        with telemetry.current.span(
+            name, "server", _metadata(context), rpc__system__name="grpc", rpc__method=name
+        ) as span:
+            try:
+                await _keep_deadline(context)
+                return await inner(request, context)
+            except Exception as error:  # noqa: BLE001 (no input may take the service down)
+                await _answer(context, name, error)
+            finally:
+                code = _count(name, context)
+                if span is not None:
+                    span.set_attribute("rpc.status_code", code)
+                durations.record(time.monotonic() - started, (("method", name),))
+
+    return call
+
+
+def _streaming(name: str, inner: Any) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            await _keep_deadline(context)
+            answers = inner(request, context)
+            if hasattr(answers, "__aiter__"):
+                async for answer in answers:
+                    yield answer
+            else:
+                await answers
+        except Exception as error:  # noqa: BLE001 (no input may take the service down)
+            await _answer(context, name, error)
+        finally:
+            _count(name, context)
+
+    return call
+
+
+async def _keep_deadline(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    remaining = context.time_remaining()
+    if remaining is None or remaining > 1e8:  # gRPC says "for ever" as a very large number
+        deadline.set(None)
+        return
+    if remaining <= 0:
+        raise RpcError(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the deadline had passed before work began")
+    deadline.set(time.monotonic() + remaining)
+
+
+async def _answer(context: grpc.aio.ServicerContext[Any, Any], name: str, error: Exception) -> None:
+    if isinstance(error, RpcError):
+        await abort_with(context, error)
+    if isinstance(error, grpc.aio.AbortError):  # the servicer ended the call itself
+        raise error
+    mark = secrets.token_hex(4)
+    log.error("%s failed (%s)", name, mark, exc_info=error)
+    text = f"something is wrong inside this service, not with your request; its log says more at {mark}"
+    await abort_with(context, RpcError(Code.INTERNAL, "INTERNAL", text, metadata={"mark": mark}))
+
+
+def _count(name: str, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    code: Any = context.code()
+    shown = "OK" if not code else code.name if isinstance(code, grpc.StatusCode) else str(code)
+    calls.add(1, (("method", name), ("code", shown)))
+    return shown
+
+
+def _metadata(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
+    found = telemetry.context_in((str(key), value) for key, value in context.invocation_metadata() or ())
+    if found and telemetry.current.tracer is None:
+        telemetry.received.set(found)
+    return found

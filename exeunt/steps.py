@@ -1,0 +1,236 @@
+"""Steps between the messages of exeunt.v1 and the structs of the engine, and the names of attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from exeunt.engine.steps import (
+    ContainerWork,
+    HttpWork,
+    OutputParameter,
+    PluginWork,
+    ResourceWork,
+    StepOutcome,
+    StepSpec,
+    Work,
+)
+from exeunt.v1 import step_pb2 as pb
+
+
+class Attempt(NamedTuple):
+    """One try of one node: what names it for ever. `hook_id` is set for a step of an exit run."""
+
+    uid: str
+    node: str
+    attempt: int
+    hook_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """As the step services know it: UID/NODE/ATTEMPT, and UID.HOOK/NODE/ATTEMPT in an exit run."""
+        owner = f"{self.uid}.{self.hook_id}" if self.hook_id else self.uid
+        return f"{owner}/{self.node}/{self.attempt}"
+
+
+def attempt_of(id: str) -> Attempt:
+    """The attempt that an id names; ValueError for any other text."""
+    owner, slash, rest = id.partition("/")
+    node, second, number = rest.rpartition("/")
+    uid, _, hook_id = owner.partition(".")
+    if not (slash and second and uid and node and number.isdecimal() and number.isascii()):
+        raise ValueError(f"{id!r} is no attempt id: UID/NODE/ATTEMPT or UID.HOOK/NODE/ATTEMPT is expected")
+    return Attempt(uid, node, int(number), hook_id)
+
+
+def to_proto(
+    spec: StepSpec,
+    attempt: Attempt,
+    *,
+    namespace: str,
+    workflow: str,
+    node_name: str,
+    partition: int,
+    exit: bool = False,
+    trace_context: Mapping[str, str] | None = None,
+) -> pb.Step:
+    """The message that tells somebody to run this attempt. `exit` is true for steps of exit handlers."""
+    step = pb.Step(
+        id=attempt.id,
+        namespace=namespace,
+        uid=attempt.uid,
+        workflow=workflow,
+        node=attempt.node,
+        node_name=node_name,
+        attempt=attempt.attempt,
+        partition=partition,
+        exit=exit,
+        outputs=[pb.OutputParameter(name=o.name, path=o.path, default=o.default) for o in spec.outputs],
+        result=spec.result,
+        grace_seconds=spec.grace_seconds,
+        timeout_seconds=spec.timeout_seconds,
+        trace_context=dict(trace_context or {}),
+        fenced=spec.fenced,
+        idempotency_key=spec.idempotency_key,
+    )
+    work = spec.work
+    if isinstance(work, ContainerWork):
+        step.container.CopyFrom(_container(work))
+    elif isinstance(work, HttpWork):
+        step.http.CopyFrom(_http(work))
+    elif isinstance(work, PluginWork):
+        step.plugin.name = work.name
+        step.plugin.arguments_json = _json(work.arguments)
+        step.plugin.template_json = _json(work.template or None)
+    else:
+        step.resource.action = work.action
+        step.resource.manifest = work.manifest
+        step.resource.success_condition = work.success_condition
+        step.resource.failure_condition = work.failure_condition
+    return step
+
+
+def spec_of(step: pb.Step) -> StepSpec:
+    """What the message says is to be run. The template's name does not travel and is empty.
+
+    ValueError when there is no work in it.
+    """
+    return StepSpec(
+        work=work_of(step),
+        outputs=[
+            OutputParameter(name=o.name, path=o.path, default=o.default if o.HasField("default") else None)
+            for o in step.outputs
+        ],
+        result=step.result,
+        grace_seconds=step.grace_seconds,
+        timeout_seconds=step.timeout_seconds,
+        fenced=step.fenced,
+        idempotency_key=step.idempotency_key,
+    )
+
+
+def work_of(step: pb.Step) -> Work:
+    """The work alone; ValueError when the step has none, or one that this version does not know."""
+    kind = step.WhichOneof("work")
+    if kind == "container":
+        c = step.container
+        return ContainerWork(
+            image=c.image,
+            command=list(c.command),
+            args=list(c.args),
+            env=_pairs(c.env),
+            working_dir=c.working_dir,
+            source=c.source,
+            script=c.script,
+        )
+    if kind == "http":
+        h = step.http
+        return HttpWork(
+            method=h.method or "GET",
+            url=h.url,
+            headers=_pairs(h.headers),
+            body=h.body,
+            timeout_seconds=h.timeout_seconds or 30.0,
+            success_condition=h.success_condition,
+            insecure_skip_verify=h.insecure_skip_verify,
+        )
+    if kind == "plugin":
+        p = step.plugin
+        return PluginWork(
+            name=p.name,
+            arguments=_parsed(p.arguments_json),
+            template=_parsed(p.template_json) or {},
+        )
+    if kind == "resource":
+        r = step.resource
+        return ResourceWork(
+            action=r.action,
+            manifest=r.manifest,
+            success_condition=r.success_condition,
+            failure_condition=r.failure_condition,
+        )
+    raise ValueError(f"step {step.id}: nothing in it that this version can run")
+
+
+def result_to_proto(outcome: StepOutcome) -> pb.StepResult:
+    """How an attempt ended, as a message."""
+    return pb.StepResult(
+        phase=outcome.phase,
+        message=outcome.message,
+        exit_code=outcome.exit_code,
+        result=outcome.result,
+        parameters=[pb.ParameterOutput(name=name, value=value) for name, value in outcome.parameters.items()],
+        log_tail=outcome.log_tail,
+        start_time=_timestamp(outcome.started_at),
+        finish_time=_timestamp(outcome.finished_at),
+        answer_json=_json(outcome.answer),
+    )
+
+
+def outcome_of(result: pb.StepResult) -> StepOutcome:
+    """How an attempt ended, from its message. Times are seconds since the epoch, 0 when they were not given."""
+    return StepOutcome(
+        phase=result.phase,
+        message=result.message,
+        exit_code=result.exit_code if result.HasField("exit_code") else None,
+        result=result.result if result.HasField("result") else None,
+        parameters={p.name: p.value for p in result.parameters},
+        log_tail=list(result.log_tail),
+        started_at=_seconds(result.start_time),
+        finished_at=_seconds(result.finish_time),
+        answer=_parsed(result.answer_json),
+    )
+
+
+def _container(work: ContainerWork) -> pb.ContainerWork:
+    return pb.ContainerWork(
+        image=work.image,
+        command=work.command,
+        args=work.args,
+        env=_variables(work.env),
+        working_dir=work.working_dir,
+        source=work.source,
+        script=work.script,
+    )
+
+
+def _http(work: HttpWork) -> pb.HttpWork:
+    return pb.HttpWork(
+        method=work.method,
+        url=work.url,
+        headers=_variables(work.headers),
+        body=work.body,
+        timeout_seconds=work.timeout_seconds,
+        success_condition=work.success_condition,
+        insecure_skip_verify=work.insecure_skip_verify,
+    )
+
+
+def _variables(pairs: Iterable[tuple[str, str]]) -> list[pb.EnvironmentVariable]:
+    return [pb.EnvironmentVariable(name=name, value=value) for name, value in pairs]
+
+
+def _pairs(variables: Iterable[pb.EnvironmentVariable]) -> list[tuple[str, str]]:
+    return [(v.name, v.value) for v in variables]
+
+
+def _json(value: object) -> str:
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def _parsed(text: str) -> Any:
+    return msgspec.json.decode(text) if text else None
+
+
+def _timestamp(seconds: float) -> Timestamp | None:
+    if not seconds:
+        return None
+    nanos = round(seconds * 1e6) * 1000  # a float holds microseconds of today's times
+    return Timestamp(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+
+
+def _seconds(stamp: Timestamp) -> float:
+    return stamp.seconds + stamp.nanos / 1e9

@@ -1,0 +1,1 @@
+"""Logs and, later, artifacts: what is too big for the log."""

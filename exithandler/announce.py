@@ -1,0 +1,98 @@
+"""What subscribers hear of exit runs: `exit.started`, then `exit.succeeded` or `exit.failed` (docs/events.md).
+
+The events of a run are numbered two for each time it runs, so that each has the same id whenever it is published again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Collection
+from typing import Any
+
+from exeunt import traces
+from exeunt.engine.events import Obligation
+from exeunt.exithandler.record import SUCCEEDED, ExitRecord
+from exeunt.journal.public import Events
+
+log = logging.getLogger(__name__)
+
+
+class Announcer:
+    """Publishes. One for each process."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._out: set[str] = set()  # ids that a former owner has published
+        self._starting: dict[str, asyncio.Future[int]] = {}
+
+    async def look(self, uids: Collection[str], since: float) -> None:
+        """Learns what is out already of these workflows, before runs are taken up."""
+        if uids:
+            self._out |= await self._events.published(uids, since)
+
+    def started(self, obligation: Obligation, record: ExitRecord) -> None:
+        """The run has begun: that is published soon, and in any case before its end."""
+        if f"{obligation.uid}.{_number(record, 1)}" in self._out:
+            return
+        body = _body(obligation, record)
+        posted = self._post(obligation, _number(record, 1), "exit.started", record.started_at, body)
+        starting = self._starting[record.id] = asyncio.ensure_future(posted)
+        starting.add_done_callback(lambda done: self._started(record.id, done))
+
+    async def ended(self, obligation: Obligation, record: ExitRecord) -> None:
+        """The run has ended. Returns when that is durable; raises while it cannot be published."""
+        starting = self._starting.get(record.id)
+        if starting is not None:
+            await asyncio.wait([starting])
+        kind = "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
+        await self._post(obligation, _number(record, 2), kind, record.finished_at, _body(obligation, record))
+
+    def _started(self, id: str, done: asyncio.Future[int]) -> None:
+        if self._starting.get(id) is done:
+            del self._starting[id]
+        if not done.cancelled() and done.exception() is not None:
+            log.warning("exit.started of %s could not be published: %s", id, done.exception())
+
+    def _post(self, obligation: Obligation, number: str, kind: str, at: float, body: dict[str, Any]) -> Awaitable[int]:
+        hook_id, _, count = number.partition(".")
+        return self._events.post(
+            namespace=obligation.namespace,
+            uid=obligation.uid,
+            workflow=obligation.name,
+            number=number,
+            kind=kind,
+            subject=obligation.hook_node_name,
+            at=at,
+            data=body,
+            trace=traces.of_exit(obligation.trace, hook_id, (int(count) - 1) // 2) if obligation.trace else {},
+        )
+
+
+def _number(record: ExitRecord, which: int) -> str:
+    return f"{record.id}.{2 * record.replays + which}"
+
+
+def _body(obligation: Obligation, record: ExitRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "workflow": record.workflow,
+        "uid": record.uid,
+        "namespace": record.namespace,
+        "node": record.node,
+        "hook": record.hook,
+        "state": record.state,
+        "reason": obligation.reason,
+        "replays": record.replays,
+        "attempts": [
+            {
+                "node": a.node,
+                "phase": a.phase,
+                "startedAt": a.started_at or None,
+                "finishedAt": a.finished_at or None,
+                "error": a.error,
+            }
+            for a in record.attempts
+        ],
+        "error": record.error,
+    }

@@ -1,0 +1,166 @@
+"""ExitService: the exit ledger for people and programs, and what running handlers look like now."""
+
+# ruff: noqa: N802 - the names of methods are the contract's
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from exeunt.engine import decide
+from exeunt.engine.inputs import Rejected
+from exeunt.exithandler.exit_runs import ExitRuns
+from exeunt.exithandler.ledger import Ledger
+from exeunt.exithandler.record import ExitRecord, shown
+from exeunt.journal.log import NotOwner, partition_of
+from exeunt.service.channel import open_channel
+from exeunt.service.errors import RpcError, invalid, not_found, received, unavailable, wrong_state
+from exeunt.v1 import exit_service_pb2 as pb
+from exeunt.v1 import exit_service_pb2_grpc
+
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+STATES = {
+    "due": pb.Exit.STATE_DUE,
+    "running": pb.Exit.STATE_RUNNING,
+    "succeeded": pb.Exit.STATE_SUCCEEDED,
+    "failed": pb.Exit.STATE_FAILED,
+    "skipped": pb.Exit.STATE_SKIPPED,
+    "cancelled": pb.Exit.STATE_CANCELLED,
+    "parked": pb.Exit.STATE_PARKED,
+}
+NAMES = {number: name for name, number in STATES.items()}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+OwnerOf = Callable[[int], str | None]
+"""The address of the exit handler that owns a partition: empty for this one, None where nobody does (yet)."""
+
+
+class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
+    """The service, over this process's runs and the stored ledger."""
+
+    def __init__(self, runs: ExitRuns, ledger: Ledger, owner_of: OwnerOf) -> None:
+        self._runs = runs
+        self._ledger = ledger
+        self._owner_of = owner_of
+
+    async def GetExit(self, request: pb.GetExitRequest, context: Context) -> pb.Exit:
+        """One record."""
+        return message(await self._record(request.id))
+
+    async def ListExits(self, request: pb.ListExitsRequest, context: Context) -> pb.ListExitsResponse:
+        """Records, newest first."""
+        if request.page_size < 0:
+            raise invalid("page_size is negative", [("page_size", "0 or more is expected")])
+        unknown = [s for s in request.states if s not in NAMES]
+        if unknown:
+            raise invalid("states holds one that does not exist", [("states", f"{unknown[0]} is no state")])
+        size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+        try:
+            page = await self._ledger.page(
+                namespace=request.namespace,
+                workflow=request.workflow,
+                states=[NAMES[s] for s in request.states],
+                size=size,
+                token=request.page_token,
+            )
+        except ValueError:
+            raise invalid("page_token is none of ours", [("page_token", "use the one of the answer before")]) from None
+        return pb.ListExitsResponse(exits=[message(r) for r in page.records], next_page_token=page.next)
+
+    async def WatchExits(self, request: pb.WatchExitsRequest, context: Context) -> AsyncIterator[pb.Exit]:
+        """Records as they change."""
+        async for record in self._ledger.watch(namespace=request.namespace, workflow=request.workflow):
+            yield message(record)
+
+    async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
+        """Runs it again."""
+        if not request.request_id:
+            raise invalid("request_id is missing", [("request_id", "give any text that identifies this request")])
+        record = await self._record(request.id)
+        if request.request_id in record.requests:
+            return message(record)
+        owner = self._owner_of(partition_of(record.uid))
+        if owner:
+            return await _passed_on(owner, request)
+        try:
+            return message(await self._runs.replay(record, request.request_id, again=request.again))
+        except Rejected as error:
+            raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
+        except NotOwner:
+            raise unavailable("NO_OWNER", f"no exit handler owns the workflow of {request.id} just now") from None
+
+    async def GetExitNodes(self, request: pb.GetExitNodesRequest, context: Context) -> pb.GetExitNodesResponse:
+        """The nodes of a workflow's running handlers."""
+        if not request.uid:
+            raise invalid("uid is missing", [("uid", "the workflow's uid is expected")])
+        owner = self._owner_of(partition_of(request.uid))
+        if owner is None or (not owner and not self._runs.ready.is_set()):
+            raise unavailable("LOADING", "the exit runs of this workflow are being loaded")
+        if owner:
+            raise unavailable("MOVED", f"the exit handler at {owner} owns the exit runs of this workflow")
+        nodes: dict[str, Any] = {}
+        for run in self._runs.of_uid(request.uid):
+            if run.driver is not None:
+                nodes.update(decide.status(run.driver.run).get("status", {}).get("nodes", {}))
+        return pb.GetExitNodesResponse(nodes_json=json.dumps(nodes))
+
+    async def _record(self, id: str) -> ExitRecord:
+        record = await self._ledger.get(id) if id and not set(id) & set(".*> ") else None
+        if record is None:
+            raise not_found("exit", id)
+        return record
+
+
+async def _passed_on(address: str, request: pb.ReplayExitRequest) -> pb.Exit:
+    async with open_channel(address) as channel:
+        try:
+            answer: pb.Exit = await exit_service_pb2_grpc.ExitServiceStub(channel).ReplayExit(request)
+        except grpc.aio.AioRpcError as error:
+            raise received(error) from None
+        except asyncio.CancelledError:
+            raise RpcError(grpc.StatusCode.CANCELLED, "CANCELLED", "the call was cancelled") from None
+    return answer
+
+
+def message(record: ExitRecord) -> pb.Exit:
+    """A record as the API shows it."""
+    facts = shown(record)
+    return pb.Exit(
+        id=record.id,
+        namespace=record.namespace,
+        workflow=record.workflow,
+        uid=record.uid,
+        node=record.node,
+        hook=record.hook,
+        state=STATES.get(record.state, pb.Exit.STATE_UNSPECIFIED),
+        attempts=[
+            pb.ExitAttempt(
+                node=a.node or a.id,
+                start_time=_time(a.started_at),
+                finish_time=_time(a.finished_at),
+                phase=a.phase,
+                error=a.error,
+                answer_json="" if a.answer is None else json.dumps(a.answer),
+            )
+            for a in record.attempts
+        ],
+        error=record.error,
+        due_time=_time(record.due_at),
+        start_time=_time(record.started_at),
+        finish_time=_time(record.finished_at),
+        json=json.dumps(facts, default=str),
+        replays=record.replays,
+    )
+
+
+def _time(seconds: float) -> Timestamp | None:
+    if not seconds:
+        return None
+    micros = round(seconds * 1e6)
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)

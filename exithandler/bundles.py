@@ -1,0 +1,87 @@
+"""Manifest bundles of exit runs: got from the blobs by their hash, decoded once, kept while there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import msgspec
+
+from exeunt.engine import decide
+from exeunt.engine.commit import Commit
+from exeunt.engine.decide import Run
+from exeunt.journal.blobs import BlobMissingError, Blobs
+from exeunt.journal.steady import Repeat, once
+from exeunt.language.manifest import Bundle
+from exeunt.launch import decode_bundle
+
+log = logging.getLogger(__name__)
+
+KEPT = 1000
+RETRY_SECONDS = 1.0
+
+
+class BundleUnusable(Exception):  # noqa: N818 - it is an answer
+    """There is no bundle of that hash, or it cannot be read. Trying again does not help."""
+
+
+class _Missing(Exception):  # noqa: N818 - it is a question
+    """The fold needs a bundle that is not at hand."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Bundles:
+    """Bundles by hash."""
+
+    def __init__(self, blobs: Blobs, steady: Repeat | None = None) -> None:
+        """`steady` makes calls again that were cut off with the connection to NATS (`exeunt.journal.steady`)."""
+        self._blobs = blobs
+        self._steady: Repeat = steady or once
+        self._kept: OrderedDict[str, Bundle] = OrderedDict()
+
+    def known(self, name: str) -> Bundle | None:
+        """The bundle, if it is at hand."""
+        bundle = self._kept.get(name)
+        if bundle is not None:
+            self._kept.move_to_end(name)
+        return bundle
+
+    async def get(self, name: str) -> Bundle:
+        """The bundle. Waits while NATS is away; raises BundleUnusable when there is none."""
+        while True:
+            bundle = self.known(name)
+            if bundle is not None:
+                return bundle
+            try:
+                bundle = decode_bundle(await self._steady(lambda: self._blobs.get(name)))
+            except BlobMissingError as error:
+                raise BundleUnusable(f"the workflow's manifest is gone: {error}") from None
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise BundleUnusable(f"the workflow's manifest cannot be read: {error}") from None
+            except Exception as error:  # noqa: BLE001 - NATS is away: nothing is lost, it waits
+                log.warning("the manifest %s cannot be got yet: %s", name, error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._kept[name] = bundle
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    async def replayed(self, commits: Iterable[Commit]) -> Run:
+        """The fold of a run's commits, with whatever bundle they name. Raises what the fold raises."""
+        found = list(commits)
+        while True:
+            try:
+                return decide.replay(self._at_hand, found)
+            except _Missing as error:
+                await self.get(error.name)
+
+    def _at_hand(self, name: str) -> Bundle:
+        bundle = self.known(name)
+        if bundle is None:
+            raise _Missing(name)
+        return bundle

@@ -1,0 +1,450 @@
+"""The open exit runs of this process: made of obligations, taken up from the log, driven, closed, given away.
+
+An obligation is an open HookDue in the log. What cannot be carried out is parked, and holds up nobody (journal.md §6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from exeunt.driver import Clock, Driver
+from exeunt.engine import commit, decide
+from exeunt.engine.decide import Run
+from exeunt.engine.events import Event, HookCancelled, HookDue, HookSkipped, Obligation, RunClosed
+from exeunt.engine.inputs import Cancel, Rejected, Replay
+from exeunt.exithandler import spans
+from exeunt.exithandler.announce import Announcer
+from exeunt.exithandler.bundles import Bundles, BundleUnusable
+from exeunt.exithandler.closing import ClosingJournal
+from exeunt.exithandler.ledger import Ledger
+from exeunt.exithandler.perform import ExitSteps
+from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, fold, new_record, obligation_of, park
+from exeunt.exithandler.run import (
+    Counted,
+    ExitDriver,
+    ExitRun,
+    Taken,
+    after,
+    closed_run,
+    failed,
+    parked,
+    started_by,
+    withdrawn_in,
+)
+from exeunt.journal.log import Family, Loaded, Log, NotOwner, OpenRun, Record, family_of
+from exeunt.language.manifest import Bundle
+from exeunt.service.metrics import Counter
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+
+closed_runs = Counter("exeunt.exits.closed", "Exit runs that ended, by state", "{run}")
+
+
+class ExitRuns:
+    """All of them. `run()` holds their tasks."""
+
+    def __init__(
+        self, journal: Log, bundles: Bundles, ledger: Ledger, announcer: Announcer, clock: Clock | None = None
+    ) -> None:
+        self.runs: dict[str, ExitRun] = {}
+        self.steps: ExitSteps | None = None  # set before anything is loaded
+        self.ready = asyncio.Event()  # the first load is complete
+        self.stopping = False  # obligations are left to the next owner
+        self._journal = journal
+        self._bundles = bundles
+        self._ledger = ledger
+        self._announcer = announcer
+        self._clock = clock or Clock()
+        self._closing = ClosingJournal(journal, self._settled)
+        self._of_uid: dict[str, set[str]] = {}
+        self._beginning: dict[str, list[tuple[str, Taken]]] = {}  # cancelled before they began: why
+        self._replaying: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- owning -------------------------------------------------------------------------------------------------------
+
+    async def take(self, partitions: Collection[int]) -> None:
+        """Makes the partitions ours and takes up what is open in them."""
+        await self._journal.take(partitions)
+        loaded = await self._journal.load(partitions)
+        await self._restore(loaded)
+        self.ready.set()
+
+    def lose(self, partitions: Collection[int]) -> None:
+        """The partitions are somebody else's: drop their runs, stop acting."""
+        gone = set(partitions)
+        for run in [r for r in self.runs.values() if r.family.partition in gone]:
+            if run.driver is not None:
+                run.driver.drop()
+            self._forget(run)
+
+    async def drain(self) -> None:
+        """Waits for closings that are under way and for the ledger."""
+        await self._closing.drain()
+        await self._ledger.close()
+
+    async def close(self) -> None:
+        """Stops everything; what is open comes again from the log."""
+        self.lose({r.family.partition for r in self.runs.values()})
+        self._closing.drop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def obligation_of(self, driver: Driver) -> Obligation:
+        """What the driver's run was made from."""
+        obligation = driver.run.obligation
+        assert obligation is not None
+        return obligation
+
+    @property
+    def beginning(self) -> int:
+        """How many are due and wait for their manifests."""
+        return len(self._beginning)
+
+    def of_uid(self, uid: str) -> list[ExitRun]:
+        """The open exit runs of a workflow."""
+        return [self.runs[id] for id in self._of_uid.get(uid, ())]
+
+    # --- obligations --------------------------------------------------------------------------------------------------
+
+    def oblige(self, record: Record, known: Collection[str] = (), withdrawn: Mapping[str, str] | None = None) -> None:
+        """Takes up what a commit of kind `h` asks for.
+
+        `known` are hook ids whose exit run is in the log already; `withdrawn` those that a later commit takes back, and
+        why: their runs begin and end at once, and nothing is done.
+        """
+        if self.stopping:
+            return
+        taken = Taken(self._journal, record)
+        try:
+            decoded = commit.decode(record.data)
+        except Exception as error:
+            log.exception("a commit of %s cannot be read", record.family.uid)
+            self._task(self._park_unread(record, error))
+            return
+        for event in decoded.events:
+            match event:
+                case HookDue():
+                    id = event.obligation.hook_id
+                    if id not in known and id not in self.runs and id not in self._beginning:
+                        taken.one()
+                        self._begin(event.obligation, taken, (withdrawn or {}).get(id))
+                case HookCancelled():
+                    taken.one()
+                    self._cancel(event, taken)
+                case HookSkipped():
+                    taken.one()
+                    self._task(self._skip(event, decoded.now, taken))
+        taken.done()
+
+    def _begin(self, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
+        bundle = self._bundles.known(obligation.bundle)
+        if bundle is not None:
+            self._begin_with(obligation, bundle, taken, withdrawn)
+            return
+        self._beginning[obligation.hook_id] = []
+        self._task(self._begin_later(obligation, taken, withdrawn))
+
+    async def _begin_later(self, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
+        family = family_of(obligation.uid, obligation.hook_id)
+        try:
+            bundle: Bundle | BundleUnusable = await self._bundles.get(obligation.bundle)
+        except BundleUnusable as error:
+            bundle = error
+        cancelled = self._beginning.pop(obligation.hook_id, [])
+        if not self._journal.owns(family.partition):
+            return
+        if isinstance(bundle, BundleUnusable):
+            self._park(obligation, str(bundle), taken)
+        else:
+            self._begin_with(obligation, bundle, taken, cancelled[0][0] if cancelled else withdrawn)
+        for reason, waiting in cancelled:
+            self._cancel(HookCancelled(hook_id=obligation.hook_id, reason=reason), waiting)
+
+    def _begin_with(self, obligation: Obligation, bundle: Bundle, taken: Taken, withdrawn: str | None) -> None:
+        now = max(self._clock.now(), obligation.due_at)
+        try:
+            run, events = decide.begin(started_by(obligation), bundle, now)
+            if withdrawn is not None:
+                events += decide.decide(run, Cancel(withdrawn), now)
+        except Exception as error:
+            log.exception("the exit run %s of %s cannot begin", obligation.hook_id, obligation.name)
+            self._park(obligation, f"the handler cannot be started: {error}", taken)
+            return
+        opened = self._open(obligation, new_record(obligation))
+        opened.driver = self._driver(run, opened)
+        written = opened.driver.start(events)
+        written.add_done_callback(lambda done: None if failed(done) else taken.done())
+
+    def _park(self, obligation: Obligation, error: str, taken: Taken) -> None:
+        """Closes a run that could not even begin: parked."""
+        now = max(self._clock.now(), obligation.due_at)
+        opened = self._open(obligation, new_record(obligation))
+        events: list[Event] = [started_by(obligation), parked(obligation, error, now)]
+        closed = self._append(opened, 1, "r", commit.encode(now, events))
+
+        def over(done: asyncio.Future[int]) -> None:
+            if not failed(done):
+                taken.done()
+                self._closed(opened)
+
+        closed.add_done_callback(over)
+
+    def _cancel(self, event: HookCancelled, taken: Taken) -> None:
+        if event.hook_id in self._beginning:
+            self._beginning[event.hook_id].append((event.reason, taken))
+            return
+        run = self.runs.get(event.hook_id)
+        if run is None or run.driver is None:
+            taken.done()
+            return
+        run.driver.ask(Cancel(event.reason)).add_done_callback(lambda done: after(done, taken.done))
+
+    async def _skip(self, event: HookSkipped, now: float, taken: Taken) -> None:
+        record = new_record(event.obligation)
+        record.state, record.error = SKIPPED, event.why
+        record.due_at = record.due_at or now
+        record.finished_at = now
+        await self._until_written(record)
+        taken.done()
+
+    async def _park_unread(self, record: Record, error: Exception) -> None:
+        uid = record.family.uid
+        entry = ExitRecord(f"unread-{uid}-{record.sequence}", uid=uid, namespace="unknown", due_at=self._clock.now())
+        park(entry, f"commit {record.number} of workflow {uid} cannot be read: {error}", self._clock.now())
+        await self._until_written(entry)
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def _open(self, obligation: Obligation, record: ExitRecord) -> ExitRun:
+        opened = ExitRun(family_of(obligation.uid, obligation.hook_id), obligation, record)
+        self.runs[opened.id] = opened
+        self._of_uid.setdefault(obligation.uid, set()).add(opened.id)
+        self._ledger.hold(record)
+        return opened
+
+    def _driver(self, run: Run, opened: ExitRun) -> Driver:
+        assert self.steps is not None
+        return ExitDriver(
+            run,
+            opened.family,
+            journal=Counted(self._append, opened),
+            steps=self.steps,
+            clock=self._clock,
+            on_commit=lambda driver, events, _: self._committed(opened, driver, events),
+            on_lost=lambda _: self._forget(opened),
+            on_broken=lambda driver: self._broken(opened, driver),
+        )
+
+    def _append(
+        self, opened: ExitRun, number: int, kind: str, data: bytes, *, snapshot: bool = False
+    ) -> asyncio.Future[int]:
+        opened.number = number + 1 if kind == "r" else number
+        if opened.driver is not None:
+            opened.driver.run.commits = opened.number
+        return self._closing.append(opened.family, number, kind, data, snapshot=snapshot)
+
+    def _committed(self, opened: ExitRun, driver: Driver, events: list[Event]) -> None:
+        record = opened.record
+        if driver.run.closed:
+            self._closed(opened)
+            return
+        before = (record.state, record.error, record.replays)
+        fold(record, events, driver.run.now)
+        record.commits = driver.run.commits
+        if opened.announced != record.replays:
+            opened.announced = record.replays
+            self._announcer.started(opened.obligation, record)
+        if (record.state, record.error, record.replays) != before:
+            self._ledger.changed(record)
+
+    async def _settled(self, family: Family, number: int, now: float, events: list[Event]) -> None:
+        """The outcome is in the log: the ledger and subscribers learn it before the main run does."""
+        opened = self.runs[family.hook_id]
+        record = opened.record
+        if record.state not in ENDED or record.commits != number + 1:
+            fold(record, events, now)
+            record.commits = number + 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._announcer.ended(opened.obligation, record))
+            group.create_task(self._ledger.settle(record))
+        spans.export(opened.obligation, record)
+
+    def _closed(self, opened: ExitRun) -> None:
+        closed_runs.add(1, (("state", opened.record.state),))
+        if opened.driver is not None and self.steps is not None:
+            self.steps.close(opened.driver)
+        self._forget(opened)
+        self._journal.done(opened.family)
+
+    def _forget(self, opened: ExitRun) -> None:
+        if self.runs.get(opened.id) is not opened:
+            return
+        del self.runs[opened.id]
+        opened.gone.set()
+        ids = self._of_uid.get(opened.obligation.uid, set())
+        ids.discard(opened.id)
+        if not ids:
+            self._of_uid.pop(opened.obligation.uid, None)
+        self._ledger.release(opened.id)
+        if opened.driver is not None:
+            assert self.steps is not None
+            self.steps.drop(opened.driver)
+
+    def _broken(self, opened: ExitRun, driver: Driver) -> None:
+        """The engine failed on this run: it is parked, and the main run goes on."""
+        assert self.steps is not None
+        self.steps.drop(driver)
+        now = max(self._clock.now(), opened.obligation.due_at)
+        closed = parked(opened.obligation, driver.broken, now)
+        # a commit of this run may be on its way still: two with one number are never written, the log knows the first
+        self._task(self._close_broken(opened, driver, now, closed))
+
+    async def _close_broken(self, opened: ExitRun, driver: Driver, now: float, closed: RunClosed) -> None:
+        await driver.settled()
+        try:
+            await self._append(opened, opened.number + 1, "r", commit.encode(now, [closed]))
+        except NotOwner:
+            return
+        self._closed(opened)
+
+    # --- taking up ----------------------------------------------------------------------------------------------------
+
+    async def _restore(self, loaded: Loaded) -> None:
+        for closed in loaded.closed:  # everything of them was out before they closed
+            self._journal.done(closed.family)
+        restored = [run for found in loaded.runs if (run := await self._read(found)) is not None]
+        oldest = min((r.obligation.due_at for r in restored), default=0.0)
+        await self._announcer.look([r.obligation.uid for r in restored], oldest)
+        for opened in restored:
+            self._resume(opened)
+        withdrawn = withdrawn_in(loaded.told)
+        for record in sorted(loaded.told, key=lambda r: r.sequence):
+            self.oblige(record, loaded.hooks, withdrawn)
+        for message in loaded.messages:
+            self._journal.finish(message)
+
+    async def _read(self, found: OpenRun) -> ExitRun | None:
+        """A run as its commits say; None when they cannot be read: then it is parked, and what it needs is kept."""
+        family = found.family
+        try:
+            commits = [commit.decode(r.data) for r in found.records]
+            run = await self._bundles.replayed(commits)
+            obligation = run.obligation
+            if obligation is None:
+                raise ValueError("it does not begin with an obligation")
+            stored = await self._ledger.get(family.hook_id) if found.records[0].snapshot else None
+            record = stored or new_record(obligation)
+            for one in commits:
+                fold(record, one.events, one.now)
+        except Exception as error:
+            log.exception("the exit run %s of %s cannot be read", family.hook_id, family.uid)
+            await self._park_unreadable(family, error)
+            return None
+        opened = self._open(obligation, record)
+        opened.number = found.records[-1].number
+        record.commits = opened.number
+        opened.driver = self._driver(run, opened)
+        opened.ending = next((e for e in commits[-1].events if isinstance(e, RunClosed)), None)
+        if run.closed and opened.ending is None:  # a replay that was never begun
+            self._closed(opened)
+            return None
+        return opened
+
+    def _resume(self, opened: ExitRun) -> None:
+        driver = opened.driver
+        assert driver is not None
+        run = driver.run
+        opened.announced = opened.record.replays
+        self._announcer.started(opened.obligation, opened.record)
+        if opened.ending is None:
+            driver.resume()
+            return
+        finished = self._closing.finish(opened.family, opened.number, run.now, opened.ending)
+        finished.add_done_callback(lambda done: None if failed(done) else self._closed(opened))
+
+    async def _park_unreadable(self, family: Family, error: Exception) -> None:
+        stored = await self._ledger.get(family.hook_id)
+        record = stored or ExitRecord(family.hook_id, uid=family.uid, namespace="unknown", due_at=self._clock.now())
+        park(record, f"its commits cannot be read: {error}", self._clock.now())
+        await self._until_written(record)
+
+    def snapshot(self, families: Collection[Family]) -> None:
+        """These runs shall write their whole state, so that the log can be cut behind it."""
+        for run in [self.runs[family.hook_id] for family in families if family.hook_id in self.runs]:
+            if run.driver is not None:  # one that is read from its snapshot takes its attempts from the ledger
+                run.driver.write_snapshot(partial(self._written_soon, run.record))
+
+    # --- replay -------------------------------------------------------------------------------------------------------
+
+    async def replay(self, record: ExitRecord, request_id: str, *, again: bool) -> ExitRecord:
+        """Runs a closed exit run once more. Raises Rejected when it cannot be, NotOwner when it is not ours."""
+        closing = self.runs.get(record.id)
+        if closing is not None and closing.record.state in ENDED:  # its last commit is on its way
+            await closing.gone.wait()
+        if record.id in self.runs or record.id in self._replaying:
+            raise Rejected("EXIT_RUNNING", f"the exit run {record.id} is running")
+        if record.state == SKIPPED:
+            raise Rejected("EXIT_SKIPPED", f"the exit run {record.id} was not due: {record.error}")
+        if record.state not in ENDED:
+            raise Rejected("EXIT_RUNNING", f"the exit run {record.id} is {record.state}")
+        self._replaying.add(record.id)
+        try:
+            return await self._replay(record, request_id, again)
+        finally:
+            self._replaying.discard(record.id)
+
+    async def _replay(self, record: ExitRecord, request_id: str, again: bool) -> ExitRecord:
+        obligation = obligation_of(record)
+        family = family_of(obligation.uid, obligation.hook_id)
+        if not self._journal.owns(family.partition):
+            raise NotOwner(f"partition {family.partition:02x} is not ours")
+        try:
+            bundle = await self._bundles.get(obligation.bundle)
+            run = closed_run(started_by(obligation), bundle, record, max(self._clock.now(), record.finished_at))
+        except Exception as error:
+            raise Rejected("EXIT_UNUSABLE", f"the exit run {record.id} cannot be run again: {error}") from error
+        opened = self._open(obligation, record)
+        opened.driver = driver = self._driver(run, opened)
+        try:
+            # whatever the log still holds of this run, its fold begins anew from here
+            snapshot = decide.snapshot(run)  # numbered as the commit after those that were
+            await self._append(opened, record.commits + 1, "c", commit.encode(run.now, [snapshot]), snapshot=True)
+            await driver.ask(Replay(request_id, again))
+        except BaseException:
+            driver.drop()
+            self._forget(opened)
+            raise
+        return record
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("something about an exit run failed", exc_info=task.exception())
+
+    def _written_soon(self, record: ExitRecord) -> asyncio.Task[None]:
+        return self._task(self._until_written(record))
+
+    async def _until_written(self, record: ExitRecord) -> None:
+        while True:
+            try:
+                await self._ledger.settle(record)
+            except Exception as error:  # noqa: BLE001 - NATS is away: it waits
+                log.warning("the ledger record %s is not out yet: %s", record.id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return

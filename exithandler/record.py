@@ -1,0 +1,264 @@
+"""What the exit ledger tells of one exit run: the fold of its events into attempts, state and error. Pure.
+
+Nothing in a record that is shown holds a secret: what actions answered was masked before it came into the log, and what
+they were given is masked by the names of its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from exeunt.actions.masking import Masker, shown_url
+from exeunt.engine.events import (
+    Event,
+    HookOutcome,
+    Obligation,
+    Reopened,
+    RunClosed,
+    StepCancelled,
+    StepDue,
+    StepFinished,
+    StepPlaced,
+)
+from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, Work
+from exeunt.journal.records import LedgerSummary
+
+DUE, RUNNING, SUCCEEDED, FAILED, SKIPPED, CANCELLED, PARKED = (
+    "due",
+    "running",
+    "succeeded",
+    "failed",
+    "skipped",
+    "cancelled",
+    "parked",
+)
+ENDED = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELLED, PARKED})
+MOST_ATTEMPTS = 1000  # kept of one exit run; the first and the latest
+
+
+class Attempt(msgspec.Struct, omit_defaults=True):
+    """One try of one step or action. Times in seconds since the epoch, 0 where there is none yet."""
+
+    id: str  # the node's id
+    attempt: int
+    node: str = ""  # its display name
+    replay: int = 0
+    executor: str = ""
+    due_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    phase: str = "Pending"
+    error: str = ""
+    answer: Any = None
+    work: Any = None  # what was to be done, masked
+
+
+class ExitRecord(msgspec.Struct, omit_defaults=True):
+    """A record of the ledger. `obligation` is what the run was made from, as MessagePack: what a replay starts from."""
+
+    id: str
+    uid: str = ""
+    workflow: str = ""
+    namespace: str = ""
+    node: str = ""
+    hook: str = ""
+    state: str = DUE
+    error: str = ""
+    due_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    attempts: list[Attempt] = []
+    dropped_attempts: int = 0
+    replays: int = 0
+    requests: list[str] = []  # request ids of replays, the latest last
+    commits: int = 0  # number of the last commit when this was written
+    obligation: bytes = b""
+    nodes: list[dict[str, Any]] = []
+    outputs: dict[str, Any] = {}
+    children: list[dict[str, str]] = []  # workflows that it started
+
+    def summary(self) -> LedgerSummary:
+        """What a list shows."""
+        return LedgerSummary(
+            id=self.id,
+            uid=self.uid,
+            workflow=self.workflow,
+            namespace=self.namespace,
+            node=self.node,
+            hook=self.hook,
+            state=self.state,
+            error=self.error,
+            due_at=self.due_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            attempts=len(self.attempts) + self.dropped_attempts,
+            replays=self.replays,
+        )
+
+
+def new_record(obligation: Obligation) -> ExitRecord:
+    """The record of a handler that is owed."""
+    return ExitRecord(
+        id=obligation.hook_id,
+        uid=obligation.uid,
+        workflow=obligation.name,
+        namespace=obligation.namespace,
+        node=obligation.node_name,
+        hook=obligation.hook,
+        due_at=obligation.due_at,
+        obligation=msgspec.msgpack.encode(obligation),
+    )
+
+
+def obligation_of(record: ExitRecord) -> Obligation:
+    """What the run was made from. Raises ValueError when the record does not hold it."""
+    try:
+        return msgspec.msgpack.decode(record.obligation, type=Obligation)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the record {record.id} does not hold its inputs: {error}") from error
+
+
+def read_record(body: Any) -> ExitRecord:
+    """A record as it is stored. Raises msgspec.ValidationError for anything else."""
+    return msgspec.convert(body, ExitRecord)
+
+
+def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
+    """Takes one commit of the exit run into its record. The same commit twice changes nothing."""
+    for event in events:
+        match event:
+            case StepDue():
+                _due(record, event, now)
+            case StepPlaced():
+                _placed(record, event, now)
+            case StepFinished():
+                _finished(record, event, now)
+            case StepCancelled():
+                attempt = _find(record, event.node, event.attempt)
+                if attempt is not None and not attempt.finished_at:
+                    attempt.finished_at, attempt.phase, attempt.error = now, "Error", "cancelled"
+            case Reopened():
+                record.replays = event.replay
+                record.state, record.error, record.finished_at = RUNNING, "", 0.0
+                if event.request_id and event.request_id not in record.requests:
+                    record.requests.append(event.request_id)
+            case RunClosed():
+                close(record, event.hook, event.message, now)
+    if record.state == DUE:
+        record.state, record.started_at = RUNNING, now
+
+
+def close(record: ExitRecord, outcome: HookOutcome | None, message: str, now: float) -> None:
+    """The run has ended."""
+    record.finished_at = now
+    if outcome is None:
+        record.state, record.error = PARKED, message
+        return
+    record.state = outcome.state if outcome.state in ENDED else FAILED
+    record.error = "" if record.state == SUCCEEDED else _why(outcome.message or message, _last_error(record))
+    record.nodes = outcome.nodes
+    record.outputs = outcome.outputs
+    names = {str(n.get("id")): str(n.get("displayName") or n.get("name") or "") for n in outcome.nodes}
+    for attempt in record.attempts:
+        attempt.node = names.get(attempt.id) or attempt.node
+
+
+def park(record: ExitRecord, error: str, now: float) -> None:
+    """The run cannot be carried out as things are; it waits for a replay."""
+    record.state, record.error, record.finished_at = PARKED, error, now
+
+
+def describe(work: Work) -> dict[str, Any]:
+    """What was to be done, as the ledger shows it."""
+    if isinstance(work, HttpWork):
+        return {"http": {"method": work.method or "GET", "url": shown_url(work.url)}}
+    if isinstance(work, PluginWork):
+        shown = Masker().tree(work.arguments) if work.name != "notify" else _notification(work.arguments)
+        return {"plugin": {work.name: shown}}
+    if isinstance(work, ResourceWork):
+        return {"resource": {"action": work.action}}
+    return {"container": {"image": work.image, "command": work.command}}
+
+
+def shown(record: ExitRecord) -> dict[str, Any]:
+    """The record as people see it, in JSON's terms."""
+    facts: dict[str, Any] = msgspec.to_builtins(record)
+    facts.pop("obligation", None)
+    try:
+        obligation = obligation_of(record)
+    except ValueError:
+        return facts
+    mask = Masker().tree
+    facts["inputs"] = {"arguments": mask(obligation.arguments), "scope": mask(obligation.scope)}
+    facts["handler"] = {
+        "caller": mask(obligation.caller),
+        "scope": obligation.caller_scope,
+        "bundle": obligation.bundle,
+    }
+    facts["reason"], facts["phase"] = obligation.reason, obligation.phase
+    facts["runAttempt"] = obligation.run_attempt
+    return facts
+
+
+def _notification(arguments: Any) -> Any:
+    """A notification without its targets: their URLs are secrets as a rule."""
+    if not isinstance(arguments, Mapping):
+        return None
+    targets = arguments.get("targets")
+    count = len(targets) if isinstance(targets, list) else 0
+    return {**{k: v for k, v in arguments.items() if k != "targets"}, "targets": count}
+
+
+def _due(record: ExitRecord, event: StepDue, now: float) -> None:
+    if _find(record, event.node, event.attempt, record.replays) is None:
+        work = describe(event.step.work)
+        record.attempts.append(
+            Attempt(event.node, event.attempt, node=event.step.template, replay=record.replays, due_at=now, work=work)
+        )
+        if len(record.attempts) > MOST_ATTEMPTS:
+            del record.attempts[MOST_ATTEMPTS // 2]
+            record.dropped_attempts += 1
+
+
+def _placed(record: ExitRecord, event: StepPlaced, now: float) -> None:
+    attempt = _find(record, event.node, event.attempt)
+    if attempt is not None and not attempt.started_at:
+        attempt.executor, attempt.started_at, attempt.phase = event.executor, now, "Running"
+
+
+def _finished(record: ExitRecord, event: StepFinished, now: float) -> None:
+    attempt = _find(record, event.node, event.attempt)
+    if attempt is None:
+        return
+    outcome = event.outcome
+    attempt.phase = outcome.phase
+    attempt.error = "" if outcome.phase == "Succeeded" else outcome.message
+    attempt.started_at = outcome.started_at or attempt.started_at
+    attempt.finished_at = outcome.finished_at or now
+    attempt.answer = outcome.answer
+    if attempt.error:
+        record.error = attempt.error
+    child = outcome.answer.get("workflow") if isinstance(outcome.answer, dict) else None
+    if isinstance(child, dict) and child not in record.children:
+        record.children.append(child)
+
+
+def _find(record: ExitRecord, node: str, number: int, replay: int | None = None) -> Attempt | None:
+    for attempt in reversed(record.attempts):
+        if attempt.id == node and attempt.attempt == number and replay in (None, attempt.replay):
+            return attempt
+    return None
+
+
+def _why(message: str, cause: str) -> str:
+    """The handler's message, with what its last attempt said where that says more."""
+    if not message or message in cause:
+        return cause or message
+    return message if not cause or cause in message else f"{message}: {cause}"
+
+
+def _last_error(record: ExitRecord) -> str:
+    return next((a.error for a in reversed(record.attempts) if a.error), "")

@@ -1,0 +1,147 @@
+"""One exit run in this process: its driver, its record, and what waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from exeunt.driver import Driver
+from exeunt.engine import commit, decide
+from exeunt.engine.decide import Run
+from exeunt.engine.events import HookCancelled, HookOutcome, Obligation, RunClosed, RunStarted
+from exeunt.engine.inputs import Cancel
+from exeunt.exithandler.record import ExitRecord
+from exeunt.journal.log import Family, Log, Record
+from exeunt.language.manifest import Bundle
+
+log = logging.getLogger(__name__)
+
+
+class ExitDriver(Driver):
+    """A driver that tells of an error in the engine, so that the run can be parked."""
+
+    __slots__ = ("on_broken",)
+
+    def __init__(self, *arguments: Any, on_broken: Callable[[Driver], None], **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.on_broken = on_broken
+
+    def _break(self, error: Exception, asked: asyncio.Future[None] | None) -> None:
+        super()._break(error, asked)
+        self.on_broken(self)
+
+
+class Taken:
+    """A commit of kind `h` whose obligations are taken up one by one; when all are durable, the mark may pass it."""
+
+    def __init__(self, journal: Log, record: Record) -> None:
+        self._journal = journal
+        self._record = record
+        self._open = 1
+
+    def one(self) -> None:
+        """One more thing of it is being taken up."""
+        self._open += 1
+
+    def done(self) -> None:
+        """One of them is durable. Called once more when the whole commit has been looked through."""
+        self._open -= 1
+        if self._open == 0:
+            self._journal.finish(self._record)
+
+
+class ExitRun:
+    """An exit run that is open here. `driver` is None while it only waits to be closed as parked."""
+
+    __slots__ = ("announced", "driver", "ending", "family", "gone", "number", "obligation", "record")
+
+    def __init__(self, family: Family, obligation: Obligation, record: ExitRecord) -> None:
+        self.family = family
+        self.obligation = obligation
+        self.record = record
+        self.driver: Driver | None = None
+        self.number = 0  # of the last commit that was given to the log
+        self.gone = asyncio.Event()  # not open here any more
+        self.announced = -1  # the replay whose exit.started was given out
+        self.ending: RunClosed | None = None  # read from the log: settled, but not yet told
+
+    @property
+    def id(self) -> str:
+        """The hook id: what the ledger knows it by."""
+        return self.obligation.hook_id
+
+
+def started_by(obligation: Obligation) -> RunStarted:
+    """The first event of the run that an obligation asks for."""
+    return RunStarted(
+        uid=obligation.uid,
+        name=obligation.name,
+        namespace=obligation.namespace,
+        bundle=obligation.bundle,
+        labels=obligation.labels,
+        obligation=obligation,
+        run_attempt=obligation.run_attempt,
+        trace=obligation.trace,
+    )
+
+
+def parked(obligation: Obligation, error: str, now: float) -> RunClosed:
+    """How a run closes that cannot be carried out: the main run goes on, and the ledger keeps it for a replay."""
+    node = {
+        "id": obligation.hook_node,
+        "name": obligation.hook_node_name,
+        "displayName": obligation.display or obligation.hook_node_name,
+        "type": "Skipped",
+        "phase": "Error",
+        "message": error,
+    }
+    outcome = HookOutcome(
+        hook_id=obligation.hook_id, phase="Error", message=error, state="parked", nodes=[node], finished_at=now
+    )
+    return RunClosed(phase="Error", message=error, hook=outcome)
+
+
+class Counted:
+    """The journal of one run: commits are numbered one after the other, closing commits count twice."""
+
+    def __init__(self, append: Callable[..., asyncio.Future[int]], opened: ExitRun) -> None:
+        self._append = append
+        self._opened = opened
+
+    def append(
+        self, family: Family, number: int, kind: str, data: bytes, *, snapshot: bool = False
+    ) -> asyncio.Future[int]:
+        return self._append(self._opened, self._opened.number + 1, kind, data, snapshot=snapshot)
+
+
+def withdrawn_in(told: list[Record]) -> dict[str, str]:
+    """Obligations that are taken back somewhere in these commits, and why. Those that cannot be read say nothing."""
+    found: dict[str, str] = {}
+    for record in told:
+        with suppress(Exception):
+            events = commit.decode(record.data).events
+            found |= {e.hook_id: e.reason for e in events if isinstance(e, HookCancelled)}
+    return found
+
+
+def closed_run(started: RunStarted, bundle: Bundle, record: ExitRecord, now: float) -> Run:
+    """A closed run with these inputs, numbered to come behind what the log may still hold of it."""
+    run, _ = decide.begin(started, bundle, now)
+    decide.decide(run, Cancel("replayed"), now)
+    run.state.replay = record.replays
+    run.commits = record.commits
+    return run
+
+
+def after(done: asyncio.Future[Any], call: Callable[[], None]) -> None:
+    """Whatever came of it: a run that is over, or somebody else's, has nothing to be cancelled here."""
+    failed(done)
+    call()
+
+
+def failed(done: asyncio.Future[Any]) -> bool:
+    """Whether it did not come about; whoever asked may be gone, so nobody else looks at the error."""
+    return done.cancelled() or done.exception() is not None

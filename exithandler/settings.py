@@ -1,0 +1,58 @@
+"""What an exit handler can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exeunt.actions import ActionSettings
+from exeunt.actions.settings import ActionServiceSettings
+from exeunt.journal.log import LogSettings
+from exeunt.language.handlers import Defaults
+from exeunt.service.settings import SettingsError, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ActionServiceSettings):
+    """Settings of `exeunt serve exithandler`."""
+
+    answer_bytes: int = setting("Largest answer of an HTTP request that is read", 1 << 20, unit="bytes", minimum=1)
+    result_bytes: int = setting("Largest result of an action", 256 * 1024, unit="bytes", minimum=1, maximum=1 << 20)
+    notify_seconds: float = setting("How long all targets of a notification may take", 30.0, unit="s", minimum=0.1)
+    action_threads: int = setting("Notifications and clean-ups at once", 16, minimum=1, maximum=500)
+    ledger_days: float = setting("How long the exit ledger keeps records", 30.0, unit="days", minimum=0.01)
+    chain_depth: int = setting("How many workflows may start each other in a chain", 32, minimum=1, maximum=1000)
+    exit_handlers: tuple[str, ...] = setting(
+        "As the schedulers' setting of this name: exit handlers that workflows started by handlers get", ()
+    )
+    log_bytes: int = setting(
+        "Room for the log when its stream is made", 8 * 1024**3, unit="bytes", minimum=16 * 1024**2
+    )
+    window: int = setting(
+        "Open runs whose oldest message in the log lies further back are asked for a snapshot", 100_000, minimum=100
+    )
+    expected_exithandlers: int = setting(
+        "How many exit handlers there are as a rule; with 1 partitions are taken at once, without waiting for others",
+        1,
+        minimum=1,
+    )
+    finish_seconds: float = setting("How long actions may go on after SIGTERM", 3.0, unit="s", minimum=0)
+
+    def actions(self) -> ActionSettings:
+        """The bounds and permissions of actions. Raises SettingsError."""
+        return self.action_settings(
+            answer_bytes=self.answer_bytes,
+            result_bytes=self.result_bytes,
+            notify_timeout=self.notify_seconds,
+            threads=self.action_threads,
+        )
+
+    def handlers(self) -> Defaults:
+        """The default exit handlers. Raises SettingsError."""
+        try:
+            return Defaults(self.exit_handlers)
+        except ValueError as error:
+            raise SettingsError([f"--exit-handlers: {error}"]) from None
+
+    def log(self) -> LogSettings:
+        """How the log is kept."""
+        return LogSettings(replicas=self.replicas, max_bytes=self.log_bytes, window=self.window)

@@ -1,0 +1,39 @@
+"""Waiting for a started workflow: its public events from the first one on, or its archive record if it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+from nats.js import JetStreamContext
+
+from exeunt.actions import Child
+from exeunt.journal.projections import Projections
+from exeunt.journal.reading import read
+
+FINAL = {"workflow.succeeded": "Succeeded", "workflow.failed": "Failed", "workflow.error": "Error"}
+
+
+class Waiter:
+    """Follows children. One for each process."""
+
+    def __init__(self, js: JetStreamContext, projections: Projections) -> None:
+        self._js = js
+        self._projections = projections
+
+    async def follow(self, child: Child) -> AsyncIterator[Mapping[str, Any]]:
+        """The child whenever its phase changes, in Argo's shape; ends with its final state (the port WaitWorkflow)."""
+        found = await self._projections.archive.get(child.uid)
+        if found is not None:
+            summary = found[0]
+            status = {"phase": summary.phase, "message": summary.message, "outcome": summary.outcome}
+            yield {"metadata": child._asdict(), "status": status}
+            return
+        async for message in read(self._js, f"exeunt.events.{child.namespace}.{child.uid}.workflow.*", follow=True):
+            kind = ".".join(message.subject.split(".")[-2:])
+            if kind in FINAL:
+                tree = msgspec.json.decode(message.data)
+                yield tree if isinstance(tree, dict) and "status" in tree else {"status": {"phase": FINAL[kind]}}
+                return
+            yield {"metadata": child._asdict(), "status": {"phase": "Running"}}

@@ -1,0 +1,357 @@
+"""The public API of workflows (WorkflowService): who asks what, and which part of the scheduler answers."""
+
+# ruff: noqa: N802 - the names of methods are the contract's
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from exeunt.engine.inputs import Input, Rejected, ResumeRun, SetNodes, Shutdown, SuspendRun
+from exeunt.journal.errors import LogClosed, NotOwner
+from exeunt.journal.projections import Projections
+from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.subjects import partition_of
+from exeunt.language.problems import ManifestError, Problem
+from exeunt.scheduler import logs, watch
+from exeunt.scheduler.archive import Archived, Archiver
+from exeunt.scheduler.attempts import Executor
+from exeunt.scheduler.dispatch import Dispatch
+from exeunt.scheduler.find import Elsewhere, Finder
+from exeunt.scheduler.launch import Launcher
+from exeunt.scheduler.lists import Lists, page_size
+from exeunt.scheduler.peers import PASSED_ON, Peers
+from exeunt.scheduler.runs import Entry
+from exeunt.scheduler.submit import DEFAULT_NAMESPACE, Checker, Wishes, uids
+from exeunt.scheduler.view import message
+from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
+from exeunt.v1 import workflow_service_pb2 as pb
+from exeunt.v1 import workflow_service_pb2_grpc
+
+REQUEST_ID_CHARACTERS = 128
+TOLD_BYTES = 4000  # of problems in an error: gRPC carries them in headers, and clients take 8 KB of those
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What answers."""
+
+    checker: Checker
+    launcher: Launcher
+    finder: Finder
+    lists: Lists
+    archiver: Archiver
+    dispatch: Dispatch
+    peers: Peers
+    projections: Projections
+    documents: int  # most in one submission
+
+
+Method = Callable[..., Awaitable[Any]]
+
+
+def answered(method: Method) -> Method:
+    """A call that fails because NATS is away is UNAVAILABLE: the same call again will do it."""
+
+    @functools.wraps(method)
+    async def call(self: WorkflowService, request: Any, context: Context) -> Any:
+        try:
+            return await method(self, request, context)
+        except NATS_AWAY as error:
+            raise unavailable(
+                "NATS_AWAY", f"NATS does not answer ({error or type(error).__name__}); ask again in a moment"
+            ) from None
+
+    return call
+
+
+class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
+    """Serves the API."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    # --- submitting ---------------------------------------------------------------------------------------------------
+
+    @answered
+    async def SubmitWorkflow(self, request: pb.SubmitWorkflowRequest, context: Context) -> pb.SubmitWorkflowResponse:
+        """All or nothing; answered when it is durable."""
+        parts = self._parts
+        request_id = _request_id(request.request_id)
+        namespace = request.namespace or DEFAULT_NAMESPACE
+        address = parts.peers.address(partition_of(uids(namespace, request_id, 1)[0]), context)
+        if address:
+            request.request_id = request_id
+            answer: pb.SubmitWorkflowResponse = await parts.peers.pass_on(address, "SubmitWorkflow", request)
+            return answer
+        wishes = Wishes(
+            namespace=namespace,
+            name=request.name,
+            generate_name=request.generate_name,
+            entrypoint=request.entrypoint,
+            parameters=tuple((p.name, p.value) for p in request.parameters),
+            labels=tuple(sorted(request.labels.items())),
+        )
+        try:
+            checked = await parts.checker.check(_documents(request.documents), wishes)
+        except ManifestError as error:
+            raise refused(error.problems) from None
+        if not (checked.workflows or checked.stored):
+            raise invalid("nothing was submitted", [("documents", "at least one manifest is expected")])
+        count = len(checked.workflows)
+        if count > parts.documents:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                "TOO_MANY_DOCUMENTS",
+                f"{count} workflows in one submission; at most {parts.documents} may be, so split it",
+            )
+        warnings = [_problem(problem) for problem in checked.warnings]
+        if request.validate_only:
+            return pb.SubmitWorkflowResponse(warnings=warnings)
+        try:
+            started = await parts.launcher.submit(checked, uids(namespace, request_id, count), request_id)
+        except (NotOwner, LogClosed):
+            raise unavailable("MOVED", "this part of the workflows is changing hands; ask again in a moment") from None
+        shown = [await _shown(found) for found in started]
+        return pb.SubmitWorkflowResponse(workflows=shown, warnings=warnings)
+
+    @answered
+    async def LintWorkflow(self, request: pb.LintWorkflowRequest, context: Context) -> pb.LintWorkflowResponse:
+        """Problems are the answer."""
+        problems = await self._parts.checker.lint(_documents(request.documents), request.namespace)
+        return pb.LintWorkflowResponse(problems=[_problem(problem) for problem in problems])
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    @answered
+    async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.Workflow:
+        """With the nodes of running exit handlers."""
+        found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
+        if isinstance(found, Elsewhere):
+            passed: pb.Workflow = await self._pass_on(found, "GetWorkflow", request)
+            return passed
+        if isinstance(found, Archived):
+            return message(found.tree, found.version)
+        tree, version = await found.view()
+        tree = await watch.merged(self._parts.peers, found.driver.family.partition, tree)
+        return message(tree, version)
+
+    @answered
+    async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
+        """Newest first, without nodes."""
+        return await self._parts.lists.page(request, context)
+
+    async def WatchWorkflow(
+        self, request: pb.WatchWorkflowRequest, context: Context
+    ) -> AsyncIterator[pb.WorkflowChange]:
+        """To the end of the handlers."""
+        found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
+        if isinstance(found, Elsewhere):
+            changes = self._stream(found, "WatchWorkflow", request)
+        elif isinstance(found, Archived):
+            changes = watch.archived(found)
+        else:
+            changes = watch.watch(self._parts.peers, found, request.version)
+        async for change in changes:
+            yield change
+
+    async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
+        """Kept output first, then live."""
+        found = await self._parts.finder.find(context, request.namespace, request.name)
+        kept = self._parts.projections.logs
+        namespace = request.namespace or DEFAULT_NAMESPACE
+        if isinstance(found, Elsewhere):
+            answers = self._stream(found, "GetLogs", request)
+        elif isinstance(found, Entry):
+            tree, _ = await found.view()
+            tree = await watch.merged(self._parts.peers, found.driver.family.partition, tree)
+            display = logs.Display(tree, request.node)
+            if request.follow and not request.tail:
+                answers = logs.followed(kept, found, display, namespace, found.run.uid)
+            else:
+                answers = logs.kept(kept, display, namespace, found.run.uid, request.tail)
+        else:
+            uid = found.tree["metadata"]["uid"]
+            answers = logs.kept(kept, logs.Display(found.tree, request.node), namespace, uid, request.tail)
+        async for line in answers:
+            yield line
+
+    # --- steering -----------------------------------------------------------------------------------------------------
+
+    @answered
+    async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
+        """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
+        id = _request_id(request.request_id)
+        command: Input = Shutdown("Stop", id, request.message)
+        if request.node_field_selector:
+            command = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
+        return await self._command("StopWorkflow", request, context, command)
+
+    @answered
+    async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
+        """Everything ends."""
+        return await self._command(
+            "TerminateWorkflow", request, context, Shutdown("Terminate", _request_id(request.request_id))
+        )
+
+    @answered
+    async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
+        """Nothing further starts."""
+        return await self._command("SuspendWorkflow", request, context, SuspendRun(_request_id(request.request_id)))
+
+    @answered
+    async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
+        """It goes on."""
+        command = ResumeRun(_request_id(request.request_id), request.node_field_selector)
+        return await self._command("ResumeWorkflow", request, context, command)
+
+    @answered
+    async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
+        """Outputs and phases of waiting suspend nodes."""
+        command = SetNodes(
+            selector=request.node_field_selector,
+            parameters={p.name: p.value for p in request.output_parameters},
+            phase=request.phase,
+            message=request.message,
+            request_id=_request_id(request.request_id),
+        )
+        return await self._command("SetNodes", request, context, command)
+
+    @answered
+    async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
+        """At once when it is over, else once its handlers have ended."""
+        found = await self._parts.finder.find(context, request.namespace, request.name)
+        if isinstance(found, Elsewhere):
+            answer: pb.DeleteWorkflowResponse = await self._pass_on(found, "DeleteWorkflow", request)
+            return answer
+        if isinstance(found, Entry) and not found.closed:
+            command = Shutdown("Stop", _request_id(request.request_id), "the workflow is deleted", deleted=True)
+            await _ask(found, command)
+            return pb.DeleteWorkflowResponse(gone=False)
+        if isinstance(found, Entry):
+            await self._parts.archiver.settled(found)
+            metadata = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
+        else:
+            metadata = found.tree["metadata"]
+        await self._parts.archiver.remove(metadata["namespace"], metadata["name"], metadata["uid"])
+        return pb.DeleteWorkflowResponse(gone=True)
+
+    async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
+        """By id."""
+        size = page_size(request.page_size)
+        known = [e for e in self._parts.dispatch.executors.values() if e.link is not None]
+        later = sorted((e for e in known if e.profile.id > request.page_token), key=lambda e: e.profile.id)
+        answer = pb.ListExecutorsResponse(executors=[_executor(e) for e in later[:size]])
+        if len(later) > size:
+            answer.next_page_token = later[size - 1].profile.id
+        return answer
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _command(self, method: str, request: Any, context: Context, command: Any) -> pb.Workflow:
+        found = await self._parts.finder.find(context, request.namespace, request.name)
+        if isinstance(found, Elsewhere):
+            request.request_id = command.request_id
+            passed: pb.Workflow = await self._pass_on(found, method, request)
+            return passed
+        if isinstance(found, Archived) or found.closed:
+            requests = found.requests if isinstance(found, Archived) else found.run.state.requests
+            if command.request_id in requests:
+                return await _shown(found)
+            raise wrong_state(
+                "WORKFLOW_FINISHED",
+                f"the workflow {request.name!r} is over: there is nothing to {_verb(method)}",
+                ("workflow", f"{request.namespace or DEFAULT_NAMESPACE}/{request.name}"),
+            )
+        await _ask(found, command)
+        return await _shown(found)
+
+    async def _pass_on(self, found: Elsewhere, method: str, request: Any) -> Any:
+        return await self._parts.peers.pass_on(found.address, method, request)
+
+    async def _stream(self, found: Elsewhere, method: str, request: Any) -> AsyncIterator[Any]:
+        call = getattr(self._parts.peers.workflows(found.address), method)(request, metadata=[(PASSED_ON, "1")])
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.aio.AioRpcError as error:
+            raise received(error) from None
+
+
+async def _ask(entry: Entry, command: Any) -> None:
+    try:
+        await entry.driver.ask(command)
+    except Rejected as error:
+        resource = ("workflow", f"{entry.run.namespace}/{entry.run.name}")
+        raise wrong_state(error.reason, str(error), resource) from None
+    except (NotOwner, LogClosed):
+        raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
+
+
+async def _shown(found: Entry | Archived) -> pb.Workflow:
+    if isinstance(found, Archived):
+        return message(found.tree, found.version)
+    tree, version = await found.view()
+    return message(tree, version)
+
+
+def _verb(method: str) -> str:
+    return "set" if method == "SetNodes" else method.removesuffix("Workflow").lower()
+
+
+def _documents(documents: Iterable[pb.Document]) -> list[tuple[str, str]]:
+    return [(document.file or "-", document.text) for document in documents]
+
+
+def _request_id(given: str) -> str:
+    if len(given) > REQUEST_ID_CHARACTERS:
+        text = f"{len(given)} characters are too many; at most {REQUEST_ID_CHARACTERS} may be"
+        raise invalid(f"request_id: {text}", [("request_id", text)])
+    return given or str(uuid.uuid4())
+
+
+def refused(problems: list[Problem]) -> RpcError:
+    """INVALID_ARGUMENT with a violation for each error, as far as a gRPC error can carry them."""
+    errors = [problem for problem in problems if not problem.warning]
+    violations: list[tuple[str, str]] = []
+    room = TOLD_BYTES
+    for problem in errors:
+        text = str(problem)
+        room -= len(text.encode()) + len(problem.path) + 8
+        if violations and room < 0:
+            violations.append(("", f"… and {len(errors) - len(violations)} more; lint shows all of them"))
+            break
+        violations.append((problem.path[:500], text[: TOLD_BYTES // 2]))
+    first = str(errors[0])[:500] if errors else "the manifest is refused"
+    summary = first if len(errors) == 1 else f"{len(errors)} problems, the first: {first}"
+    return invalid(summary, violations, reason="INVALID_MANIFEST")
+
+
+def _problem(problem: Problem) -> pb.Problem:
+    return pb.Problem(
+        file=problem.file, line=problem.line, path=problem.path, message=problem.message, warning=problem.warning
+    )
+
+
+def _executor(executor: Executor) -> pb.ExecutorInfo:
+    profile = executor.profile
+    seen = Timestamp()
+    seen.FromNanoseconds(int(executor.seen_at * 1e9))
+    return pb.ExecutorInfo(
+        id=profile.id,
+        labels=profile.labels,
+        capabilities=profile.capabilities,
+        slots=profile.slots,
+        exit_slots=profile.exit_slots,
+        running=sorted(flight.where() for flight in executor.flights.values()),
+        draining=executor.draining,
+        seen_time=seen,
+    )

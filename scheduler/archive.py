@@ -1,0 +1,129 @@
+"""From memory to the archive: what is kept of a workflow that is over, and what goes when it is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from exeunt import traces
+from exeunt.engine.decide import Run
+from exeunt.journal.projections import Projections
+from exeunt.scheduler.announce import Announcer
+from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.view import Tree, render, summary
+from exeunt.service import telemetry
+from exeunt.service.metrics import Histogram
+
+log = logging.getLogger(__name__)
+
+TOGETHER = 200
+PAUSE_SECONDS = 1.0
+
+durations = Histogram("cicd.pipeline.run.duration", "How long workflows took, exit handlers included")
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A workflow that is over, as it is kept. `requests` are the commands that were carried out on it."""
+
+    tree: Tree
+    version: int
+    requests: tuple[str, ...] = ()
+
+
+class Archiver:
+    """Writes the records of closed runs; then the log and the memory need to keep nothing of them."""
+
+    def __init__(self, runs: Runs, projections: Projections, announcer: Announcer) -> None:
+        self._runs = runs
+        self._projections = projections
+        self._announcer = announcer
+        self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self.waiting = 0
+        self._idle = asyncio.Event()
+        self._asked: dict[str, asyncio.Future[None]] = {}
+
+    def put(self, entry: Entry) -> None:
+        """A run is over."""
+        self.waiting += 1
+        self._queue.put_nowait(entry)
+
+    async def run(self) -> None:
+        """Works until it is cancelled. What fails is tried again."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < TOGETHER and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._announcer.out()  # subscribers hear of the end before the log may forget it
+            answers = await asyncio.gather(*(self._keep(entry) for entry in batch), return_exceptions=True)
+            failed = [(e, a) for e, a in zip(batch, answers, strict=True) if isinstance(a, BaseException)]
+            self.waiting -= len(batch) - len(failed)
+            if not self.waiting:
+                self._idle.set()
+            if failed:
+                log.warning("%d workflows could not be archived; trying again: %r", len(failed), failed[0][1])
+                await asyncio.sleep(PAUSE_SECONDS)
+                for entry, _ in failed:
+                    self._queue.put_nowait(entry)
+
+    async def _keep(self, entry: Entry) -> None:
+        run = entry.run
+        if self._runs.by_uid.get(run.uid) is not entry:
+            self._asked.pop(run.uid, asyncio.get_running_loop().create_future()).cancel()
+            return  # somebody else's by now
+        if run.deleted:
+            await self.remove(run.namespace, run.name, run.uid)
+        else:
+            tree = entry.ending or render(run)
+            await self._projections.archive.put(
+                run.namespace, run.now, run.uid, summary(tree, run.commits), body(run, tree)
+            )
+        measure(run)
+        self._runs.done(entry)
+        asked = self._asked.pop(run.uid, None)
+        if asked is not None and not asked.done():
+            asked.set_result(None)
+
+    async def drained(self) -> None:
+        """Waits until no closed run waits."""
+        while self.waiting:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def settled(self, entry: Entry) -> None:
+        """Waits until the closed run is in the archive."""
+        uid = entry.run.uid
+        if self._runs.by_uid.get(uid) is not entry:
+            return
+        asked = self._asked.get(uid)
+        if asked is None:
+            asked = self._asked[uid] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(asked)
+
+    async def get(self, uid: str) -> Archived | None:
+        """The archived workflow of that uid."""
+        found = await self._projections.archive.get(uid)
+        if found is None:
+            return None
+        kept, record = found
+        return Archived(record["workflow"], kept.version, tuple(record.get("requests", ())))
+
+    async def remove(self, namespace: str, name: str, uid: str) -> None:
+        """Removes all that is kept of a workflow: its tombstone first, so that a late repeat is known."""
+        await self._projections.names.release(namespace, name, uid)
+        await self._projections.archive.remove(uid, namespace)
+        await self._projections.logs.remove(namespace, uid)
+
+
+def measure(run: Run) -> None:
+    """What telemetry tells of a workflow that is over, its exit handlers included."""
+    labels = (("cicd.pipeline.name", traces.pipeline(run)), ("cicd.pipeline.result", traces.result(run)))
+    durations.record(run.state.finished_at - run.state.started_at, labels)
+    if telemetry.current.tracer is not None:
+        traces.export_run(run)
+
+
+def body(run: Run, tree: Tree) -> dict[str, object]:
+    """What an archive record holds."""
+    return {"format": 1, "workflow": tree, "commits": run.commits, "requests": list(run.state.requests)}

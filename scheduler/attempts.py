@@ -1,0 +1,145 @@
+"""An attempt under way, and an executor as it is known here: what `dispatch` moves about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+from exeunt.scheduler.placement import Slot
+from exeunt.v1 import step_pb2
+
+
+class State(Enum):
+    """Where an attempt stands."""
+
+    WAITING = 1  # for a slot
+    PLACED = 2  # has one; the commit that says so is on its way
+    SENT = 3  # is, or is to be, with its executor
+    ENDED = 4  # its result is here and on its way into the log
+
+
+class Owner(Protocol):
+    """Who wants attempts run: the main runs, or an exit handler."""
+
+    def placed(self, flights: list[Flight]) -> None:
+        """They have a slot: commit, then `send`."""
+
+    def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
+        """A result: commit, then `acknowledge`."""
+
+    def lost(self, flight: Flight, message: str) -> None:
+        """It is lost with its executor: commit, then `acknowledge`; nothing more will come of it."""
+
+
+class Flight:
+    """One attempt under way."""
+
+    __slots__ = (
+        "cancelled",
+        "executor",
+        "exit",
+        "group",
+        "id",
+        "key",
+        "kind",
+        "make",
+        "namespace",
+        "owner",
+        "report",
+        "since",
+        "slot",
+        "state",
+        "uid",
+        "where",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        kind: str,
+        exit: bool,
+        namespace: str,
+        uid: str,
+        where: Callable[[], str],
+        owner: Owner,
+        group: dict[str, Flight],
+        key: Any,
+        make: Callable[[], step_pb2.Step],
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.exit = exit
+        self.namespace = namespace
+        self.uid = uid
+        self.where = where  # namespace/workflow/node, for people
+        self.owner = owner
+        self.group = group  # all flights of one run or stream
+        self.key = key  # the owner's own
+        self.make = make
+        self.state = State.WAITING
+        self.slot: Slot | None = None
+        self.executor = ""
+        self.cancelled = False
+        self.report: Report | None = None
+        self.since = 0.0
+
+
+class Link(Protocol):
+    """The stream to an executor. Everything is gathered and sent together."""
+
+    def send(self, flight: Flight) -> None: ...
+    def cancel(self, id: str) -> None: ...
+    def acknowledge(self, id: str) -> None: ...
+    def forget(self, id: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class Report(NamedTuple):
+    """How an attempt ended; `lost` when it did only because its executor was restarted."""
+
+    id: str
+    result: step_pb2.StepResult
+    lost: bool = False
+
+
+class Profile(NamedTuple):
+    """What an executor says of itself."""
+
+    id: str
+    labels: dict[str, str]
+    capabilities: tuple[str, ...]
+    slots: int
+    exit_slots: int
+
+
+class Executor:
+    """An executor as it is known here; also one that was heard of only from the log."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.link: Link | None = None
+        self.draining = False
+        self.flights: dict[str, Flight] = {}  # sent there, not settled
+        self.listed: set[str] = set()  # attempts that it knows
+        self.held: dict[str, Report] = {}  # reports that nobody has asked for yet
+        self.heard = 0.0  # by the loop's clock
+        self.seen_at = 0.0  # the same by the wall clock
+        self.timer: asyncio.TimerHandle | None = None
+
+
+CONTAINER_RUNTIMES = ("process", "sandbox", "podman", "kubernetes")
+
+
+def kinds_of(capabilities: Iterable[str]) -> tuple[str, ...]:
+    """The kinds of work that an executor with these capabilities takes."""
+    able = set(capabilities)
+    kinds = []
+    if able.intersection(CONTAINER_RUNTIMES):
+        kinds.append("container")
+    if "http" in able:
+        kinds.append("http")
+    kinds += [kind for kind in ("plugin", "resource") if kind in able]
+    return tuple(kinds)

@@ -1,0 +1,141 @@
+"""The parts of a scheduler, put together: what hears of what. Connections and tasks are made outside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Coroutine
+from functools import partial
+from typing import Any
+
+from exeunt.driver import Clock
+from exeunt.journal.log import PARTITIONS, Log, LogSettings
+from exeunt.journal.projections import Projections
+from exeunt.journal.steady import Steady
+from exeunt.scheduler import numbers
+from exeunt.scheduler.announce import Announcer
+from exeunt.scheduler.api import Parts, WorkflowService
+from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.dispatch import Dispatch
+from exeunt.scheduler.find import Finder
+from exeunt.scheduler.launch import Launcher, Limits
+from exeunt.scheduler.lists import Lists
+from exeunt.scheduler.logs import LogWriter
+from exeunt.scheduler.peers import Owners, Peers
+from exeunt.scheduler.run_steps import RunSteps
+from exeunt.scheduler.runs import Runs
+from exeunt.scheduler.sessions import ExecutorService
+from exeunt.scheduler.settings import Settings
+from exeunt.scheduler.step_service import StepService
+from exeunt.scheduler.submit import Checker
+from exeunt.service.grpc import Register
+from exeunt.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
+from exeunt.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
+from exeunt.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
+
+WORKFLOWS = "exeunt.v1.WorkflowService"
+
+
+def log_settings(settings: Settings) -> LogSettings:
+    """How the log is kept."""
+    return LogSettings(replicas=settings.replicas, max_bytes=settings.log_bytes, window=settings.window)
+
+
+class Core:
+    """All parts."""
+
+    def __init__(
+        self, settings: Settings, journal: Log, projections: Projections, owners: Owners, clock: Clock | None = None
+    ) -> None:
+        clock = clock or Clock()
+        self.journal = journal
+        self.projections = projections
+        self.owners = owners
+        self.address = ""
+        self.dispatch = Dispatch(grace=settings.grace, judges=self._judges, now=clock.now)
+        steps = RunSteps(self.dispatch)
+        steady = Steady(journal.wire)
+        self.runs = Runs(journal, projections.blobs, steps, clock, steady)
+        self.announcer = Announcer(projections.events)
+        self.archiver = Archiver(self.runs, projections, self.announcer)
+        self.logs = LogWriter(projections.logs, self.runs)
+        self.peers = Peers(owners)
+        limits = Limits(settings.fullness, settings.open_workflows)
+        launcher = Launcher(self.runs, self.archiver, projections, journal, limits=limits, steady=steady)
+        self.runs.on_told = self.announcer.put
+        self.runs.on_closed = self.archiver.put
+        self.runs.on_message = launcher.message
+        self.runs.told_out = self.announcer.out
+        self.runs.published = projections.events.published
+        self.runs.on_loaded = self.dispatch.loaded
+        self.runs.on_lost = self._lost
+        self.runs.on_exit_closed = self.dispatch.exit_closed
+        self.executors = ExecutorService(
+            self.dispatch, replica=settings.replica, peers=self._addresses, on_logs=self.logs.take
+        )
+        self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
+        parts = Parts(
+            checker=Checker(projections.manifests, settings.parameter_bytes, settings.handlers()),
+            launcher=launcher,
+            finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),
+            lists=Lists(self.runs, projections.archive, self.peers),
+            archiver=self.archiver,
+            dispatch=self.dispatch,
+            peers=self.peers,
+            projections=projections,
+            documents=settings.documents,
+        )
+        self.workflows = WorkflowService(parts)
+        numbers.register(journal, self.runs, self.dispatch, self.archiver)
+
+    def services(self) -> dict[str, Register]:
+        """What the gRPC server serves."""
+        return {
+            WORKFLOWS: partial(add_WorkflowServiceServicer_to_server, self.workflows),
+            "exeunt.v1.ExecutorService": partial(add_ExecutorServiceServicer_to_server, self.executors),
+            "exeunt.v1.StepService": partial(add_StepServiceServicer_to_server, self.steps),
+        }
+
+    def routines(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What has to run for as long as the scheduler does."""
+        return {
+            "results and messages": self.runs.follow(),
+            "events": self.announcer.run(),
+            "archive": self.archiver.run(),
+            "output of steps": self.logs.run(),
+        }
+
+    @property
+    def loaded(self) -> bool:
+        """Whether every partition that is ours is loaded, and every other one has an owner."""
+        owner = self.owners.scheduler_of
+        return all(owner(p) or (owner(p) == "" and p in self.runs.loaded) for p in range(PARTITIONS))
+
+    async def stop_intake(self) -> None:
+        """Takes nothing more from executors and exit handlers: they go to another scheduler, or wait for the next."""
+        await self.executors.stop()
+        await self.steps.stop()
+
+    async def finish(self) -> None:
+        """Waits until what follows from closed runs is written, then hands the partitions over."""
+        await self.archiver.drained()
+        await self.announcer.out()
+        self.runs.release(set(self.runs.loaded))
+        await self.projections.drain()
+
+    def _judges(self, partition: int) -> bool:
+        return partition in self.runs.loaded and self.owners.fresh(partition)
+
+    def confirmed(self) -> None:
+        """Ownership has just been confirmed: what was left open for want of that can be judged."""
+        if self.dispatch.unjudged:
+            self.dispatch.judge(self.runs.loaded)
+
+    def _step_owner(self, partition: int) -> str | None:
+        if partition in self.runs.loaded:
+            return ""
+        return self.owners.scheduler_of(partition) or None
+
+    def _addresses(self) -> list[str]:
+        return [self.address, *self.owners.schedulers()]
+
+    def _lost(self, partitions: Collection[int]) -> None:
+        self.steps.moved(partitions)

@@ -1,0 +1,399 @@
+"""Attempts between those who want them run and the executors that run them.
+
+An attempt waits for a slot, has one while the commit that names its executor is on its way, is sent, and ends when its
+result is durable and acknowledged. What executors say is level-triggered: their hello lists every attempt that they
+know, so lost frames, broken streams and restarts of either side heal by the attempt's id. An attempt that an executor
+has not got is sent there again (it starts an attempt once, also over its own restart); one whose executor stays away
+for the grace period is lost. Nothing is said about attempts of partitions that are not owned and loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable
+
+from exeunt.journal.subjects import partition_of
+from exeunt.scheduler.attempts import Executor, Flight, Link, Profile, Report, State, kinds_of
+from exeunt.scheduler.placement import Placement, Slot
+from exeunt.steps import attempt_of
+from exeunt.v1 import step_pb2
+
+log = logging.getLogger(__name__)
+
+
+class Dispatch:
+    """All attempts and all executors of this scheduler.
+
+    `judges(partition)` tells whether this scheduler owns the partition, has loaded it, and has had that confirmed a
+    moment ago. `unjudged` is true when something was left open because it had not: call `judge` again.
+    """
+
+    def __init__(self, *, grace: float, judges: Callable[[int], bool], now: Callable[[], float]) -> None:
+        self.grace = grace
+        self.executors: dict[str, Executor] = {}
+        self.flights: dict[str, Flight] = {}
+        self.placement: Placement[Flight] = Placement()
+        self.sent = 0  # attempts sent, ever
+        self.waited_seconds = 0.0  # the sum of their times from due to sent
+        self.unjudged = False
+        self._judges = judges
+        self._now = now  # wall clock, for people
+        self._placed: list[Flight] = []
+
+    # --- for those who want steps run ---------------------------------------------------------------------------------
+
+    def place(self, flight: Flight) -> str | None:
+        """Takes a slot for the attempt now, if there is one. Then either `send` or `drop` it."""
+        slot = self.placement.take(flight.kind, exit=flight.exit)
+        if slot is None:
+            return None
+        self._add(flight)
+        self._got(flight, slot)
+        return slot.executor
+
+    def wait(self, flight: Flight) -> None:
+        """Puts the attempt in line; its owner hears `placed`."""
+        self._add(flight)
+        slot = self.placement.wait(flight)
+        if slot is not None:
+            self._match([(flight, slot)])
+
+    def send(self, id: str) -> None:
+        """The placement is durable: the attempt goes out. Unknown ids (withdrawn meanwhile) are passed over."""
+        flight = self.flights.get(id)
+        if flight is not None and flight.state is State.PLACED:
+            self._give(flight, self._executor(flight.executor))
+
+    def expect(self, flight: Flight, executor: str) -> None:
+        """The log says that the attempt was placed there earlier: it runs there, or ended, or never arrived."""
+        self._add(flight)
+        flight.executor = executor
+        there = self._executor(executor)
+        report = there.held.pop(flight.id, None)
+        if report is not None:
+            there.flights[flight.id] = flight
+            self._ended(flight, report)
+        elif flight.id in there.listed:
+            there.flights[flight.id] = flight
+            flight.state = State.SENT
+        else:
+            self._give(flight, there)
+
+    def expect_cancelled(self, flight: Flight) -> None:
+        """The log says that the attempt was cancelled; where it runs, if it does, an executor will say."""
+        self._add(flight)
+        flight.state = State.SENT
+        flight.cancelled = True
+
+    def cancel(self, id: str) -> None:
+        """The attempt is not wanted any more: out of the line, or ended where it runs."""
+        flight = self.flights.get(id)
+        if flight is None:
+            return
+        if flight.cancelled and flight.state is State.SENT:
+            return
+        flight.cancelled = True
+        if flight.state in {State.WAITING, State.PLACED}:
+            self._withdraw(flight)
+        elif flight.state is State.ENDED and flight.report is not None:
+            self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
+        elif (link := self._link(flight)) is not None:
+            link.cancel(id)
+
+    def acknowledge(self, id: str) -> None:
+        """The attempt's result is durable."""
+        flight = self.flights.get(id)
+        if flight is None or flight.state is not State.ENDED:
+            return
+        self._remove(flight)
+        executor = self.executors.get(flight.executor)
+        if executor is not None:
+            executor.listed.discard(id)
+            if executor.link is not None:
+                executor.link.acknowledge(id)
+
+    def drop(self, group: dict[str, Flight]) -> None:
+        """Lets go of all attempts of a run or stream: another owner will ask for those that are with executors."""
+        for flight in list(group.values()):
+            if flight.state in {State.WAITING, State.PLACED}:
+                self._withdraw(flight)
+                continue
+            self._remove(flight)
+            executor = self.executors.get(flight.executor)
+            if executor is not None and flight.report is not None:
+                executor.held[flight.id] = flight.report
+
+    def close(self, group: dict[str, Flight]) -> None:
+        """The run is over: its results are acknowledged, and what still runs is ended, with its grace."""
+        for flight in list(group.values()):
+            flight.owner = self
+            flight.group = {}
+            if flight.state is State.ENDED:
+                self.acknowledge(flight.id)
+            elif flight.state is State.SENT and not flight.executor:
+                self._remove(flight)  # cancelled in an earlier life, and no executor has told of it
+            else:
+                self.cancel(flight.id)
+        group.clear()
+
+    # of attempts whose run is over, the dispatch is the owner itself
+
+    def placed(self, flights: list[Flight]) -> None:
+        """Nothing that is over waits for a slot."""
+
+    def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
+        """Nobody needs the result."""
+        self.acknowledge(flight.id)
+
+    def lost(self, flight: Flight, message: str) -> None:
+        """Nobody needs to know."""
+        self.acknowledge(flight.id)
+
+    def judge(self, partitions: Collection[int]) -> None:
+        """Says what becomes of attempts of these partitions that executors know and nobody here does."""
+        self.unjudged = False
+        for executor in list(self.executors.values()):
+            if executor.link is not None:
+                self._judge(executor, partitions)
+
+    def loaded(self, partitions: Collection[int]) -> None:
+        """These partitions have just been loaded: the grace of executors that are not there begins now."""
+        for executor in list(self.executors.values()):
+            if executor.link is None:
+                self._watch(executor)
+        self.judge(partitions)
+
+    def exit_closed(self, uid: str, hook_id: str) -> None:
+        """An exit run has closed: nobody will ask for its results any more. What was cancelled has its grace to end."""
+        prefix = f"{uid}.{hook_id}/"
+        for executor in self.executors.values():
+            for id in [id for id in executor.listed if id.startswith(prefix)]:
+                flight = self.flights.get(id)
+                if flight is not None:
+                    self.acknowledge(id)
+                elif executor.link is not None:
+                    executor.listed.discard(id)
+                    if executor.held.pop(id, None) is not None:
+                        executor.link.acknowledge(id)
+                    else:
+                        executor.link.forget(id)
+
+    # --- for the executors' streams -----------------------------------------------------------------------------------
+
+    def attach(self, link: Link, profile: Profile, attempts: Iterable[str], reports: Iterable[Report]) -> Executor:
+        """An executor has said hello. A stream of it that is still there is closed: the newest counts."""
+        executor = self.executors.get(profile.id)
+        if executor is None:
+            executor = self.executors[profile.id] = Executor(profile)
+        if executor.link is not None:
+            executor.link.close()
+        executor.profile = profile
+        executor.link = link
+        executor.draining = False
+        executor.listed = set(attempts)
+        executor.held = {}
+        self.placement.connect(profile.id, kinds_of(profile.capabilities))
+        self._watch(executor)
+        for report in reports:
+            executor.listed.add(report.id)
+            self.update(executor, report)
+        for flight in list(executor.flights.values()):
+            if flight.state is not State.SENT:
+                continue
+            if flight.cancelled and flight.id not in executor.listed:
+                self._remove(flight)  # it never arrived, or is over: there is nothing to end
+                flight.owner.lost(flight, "it was cancelled before it began")
+            elif flight.cancelled:
+                link.cancel(flight.id)
+            elif flight.id not in executor.listed:
+                self._give(flight, executor)
+        self._judge(executor, None)
+        return executor
+
+    def detach(self, link: Link, executor: Executor) -> None:
+        """The stream has ended; the executor has the grace period to come back."""
+        if executor.link is link:
+            executor.link = None
+            self.placement.disconnect(executor.profile.id)
+            self._watch(executor)
+
+    def heard(self, executor: Executor) -> None:
+        """A frame came."""
+        executor.heard = asyncio.get_running_loop().time()
+        executor.seen_at = self._now()
+
+    def lend(self, executor: Executor, *, ordinary: int | None, kept: int | None, seen: int) -> None:
+        """The executor says what is free."""
+        if self.executors.get(executor.profile.id) is executor:
+            self._match(self.placement.lend(executor.profile.id, ordinary=ordinary, kept=kept, seen=seen))
+
+    def update(self, executor: Executor, report: Report) -> None:
+        """An attempt ended."""
+        id = report.id
+        flight = self.flights.get(id)
+        if flight is not None and flight.executor in {"", executor.profile.id}:
+            if flight.state is State.SENT:
+                self._bind(flight, executor)
+                self._ended(flight, report)
+            elif flight.state is not State.ENDED:
+                log.warning("executor %s reports %s, which was not sent to it", executor.profile.id, id)
+        elif self._stale(id):
+            executor.listed.discard(id)
+            if executor.link is not None:
+                executor.link.acknowledge(id)
+        else:
+            executor.held[id] = report
+            executor.listed.add(id)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _judge(self, executor: Executor, partitions: Collection[int] | None) -> None:
+        """Says what becomes of attempts that the executor knows and nobody here does. None: of all partitions."""
+        for id in list(executor.listed):
+            flight = self.flights.get(id)
+            if flight is not None:
+                if not flight.executor and flight.state is State.SENT:
+                    self._bind(flight, executor)
+                    if executor.link is not None:
+                        executor.link.cancel(id)
+                continue
+            try:
+                attempt = attempt_of(id)
+            except ValueError:
+                log.warning("executor %s knows an attempt of no readable name: %r", executor.profile.id, id)
+                continue
+            if attempt.hook_id or (partitions is not None and partition_of(attempt.uid) not in partitions):
+                continue
+            if self._stale(id) and executor.link is not None:
+                executor.listed.discard(id)
+                if executor.held.pop(id, None) is not None:
+                    executor.link.acknowledge(id)
+                else:
+                    executor.link.forget(id)
+
+    def _stale(self, id: str) -> bool:
+        """True when nobody wants this attempt, for certain: a main run's, of a partition that is ours and loaded."""
+        try:
+            attempt = attempt_of(id)
+        except ValueError:
+            return True
+        if attempt.hook_id or id in self.flights:
+            return False
+        if self._judges(partition_of(attempt.uid)):
+            return True
+        self.unjudged = True
+        return False
+
+    def _match(self, placed: list[tuple[Flight, Slot]]) -> None:
+        if not placed:
+            return
+        if not self._placed:
+            asyncio.get_running_loop().call_soon(self._tell)
+        for flight, slot in placed:
+            self._got(flight, slot)
+            self._placed.append(flight)
+
+    def _tell(self) -> None:
+        """Tells the owners together what has a slot since the last turn of the loop."""
+        by_owner: dict[int, list[Flight]] = {}
+        placed, self._placed = self._placed, []
+        for flight in placed:
+            if flight.state is State.PLACED and self.flights.get(flight.id) is flight:
+                by_owner.setdefault(id(flight.owner), []).append(flight)
+        for flights in by_owner.values():
+            flights[0].owner.placed(flights)
+
+    def _add(self, flight: Flight) -> None:
+        old = self.flights.get(flight.id)
+        if old is not None:  # a new stream of the same exit handler asks, the old one has not ended yet
+            self.drop({old.id: old})
+        self.flights[flight.id] = flight
+        flight.group[flight.id] = flight
+        flight.since = asyncio.get_running_loop().time()
+
+    def _remove(self, flight: Flight) -> None:
+        if self.flights.get(flight.id) is flight:
+            del self.flights[flight.id]
+        flight.group.pop(flight.id, None)
+        executor = self.executors.get(flight.executor)
+        if executor is not None:
+            executor.flights.pop(flight.id, None)
+
+    def _withdraw(self, flight: Flight) -> None:
+        self._remove(flight)
+        if flight.state is State.WAITING:
+            self.placement.withdraw(flight)
+        elif flight.slot is not None:
+            slot, flight.slot = flight.slot, None
+            self._match(self.placement.give_back(slot))
+
+    def _got(self, flight: Flight, slot: Slot) -> None:
+        flight.slot = slot
+        flight.executor = slot.executor
+        flight.state = State.PLACED
+
+    def _give(self, flight: Flight, executor: Executor) -> None:
+        """Sends the attempt, or keeps it for when the executor is there."""
+        flight.state = State.SENT
+        executor.flights[flight.id] = flight
+        if executor.link is not None:
+            if flight.slot is None:
+                flight.slot = self.placement.force(executor.profile.id)
+            executor.listed.add(flight.id)
+            executor.link.send(flight)
+            self.sent += 1
+            self.waited_seconds += asyncio.get_running_loop().time() - flight.since
+
+    def _bind(self, flight: Flight, executor: Executor) -> None:
+        flight.executor = executor.profile.id
+        executor.flights[flight.id] = flight
+
+    def _ended(self, flight: Flight, report: Report) -> None:
+        flight.state = State.ENDED
+        flight.report = report
+        if report.lost and not flight.cancelled:
+            flight.owner.lost(flight, report.result.message)
+        else:
+            flight.owner.ended(flight, report.result)
+
+    def _link(self, flight: Flight) -> Link | None:
+        executor = self.executors.get(flight.executor)
+        return executor.link if executor is not None else None
+
+    def _executor(self, id: str) -> Executor:
+        """The executor of that id, also when it has not been seen yet: then it has the grace period to come."""
+        executor = self.executors.get(id)
+        if executor is None:
+            executor = self.executors[id] = Executor(Profile(id, {}, (), 0, 0))
+            self._watch(executor)
+        return executor
+
+    def _watch(self, executor: Executor) -> None:
+        """Counts its silence from now."""
+        self.heard(executor)
+        if executor.timer is None:
+            executor.timer = asyncio.get_running_loop().call_later(self.grace, self._check, executor)
+
+    def _check(self, executor: Executor) -> None:
+        loop = asyncio.get_running_loop()
+        left = executor.heard + self.grace - loop.time()
+        if left > 0:
+            executor.timer = loop.call_later(left, self._check, executor)
+            return
+        executor.timer = None
+        self._lose(executor)
+
+    def _lose(self, executor: Executor) -> None:
+        name = executor.profile.id
+        log.warning("executor %s was silent for %g s: its %d steps are lost", name, self.grace, len(executor.flights))
+        del self.executors[name]
+        self.placement.remove(name)
+        if executor.link is not None:
+            executor.link.close()
+            executor.link = None
+        for flight in list(executor.flights.values()):
+            executor.flights.pop(flight.id)
+            if flight.state is State.SENT:
+                self._remove(flight)
+                flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")

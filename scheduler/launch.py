@@ -1,0 +1,190 @@
+"""Starting checked workflows: names claimed, bundles stored, first commits durable; and starts that others ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exeunt.engine.events import RunStarted
+from exeunt.journal.log import Log
+from exeunt.journal.names import NameTaken
+from exeunt.journal.projections import Projections
+from exeunt.journal.steady import Steady
+from exeunt.journal.subjects import Message
+from exeunt.language.manifest import Bundle, Metadata
+from exeunt.launch import START, name_of, read_start_message
+from exeunt.scheduler.archive import Archived, Archiver
+from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.submit import Accepted, Checked
+from exeunt.service import telemetry
+from exeunt.service.errors import Code, RpcError
+
+log = logging.getLogger(__name__)
+
+SUFFIX_LENGTHS = (5, 8, 13, 20)  # a generated name that is taken gets a longer suffix
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What keeps new work out: `fullness` is a part of the log's room, 0 to 1."""
+
+    fullness: float = 0.8
+    open_workflows: int = 100_000
+
+
+class Launcher:
+    """Starts workflows on this scheduler."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        archiver: Archiver,
+        projections: Projections,
+        journal: Log,
+        *,
+        limits: Limits,
+        steady: Steady,
+    ) -> None:
+        self._runs = runs
+        self._archiver = archiver
+        self._projections = projections
+        self._journal = journal
+        self._limits = limits
+        self._steady = steady
+
+    async def submit(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[Entry | Archived]:
+        """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
+        known = [self._runs.by_uid.get(uid) for uid in uids]
+        if None in known:
+            self._admit(known.count(None))
+        names = await self._steady(lambda: self._prepare(checked, uids, request_id))
+        jobs = zip(checked.workflows, uids, names, strict=True)
+        if len(uids) == 1:
+            return [await self._start(*next(jobs), request_id)]
+        return await asyncio.gather(*(self._start(*job, request_id) for job in jobs))
+
+    async def _prepare(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[tuple[str, bool]]:
+        """Stores what the workflows need, and claims their names. Safe to repeat."""
+        for manifest in checked.stored:
+            await self._projections.manifests.put(manifest.kind, manifest.namespace, manifest.name, manifest.tree)
+        for accepted in checked.workflows:
+            await self._projections.blobs.put(accepted.content)
+            self._runs.remember(accepted.digest, accepted.bundle)
+        return await self._claim_all(checked.workflows, uids, request_id)
+
+    def _admit(self, count: int) -> None:
+        if self._journal.fullness > self._limits.fullness:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                "LOG_FULL",
+                f"the log is {self._journal.fullness:.0%} full; workflows that run have the rest. "
+                "Wait until some have finished, or give it more room",
+                retry_after=5.0,
+            )
+        if len(self._runs.by_uid) + count > self._limits.open_workflows:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                "TOO_MANY_WORKFLOWS",
+                f"{len(self._runs.by_uid)} workflows are open and the limit is {self._limits.open_workflows}; "
+                "wait until some have finished",
+                retry_after=5.0,
+            )
+
+    async def _claim_all(
+        self, workflows: Sequence[Accepted], uids: Sequence[str], request_id: str
+    ) -> list[tuple[str, bool]]:
+        """Names for all, or for none: each with whether it is certain that nothing of its uid exists."""
+        claimed: list[tuple[str, bool]] = []
+        fresh: list[tuple[str, str, str]] = []
+        try:
+            for accepted, uid in zip(workflows, uids, strict=True):
+                entry = self._runs.by_uid.get(uid)
+                if entry is not None:
+                    claimed.append((entry.run.name, False))
+                    continue
+                name, new = await self._claim(accepted.namespace, accepted.bundle.workflow.metadata, uid, request_id)
+                claimed.append((name, new))
+                if new:
+                    fresh.append((accepted.namespace, name, uid))
+        except RpcError:
+            for namespace, name, uid in fresh:
+                await self._projections.names.release(namespace, name, uid)
+            raise
+        return claimed
+
+    async def _claim(self, namespace: str, metadata: Metadata, uid: str, request_id: str) -> tuple[str, bool]:
+        for letters in SUFFIX_LENGTHS:
+            name = name_of(metadata, uid, letters)
+            try:
+                return name, await self._projections.names.claim(namespace, name, uid, request_id)
+            except NameTaken:
+                if metadata.name:
+                    break
+        raise RpcError(
+            Code.ALREADY_EXISTS,
+            "WORKFLOW_EXISTS",
+            f"a workflow named {name!r} exists already in {namespace}; delete it, or use generateName",
+            resource=("workflow", f"{namespace}/{name}"),
+        )
+
+    async def _start(self, accepted: Accepted, uid: str, named: tuple[str, bool], request_id: str) -> Entry | Archived:
+        name, new = named
+        if not new and uid not in self._runs.by_uid:
+            old = await self._steady(lambda: self._known(uid))
+            if old is not None:
+                return old
+        started = RunStarted(
+            uid=uid,
+            name=name,
+            namespace=accepted.namespace,
+            bundle=accepted.digest,
+            parameters=accepted.parameters,
+            entrypoint=accepted.entrypoint,
+            labels=accepted.labels,
+            annotations=dict(accepted.bundle.workflow.metadata.annotations),
+            request_id=request_id,
+            trace=telemetry.current.headers(),
+        )
+        return await self._runs.begin(started, accepted.bundle)
+
+    async def _known(self, uid: str) -> Archived | None:
+        """A workflow that this uid once was. Raises NOT_FOUND when it was deleted."""
+        archived = await self._archiver.get(uid)
+        if archived is None and await self._projections.names.deleted(uid):
+            raise RpcError(
+                Code.NOT_FOUND,
+                "WORKFLOW_DELETED",
+                "this request started a workflow that has been deleted since; use another request id to start it anew",
+            )
+        return archived
+
+    # --- starts that others ask for -----------------------------------------------------------------------------------
+
+    async def message(self, message: Message) -> None:
+        """A message of the mailbox: a workflow that an exit run or a schedule starts. One that is known starts once."""
+        if message.to != START:
+            log.warning("a message for %r is not known here", message.to)
+            return
+        try:
+            started = read_start_message(message.data)
+        except ValueError:
+            log.exception("the message %s starts nothing", message.id)
+            return
+        try:
+            bundle = await self._steady(lambda: self._wanted(started))
+        except NameTaken as error:
+            log.error("%s/%s cannot be started: %s", started.namespace, started.name, error)  # noqa: TRY400 - no fault of ours
+            return
+        if bundle is not None:
+            await self._runs.begin(started, bundle)
+
+    async def _wanted(self, started: RunStarted) -> Bundle | None:
+        """The bundle of a workflow that is to be started, its name claimed; None when it was started before."""
+        if started.uid in self._runs.by_uid or await self._archiver.get(started.uid) is not None:
+            return None
+        if await self._projections.names.deleted(started.uid):
+            return None
+        await self._projections.names.claim(started.namespace, started.name, started.uid)
+        return await self._runs.bundle(started.bundle)

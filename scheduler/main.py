@@ -1,0 +1,120 @@
+"""The scheduler as a service: puts its parts together, and takes them apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from exeunt.journal.checks import check_loudly
+from exeunt.journal.log import Log
+from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.projections import open_projections
+from exeunt.journal.wire import Wire, connect, wire_of
+from exeunt.scheduler.core import Core, log_settings
+from exeunt.scheduler.holdings import Holdings
+from exeunt.scheduler.settings import Settings
+from exeunt.service import telemetry
+from exeunt.service.grpc import GrpcServer, serve_grpc
+from exeunt.service.program import Program, closing, run
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Runs until told to stop: then no new work, what is decided is written, partitions are handed over."""
+
+    async def setup(program: Program) -> None:
+        await _start(program, settings)
+
+    await run(setup, grace=settings.shutdown_seconds)
+
+
+async def _start(program: Program, settings: Settings) -> None:
+    nc = await connect([url.strip() for url in settings.nats_url.split(",")], f"scheduler {settings.replica}")
+    await program.enter(closing(nc, nc.close))
+    wire = await wire_of(nc)
+    journal = await Log.open(nc, "m", settings.replica, log_settings(settings))
+    await program.enter(closing(journal, journal.close))
+    program.background("log", journal.ended())
+    projections = await open_projections(nc, replicas=settings.replicas, ledger_days=settings.ledger_days)
+    program.background("projections", projections.run())
+    if settings.nats_monitor:
+        await check_loudly(wire, settings.nats_monitor)
+    holdings = Holdings(journal)
+    journal.on_lost.append(holdings.lost)
+    core = Core(settings, journal, projections, holdings)
+    await program.enter(closing(core.peers, core.peers.close))
+    server = await program.enter(serve_grpc(settings.listen, core.services(), grace=1.0))
+    core.address = settings.advertise or server.address
+    health = _Health(server, core, wire)
+
+    async def confirm(sent: float) -> None:
+        await journal.confirm(sent)
+        core.confirmed()
+
+    membership = await Membership.open(
+        nc,
+        Member("m", settings.replica, core.address),
+        confirm=confirm,
+        single=settings.expected_schedulers == 1,
+        replicas=settings.replicas,
+    )
+    holdings.join(membership)
+    program.background("membership", membership.run())
+    for name, routine in core.routines().items():
+        program.routine(name, routine)
+    program.routine("partitions", holdings.keep(core.runs))
+    program.routine("health", health.keep())
+    program.at_stop(partial(_stop_intake, health, core))
+    program.finish(partial(_finish, holdings, core, membership))
+    await health.loaded.wait()
+    program.ready(address=core.address, metrics=telemetry.current.metrics_address)
+
+
+async def _stop_intake(health: _Health, core: Core) -> None:
+    await health.stop()
+    await core.stop_intake()
+
+
+async def _finish(holdings: Holdings, core: Core, membership: Membership) -> None:
+    holdings.stopping = True
+    try:
+        await core.finish()
+    finally:
+        await membership.leave()
+
+
+class _Health:
+    """SERVING while everything that is ours is loaded and NATS is there."""
+
+    def __init__(self, server: GrpcServer, core: Core, wire: Wire) -> None:
+        self.loaded = asyncio.Event()
+        self._server = server
+        self._core = core
+        self._wire = wire
+        self._stopping = False
+        self._look = asyncio.Event()
+        self._look.set()
+        wire.on_lost.append(self._look.set)
+        wire.on_back.append(self._look.set)
+        core.runs.holding_changed.append(self._look.set)
+
+    async def keep(self) -> None:
+        """Follows what changes, until it is cancelled."""
+        serving = False
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            good = self._core.loaded and self._wire.connected.is_set() and not self._stopping
+            if good != serving:
+                serving = good
+                await self._server.ready(good)
+                log.info("serving" if good else "not serving")
+            if good:
+                self.loaded.set()
+
+    async def stop(self) -> None:
+        """Never again."""
+        self._stopping = True
+        await self._server.ready(False)

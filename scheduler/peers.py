@@ -1,0 +1,124 @@
+"""The other services of the cluster: who owns what, and calls passed on to them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+import grpc
+
+from exeunt.service.channel import metadata, open_channel
+from exeunt.service.errors import RpcError, received, unavailable
+from exeunt.v1 import exit_service_pb2, exit_service_pb2_grpc, workflow_service_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+PASSED_ON = "exeunt-passed-on"
+"""Metadata of a call that one scheduler passes on to another: it is not passed on again."""
+EXITS_SECONDS = 2.0
+
+Tree = dict[str, Any]
+
+
+class Owners(Protocol):
+    """Who owns partitions now."""
+
+    def scheduler_of(self, partition: int) -> str | None:
+        """The address of the scheduler; empty for this one, None while there is none."""
+
+    def exit_handler_of(self, partition: int) -> str | None:
+        """The address of the exit handler, None while there is none."""
+
+    def schedulers(self) -> list[str]:
+        """The addresses of all schedulers but this one."""
+
+    def fresh(self, partition: int) -> bool:
+        """Whether it was confirmed a moment ago that the partition is ours (journal.md §2)."""
+
+
+class Peers:
+    """Channels to the others, opened when they are needed and closed together."""
+
+    def __init__(self, owners: Owners) -> None:
+        self.owners = owners
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stack = AsyncExitStack()
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """The channel to an address."""
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = open_channel(address)
+            self._stack.push_async_callback(channel.close)
+        return channel
+
+    def workflows(self, address: str) -> workflow_service_pb2_grpc.WorkflowServiceAsyncStub:
+        """Another scheduler's API."""
+        return workflow_service_pb2_grpc.WorkflowServiceStub(self.channel(address))
+
+    def address(self, partition: int, context: grpc.aio.ServicerContext[Any, Any] | None) -> str:
+        """Where calls about this partition go; empty when they are ours. Raises UNAVAILABLE while nobody owns it."""
+        address = self.owners.scheduler_of(partition)
+        if address is None or (address and context is not None and was_passed_on(context)):
+            raise unavailable("NO_OWNER", "this part of the workflows is changing hands; ask again in a moment")
+        return address
+
+    async def pass_on(self, address: str, method: str, request: Any) -> Any:
+        """The other scheduler's answer, or its error as it came."""
+        try:
+            return await getattr(self.workflows(address), method)(request, metadata=[(PASSED_ON, "1"), *metadata()])
+        except grpc.aio.AioRpcError as error:
+            raise received(error) from None
+
+    async def exit_nodes(self, partition: int, uid: str) -> tuple[Tree, str]:
+        """Nodes of the workflow's exit runs as they are now, and why they could not be had (empty when they could)."""
+        address = self.owners.exit_handler_of(partition)
+        if address is None:
+            return {}, "no exit handler is there at the moment"
+        stub = exit_service_pb2_grpc.ExitServiceStub(self.channel(address))
+        try:
+            answer = await stub.GetExitNodes(exit_service_pb2.GetExitNodesRequest(uid=uid), timeout=EXITS_SECONDS)
+            nodes: Tree = json.loads(answer.nodes_json or "{}")
+        except grpc.aio.AioRpcError as error:
+            return {}, f"the exit handler at {address} does not answer: {error.details()}"
+        except ValueError as error:
+            return {}, f"the exit handler at {address} answers what cannot be read: {error}"
+        return nodes, ""
+
+    async def close(self) -> None:
+        """Closes all channels."""
+        await self._stack.aclose()
+
+
+def was_passed_on(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+    """Whether another scheduler has passed this call on."""
+    return any(key == PASSED_ON for key, _ in context.invocation_metadata() or ())
+
+
+class Alone:
+    """Owners where this process is the only scheduler (`Owners`): for tests and tools."""
+
+    def __init__(self, exit_handler: Callable[[], str | None] = lambda: None) -> None:
+        self._exit_handler = exit_handler
+
+    def scheduler_of(self, partition: int) -> str | None:
+        """Always this one."""
+        return ""
+
+    def exit_handler_of(self, partition: int) -> str | None:
+        """The one exit handler, where there is one."""
+        return self._exit_handler()
+
+    def schedulers(self) -> list[str]:
+        """No others."""
+        return []
+
+    def fresh(self, partition: int) -> bool:
+        """Nobody else could have taken it."""
+        return True
+
+
+__all__ = ["Alone", "Owners", "Peers", "RpcError", "was_passed_on"]

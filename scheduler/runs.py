@@ -1,0 +1,393 @@
+"""The open main runs of this scheduler: taken and loaded with their partitions, driven, and handed to the archive.
+
+A run is here from its first commit until its archive record is durable. Partitions come and go with membership; a run
+of a partition that is not loaded yet is neither there nor absent: whoever asks for it is told to ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from exeunt.driver import Clock, Driver, Told
+from exeunt.engine import commit, decide
+from exeunt.engine.commit import Commit
+from exeunt.engine.decide import Run
+from exeunt.engine.events import Event, RunClosed, RunStarted
+from exeunt.engine.inputs import HookEnded
+from exeunt.journal.blobs import Blobs
+from exeunt.journal.log import Log, LogClosed, NotOwner
+from exeunt.journal.replay import Loaded, OpenRun
+from exeunt.journal.steady import Steady
+from exeunt.journal.subjects import Family, Message, Record, family_of, partition_of
+from exeunt.language.manifest import Bundle
+from exeunt.launch import decode_bundle
+from exeunt.scheduler.announce import Announcement, announcements
+from exeunt.scheduler.run_steps import RunSteps
+from exeunt.scheduler.view import Tree, render
+from exeunt.service.errors import unavailable
+
+log = logging.getLogger(__name__)
+
+BREATH = 100  # runs that are restored before others get a turn
+BUNDLES = 256
+ENDS = frozenset({"workflow.succeeded", "workflow.failed", "workflow.error"})
+"""Events that hold the whole workflow as it ended."""
+
+
+class Entry:
+    """A run in memory. `ready` is done when its first commit is durable."""
+
+    __slots__ = ("changed", "closed", "created", "driver", "ending", "ready", "waiters")
+
+    def __init__(self, driver: Driver, created: float) -> None:
+        self.driver = driver
+        self.created = created
+        self.ready: asyncio.Future[None] | None = None
+        self.closed = False
+        self.ending: Tree | None = None  # the whole workflow, as its last event told it
+        self.waiters: list[asyncio.Future[tuple[Tree, int]]] = []  # who wants to see it once it is durable
+        self.changed: set[Callable[[], None]] = set()  # who wants to hear of each commit
+
+    @property
+    def run(self) -> Run:
+        """The run itself."""
+        return self.driver.run
+
+    async def ready_now(self) -> None:
+        """Waits until the first commit is durable. Raises UNAVAILABLE when it cannot be written here any more."""
+        if self.ready is not None and not (self.ready.done() and self.ready.exception() is None):
+            try:
+                await asyncio.shield(self.ready)
+            except (NotOwner, LogClosed):
+                raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
+
+    async def view(self) -> tuple[Tree, int]:
+        """The workflow in Argo's shape and its version, with nothing in it that might be taken back."""
+        if not self.driver.busy or self.driver.dropped:
+            return render(self.run), self.run.commits
+        waiter: asyncio.Future[tuple[Tree, int]] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        return await waiter
+
+    def show(self) -> None:
+        """A commit has become durable and nothing has been decided since: show it to all who wait."""
+        waiters, self.waiters = self.waiters, []
+        if waiters:
+            seen = render(self.run), self.run.commits
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(seen)
+        for tell in list(self.changed):
+            tell()
+
+    def gone(self) -> None:
+        """The run is somebody else's now: whoever waits asks again and is passed on."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(unavailable("MOVED", "the workflow has just moved to another scheduler"))
+        self.waiters.clear()
+        for tell in list(self.changed):
+            tell()
+
+
+OnClosed = Callable[[Entry], None]
+OnMessage = Callable[[Message], Awaitable[None]]
+
+
+class Runs:
+    """All of them. `on_told` hears what subscribers shall hear, `on_closed` of each run that is over."""
+
+    def __init__(self, journal: Log, blobs: Blobs, steps: RunSteps, clock: Clock, steady: Steady) -> None:
+        self.by_uid: dict[str, Entry] = {}
+        self.by_name: dict[tuple[str, str], Entry] = {}
+        self.loaded: set[int] = set()
+        self.broken: dict[str, str] = {}  # uid → why the run cannot be read
+        self.commits = 0
+        self.on_told: Callable[[list[Announcement]], None] = lambda told: None
+        self.told_out: Told | None = None  # what snapshots wait for
+        self.published: Callable[[Collection[str], float], Coroutine[Any, Any, set[str]]] = _nothing
+        self.on_closed: OnClosed = lambda entry: None
+        self.on_message: OnMessage | None = None
+        self.on_loaded: Callable[[Collection[int]], None] = lambda partitions: None
+        self.on_lost: Callable[[Collection[int]], None] = lambda partitions: None
+        self.on_exit_closed: Callable[[str, str], None] = lambda uid, hook_id: None
+        self.holding_changed: list[Callable[[], None]] = []
+        self._journal = journal
+        self._blobs = blobs
+        self._steps = steps
+        self._clock = clock
+        self._steady = steady
+        self._bundles: dict[str, Bundle] = {}
+        self._early: dict[int, list[Record | Message]] = {}
+        journal.on_lost.append(lambda partition: self.lose([partition]))
+        journal.on_snapshot = self._snapshot
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    async def begin(self, started: RunStarted, bundle: Bundle) -> Entry:
+        """Starts a run; answers when its first commit is durable. One that is here already is answered as it is."""
+        entry = self.by_uid.get(started.uid)
+        if entry is None:
+            self.require(partition_of(started.uid))
+            run, events = decide.begin(started, bundle, self._clock.now())
+            entry = self._add(run, family_of(started.uid))
+            entry.ready = entry.driver.start(events)
+        await entry.ready_now()
+        return entry
+
+    def require(self, partition: int) -> None:
+        """Raises UNAVAILABLE unless the partition is ours and loaded."""
+        if partition not in self.loaded:
+            raise unavailable("LOADING", "this part of the workflows is being loaded; ask again in a moment")
+
+    async def bundle(self, digest: str) -> Bundle:
+        """The manifest bundle of that hash."""
+        bundle = self._bundles.get(digest)
+        if bundle is None:
+            bundle = decode_bundle(await self._steady(lambda: self._blobs.get(digest)))
+            self.remember(digest, bundle)
+        return bundle
+
+    def remember(self, digest: str, bundle: Bundle) -> None:
+        """Keeps a bundle at hand."""
+        self._bundles[digest] = bundle
+        if len(self._bundles) > BUNDLES:
+            del self._bundles[next(iter(self._bundles))]
+
+    # --- partitions ---------------------------------------------------------------------------------------------------
+
+    async def take(self, partitions: Collection[int]) -> None:
+        """Makes the partitions ours and takes up the runs in them. Raises NotOwner when somebody was quicker."""
+        await self._journal.take(partitions)
+        loaded = await self._journal.load(partitions)
+        entries = await self._restore(loaded)
+        mine = {p for p in partitions if self._journal.owns(p)}
+        self.loaded |= mine
+        for entry in [e for e in self.by_uid.values() if e.driver.family.partition not in self.loaded]:
+            self._drop(entry)  # its partition was lost while it was being restored
+        for entry in entries:
+            if not entry.driver.dropped:
+                self._steps.resume(entry.driver)
+        for record in loaded.told:
+            self.hook_ended(record)
+        self.on_loaded(mine)
+        self._tell_holding()
+        for message in loaded.messages:
+            await self._message(message)
+        for partition in mine:
+            for what in self._early.pop(partition, []):
+                await self._given(what)
+        log.info("%d open workflows in %d partitions", len(entries), len(mine))
+
+    def lose(self, partitions: Collection[int]) -> None:
+        """The partitions are somebody else's, or given up: nothing more is done in them."""
+        gone = set(partitions)
+        self.loaded -= gone
+        for partition in gone:
+            self._early.pop(partition, None)
+        for entry in [e for e in self.by_uid.values() if e.driver.family.partition in gone]:
+            self._drop(entry)
+        self.on_lost(gone)
+        self._tell_holding()
+
+    def _tell_holding(self) -> None:
+        for tell in self.holding_changed:
+            tell()
+
+    def release(self, partitions: Collection[int]) -> None:
+        """Hands partitions over: the next owner takes them by itself."""
+        self.lose(partitions)
+        self._journal.release(partitions)
+
+    async def _restore(self, loaded: Loaded) -> list[Entry]:
+        entries: list[Entry] = []
+        out = await self._told_before(loaded.runs + loaded.closed)
+        for i, found in enumerate(loaded.runs + loaded.closed):
+            if i % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+            run = await self._read(found, out)
+            if run is None:
+                continue
+            entry = self._add(run, found.family)
+            entry.driver.sequence = found.records[-1].sequence
+            if run.closed:
+                entry.closed = True
+                self.on_closed(entry)
+            else:
+                entries.append(entry)
+        return entries
+
+    async def _told_before(self, found: list[OpenRun]) -> set[str]:
+        """The ids of the events of these runs that are out already."""
+        since = float("inf")
+        for one in found:
+            with contextlib.suppress(Exception):  # one that cannot be read is met again below
+                since = min(since, commit.decode(one.records[0].data).now)
+        uids = [one.family.uid for one in found]
+        return await self._steady(lambda: self.published(uids, since - 1.0)) if uids else set()
+
+    async def _read(self, found: OpenRun, out: set[str]) -> Run | None:
+        """The run that these commits make. One that cannot be read rests and holds its place in the log."""
+        try:
+            commits = [commit.decode(record.data) for record in found.records]
+            while True:
+                try:
+                    run = decide.replay(self._bundle_at_hand, commits[:1])
+                    break
+                except _BundleWanted as wanted:
+                    await self.bundle(wanted.digest)
+            told = announcements(run, commits[0].events)
+            for later in commits[1:]:
+                for event in later.events:
+                    decide.apply(run, event, later.now)
+                run.commits += 1
+                told += announcements(run, later.events)
+            self.on_told([one for one in told if f"{one.uid}.{one.number}" not in out])
+        except Exception as error:
+            uid = found.family.uid
+            self.broken[uid] = f"{type(error).__name__}: {error}"
+            log.exception("the run %s cannot be read and rests", uid)
+            return None
+        return run
+
+    def _bundle_at_hand(self, digest: str) -> Bundle:
+        bundle = self._bundles.get(digest)
+        if bundle is None:
+            raise _BundleWanted(digest)
+        return bundle
+
+    # --- what comes from the log --------------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Takes in results of exit runs and messages, for as long as the log is open."""
+        async for what in self._journal.follow():
+            partition = what.family.partition if isinstance(what, Record) else what.partition
+            if partition in self.loaded:
+                await self._given(what)
+            else:  # read, but its runs are still being restored
+                self._early.setdefault(partition, []).append(what)
+
+    async def _given(self, what: Record | Message) -> None:
+        if isinstance(what, Record):
+            self.hook_ended(what)
+        else:
+            await self._message(what)
+
+    def hook_ended(self, record: Record) -> None:
+        """An exit run has closed: its result goes into the main run."""
+        entry = self.by_uid.get(record.family.uid)
+        self.on_exit_closed(record.family.uid, record.family.hook_id)
+        closed = _closing(record)
+        if record.family.uid in self.broken:
+            return  # it keeps its place in the log until its run can be read
+        if entry is None or entry.closed or closed is None or closed.hook is None:
+            self._journal.finish(record)  # of a run that is over
+            return
+        asked = entry.driver.ask(HookEnded(closed.hook))
+        asked.add_done_callback(partial(self._folded, record))
+
+    def _folded(self, record: Record, asked: asyncio.Future[None]) -> None:
+        if not asked.cancelled() and asked.exception() is None:
+            self._journal.finish(record)
+
+    async def _message(self, message: Message) -> None:
+        if self.on_message is None:
+            return
+        try:
+            await self.on_message(message)
+        except Exception:
+            log.exception("the message %s to partition %02x failed", message.id, message.partition)
+            return  # it keeps its place in the log: the next load tries again
+        self._journal.finish(message)
+
+    def _snapshot(self, families: Iterable[Family]) -> None:
+        for family in families:
+            entry = self.by_uid.get(family.uid)
+            if entry is not None:
+                entry.driver.write_snapshot(self.told_out)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _add(self, run: Run, family: Family) -> Entry:
+        driver = Driver(
+            run,
+            family,
+            journal=self._journal,
+            steps=self._steps,
+            clock=self._clock,
+            on_commit=self._committed,
+            on_lost=self._driver_lost,
+        )
+        entry = Entry(driver, created=run.state.started_at)
+        self.by_uid[run.uid] = entry
+        self.by_name[run.namespace, run.name] = entry
+        return entry
+
+    def _committed(self, driver: Driver, events: list[Event], sequence: int) -> None:
+        entry = self.by_uid.get(driver.run.uid)
+        if entry is None or entry.driver is not driver:
+            return
+        self.commits += 1
+        told = announcements(driver.run, events)
+        self.on_told(told)
+        if driver.run.closed and not entry.closed:
+            entry.closed = True
+            entry.ending = next((one.data for one in reversed(told) if one.kind in ENDS), None)
+            self._steps.close(driver)
+            self.on_closed(entry)
+        if entry.waiters or entry.changed:
+            entry.show()
+
+    def _driver_lost(self, driver: Driver) -> None:
+        entry = self.by_uid.get(driver.run.uid)
+        if entry is None or entry.driver is not driver:
+            return
+        if driver.family.partition in self.loaded and self._journal.owns(driver.family.partition):
+            self.broken[driver.run.uid] = "a commit of it could not be written (the scheduler's log says why)"
+        self._drop(entry)
+
+    def _drop(self, entry: Entry) -> None:
+        entry.driver.drop()
+        self._steps.drop(entry.driver)
+        self.forget(entry)
+        entry.gone()
+
+    def forget(self, entry: Entry) -> None:
+        """The run is not kept here any more: it is in the archive, deleted, or somebody else's."""
+        run = entry.run
+        if self.by_uid.get(run.uid) is entry:
+            del self.by_uid[run.uid]
+        if self.by_name.get((run.namespace, run.name)) is entry:
+            del self.by_name[run.namespace, run.name]
+
+    def done(self, entry: Entry) -> None:
+        """All that is derived from the closed run is durable elsewhere."""
+        self._journal.done(entry.driver.family)
+        entry.driver.drop()
+        self.forget(entry)
+
+
+async def _nothing(uids: Collection[str], since: float) -> set[str]:
+    return set()
+
+
+class _BundleWanted(Exception):  # noqa: N818 - a question
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest
+
+
+def _closing(record: Record) -> RunClosed | None:
+    """The event that closed the exit run; None when the commit cannot be read or is another."""
+    try:
+        read: Commit = commit.decode(record.data)
+    except Exception:
+        log.exception("the result at %d of %s cannot be read", record.sequence, record.family)
+        return None
+    found: list[Any] = [event for event in read.events if isinstance(event, RunClosed)]
+    return found[-1] if found else None

@@ -1,0 +1,214 @@
+"""The streams to executors (ExecutorService): frames in and out, gathered; what they mean is `dispatch`'s business."""
+
+# ruff: noqa: N802 - the names of methods are the contract's
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import grpc
+
+from exeunt.scheduler.attempts import Executor, Flight, Profile, Report
+from exeunt.scheduler.dispatch import Dispatch
+from exeunt.v1 import executor_service_pb2 as pb
+from exeunt.v1 import executor_service_pb2_grpc, step_pb2
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+FRAME_BYTES = 1024 * 1024  # of dispatches in one frame; gRPC takes 4 MB
+FRAME_NAMES = 10_000  # attempts that are cancelled, acknowledged or forgotten in one frame
+
+Context = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
+OnLogs = Callable[[Iterable[step_pb2.LogFrame]], None]
+
+
+class Stream:
+    """One stream. What is to be said is gathered until the stream takes the next frame."""
+
+    def __init__(self, dispatch: Dispatch, welcome: pb.Welcome) -> None:
+        self.closed = asyncio.Event()
+        self.executor: Executor | None = None
+        self._dispatch = dispatch
+        self._welcome: pb.Welcome | None = welcome
+        self._wake = asyncio.Event()
+        self._number = 0
+        self._steps: deque[Flight] = deque()
+        self._cancels: list[str] = []
+        self._acknowledged: list[str] = []
+        self._forgotten: list[str] = []
+
+    # --- what dispatch says -------------------------------------------------------------------------------------------
+
+    def send(self, flight: Flight) -> None:
+        """Starts an attempt."""
+        self._steps.append(flight)
+        self._wake.set()
+
+    def cancel(self, id: str) -> None:
+        """Ends an attempt."""
+        self._cancels.append(id)
+        self._wake.set()
+
+    def acknowledge(self, id: str) -> None:
+        """Its result is durable."""
+        self._acknowledged.append(id)
+        self._wake.set()
+
+    def forget(self, id: str) -> None:
+        """Nobody wants it any more."""
+        self._forgotten.append(id)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends the stream; the executor opens another one if it is alive."""
+        self.closed.set()
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def answer(self) -> None:
+        """Has a frame sent even when there is nothing to say: a heartbeat."""
+        self._wake.set()
+
+    async def write(self, context: Context) -> None:
+        """Sends what is gathered, as fast as the stream takes it."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await context.write(self._frame())
+            if self._steps or self._cancels or self._acknowledged or self._forgotten:
+                self._wake.set()
+
+    def _frame(self) -> pb.SessionResponse:
+        self._number += 1
+        frame = pb.SessionResponse(number=self._number)
+        if self._welcome is not None:
+            frame.welcome.CopyFrom(self._welcome)
+            self._welcome = None
+        size = ordinary = kept = 0
+        while self._steps and size < FRAME_BYTES:
+            flight = self._steps.popleft()
+            step = flight.make()
+            size += step.ByteSize()
+            frame.dispatches.append(step)
+            if flight.slot is not None:
+                kept += flight.slot.kept
+                ordinary += not flight.slot.kept
+                flight.slot = None
+        if self.executor is not None and (ordinary or kept):
+            self._dispatch.placement.sent(self.executor.profile.id, self._number, ordinary=ordinary, kept=kept)
+        frame.acknowledged.extend(_some(self._acknowledged))
+        frame.forgotten.extend(_some(self._forgotten))
+        if not self._steps:  # never ahead of the step that is to be ended
+            frame.cancels.extend(_some(self._cancels))
+        return frame
+
+    def take(self, request: pb.SessionRequest, on_logs: OnLogs) -> None:
+        """Takes in a frame of an executor that has said hello."""
+        executor = self.executor
+        if executor is None:
+            return
+        self._dispatch.heard(executor)
+        executor.draining = request.draining
+        if request.logs:
+            on_logs(request.logs)
+        for update in request.updates:
+            self._dispatch.update(executor, Report(update.id, update.result, update.lost))
+        self.lend(request)
+        if not (request.updates or request.logs):
+            self.answer()
+
+    def lend(self, request: pb.SessionRequest) -> None:
+        """Takes in what a frame says of free slots. Who drains has none."""
+        ordinary = request.credits if request.HasField("credits") else None
+        kept = request.exit_credits if request.HasField("exit_credits") else None
+        if request.draining:
+            ordinary = kept = 0
+        if self.executor is not None and (ordinary is not None or kept is not None):
+            self._dispatch.lend(self.executor, ordinary=ordinary, kept=kept, seen=request.seen)
+
+
+class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
+    """Serves the streams. `peers` are the addresses of all schedulers, as they are known now."""
+
+    def __init__(self, dispatch: Dispatch, *, replica: str, peers: Callable[[], list[str]], on_logs: OnLogs) -> None:
+        self._dispatch = dispatch
+        self._replica = replica
+        self._peers = peers
+        self._on_logs = on_logs
+        self._sessions: set[Stream] = set()
+        self._stopping = False
+
+    async def Session(  # type: ignore[override]  # grpc.aio also takes a coroutine that writes by itself
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
+    ) -> None:
+        """One executor, as long as its stream lives."""
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this scheduler stops; connect to another one, or again")
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
+            return
+        if not first.HasField("hello") or not first.hello.id:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first frame must hold a hello with the executor's id"
+            )
+        welcome = pb.Welcome(
+            replica=self._replica, peers=self._peers(), grace_seconds=self._dispatch.grace, format=FORMAT
+        )
+        session = Stream(self._dispatch, welcome)
+        self._sessions.add(session)
+        tasks: list[asyncio.Task[object]] = []
+        try:
+            self._hello(session, first)
+            tasks = [
+                asyncio.create_task(self._read(session, request_iterator)),
+                asyncio.create_task(session.write(context)),
+                asyncio.create_task(session.closed.wait()),
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._sessions.discard(session)
+            if session.executor is not None:
+                self._dispatch.detach(session, session.executor)
+        if session.closed.is_set():
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "this stream was closed by the scheduler; open another one"
+            )
+
+    async def stop(self) -> None:
+        """Ends all streams: executors connect to another scheduler, or again."""
+        self._stopping = True
+        for session in self._sessions:
+            session.close()
+
+    def _hello(self, session: Stream, first: pb.SessionRequest) -> None:
+        hello = first.hello
+        profile = Profile(
+            hello.id, dict(hello.labels), tuple(hello.capabilities), max(0, hello.slots), max(0, hello.exit_slots)
+        )
+        session.executor = self._dispatch.attach(
+            session, profile, hello.attempts, [Report(u.id, u.result, u.lost) for u in first.updates]
+        )
+        session.executor.draining = first.draining
+        session.answer()
+        if first.logs:
+            self._on_logs(first.logs)
+        session.lend(first)
+        log.info("executor %s is here: %d slots, %d attempts", hello.id, hello.slots, len(hello.attempts))
+
+    async def _read(self, session: Stream, requests: AsyncIterator[pb.SessionRequest]) -> None:
+        async for request in requests:
+            session.take(request, self._on_logs)
+
+
+def _some(names: list[str]) -> list[str]:
+    """Takes as many names out of the list as go into a frame."""
+    taken = names[:FRAME_NAMES]
+    del names[:FRAME_NAMES]
+    return taken

@@ -1,0 +1,55 @@
+"""What the scheduler can be told besides what every service can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exeunt.language.handlers import Defaults
+from exeunt.service.settings import ServiceSettings, SettingsError, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ServiceSettings):
+    """Settings of `exeunt serve scheduler`."""
+
+    expected_schedulers: int = setting(
+        "How many schedulers there are as a rule; with 1 partitions are taken at once, without waiting for others",
+        1,
+        minimum=1,
+    )
+    nats_monitor: str = setting(
+        "HTTP side of nats-server, as in http://127.0.0.1:8222: to look there whether it syncs before it acknowledges; "
+        "empty for not looking",
+        "",
+    )
+    grace: float = setting(
+        "How long a silent executor is waited for before its steps are lost", 30.0, unit="s", minimum=0.1
+    )
+    log_bytes: int = setting("Room for the log when its stream is made", 8 * 1024**3, unit="B", minimum=16 * 1024**2)
+    window: int = setting(
+        "Open runs whose oldest message in the log lies further back are asked for a snapshot", 100_000, minimum=1_000
+    )
+    fullness: float = setting(
+        "Part of the log's room above which new workflows are refused; the rest belongs to those that run",
+        0.8,
+        minimum=0.05,
+        maximum=1,
+    )
+    open_workflows: int = setting("Most workflows that are not finished, on this scheduler", 100_000, minimum=1)
+    documents: int = setting("Most documents in one submission", 1_000, minimum=1)
+    parameter_bytes: int = setting(
+        "Largest value of a workflow's parameter", 256 * 1024, unit="B", minimum=1, maximum=1024 * 1024
+    )
+    exit_handlers: tuple[str, ...] = setting(
+        "Exit handlers that every workflow gets besides its own, each [NAMESPACE=]KIND/NAME/TEMPLATE with KIND "
+        "workflowtemplate or clusterworkflowtemplate; the exit handlers need the same setting",
+        (),
+    )
+    ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)
+
+    def handlers(self) -> Defaults:
+        """The default exit handlers. Raises SettingsError."""
+        try:
+            return Defaults(self.exit_handlers)
+        except ValueError as error:
+            raise SettingsError([f"--exit-handlers: {error}"]) from None

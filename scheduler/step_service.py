@@ -1,0 +1,198 @@
+"""Steps of exit handlers (StepService): wanted, placed, confirmed when that is in the log, sent, and their results."""
+
+# ruff: noqa: N802 - the names of methods are the contract's
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import grpc
+
+from exeunt.journal.subjects import partition_of
+from exeunt.scheduler.attempts import Flight
+from exeunt.scheduler.dispatch import Dispatch
+from exeunt.steps import attempt_of
+from exeunt.v1 import step_pb2, step_service_pb2_grpc
+from exeunt.v1 import step_service_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+FRAME_BYTES = 1024 * 1024
+
+Context = grpc.aio.ServicerContext[pb.RunRequest, pb.RunResponse]
+OwnerOf = Callable[[int], str | None]
+"""The address of a partition's scheduler: empty for this one, None when it is not known."""
+
+
+class StepStream:
+    """One stream with an exit handler. It owns the attempts that are wanted on it (`dispatch.Owner`)."""
+
+    def __init__(self, dispatch: Dispatch, owner_of: OwnerOf, on_step: Callable[[step_pb2.Step], None]) -> None:
+        self.closed = asyncio.Event()
+        self._dispatch = dispatch
+        self._owner_of = owner_of
+        self._on_step = on_step
+        self._flights: dict[str, Flight] = {}
+        self._wake = asyncio.Event()
+        self._placements: list[pb.Placement] = []
+        self._results: list[pb.RunResult] = []
+        self._lost: list[str] = []
+        self._moved: dict[int, str] = {}
+
+    # --- what the exit handler says -----------------------------------------------------------------------------------
+
+    def take(self, request: pb.RunRequest) -> None:
+        """Takes in one frame."""
+        for id in request.acknowledged:
+            self._dispatch.acknowledge(id)
+        for want in request.wants:
+            self._want(want)
+        for id in request.confirmed:
+            self._dispatch.send(id)
+        for id in request.cancels:
+            self._dispatch.cancel(id)
+
+    def _want(self, want: pb.Want) -> None:
+        step = want.step
+        try:
+            attempt = attempt_of(step.id)
+        except ValueError:
+            log.warning("an exit handler wants a step of no readable name: %r", step.id)
+            return
+        partition = partition_of(attempt.uid)
+        owner = self._owner_of(partition)
+        if owner != "":
+            self._moved[partition] = owner or ""
+            self._wake.set()
+            return
+        known = self._dispatch.flights.get(step.id)
+        if known is not None and known.owner is self:
+            return
+        self._on_step(step)
+        flight = self._flight(step)
+        if want.executor:
+            self._dispatch.expect(flight, want.executor)
+        else:
+            self._dispatch.wait(flight)
+
+    def _flight(self, step: step_pb2.Step) -> Flight:
+        return Flight(
+            step.id,
+            kind=step.WhichOneof("work") or "container",
+            exit=True,
+            namespace=step.namespace,
+            uid=step.uid,
+            where=lambda: f"{step.namespace}/{step.workflow}/{step.node_name or step.node}",
+            owner=self,
+            group=self._flights,
+            key=None,
+            make=lambda: step,
+        )
+
+    # --- what the dispatch tells --------------------------------------------------------------------------------------
+
+    def placed(self, flights: list[Flight]) -> None:
+        """Slots were found; nothing is sent before the exit handler has committed them."""
+        self._placements += [pb.Placement(id=flight.id, executor=flight.executor) for flight in flights]
+        self._wake.set()
+
+    def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
+        """A result, kept until it is acknowledged."""
+        self._results.append(pb.RunResult(id=flight.id, result=result))
+        self._wake.set()
+
+    def lost(self, flight: Flight, message: str) -> None:
+        """The executor is gone, or was restarted: the exit run has the step started again, whatever becomes of this."""
+        self._lost.append(flight.id)
+        self._wake.set()
+        self._dispatch.acknowledge(flight.id)
+
+    # --- the stream ---------------------------------------------------------------------------------------------------
+
+    async def write(self, context: Context) -> None:
+        """Sends what is gathered, as fast as the stream takes it."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await context.write(self._frame())
+            if self._results:
+                self._wake.set()
+
+    def _frame(self) -> pb.RunResponse:
+        frame = pb.RunResponse(placements=self._placements, lost=self._lost)
+        frame.moved.extend(pb.Moved(partition=p, address=address) for p, address in self._moved.items())
+        self._placements, self._lost, self._moved = [], [], {}
+        size = taken = 0
+        while taken < len(self._results) and size < FRAME_BYTES:
+            size += self._results[taken].ByteSize()
+            taken += 1
+        frame.results.extend(self._results[:taken])
+        del self._results[:taken]
+        return frame
+
+    def moved(self, partitions: Iterable[int]) -> None:
+        """These partitions are somebody else's now."""
+        gone = set(partitions)
+        for flight in list(self._flights.values()):
+            partition = partition_of(flight.uid)
+            if partition in gone:
+                self._moved[partition] = self._owner_of(partition) or ""
+                self._dispatch.drop({flight.id: flight})
+        self._wake.set()
+
+    def drop(self) -> None:
+        """The stream has ended. What runs goes on; the exit handler asks for it again."""
+        self._dispatch.drop(self._flights)
+
+
+class StepService(step_service_pb2_grpc.StepServiceServicer):
+    """Serves the streams. `on_step` hears of each step that is wanted (its output needs the workflow's namespace)."""
+
+    def __init__(self, dispatch: Dispatch, owner_of: OwnerOf, on_step: Callable[[step_pb2.Step], None]) -> None:
+        self._dispatch = dispatch
+        self._owner_of = owner_of
+        self._on_step = on_step
+        self._streams: set[StepStream] = set()
+        self._stopping = False
+
+    async def Run(  # type: ignore[override]  # grpc.aio also takes a coroutine that writes by itself
+        self, request_iterator: AsyncIterator[pb.RunRequest], context: Context
+    ) -> None:
+        """One exit handler, as long as its stream lives."""
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this scheduler stops; connect again")
+        stream = StepStream(self._dispatch, self._owner_of, self._on_step)
+        self._streams.add(stream)
+        tasks: list[asyncio.Task[object]] = [
+            asyncio.create_task(self._read(stream, request_iterator)),
+            asyncio.create_task(stream.write(context)),
+            asyncio.create_task(stream.closed.wait()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._streams.discard(stream)
+            stream.drop()
+        if stream.closed.is_set():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this scheduler stops; connect again")
+
+    async def stop(self) -> None:
+        """Ends all streams."""
+        self._stopping = True
+        for stream in self._streams:
+            stream.closed.set()
+
+    def moved(self, partitions: Iterable[int]) -> None:
+        """These partitions are somebody else's now."""
+        gone = list(partitions)
+        for stream in self._streams:
+            stream.moved(gone)
+
+    async def _read(self, stream: StepStream, requests: AsyncIterator[pb.RunRequest]) -> None:
+        async for request in requests:
+            stream.take(request)

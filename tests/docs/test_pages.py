@@ -1,0 +1,52 @@
+"""The pages say what the code does: what is refused, which rules there are, which commands work, where links lead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from exeunt.cli.main import COMMANDS
+from exeunt.language import support
+from tests.golden.rules import RULES
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("*.md")])
+JUDGED_ELSEWHERE = {"refused-at-once"}
+"""A rule of the runner: what is refused has no nodes to compare."""
+
+
+def section(page: str, beginning: str, end: str) -> str:
+    text = (DOCS / page).read_text()
+    return text[text.index(beginning) : text.index(end)]
+
+
+def test_the_roadmap_names_every_field_that_is_refused() -> None:
+    refused = section("roadmap.md", "**Refused today**", "**Accepted without effect**")
+    missing = {field for _, field in support.REFUSED if f"`{field}`" not in refused}
+    assert not missing
+
+
+def test_the_roadmap_says_that_nothing_refused_runs() -> None:
+    runs = set(re.findall(r"`(\w+)`", section("roadmap.md", "| runs today", "How near")))
+    both = {"valueFrom"}  # runs in parameters, and is refused in headers
+    assert runs & {field for _, field in support.REFUSED} <= both
+
+
+def test_the_roadmap_names_the_commands_that_there_are() -> None:
+    text = section("roadmap.md", "## The command and the API", "There is no")
+    named = {words.split()[0] for words in re.findall(r"`([a-z]+[a-z |]*)`", text)}
+    assert named == set(COMMANDS)
+
+
+def test_every_rule_of_the_comparison_is_explained() -> None:
+    explained = re.findall(r"^### ([a-z-]+)$", (DOCS / "argo-differences.md").read_text(), re.MULTILINE)
+    assert sorted(explained) == sorted({*RULES, *JUDGED_ELSEWHERE})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert not [t for t in targets if "://" not in t and not (page.parent / t).exists()]

@@ -1,0 +1,156 @@
+"""What a subscriber hears on NATS of one workflow: contract and order, with nothing of Exeunt but the subject."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.msg import Msg
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.test_operators import manifest, sh
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+
+TERMINAL = {"workflow.succeeded", "workflow.failed", "workflow.error"}
+
+
+@asynccontextmanager
+async def subscribed(cluster: Cluster, uid: str) -> AsyncIterator[Any]:
+    """Everything that was published of a workflow, from the first event on."""
+    nc = await nats.connect(cluster.facts()["nats"]["url"])
+    try:
+        yield await nc.jetstream().subscribe(f"exeunt.events.default.{uid}.>", ordered_consumer=True)
+    finally:
+        await nc.close()
+
+
+async def heard(cluster: Cluster, uid: str) -> list[Msg]:
+    """The events up to the terminal one, and whatever came behind it until now."""
+    found: list[Msg] = []
+    async with subscribed(cluster, uid) as events:
+        while True:
+            found.append(await events.next_msg(timeout=30))
+            if kind(found[-1]) in TERMINAL and found[-1].metadata.num_pending == 0:
+                return found
+
+
+def kind(event: Msg) -> str:
+    """The type as the subject says it."""
+    return ".".join(event.subject.split(".")[4:])
+
+
+def body(event: Msg) -> dict[str, Any]:
+    """The JSON of an event."""
+    found: dict[str, Any] = json.loads(event.data)
+    return found
+
+
+def in_order(events: list[Msg]) -> list[Msg]:
+    """The workflow's own events, then those of its exit run, then the terminal one.
+
+    Two services write: each keeps its order, and the terminal event comes last; between them nothing is promised.
+    """
+    *before, last = events
+    return [*sorted(before, key=lambda e: kind(e).startswith("exit.")), last]
+
+
+def with_handler(step: str, end: str) -> list[str]:
+    """What is told of a workflow of one step with a handler that does well."""
+    return ["workflow.submitted", "workflow.running", step, "workflow.exiting", "exit.started", "exit.succeeded", end]
+
+
+def workflow(fails: bool = False) -> str:
+    step = sh("main", "echo out; exit 3" if fails else "echo out")
+    return manifest(step, sh("bye", "true"), onExit="bye")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_workflow_tells_its_life_in_order(cluster: Cluster, fails: bool) -> None:
+    [found] = cluster.run(workflow(fails))
+    name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+    events = in_order(await heard(cluster, uid))
+    end = "failed" if fails else "succeeded"
+    assert [kind(e) for e in events] == with_handler(f"step.{end}", f"workflow.{end}")
+    submitted, running, step, exiting, began, ended, last = map(body, events)
+    assert all(
+        (b["name"], b["uid"], b["namespace"]) == (name, uid, "default") for b in (submitted, running, last_of(last))
+    )
+    assert (step["template"], step["phase"], str(step["exitCode"])) == ("main", end.capitalize(), "3" if fails else "0")
+    assert (exiting["phase"], len(exiting["failures"])) == (end.capitalize(), int(fails))
+    [entry] = cluster.exits("--workflow", name)
+    assert began["id"] == ended["id"] == entry["id"]
+    assert (ended["hook"], ended["node"], len(ended["attempts"])) == ("exit", name, len(entry["attempts"]))
+    assert last["status"]["phase"] == end.capitalize()
+    assert last["status"]["finalization"] == "Succeeded"
+
+
+def last_of(final: dict[str, Any]) -> dict[str, Any]:
+    """The identity in the final status, which has Argo's shape."""
+    metadata = final["metadata"]
+    return {key: metadata[key] for key in ("name", "uid", "namespace")}
+
+
+async def test_events_are_cloud_events_whose_ids_never_repeat(cluster: Cluster) -> None:
+    [found] = cluster.run(workflow())
+    name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+    events = await heard(cluster, uid)
+    headers = [e.headers or {} for e in events]
+    ids = [h["ce-id"] for h in headers]
+    assert len({*ids}) == len(ids)
+    of_workflow = [i for i, e in zip(ids, events, strict=True) if not kind(e).startswith("exit.")]
+    assert of_workflow == [f"{uid}.{n}" for n in range(1, len(of_workflow) + 1)]
+    [entry] = cluster.exits("--workflow", name)
+    of_exit = [i for i, e in zip(ids, events, strict=True) if kind(e).startswith("exit.")]
+    assert of_exit == [f"{uid}.{entry['id']}.{n}" for n in (1, 2)]
+    for event, header in zip(events, headers, strict=True):
+        assert header["ce-specversion"] == "1.0"
+        assert header["ce-type"] == f"dev.exeunt.{kind(event)}.v1"
+        assert header["ce-datacontenttype"] == "application/json"
+        assert header["ce-subject"].startswith(name)
+        assert header["ce-source"]
+        assert header["ce-time"]
+
+
+async def test_only_the_end_of_all_attempts_is_told(cluster: Cluster, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    step = sh("main", f"echo x >> {tries}; [ $(wc -l < {tries}) -ge 3 ]")
+    step["retryStrategy"] = {"limit": 5}
+    [found] = cluster.run(manifest(step))
+    events = await heard(cluster, found["metadata"]["uid"])
+    assert tries.read_text() == "x\n" * 3
+    assert [kind(e) for e in events] == [
+        "workflow.submitted",
+        "workflow.running",
+        "step.succeeded",
+        "workflow.exiting",
+        "workflow.succeeded",
+    ]
+
+
+@pytest.mark.xdist_group("restarts")
+@pytest.mark.parametrize("service", ["scheduler", "exithandler"])
+async def test_a_killed_service_repeats_no_event_and_leaves_none_out(tmp_path: Path, service: str) -> None:
+    cluster = Cluster(tmp_path / "data")
+    cluster.up()
+    try:
+        go = tmp_path / "go"
+        slow = sh("bye", f"while ! [ -e {go} ]; do sleep 0.1; done")
+        [name] = cluster.submit(manifest(sh("main", "true"), slow, onExit="bye"))
+        uid = cluster.get(name)["metadata"]["uid"]
+        async with subscribed(cluster, uid) as events:
+            while kind(await events.next_msg(timeout=30)) != "exit.started":
+                pass
+        cluster.signal(service)
+        go.touch()
+        found = await heard(cluster, uid)
+    finally:
+        cluster.down()
+    assert [kind(e) for e in in_order(found)] == with_handler("step.succeeded", "workflow.succeeded")
+    ids = [(e.headers or {})["ce-id"] for e in found]
+    assert len({*ids}) == len(ids)

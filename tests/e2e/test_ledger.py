@@ -1,0 +1,111 @@
+"""The exit ledger: what handlers did, and doing it again without doing twice what may be done once only."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.test_operators import do, manifest, recorded, sh
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+
+
+def parent(batch: str) -> str:
+    """A workflow whose handler starts a child; both can be found by the label."""
+    child = {
+        "metadata": {"generateName": "child-", "labels": {"child-of": batch}},
+        "spec": {"entrypoint": "main", "templates": [sh("main", "true")]},
+    }
+    return manifest(sh("main", "true"), {"name": "bye", "plugin": {"trigger": {"workflow": child}}}, onExit="bye")
+
+
+def children(cluster: Cluster, batch: str) -> list[str]:
+    return do(cluster, "list", "-o", "name", "--selector", f"child-of={batch}").split()
+
+
+def replayed(cluster: Cluster, exit_id: str, *arguments: str, times: int) -> dict[str, Any]:
+    """Replays, and waits until the ledger has the end of it."""
+    do(cluster, "exits", "replay", exit_id, *arguments)
+    deadline = time.monotonic() + 30
+    while True:
+        found = json.loads(do(cluster, "exits", "get", exit_id, "-o", "json"))
+        record: dict[str, Any] = found[0] if isinstance(found, list) else found
+        if record["replays"] == times and record["state"] not in ("due", "running"):
+            return record
+        assert time.monotonic() < deadline, record
+        time.sleep(0.1)
+
+
+def test_a_replay_finds_the_child_that_exists(cluster: Cluster) -> None:
+    batch = uuid.uuid4().hex[:8]
+    first = cluster.run(parent(batch))
+    assert [w["status"]["phase"] for w in first] == ["Succeeded", "Succeeded"], "the child is waited for and printed"
+    name = first[0]["metadata"]["name"]
+    [entry] = cluster.exits("--workflow", name)
+    assert (entry["state"], entry["hook"], entry["node"]) == ("succeeded", "exit", name)
+    [child] = children(cluster, batch)
+
+    assert replayed(cluster, entry["id"], times=1)["state"] == "succeeded"
+    assert children(cluster, batch) == [child]
+
+    assert replayed(cluster, entry["id"], "--again", times=2)["state"] == "succeeded"
+    both = children(cluster, batch)
+    assert len(both) == 2
+    assert child in both
+    assert cluster.get(name)["status"]["phase"] == "Succeeded"
+
+
+def test_the_same_replay_sent_twice_is_one(cluster: Cluster, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    [found] = cluster.run(manifest(sh("main", "true"), sh("bye", f"echo x >> {mark}"), onExit="bye"))
+    [entry] = cluster.exits("--workflow", found["metadata"]["name"])
+    once = uuid.uuid4().hex
+    replayed(cluster, entry["id"], "--request-id", once, times=1)
+    replayed(cluster, entry["id"], "--request-id", once, times=1)
+    assert mark.read_text() == "x\n" * 2, "once by itself and once by the replay"
+
+
+def test_a_failed_handler_can_be_replayed_when_its_cause_is_mended(cluster: Cluster, tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    [found] = cluster.run(manifest(sh("main", "true"), sh("bye", f"[ -e {mended} ]"), onExit="bye"))
+    name = found["metadata"]["name"]
+    assert (found["status"]["outcome"], found["status"]["phase"]) == ("Succeeded", "Failed")
+    assert found["status"]["finalization"] == "Failed"
+    [entry] = cluster.exits("--failed", "--workflow", name)
+    assert entry["error"]
+    mended.touch()
+    record = replayed(cluster, entry["id"], times=1)
+    assert record["state"] == "succeeded"
+    assert [a["phase"] for a in record["attempts"]] == ["Failed", "Succeeded"]
+    assert cluster.exits("--failed", "--workflow", name) == []
+    status = cluster.get(name)["status"]
+    assert status["phase"] == "Failed", "a replay never changes a phase"
+
+
+def test_every_attempt_stands_in_the_ledger(cluster: Cluster, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    bye = sh("bye", f"echo x >> {tries}; [ $(wc -l < {tries}) -ge 3 ]")
+    bye["retryStrategy"] = {"limit": 5}
+    [found] = cluster.run(manifest(sh("main", "true"), bye, onExit="bye"))
+    assert found["status"]["finalization"] == "Succeeded"
+    [entry] = cluster.exits("--workflow", found["metadata"]["name"])
+    assert [a["phase"] for a in entry["attempts"]] == ["Failed", "Failed", "Succeeded"]
+    assert all(a["startedAt"] and a["finishedAt"] for a in entry["attempts"])
+
+
+def test_what_was_skipped_cannot_be_replayed_and_says_why(cluster: Cluster) -> None:
+    hook = {"exit": {"template": "bye", "expression": "workflow.status == 'Failed'"}}
+    [found] = cluster.run(manifest(sh("main", "true"), sh("bye", "true"), hooks=hook))
+    name = found["metadata"]["name"]
+    assert recorded(cluster, name) == ["skipped"]
+    [entry] = cluster.exits("--workflow", name)
+    assert "expression is false" in entry["error"]
+    done = cluster.call("exits", "replay", entry["id"])
+    assert done.returncode == 1
+    assert "was not due" in done.stderr

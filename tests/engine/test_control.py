@@ -1,0 +1,145 @@
+"""Operators and clocks: suspend, resume, deadlines, retries that wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exeunt.engine import decide
+from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes, Shutdown, StepEnded, SuspendRun, TimerFired
+from exeunt.engine.steps import StepOutcome
+from tests.engine.world import HANDLER, LEAF, START, World, failing, step
+
+Manifest = dict[str, Any]
+
+
+def workflow(*templates: Manifest, **more: Any) -> Manifest:
+    return {"entrypoint": "main", "templates": [*templates, LEAF, HANDLER], **more}
+
+
+GATE: Manifest = {
+    "name": "gate",
+    "suspend": {},
+    "outputs": {"parameters": [{"name": "answer", "valueFrom": {"supplied": {}}}]},
+}
+ASKING = workflow({"name": "main", "steps": [[step("ask", "gate")], [step("b")]]}, GATE)
+
+
+def test_a_suspended_run_starts_nothing_until_it_is_resumed() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")], [step("b")]]}))
+    world.settle()
+    world.feed("", SuspendRun())
+    world.step()
+    assert world.phases()["w[0].a"] == "Succeeded"
+    assert not world.steps
+    world.feed("", ResumeRun())
+    world.run()
+    assert world.main.phase == "Succeeded"
+
+
+def test_a_workflow_may_be_submitted_suspended() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}, suspend=True))
+    assert world.phases() == {}
+    assert world.main.suspended
+    world.feed("", ResumeRun())
+    assert world.run().main.phase == "Succeeded"
+
+
+def test_a_gate_waits_for_what_it_was_promised() -> None:
+    world = World(ASKING)
+    with pytest.raises(Rejected) as caught:
+        world.feed("", ResumeRun())
+    assert caught.value.reason == "OUTPUT_MISSING"
+    assert world.phases()["w[0].ask"] == "Running", "a refused command changes nothing"
+    world.feed("", SetNodes("displayName=ask", {"answer": "yes"}))
+    world.feed("", ResumeRun(selector="displayName=ask"))
+    world.run()
+    nodes = {node["name"]: node for node in decide.status(world.main)["status"]["nodes"].values()}
+    assert nodes["w[0].ask"]["outputs"]["parameters"] == [{"name": "answer", "value": "yes"}]
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (SetNodes("displayName=nobody", {"answer": "x"}), "NO_SUCH_NODE"),
+        (SetNodes("displayName=ask", {"other": "x"}), "NO_SUCH_OUTPUT"),
+        (SetNodes("displayName=ask", phase="Happy"), "INVALID_PHASE"),
+        (SetNodes("ask", {"answer": "x"}), "INVALID_SELECTOR"),
+        (SetNodes("colour=red", {"answer": "x"}), "INVALID_SELECTOR"),
+        (ResumeRun(selector="displayName=nobody"), "NO_SUCH_NODE"),
+        (Shutdown("Sleep"), "INVALID_STRATEGY"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused_with_a_reason(command: Any, reason: str) -> None:
+    world = World(ASKING)
+    with pytest.raises(Rejected) as caught:
+        world.feed("", command)
+    assert caught.value.reason == reason
+
+
+def test_nothing_can_be_done_to_a_finished_workflow() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]})).run()
+    for command in (Shutdown("Stop"), SuspendRun(), ResumeRun(), SetNodes("displayName=a", phase="Failed")):
+        with pytest.raises(Rejected) as caught:
+            world.feed("", command)
+        assert caught.value.reason == "WORKFLOW_FINISHED"
+
+
+def test_a_repeated_request_is_answered_and_changes_nothing() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}))
+    world.settle()
+    assert world.feed("", SuspendRun("r1"))
+    assert world.feed("", SuspendRun("r1")) == []
+
+
+def test_a_gate_with_a_duration_opens_by_itself() -> None:
+    gate = {"name": "gate", "suspend": {"duration": "20"}}
+    world = World(workflow({"name": "main", "steps": [[step("ask", "gate")]]}, gate))
+    assert list(world.timers.values()) == [START + 20]
+    assert world.run().main.phase == "Succeeded"
+
+
+def test_the_deadline_ends_the_work_but_not_the_handler() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}, activeDeadlineSeconds=30, onExit="h"))
+    world.settle()
+    [(_, timer)] = world.timers
+    world.now = START + 31
+    world.feed("", TimerFired(timer))
+    assert world.main.nodes[2].message == "Step exceeded its deadline"
+    world.run()
+    assert (world.main.phase, world.main.reason) == ("Failed", "Deadline")
+    assert world.phases()["w.onExit"] == "Succeeded"
+
+
+def test_a_retry_waits_longer_each_time_and_ends_with_its_limit() -> None:
+    retried = {
+        "name": "r",
+        "retryStrategy": {"limit": 2, "backoff": {"duration": "10", "factor": 3}},
+        "container": {"image": "x"},
+    }
+    world = World(
+        workflow({"name": "main", "steps": [[step("a", "r")]]}, retried), failing(*[f"w[0].a({n})" for n in range(3)])
+    )
+    waits = []
+    world.settle()
+    while world.step():
+        waits += [due - world.now for due in world.timers.values()]
+    assert waits == [10, 30]
+    assert world.phases()["w[0].a"] == "Failed"
+    assert len([name for name in world.phases() if name.startswith("w[0].a(")]) == 3
+
+
+def test_a_template_that_calls_itself_for_ever_ends() -> None:
+    endless = {"name": "main", "steps": [[step("again", "main")]]}
+    world = World({"entrypoint": "main", "templates": [endless]})
+    assert world.main.phase == "Failed"
+    assert any("recursion" in node.message for node in world.main.nodes)
+
+
+def test_an_attempt_that_is_not_the_current_one_changes_nothing() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}))
+    world.settle()
+    [(key, node)] = world.steps
+    assert world.feed(key, StepEnded(node, 7, StepOutcome(phase="Succeeded"))) == []
+    assert world.feed(key, StepEnded("w-1", 0, StepOutcome(phase="Succeeded"))) == []

@@ -1,0 +1,162 @@
+"""The parts of the executor that need no process and no stream."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exeunt.executor.attempts import shared_paths
+from exeunt.executor.book import Book
+from exeunt.executor.images import NoCommand, command_line, load_images
+from exeunt.executor.logs import Output
+from exeunt.executor.runtime.environment import base_environment, expand, step_environment
+from exeunt.executor.slots import Pool, Slots
+from exeunt.v1 import step_pb2 as pb
+
+
+def images_file(directory: Path, text: str) -> Path:
+    """A file for `--images`."""
+    path = directory / "images.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_command_line_is_put_together_as_in_a_container(tmp_path: Path) -> None:
+    images = load_images(images_file(tmp_path, "whale:1: {entrypoint: [cowsay], cmd: [moo]}\nbare: {cmd: [sh]}"))
+    assert command_line("whale:1", [], [], images) == ["cowsay", "moo"]
+    assert command_line("whale:1", [], ["hi"], images) == ["cowsay", "hi"]
+    assert command_line("whale:1", ["echo"], ["hi"], images) == ["echo", "hi"]
+    assert command_line("whale:1", ["echo"], [], images) == ["echo"]
+    assert command_line("bare:latest", [], [], images) == ["sh"]
+    with pytest.raises(NoCommand, match='image "other"'):
+        command_line("other", [], ["hi"], images)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[a, b]", "a map with entrypoint and cmd"),
+        ("a: {entrypoint: sh}", "a: entrypoint: a list of texts"),
+        ("a: {command: [sh]}", "a: a map with entrypoint and cmd"),
+        ("a: [", "images.yaml"),
+    ],
+)
+def test_a_wrong_table_of_images_says_where(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        load_images(images_file(tmp_path, text))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["take", "exit", "give"]), st.integers(0, 10)), max_size=60),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.integers(1, 4),
+)
+def test_a_free_slot_is_lent_to_exactly_one_scheduler(
+    moves: list[tuple[str, int]], ordinary: int, kept: int, count: int
+) -> None:
+    slots: Slots[str] = Slots(ordinary, kept)
+    links = [f"s{n}" for n in range(count)]
+    taken: list[Pool] = []
+    for move, which in moves:
+        if move == "give" and taken:
+            slots.give(taken.pop(which % len(taken)))
+        elif move != "give" and (pool := slots.take(exit=move == "exit")) is not None:
+            taken.append(pool)
+        shares = [slots.shares(link, links) for link in links]
+        assert sum(s[0] for s in shares) == ordinary - slots.ordinary.used
+        assert sum(s[1] for s in shares) == kept - slots.kept.used
+        assert len(taken) == slots.ordinary.used + slots.kept.used <= ordinary + kept
+
+
+@given(st.lists(st.binary(max_size=300), max_size=30), st.integers(50, 400), st.booleans())
+def test_output_is_passed_on_whole_or_says_what_is_missing(pieces: list[bytes], limit: int, sends: bool) -> None:
+    output = Output("a", limit, 1000, wants_result=False)
+    sent = []
+    for piece in pieces:
+        output.write(piece, stdout=True)
+        if sends:
+            sent += output.frames()
+    output.end()
+    sent += output.frames()
+    assert [frame.number for frame in sent] == list(range(1, len(sent) + 1))
+    assert [frame.end for frame in sent] == [False] * (len(sent) - 1) + [True] * bool(sent)
+    received = b"".join(frame.data for frame in sent)
+    if b"bytes of output are left out here" not in received:
+        assert received == b"".join(pieces)
+    else:
+        assert len(received) <= limit + 80 * len(pieces)
+
+
+def test_a_new_stream_gets_what_is_kept_once_more() -> None:
+    output = Output("a", 1000, 1000, wants_result=False)
+    output.write(b"one\ntwo\nhal", stdout=True)
+    assert [frame.data for frame in output.frames()] == [b"one\ntwo\n"]
+    assert output.frames() == []
+    output.again()
+    output.write(b"f\n", stdout=True)
+    assert [frame.data for frame in output.frames()] == [b"one\ntwo\n", b"half\n"]
+
+
+def test_a_long_result_keeps_its_last_part_and_whole_characters() -> None:
+    output = Output("a", 10, 7, wants_result=True)
+    for _ in range(40):
+        output.write("äöü".encode(), stdout=True)
+    output.write(b"stderr", stdout=False)
+    assert output.result() == "äöü"
+
+
+def test_the_book_remembers_what_was_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "attempts"
+    book = Book(path)
+    book.begun("u/a/0", 1)
+    book.begun("u/b/0", 2)
+    book.ended("u/b/0", 2, b"result")
+    book.begun("u/c/0", 3)
+    book.ended("u/c/0", 3, b"gone")
+    book.forget(["u/c/0"])
+    book.begun("u/torn/0", 4)
+    book.close()
+    os.truncate(path, path.stat().st_size - 3)
+    again = Book(path)
+    assert {id: (e.partition, e.update) for id, e in again.entries.items()} == {
+        "u/a/0": (1, None),
+        "u/b/0": (2, b"result"),
+    }
+    again.close()
+
+
+def test_the_book_does_not_grow_with_what_was_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "attempts"
+    book = Book(path)
+    for n in range(5000):
+        book.begun(f"u/{n}/0", 0)
+        book.ended(f"u/{n}/0", 0, b"x" * 100)
+        book.forget([f"u/{n}/0"])
+    book.close()
+    assert path.stat().st_size < 5000 * 100
+
+
+def test_references_to_variables_are_read_as_kubernetes_reads_them() -> None:
+    variables = step_environment([("A", "1"), ("B", "$(A)2"), ("C", "$(D)"), ("D", "$$(A)")])
+    assert variables == {"A": "1", "B": "12", "C": "$(D)", "D": "$(A)"}
+    assert expand("$(B) $(UNKNOWN) $B $$", variables) == "12 $(UNKNOWN) $B $"
+
+
+def test_path_ends_with_the_running_python(tmp_path: Path) -> None:
+    environment = base_environment({"PATH": "/nowhere", "HOME": "/h", "SECRET": "x"}, tmp_path)
+    assert environment["PATH"].split(":")[0] == "/nowhere"
+    assert os.path.exists(environment["PATH"].split(":")[-1] + "/python3")
+    assert environment["HOME"] == "/h"
+    assert "SECRET" not in environment
+
+
+def test_only_files_that_others_see_are_shared() -> None:
+    step = pb.Step(outputs=[pb.OutputParameter(path=p) for p in ("/tmp/a", "/tmp//b/../a", "own")])
+    assert shared_paths(step) == ("/tmp/a",)
+    step.container.working_dir = "/srv"
+    assert shared_paths(step) == ("/tmp/a", "/srv/own")

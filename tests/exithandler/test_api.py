@@ -1,0 +1,147 @@
+"""ExitService over gRPC: lists, pages, watches, replays, and the nodes of running handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+
+import grpc
+import pytest
+
+from exeunt.exithandler.handler import Handler
+from exeunt.service.grpc import serve_grpc
+from exeunt.v1 import exit_service_pb2 as pb
+from exeunt.v1 import exit_service_pb2_grpc as rpc
+from tests.exithandler.conftest import Handlers, Main, World
+from tests.exithandler.test_exit_runs import call, workflow
+
+Service = tuple[Handler, rpc.ExitServiceStub]
+
+
+@pytest.fixture
+async def service(handlers: Handlers) -> AsyncIterator[Service]:
+    handler = await handlers.start()
+    register = {"exeunt.v1.ExitService": partial(rpc.add_ExitServiceServicer_to_server, handler.service)}
+    async with (
+        serve_grpc("127.0.0.1:0", register, grace=0.1) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield handler, rpc.ExitServiceStub(channel)
+
+
+def code(raised: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> grpc.StatusCode:
+    return raised.value.code()
+
+
+async def test_a_record_tells_the_whole_story(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    world.reply(500, "sorry")
+    owed = await main.owe(workflow(call(world.url)), arguments={"parameters": [{"name": "password", "value": "x"}]})
+    await main.result(owed)
+    exit = await stub.GetExit(pb.GetExitRequest(id=owed.hook_id))
+    assert (exit.workflow, exit.namespace, exit.node, exit.hook) == (owed.name, "ns", owed.name, "exit")
+    assert exit.state == pb.Exit.STATE_FAILED
+    assert exit.error == "received non-2xx response code: 500"
+    assert [a.phase for a in exit.attempts] == ["Failed"]
+    assert json.loads(exit.attempts[0].answer_json)["body"] == "sorry"
+    assert exit.due_time.ToSeconds() <= exit.start_time.ToSeconds() <= exit.finish_time.ToSeconds()
+    told = json.loads(exit.json)
+    assert told["inputs"]["scope"]["workflow.status"] == "Failed"
+    assert told["nodes"][0]["phase"] == "Failed"
+
+
+async def test_lists_are_paged_newest_first_without_gaps(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    owed = []
+    for _ in range(7):
+        owed.append(await main.owe(workflow(call(world.url))))
+        await main.result(owed[-1])
+    found: list[str] = []
+    token = ""
+    while True:
+        page = await stub.ListExits(pb.ListExitsRequest(page_size=3, page_token=token))
+        assert len(page.exits) <= 3
+        found += [e.id for e in page.exits]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == [o.hook_id for o in reversed(owed)]
+
+
+async def test_lists_can_be_narrowed(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    world.reply(500)
+    bad = await main.owe(workflow(call(world.url)))
+    await main.result(bad)
+    good = await main.owe(workflow(call(world.url)))
+    await main.result(good)
+
+    async def ids(request: pb.ListExitsRequest) -> list[str]:
+        return [e.id for e in (await stub.ListExits(request)).exits]
+
+    assert await ids(pb.ListExitsRequest(states=[pb.Exit.STATE_FAILED, pb.Exit.STATE_PARKED])) == [bad.hook_id]
+    assert await ids(pb.ListExitsRequest(workflow=good.name)) == [good.hook_id]
+    assert await ids(pb.ListExitsRequest(namespace="elsewhere")) == []
+
+
+async def test_running_handlers_show_their_nodes(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    world.reply_never()
+    owed = await main.owe(workflow(call(world.url)))
+    await world.arrived()
+    answer = await stub.GetExitNodes(pb.GetExitNodesRequest(uid=owed.uid))
+    nodes = json.loads(answer.nodes_json)
+    assert [(n["name"], n["phase"]) for n in nodes.values()] == [(owed.hook_node_name, "Running")]
+    nobody = await stub.GetExitNodes(pb.GetExitNodesRequest(uid="someone-else"))
+    assert json.loads(nobody.nodes_json) == {}
+
+
+async def test_a_watch_shows_what_is_there_and_what_comes(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    before = await main.owe(workflow(call(world.url)))
+    await main.result(before)
+    watch = stub.WatchExits(pb.WatchExitsRequest(namespace="ns"))
+    seen = [(e.id, pb.Exit.State.Name(e.state)) for e in [await watch.read()]]
+    after = await main.owe(workflow(call(world.url)))
+    async with asyncio.timeout(10):
+        while seen[-1] != (after.hook_id, "STATE_SUCCEEDED"):
+            exit = await watch.read()
+            seen.append((exit.id, pb.Exit.State.Name(exit.state)))
+    assert seen[0] == (before.hook_id, "STATE_SUCCEEDED")
+    assert (after.hook_id, "STATE_RUNNING") in seen
+    watch.cancel()
+
+
+async def test_a_replay_is_done_once_for_each_request(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    world.reply(500)
+    owed = await main.owe(workflow(call(world.url)))
+    await main.result(owed)
+    request = pb.ReplayExitRequest(id=owed.hook_id, request_id="r1")
+    await stub.ReplayExit(request)
+    await main.result(owed, 2)
+    assert (await stub.ReplayExit(request)).state == pb.Exit.STATE_SUCCEEDED
+    assert (await stub.GetExit(pb.GetExitRequest(id=owed.hook_id))).replays == 1
+    assert len(world.requests) == 2
+
+
+async def test_errors_say_what_to_do(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    world.reply_never()
+    owed = await main.owe(workflow(call(world.url)))
+    await world.arrived()
+    for request, expected in [
+        (pb.ReplayExitRequest(id=owed.hook_id, request_id="r"), grpc.StatusCode.FAILED_PRECONDITION),
+        (pb.ReplayExitRequest(id=owed.hook_id), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.ReplayExitRequest(id="nothing", request_id="r"), grpc.StatusCode.NOT_FOUND),
+        (pb.ReplayExitRequest(id="a.b.>", request_id="r"), grpc.StatusCode.NOT_FOUND),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.ReplayExit(request)
+        assert code(raised) is expected
+    for listing in [pb.ListExitsRequest(page_size=-1), pb.ListExitsRequest(page_token="???")]:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.ListExits(listing)
+        assert code(raised) is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,0 +1,357 @@
+"""Plays a recorded case against the engine, as scheduler, exit handler and executors would: its public calls only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from exeunt.engine import decide
+from exeunt.engine.decide import Run
+from exeunt.engine.events import Event, HookCancelled, HookDue, RunClosed, RunStarted, StepCancelled, StepDue, TimerSet
+from exeunt.engine.inputs import Cancel, HookEnded, Placed, ResumeRun, SetNodes, Shutdown, StepEnded, TimerFired
+from exeunt.engine.status import merged_nodes, progress
+from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
+from exeunt.language.manifest import Bundle, ConfigMap, Workflow, WorkflowTemplate
+
+UID = "11111111-2222-3333-4444-555555555555"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+MAX_ROUNDS = 400
+
+Case = dict[str, Any]
+
+
+def bundle_of(case: Case) -> Bundle:
+    """The case's manifest with what exists beforehand."""
+    workflow = msgspec.convert(case["manifest"], Workflow, strict=False)
+    if not workflow.metadata.name:
+        workflow.metadata.name = "w"
+    stored = [_stored(one) for one in case["extra"] if one["kind"].endswith("WorkflowTemplate")]
+    maps = [one for one in case["extra"] if one["kind"] == "ConfigMap"]
+    return Bundle(
+        workflow=workflow,
+        templates=[msgspec.convert(one, WorkflowTemplate, strict=False) for one in stored],
+        config_maps=[msgspec.convert(one, ConfigMap, strict=False) for one in maps],
+    )
+
+
+def _stored(tree: Any) -> Any:
+    """Numbers of stored manifests lose their written form: 2.0 is 2."""
+    if isinstance(tree, dict):
+        return {key: _stored(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_stored(value) for value in tree]
+    return int(tree) if isinstance(tree, float) and tree.is_integer() else tree
+
+
+class Pod:
+    """A step that runs, in the main run or in an exit run."""
+
+    def __init__(self, run: str, due: StepDue, name: str, template: str) -> None:
+        self.run = run
+        self.due = due
+        self.name = name
+        self.template = template
+
+
+class Player:
+    """The world around a workflow: places at once, and ends steps as the case says."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.bundle = bundle_of(case)
+        self.runs: dict[str, Run] = {}
+        self.pods: dict[tuple[str, str], Pod] = {}
+        self.specs: dict[str, StepSpec] = {}
+        self.killed: dict[str, str] = {}  # node id → run
+        self.kills: deque[tuple[str, StepCancelled, str]] = deque()
+        self.done_of: dict[str, int] = {}
+        self.rounds: list[str] = []
+        self.alive: list[list[str]] = []
+        self.inbox: deque[tuple[str, Any]] = deque()
+        self.now = NOW
+        started = RunStarted(UID, self.bundle.workflow.metadata.name, "default", "bundle")
+        run, events = decide.begin(started, self.bundle, self.now)
+        self.runs[""] = run
+        self.take("", events)
+        self.settle()
+
+    @property
+    def main(self) -> Run:
+        return self.runs[""]
+
+    def take(self, key: str, events: list[Event]) -> None:
+        """Does what committed events ask for."""
+        run = self.runs[key]
+        run.commits += 1
+        for event in events:
+            if isinstance(event, StepDue):
+                node = run.nodes[run.by_id[event.node]]
+                self.specs[event.node] = event.step
+                self.pods[key, event.node] = Pod(key, event, run.names.full(node), event.step.template)
+                self.inbox.append((key, Placed(event.node, event.attempt, "e1")))
+            elif isinstance(event, StepCancelled):
+                pod = self.pods.pop((key, event.node))
+                self.killed[event.node] = pod.name
+                self.kills.append((key, event, pod.name))
+            elif isinstance(event, HookDue):
+                self.begin_exit(event)
+            elif isinstance(event, HookCancelled):
+                self.inbox.append((event.hook_id, Cancel(event.reason)))
+            elif isinstance(event, TimerSet) and event.timer == "close":
+                self.inbox.append((key, TimerFired(event.timer)))
+            elif isinstance(event, RunClosed) and event.hook is not None:
+                self.inbox.append(("", HookEnded(event.hook)))
+
+    def begin_exit(self, event: HookDue) -> None:
+        owed = event.obligation
+        started = RunStarted(UID, owed.name, owed.namespace, "bundle", obligation=owed)
+        run, events = decide.begin(started, self.bundle, self.now)
+        self.runs[owed.hook_id] = run
+        self.take(owed.hook_id, events)
+
+    def feed(self, key: str, given: Any) -> None:
+        self.take(key, decide.decide(self.runs[key], given, self.now))
+
+    def settle(self) -> None:
+        while self.inbox or self.kills:
+            if self.inbox:
+                self.feed(*self.inbox.popleft())
+            else:
+                key, event, _ = self.kills.popleft()
+                want = self.specs[event.node].result
+                outcome = StepOutcome(
+                    phase="Failed",
+                    message="main: Error (exit code 143)",
+                    exit_code=143,
+                    result="" if want else None,
+                    parameters=_defaults(self.specs[event.node]),
+                )
+                self.feed(key, StepEnded(event.node, event.attempt, outcome))
+
+    # --- rounds -------------------------------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        ops = deque(self.case["ops"])
+        while True:
+            while ops and ops[0]["at_round"] <= len(self.rounds):
+                self.operate(ops.popleft())
+            if self.main.closed or len(self.rounds) >= MAX_ROUNDS:
+                return
+            if self.pods:
+                self.complete()
+            elif not self.resume():
+                return
+
+    def operate(self, op: Case) -> None:
+        if not self.main.closed:
+            self.feed("", Shutdown("Stop" if op["op"] == "stop" else "Terminate"))
+            self.settle()
+
+    def complete(self) -> None:
+        ordered = sorted(self.pods.values(), key=lambda pod: pod.name.encode())
+        self.alive.append([pod.name for pod in ordered])
+        pod = ordered[0 if self.case["order"] == "first" else -1]
+        del self.pods[pod.run, pod.due.node]
+        self.rounds.append(pod.name)
+        outcome = played(self.outcome(pod.name, pod.template), pod.due.step)
+        self.feed(pod.run, StepEnded(pod.due.node, pod.due.attempt, outcome))
+        self.settle()
+
+    def outcome(self, name: str, template: str) -> Case:
+        if name in self.case["script"]:
+            self.done_of[template] = self.done_of.get(template, 0) + 1
+            found: Case = self.case["script"][name]
+            return found
+        turns = self.case["by_template"].get(template)
+        done = self.done_of.get(template, 0)
+        self.done_of[template] = done + 1
+        return turns[done % len(turns)] if turns else {"phase": "Succeeded"}
+
+    def resume(self) -> bool:
+        waiting = [
+            (run.names.full(node), key, node)
+            for key, run in self.runs.items()
+            if not run.closed
+            for node in run.nodes
+            if node.type == "Suspend" and not node.fulfilled
+        ]
+        if not waiting:
+            return False
+        name, key, node = min(waiting, key=lambda one: one[0].encode())
+        run = self.runs[key]
+        self.alive.append([])
+        self.rounds.append(name)
+        said = self.outcome(name, node.template)
+        selector = f"id={run.id(node)}"
+        if said.get("parameters"):
+            self.feed(key, SetNodes(selector, {k: v for k, v in said["parameters"].items() if v is not None}))
+        if said.get("phase") == "Failed":
+            message = said.get("message", "")
+            self.feed(key, SetNodes(selector, phase="Failed", message=message))
+        else:
+            self.feed(key, ResumeRun(selector=selector))
+        self.settle()
+        return True
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    def result(self) -> Case:
+        """In the shape of the recordings."""
+        main = self.main
+        trees = merged_nodes(main)
+        for key, run in self.runs.items():
+            if key and not run.closed:
+                for identity, tree in merged_nodes(run).items():
+                    trees.setdefault(identity, tree)
+        names = {identity: tree["name"] for identity, tree in trees.items()}
+        pods = {_pod(main, tree): f"pod({tree['name']})" for tree in trees.values()}
+        nodes = [self._node(tree, names) for tree in trees.values()]
+        ours: Case = {
+            "phase": main.phase,
+            "message": main.message,
+            "progress": progress(trees),
+            "nodes": sorted(nodes, key=lambda node: node["name"].encode()),
+            "rounds": self.rounds,
+            "alive": self.alive,
+        }
+        if main.state.global_outputs:
+            ours["outputs"] = {"parameters": dict(main.state.global_outputs)}
+        if not main.closed and len(self.rounds) < MAX_ROUNDS:
+            ours["stuck"] = True
+        found: Case = normal(_renamed(ours, names, pods))
+        return found
+
+    def _node(self, tree: Case, names: dict[str, str]) -> Case:
+        ref = tree.get("templateRef", {})
+        node: Case = {
+            "name": tree["name"],
+            "displayName": tree["displayName"],
+            "type": tree["type"],
+            "phase": tree["phase"],
+            "message": tree.get("message", ""),
+            "templateName": ref.get("template") or tree.get("templateName", ""),
+            "boundary": names.get(tree.get("boundaryID", ""), tree.get("boundaryID")),
+            "children": sorted(names.get(child, child) for child in tree.get("children", [])),
+        }
+        if "inputs" in tree:
+            node["inputs"] = {one["name"]: one["value"] for one in tree["inputs"]["parameters"]}
+        if "outputs" in tree:
+            outputs = dict(tree["outputs"])
+            if "parameters" in outputs:
+                outputs["parameters"] = {one["name"]: one.get("value") for one in outputs["parameters"]}
+            node["outputs"] = outputs
+        for flag in tree.get("nodeFlag", {}):
+            node[flag] = True
+        spec = self.specs.get(tree["id"])
+        if spec is not None and isinstance(spec.work, ContainerWork) and tree["type"] == "Pod":
+            work = spec.work
+            given = {"command": work.command, "args": work.args, "env": dict(work.env), "source": work.source}
+            node.update({key: value for key, value in given.items() if value})
+        if tree["id"] in self.killed:
+            node["killed"] = True
+        return node
+
+
+def played(said: Case, spec: StepSpec) -> StepOutcome:
+    """What an executor makes of the recorded outcome (golden/README.md)."""
+    phase = said.get("phase", "Succeeded")
+    given = said.get("parameters", {})
+    result = said.get("result", "") if spec.result and phase != "Error" else None
+    parameters: dict[str, str] = {}
+    missing = ""
+    for output in spec.outputs:
+        value = given.get(output.name, "v" if phase == "Succeeded" else None)
+        if value is None:
+            value = output.default
+        if value is not None:
+            parameters[output.name] = value
+        else:
+            missing = output.name
+            break
+    if missing and phase == "Succeeded":
+        return StepOutcome(
+            phase="Error",
+            message=f"wait: Error (exit code 1): missing output parameter {missing}",
+            exit_code=0,
+            result=result,
+            parameters=parameters,
+        )
+    extra = f": {said['message']}" if said.get("message") else ""
+    if phase == "Succeeded":
+        return StepOutcome(phase=phase, exit_code=0, result=result, parameters=parameters)
+    if phase == "Error":
+        return StepOutcome(phase=phase, message=f"wait: Error (exit code 1){extra}", exit_code=0, parameters=parameters)
+    code = int(said.get("exitCode", 1))
+    return StepOutcome(
+        phase=phase,
+        message=f"main: Error (exit code {code}){extra}",
+        exit_code=code,
+        result=result,
+        parameters=parameters,
+    )
+
+
+def _defaults(spec: StepSpec) -> dict[str, str]:
+    found = {}
+    for output in spec.outputs:
+        if output.default is None:
+            break
+        found[output.name] = output.default
+    return found
+
+
+def _pod(run: Run, tree: Case) -> str:
+    ref = tree.get("templateRef", {})
+    template = ref.get("template") or tree.get("templateName", "")
+    if tree["id"] == run.name:
+        return "\0"
+    return run.names.pod_name(template, int(tree["id"].rpartition("-")[2]))
+
+
+def _starred(text: str) -> str:
+    """Failures in one order, without what differs from run to run, however often they are quoted.
+
+    Handlers may see the first message of a killed step or the second.
+    """
+    text = re.sub(r"workflow shutdown with strategy:  (Stop|Terminate)", "main: Error (exit code 143)", text)
+    text = re.sub(r'((?:podName|finishedAt)\\*":\\*")[^"\\]*', r"\g<1>*", text)
+    for quote in ("\\" * 7 + '"', "\\" * 3 + '"', '\\"', '"'):
+        mark = "{" + quote + "displayName" + quote + ":"
+        start = text.find("[" + mark)
+        while start >= 0:
+            end = text.find("}]", start)
+            if end < 0:
+                break
+            entries = text[start + 2 : end].split("},{")
+            text = text[: start + 2] + "},{".join(sorted(entries)) + text[end:]
+            start = text.find("[" + mark, end)
+    return text
+
+
+def normal(value: Any) -> Any:
+    """A tree with the failures in its texts in normal form."""
+    if isinstance(value, str):
+        return _starred(value) if "displayName" in value else value
+    if isinstance(value, dict):
+        return {key: normal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [normal(inner) for inner in value]
+    return value
+
+
+def _renamed(value: Any, names: dict[str, str], pods: dict[str, str]) -> Any:
+    """Ids in texts give way to names, as in the recordings."""
+    text = json.dumps(value)
+    for known in (names, pods):
+        for identity, name in sorted(known.items(), key=lambda one: -len(one[0])):
+            if "-" in identity and identity in text:
+                text = text.replace(identity, json.dumps(name)[1:-1])
+    return json.loads(text)
+
+
+__all__ = ["Player", "normal", "played"]

@@ -1,0 +1,49 @@
+"""What is wrong with a server is said at the start."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from exeunt.journal.checks import check, check_loudly
+from exeunt.journal.log import Log
+from exeunt.journal.streams import ensure_raw
+from exeunt.journal.wire import connect, wire_of
+from tests.journal.conftest import OpenLog
+from tests.nats_server import NatsServer
+
+pytestmark = pytest.mark.services
+
+
+async def test_a_server_as_it_should_be(open_log: OpenLog, nats_server: NatsServer) -> None:
+    log = await open_log()
+    assert await check(log.wire, nats_server.monitor) == []
+
+
+async def test_a_server_that_acknowledges_too_early_is_named_loudly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = NatsServer(tmp_path, sync="2m")
+    await server.begin()
+    nc = await connect(server.url, "test")
+    log = await Log.open(nc, "m", "a")
+    try:
+        await check_loudly(log.wire, server.monitor)
+        [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+        assert "sync_interval: always" in record.getMessage()
+    finally:
+        await log.close()
+        await nc.close()
+        await server.stop()
+
+
+async def test_a_stream_that_would_forget_is_named(nats_server: NatsServer) -> None:
+    nc = await connect(nats_server.url, "test")
+    wire = await wire_of(nc)
+    await ensure_raw(wire, {"name": "EXEUNT_LOG", "subjects": ["xj.>"], "max_age": 3_600_000_000_000})
+    said = " ".join(await check(wire))
+    for word in ("discard", "allow_atomic", "max_age", "max_bytes", "monitoring"):
+        assert word in said
+    await nc.close()

@@ -1,0 +1,176 @@
+"""What is kept beside the log: records by the hour, events once, names claimed once, output, blobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exeunt.journal.blobs import BlobMissingError
+from exeunt.journal.names import NameTaken
+from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.records import ArchiveSummary, hour_of
+from exeunt.journal.steplogs import Frame
+from exeunt.journal.wire import connect
+from tests.nats_server import NatsServer
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+async def stores(nats_server: NatsServer) -> AsyncIterator[Projections]:
+    nc = await connect(nats_server.url, "projections")
+    found = await open_projections(nc)
+    writing = asyncio.create_task(found.run())
+    yield found
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    await nc.close()
+
+
+def summary(uid: str, phase: str = "Succeeded") -> ArchiveSummary:
+    return ArchiveSummary(uid=uid, name=f"nächtlich-{uid}", namespace="default", phase=phase)
+
+
+async def test_a_record_is_found_by_its_key_and_replaced_in_place(stores: Projections) -> None:
+    now = time.time()
+    await stores.archive.put("default", now, "u1", summary("u1"), {"nodes": 3})
+    await stores.archive.put("default", now, "u1", summary("u1", "Failed"), {"nodes": 4})
+    found = await stores.archive.get("u1")
+    assert found is not None
+    assert (found[0].name, found[0].phase, found[1]) == ("nächtlich-u1", "Failed", {"nodes": 4})
+    await stores.archive.remove("u1")
+    assert await stores.archive.get("u1") is None
+
+
+async def test_a_record_is_never_put_back_to_an_earlier_version(stores: Projections, nats_server: NatsServer) -> None:
+    """By an owner that was asleep while another one went on."""
+    now = time.time()
+    nc = await connect(nats_server.url, "the other")
+    others = await open_projections(nc)
+    writing = asyncio.create_task(others.run())
+    try:
+
+        async def put(owner: Projections, phase: str, version: int) -> bool:
+            return await owner.archive.put_version("default", now, "u", summary("u", phase), {}, version=version)
+
+        assert await put(stores, "first", 1)
+        assert await put(stores, "second", 2)
+        assert await put(others, "third", 3)
+        assert await put(others, "fourth", 4)
+        assert not await put(stores, "second again", 2)
+        found = await stores.archive.get("u")
+        assert found is not None
+        assert found[0].phase == "fourth"
+        assert await put(stores, "fifth", 5)
+        assert await put(others, "fifth again", 5), "the same version may be written again"
+    finally:
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await nc.close()
+
+
+async def test_records_come_newest_hour_first(stores: Projections) -> None:
+    now = time.time()
+    for i in range(6):
+        await stores.archive.put("default", now - 3600 * (i % 3), f"u{i}", summary(f"u{i}"), {})
+    walked = [(hour, s.uid) async for hour, s in stores.archive.walk()]
+    assert [uid for _, uid in walked] == ["u3", "u0", "u4", "u1", "u5", "u2"]
+    second = hour_of(now - 3600)
+    assert [uid async for uid in _uids(stores, second)] == ["u4", "u1", "u5", "u2"]
+
+
+async def _uids(stores: Projections, before: str) -> AsyncIterator[str]:
+    async for _, found in stores.archive.walk(before_hour=before):
+        yield found.uid
+
+
+async def test_a_record_may_be_larger_than_a_message(stores: Projections) -> None:
+    body = {"x": os.urandom(2_500_000)}
+    await stores.archive.put("default", time.time(), "big", summary("big"), body)
+    found = await stores.archive.get("big")
+    assert found is not None
+    assert found[1] == body
+
+
+async def test_an_event_that_is_published_again_is_stored_once(stores: Projections) -> None:
+    now = time.time()
+
+    async def publish(numbers: range) -> None:
+        async with asyncio.TaskGroup() as group:
+            for n in numbers:
+                put = stores.events.put(
+                    namespace="default",
+                    uid="u1",
+                    workflow="w",
+                    number=str(n),
+                    kind="workflow.running",
+                    subject='w "é"',
+                    at=now,
+                    data={"n": n},
+                )
+                group.create_task(put)
+
+    await publish(range(30))
+    await publish(range(20, 60))  # as after a crash: some are out, some are not, in one batch
+    found = await stores.events.published(["u1", "u2"], now - 60)
+    assert found == {f"u1.{n}" for n in range(60)}
+    info = await stores.events._js.stream_info("EXEUNT_EVENTS")
+    assert info.state.messages == 60
+
+
+async def test_nothing_published_is_an_answer_too(stores: Projections) -> None:
+    assert await stores.events.published(["u1"], time.time() + 60) == set()
+
+
+async def test_a_name_has_one_owner_until_it_is_released(stores: Projections) -> None:
+    await stores.names.claim("default", "w", "u1")
+    await stores.names.claim("default", "w", "u1")
+    with pytest.raises(NameTaken) as taken:
+        await stores.names.claim("default", "w", "u2")
+    assert taken.value.claim.uid == "u1"
+    await stores.names.claim("other", "w", "u3")
+    await stores.names.release("default", "w", "u1")
+    await stores.names.release("default", "w", "u1")
+    assert await stores.names.deleted("u1")
+    await stores.names.claim("default", "w", "u2")
+    assert await stores.names.lookup("default", "w") == "u2"
+
+
+async def test_of_many_claimants_one_wins(stores: Projections) -> None:
+    answers = await asyncio.gather(
+        *(stores.names.claim("default", "w", f"u{i}") for i in range(20)), return_exceptions=True
+    )
+    assert sum(not isinstance(a, NameTaken) for a in answers) == 1
+    assert all(isinstance(a, NameTaken) for a in answers if a is not True)
+
+
+async def test_output_comes_back_in_order_and_without_repeats(stores: Projections) -> None:
+    frames = [Frame("n1", 0, i, 0.0, b"line %d\n" % i, i == 3) for i in (1, 2, 3)]
+    for frame in [frames[0], frames[1], frames[1], frames[2]]:
+        await stores.logs.put("default", "u1", frame)
+    await stores.logs._nc.flush()
+    assert [f async for f in stores.logs.read("default", "u1")] == frames
+    assert [f async for f in stores.logs.read("default", "nobody")] == []
+
+
+async def test_a_blob_is_what_its_hash_says(stores: Projections) -> None:
+    content = os.urandom(1_300_000)
+    name = await stores.blobs.put(content)
+    assert await stores.blobs.put(content) == name
+    stores.blobs._cache.clear()
+    assert await stores.blobs.get(name) == content
+    assert await stores.blobs.get(await stores.blobs.put(b"")) == b""
+    with pytest.raises(BlobMissingError):
+        await stores.blobs.get("00" * 16)
+
+
+async def test_a_stored_manifest_can_be_removed(stores: Projections) -> None:
+    await stores.manifests.put("WorkflowTemplate", "default", "t", {"spec": {}})
+    assert await stores.manifests.get("WorkflowTemplate", "default", "t") == {"spec": {}}
+    assert await stores.manifests.get("WorkflowTemplate", "other", "t") is None
+    await stores.manifests.remove("WorkflowTemplate", "default", "t")
+    assert await stores.manifests.get("WorkflowTemplate", "default", "t") is None

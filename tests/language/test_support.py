@@ -1,0 +1,87 @@
+"""What is not built yet is refused, not left out in silence; what has no meaning here is let pass, with a warning."""
+
+# ruff: noqa: E501 -- a row of these tables reads best on one line
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from exeunt.language.support import REFUSED, WITHOUT_EFFECT
+
+from .manifests import HEAD, errors, warnings
+
+
+def container(more: str) -> str:
+    return f"{HEAD}spec:\n  entrypoint: main\n  templates:\n  - name: main\n    container: {{image: a}}\n    {more}\n"
+
+
+def of_spec(more: str) -> str:
+    return f"{HEAD}spec:\n  entrypoint: main\n  {more}\n  templates:\n  - {{name: main, suspend: {{}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (container("outputs: {artifacts: [{name: a, path: /a}]}"), "w.yaml:9: spec.templates[0].outputs.artifacts: artifacts are"),
+        (container("memoize: {key: a}"), "w.yaml:9: spec.templates[0].memoize: memoization is"),
+        (container("synchronization: {mutexes: [{name: a}]}"), "spec.templates[0].synchronization: synchronization is"),
+        (container("daemon: true"), "spec.templates[0].daemon: daemons are"),
+        (container("sidecars: [{name: a}]"), "spec.templates[0].sidecars: sidecars are"),
+        (container("").replace("{image: a}", "{image: a, volumeMounts: [{name: a}]}"), "container.volumeMounts: volumes are"),
+        (container("").replace("{image: a}", "{image: a, envFrom: [{}]}"), "container.envFrom: envFrom is"),
+        (container("").replace("{image: a}", "{image: a, env: [{name: a, valueFrom: {secretKeyRef: {name: b, key: c}}}]}"), "env[0].valueFrom.secretKeyRef: secretKeyRef is"),
+        (container("").replace("container: {image: a}", "script: {image: a, envFrom: [{}]}"), "script.envFrom: envFrom is"),
+        (container("").replace("container: {image: a}", "data: {}"), "spec.templates[0].data: data templates are"),
+        (container("").replace("container: {image: a}", "plugin: {trigger: {template: a, artifacts: []}}"), "spec.templates[0].plugin.trigger.artifacts: artifacts of triggers are"),
+        (container("").replace("container: {image: a}", "resource: {action: get}"), "resource.action: get is"),
+        (container("").replace("container: {image: a}", "resource: {action: create, manifest: '{kind: ConfigMap, data: {a: \"{{workflow.name}}\"}}'}"), "creating a ConfigMap is"),
+        (of_spec("volumes: [{name: a, emptyDir: {}}]"), "w.yaml:6: spec.volumes: volumes are"),
+        (of_spec("synchronization: {mutexes: [{name: a}]}"), "w.yaml:6: spec.synchronization: synchronization is"),
+        (of_spec("podSpecPatch: '{}'"), "w.yaml:6: spec.podSpecPatch: podSpecPatch is"),
+        (of_spec("templateDefaults: {metrics: {prometheus: []}}"), "spec.templateDefaults.metrics: metrics of templates are"),
+    ],
+)  # fmt: skip
+def test_what_is_not_built_yet_is_refused_with_its_place(text: str, said: str) -> None:
+    found = errors(text, support=True)
+    assert any(said in problem and "not supported yet" in problem for problem in found), found
+    assert not any("not supported yet" in problem for problem in errors(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        container("nodeSelector: {disk: ssd}"),
+        container("pendingTimeout: 5m"),
+        container("").replace("{image: a}", "{image: a, livenessProbe: {}, readinessProbe: {httpGet: {port: 80}}}"),
+        of_spec("securityContext: {runAsUser: 1}"),
+    ],
+)
+def test_what_only_a_pod_can_do_is_let_pass_with_a_warning(text: str) -> None:
+    assert errors(text, support=True) == []
+    assert any("has no effect outside of a Kubernetes pod" in problem for problem in warnings(text, support=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        container("").replace("{image: a}", "{image: a, resources: {limits: {cpu: 1}}, imagePullPolicy: Always}"),
+        container("metadata: {labels: {a: b}}"),
+        container("daemon: false"),
+        container("outputs: {artifacts: []}"),
+        container("").replace("{image: a}", "{image: a, env: [{name: a, valueFrom: {configMapKeyRef: {name: b, key: c}}}]}"),
+        container("").replace("container: {image: a}", "resource: {action: create, manifest: 'kind: Workflow'}"),
+        container("").replace("container: {image: a}", "plugin: {notify: {}}"),
+        of_spec("serviceAccountName: argo"),
+        of_spec("ttlStrategy: {secondsAfterCompletion: 5}"),
+        of_spec("tolerations: [{key: a}]"),
+    ],
+)  # fmt: skip
+def test_what_loses_nothing_passes_without_a_word(text: str) -> None:
+    assert errors(text, support=True) == []
+    assert warnings(text, support=True) == []
+
+
+def test_the_tables_name_fields_that_there_are() -> None:
+    for model, field in [*REFUSED, *WITHOUT_EFFECT]:
+        assert field in {known.encode_name for known in msgspec.structs.fields(model)}

@@ -1,0 +1,336 @@
+"""The scheduler as clients see it: real gRPC, a real nats-server, an executor driven by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exeunt.client import Client, ClientError
+from exeunt.scheduler.core import Core
+from exeunt.service.errors import RpcError
+from exeunt.v1 import step_pb2
+from exeunt.v1 import workflow_service_pb2 as pb
+from tests.nats_server import NatsServer, nats_server
+from tests.scheduler.rig import final, hands, scheduling
+
+__all__ = ["nats_server"]
+
+pytestmark = pytest.mark.services
+
+HELLO = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: hello-, labels: {team: blue}}
+spec:
+  entrypoint: main
+  templates:
+  - name: main
+    container: {image: alpine, command: [echo], args: [hello]}
+"""
+
+HOLD = HELLO.replace("[hello]", "[hold]").replace("generateName: hello-", "name: held")
+
+TWO = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {name: two}
+spec:
+  entrypoint: main
+  templates:
+  - name: main
+    steps:
+    - - {name: a, template: work, arguments: {parameters: [{name: x, value: one}]}}
+    - - {name: b, template: work, arguments: {parameters: [{name: x, value: "{{steps.a.outputs.result}}-two"}]}}
+  - name: work
+    inputs: {parameters: [{name: x}]}
+    container: {image: alpine, command: [echo], args: ["{{inputs.parameters.x}}"]}
+"""
+
+
+@pytest.fixture
+async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
+    async with scheduling(nats_server.url, tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def client(core: Core) -> AsyncIterator[Client]:
+    async with Client(core.address) as client:
+        yield client
+
+
+async def submit(client: Client, text: str, **more: object) -> list[str]:
+    answer = await client.submit([("test.yaml", text)], **more)  # type: ignore[arg-type]  # the client's own names
+    return [workflow.name for workflow in answer.workflows]
+
+
+async def test_a_workflow_runs_to_its_end(core: Core, client: Client) -> None:
+    async with hands(core):
+        (name,) = await submit(client, TWO)
+        tree = await final(client, name)
+    assert tree["status"]["phase"] == "Succeeded"
+    results = {n["displayName"]: n["outputs"]["result"] for n in tree["status"]["nodes"].values() if n["type"] == "Pod"}
+    assert results == {"a": "one", "b": "one-two"}
+
+
+async def test_a_finished_workflow_is_found_and_listed(core: Core, client: Client) -> None:
+    async with hands(core):
+        (name,) = await submit(client, HELLO)
+        await final(client, name)
+        await core.archiver.drained()
+    assert not core.runs.by_uid
+    found = await client.get(name)
+    assert (found.phase, found.labels["team"]) == ("Succeeded", "blue")
+    assert [w.name for w in await client.list_workflows()] == [name]
+    assert await client.list_workflows(selector="team=red") == []
+
+
+async def test_the_same_request_is_the_same_workflow(core: Core, client: Client) -> None:
+    first = await submit(client, HELLO, request_id="r-1")
+    assert await submit(client, HELLO, request_id="r-1") == first
+    assert len(core.runs.by_uid) == 1
+    async with hands(core):
+        await final(client, first[0])
+        await core.archiver.drained()
+        assert await submit(client, HELLO, request_id="r-1") == first
+    assert not core.runs.by_uid
+
+
+async def test_a_name_that_is_taken_is_refused_and_nothing_starts(core: Core, client: Client) -> None:
+    await submit(client, TWO)
+    with pytest.raises(ClientError, match="'two' exists already") as refused:
+        await submit(client, HELLO + "---" + TWO)
+    assert refused.value.code == "ALREADY_EXISTS"
+    assert len(core.runs.by_uid) == 1
+
+
+async def test_what_is_wrong_is_said_with_its_place_and_nothing_starts(core: Core, client: Client) -> None:
+    with pytest.raises(ClientError) as refused:
+        await submit(client, TWO + "---" + HELLO.replace("entrypoint: main", "entrypoint: mian"))
+    assert refused.value.code == "INVALID_ARGUMENT"
+    line = (TWO + "---" + HELLO).split("\n").index("  entrypoint: main", TWO.count("\n")) + 1
+    assert refused.value.problems[0].startswith(f"test.yaml:{line}: spec.entrypoint: ")
+    assert not core.runs.by_uid
+
+
+async def test_stop_ends_running_steps(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        (name,) = await submit(client, HOLD)
+        await executor.until_running()
+        await client.stop(name)
+        tree = await final(client, name)
+    assert tree["status"]["phase"] == "Failed"
+    assert not executor.running
+
+
+@pytest.mark.timeout(20)
+async def test_terminate_ends_everything_and_no_handler_runs(core: Core, client: Client) -> None:
+    text = HOLD.replace("  templates:", "  onExit: main\n  templates:")
+    async with hands(core) as executor:
+        await submit(client, text)
+        await executor.until_running()
+        await client.terminate("held")
+        tree = await final(client, "held")
+    assert tree["status"]["phase"] == "Failed"
+    assert len(executor.seen) == 1
+
+
+async def test_a_finished_workflow_cannot_be_stopped(core: Core, client: Client) -> None:
+    async with hands(core):
+        (name,) = await submit(client, HELLO)
+        await final(client, name)
+    with pytest.raises(ClientError, match="is over") as refused:
+        await client.stop(name)
+    assert refused.value.code == "FAILED_PRECONDITION"
+
+
+async def test_a_deleted_workflow_is_gone_and_its_name_is_free(core: Core, client: Client) -> None:
+    async with hands(core):
+        await submit(client, TWO)
+        await final(client, "two")
+        assert await client.delete("two")
+        with pytest.raises(ClientError) as missing:
+            await client.get("two")
+        assert missing.value.code == "NOT_FOUND"
+        await submit(client, TWO)
+        assert (await final(client, "two"))["status"]["phase"] == "Succeeded"
+
+
+async def test_a_running_workflow_is_deleted_when_it_has_ended(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        await submit(client, HOLD)
+        await executor.until_running()
+        watching = asyncio.create_task(_watched(client, "held"))
+        assert not await client.delete("held")
+        await watching
+        await core.archiver.drained()
+    with pytest.raises(ClientError) as missing:
+        await client.get("held")
+    assert missing.value.code == "NOT_FOUND"
+
+
+async def test_suspended_workflows_start_nothing_until_resumed(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        text = TWO.replace("value: one", "value: hold")
+        await submit(client, text)
+        (step,) = await executor.until_running()
+        await client.suspend("two")
+        await executor.end(step.id, step_pb2.StepResult(phase="Succeeded", result="done"))
+        async for change in client.watch("two"):
+            if json.loads(change.workflow.json)["status"].get("progress") == "1/1":
+                break
+        assert len(executor.seen) == 1
+        await client.resume("two")
+        assert (await final(client, "two"))["status"]["phase"] == "Succeeded"
+
+
+async def test_a_watch_tells_what_changed_and_ends(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        await submit(client, TWO.replace("value: one", "value: hold"))
+        (step,) = await executor.until_running()
+        changes = client.watch("two")
+        first = await anext(changes)
+        assert first.reset
+        await executor.end(step.id, step_pb2.StepResult(phase="Succeeded", result="1"))
+        later = [change async for change in changes]
+    assert later[-1].final
+    assert not any(change.reset for change in later)
+    assert step.node in json.loads(later[0].workflow.json)["status"]["nodes"]
+
+
+async def test_executors_are_listed_with_what_they_run(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        await submit(client, HOLD)
+        await executor.until_running()
+        (info,) = await client.executors()
+    assert (info.id, info.slots, len(info.running)) == ("hands", 16, 1)
+
+
+async def test_a_template_of_the_same_submission_is_stored_first(core: Core, client: Client) -> None:
+    template = """
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata: {name: shared}
+spec:
+  templates:
+  - name: work
+    container: {image: alpine, command: [echo], args: [shared]}
+"""
+    workflow = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: uses-}
+spec:
+  entrypoint: main
+  templates:
+  - name: main
+    steps: [[{name: a, templateRef: {name: shared, template: work}}]]
+"""
+    async with hands(core):
+        (name,) = await submit(client, template + "---" + workflow)
+        assert (await final(client, name))["status"]["phase"] == "Succeeded"
+        (name,) = await submit(client, workflow)
+        assert (await final(client, name))["status"]["phase"] == "Succeeded"
+
+
+async def test_a_new_scheduler_goes_on_where_the_old_one_was(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with (
+        scheduling(nats_server.url, tmp_path) as first,
+        Client(first.address) as client,
+        hands(first) as executor,
+    ):
+        await submit(client, TWO.replace("value: one", "value: hold"))
+        await executor.until_running()
+        running, seen = dict(executor.running), executor.seen
+    async with scheduling(nats_server.url, tmp_path) as second, Client(second.address) as client:
+        ended = {id: step_pb2.StepResult(phase="Succeeded", result="1") for id in running}
+        async with hands(second, ended=ended, seen=seen):
+            tree = await final(client, "two")
+    assert tree["status"]["phase"] == "Succeeded"
+    assert len(seen) == len(set(seen)) == 2
+
+
+async def test_output_is_kept_and_followed_to_the_end(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        await submit(client, HOLD.replace("name: held", "name: held.with.dots"))
+        (step,) = await executor.until_running()
+        await executor.say(step.id, 1, "one\ntwo\n")
+        following = client.logs("held.with.dots", follow=True)
+        got = [(await anext(following)).text for _ in range(2)]
+        await executor.say(step.id, 2, "three\n")
+        await executor.end(step.id, step_pb2.StepResult(phase="Succeeded"))
+        got += [line.text async for line in following]
+        assert got == ["one", "two", "three"]
+        assert [line.text async for line in client.logs("held.with.dots", tail=2)] == ["two", "three"]
+        await core.archiver.drained()
+        assert [line.display_name async for line in client.logs("held.with.dots", tail=1)] == ["held.with.dots"]
+
+
+async def test_pages_hold_everything_once(core: Core, client: Client) -> None:
+    async with hands(core):
+        done = await submit(client, "---".join([HELLO] * 7))
+        for name in done:
+            await final(client, name)
+        await core.archiver.drained()
+        still = await submit(client, "---".join([HOLD.replace("name: held", "generateName: held-")] * 5))
+        seen: list[str] = []
+        token = ""
+        while True:
+            request = pb.ListWorkflowsRequest(page_size=2, page_token=token)
+            page = await core.workflows.ListWorkflows(request, Unmarked())
+            assert len(page.workflows) <= 2
+            seen += [workflow.name for workflow in page.workflows]
+            token = page.next_page_token
+            if not token:
+                break
+    assert sorted(seen) == sorted(done + still)
+    assert set(seen[:5]) == set(still)
+
+
+async def test_a_page_token_of_somebody_else_is_refused(core: Core) -> None:
+    with pytest.raises(RpcError, match="page_token cannot be read"):
+        await core.workflows.ListWorkflows(pb.ListWorkflowsRequest(page_token="x"), Unmarked())
+
+
+async def test_new_work_is_refused_while_the_log_is_nearly_full(core: Core, client: Client) -> None:
+    core.journal.fullness = 0.9
+    with pytest.raises(ClientError, match="the log is 90% full") as refused:
+        await submit(client, HELLO)
+    assert refused.value.code == "RESOURCE_EXHAUSTED"
+
+
+async def test_calls_wait_for_a_server_that_restarts(nats_server: NatsServer, core: Core, client: Client) -> None:
+    async with hands(core):
+        await nats_server.kill()
+        submitted = asyncio.create_task(submit(client, TWO))
+        await nats_server.restart()
+        await submitted
+        assert (await final(client, "two"))["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("many", [200])
+async def test_many_workflows_run_and_are_archived(core: Core, client: Client, many: int) -> None:
+    async with hands(core):
+        await client.submit([("many.yaml", "---".join([HELLO] * many))])
+        for uid in list(core.runs.by_uid):
+            async for _ in client.watch(uid=uid):
+                pass
+        await core.archiver.drained()
+    listed = await client.list_workflows(limit=1000)
+    assert [w.phase for w in listed] == ["Succeeded"] * many
+
+
+class Unmarked:
+    """The context of a call that no other scheduler has passed on."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+
+async def _watched(client: Client, name: str) -> None:
+    async for _ in client.watch(name):
+        pass

@@ -1,0 +1,125 @@
+"""Two schedulers share the partitions: each answers for both, and one takes over when the other goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exeunt.client import Client
+from exeunt.journal.log import Log
+from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.projections import open_projections
+from exeunt.journal.wire import connect
+from exeunt.scheduler.core import Core, log_settings
+from exeunt.scheduler.holdings import Holdings
+from exeunt.scheduler.settings import Settings
+from exeunt.service.grpc import serve_grpc
+from tests.nats_server import NatsServer, nats_server
+from tests.scheduler.rig import final, hands
+from tests.scheduler.test_service import HELLO, HOLD, submit
+
+__all__ = ["nats_server"]
+
+pytestmark = pytest.mark.services
+
+
+class Loaded:
+    """Waits until schedulers together have loaded everything and agree on who has what."""
+
+    def __init__(self, *cores: Core) -> None:
+        self._cores = cores
+        self._changed = asyncio.Event()
+        for core in cores:
+            core.runs.holding_changed.append(self._changed.set)
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(20):
+            while not self._agree():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _agree(self) -> bool:
+        held = [core.runs.loaded for core in self._cores]
+        return sum(map(len, held)) == 64 and len(set().union(*held)) == 64 and all(held)
+
+
+@contextlib.asynccontextmanager
+async def scheduler(url: str, folder: Path, replica: str, *, crash: bool = False) -> AsyncIterator[Core]:
+    """One of several schedulers. With `crash` it ends without a word to the others."""
+    settings = Settings(nats_url=url, data_dir=folder, replica=replica, expected_schedulers=2)
+    nc = await connect(url, replica)
+    projections = await open_projections(nc)
+    log = await Log.open(nc, "m", replica, log_settings(settings))
+    holdings = Holdings(log)
+    log.on_lost.append(holdings.lost)
+    core = Core(settings, log, projections, holdings)
+    writing = asyncio.create_task(projections.run())
+    try:
+        async with serve_grpc("127.0.0.1:0", core.services(), grace=0) as server, asyncio.TaskGroup() as group:
+            core.address = server.address
+
+            async def confirm(sent: float) -> None:
+                await log.confirm(sent)
+                core.confirmed()
+
+            membership = await Membership.open(nc, Member("m", replica, core.address), confirm=confirm)
+            holdings.join(membership)
+            routines = [membership.run(), holdings.keep(core.runs), *core.routines().values()]
+            tasks = [group.create_task(routine) for routine in routines]
+            try:
+                yield core
+            finally:
+                holdings.stopping = True
+                await core.stop_intake()
+                await server.stop(0)
+                if not crash:
+                    core.runs.release(set(core.runs.loaded))
+                    await membership.leave()
+                for task in tasks:
+                    task.cancel()
+    finally:
+        core.runs.lose(range(64))
+        await core.peers.close()
+        await log.close()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await nc.close()
+
+
+async def test_each_answers_for_both(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with (
+        scheduler(nats_server.url, tmp_path, "a") as a,
+        scheduler(nats_server.url, tmp_path, "b") as b,
+        Client(a.address) as at_a,
+        Client(b.address) as at_b,
+        hands(a, id="one"),
+        hands(b, id="two"),
+    ):
+        await Loaded(a, b).wait()
+        names = [name for _ in range(12) for name in await submit(at_a, HOLD.replace("name: held", "generateName: h-"))]
+        assert a.runs.by_uid
+        assert b.runs.by_uid
+        for client in (at_a, at_b):
+            assert sorted(w.name for w in await client.list_workflows()) == sorted(names)
+            assert [(await client.get(name)).name for name in names] == names
+        for name in names:
+            await at_b.stop(name)
+            assert (await final(at_a, name))["status"]["phase"] == "Failed"
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["handing over", "crashing"])
+async def test_one_takes_over_when_the_other_goes(nats_server: NatsServer, tmp_path: Path, crash: bool) -> None:
+    async with scheduler(nats_server.url, tmp_path, "b") as b, Client(b.address) as at_b:
+        async with scheduler(nats_server.url, tmp_path, "a", crash=crash) as a, Client(a.address) as at_a:
+            await Loaded(a, b).wait()
+            names = [name for _ in range(12) for name in await submit(at_a, HELLO)]  # nobody runs their steps
+            assert a.runs.by_uid
+            assert b.runs.by_uid
+        await Loaded(b).wait()
+        async with hands(b):
+            for name in names:
+                assert (await final(at_b, name))["status"]["phase"] == "Succeeded"

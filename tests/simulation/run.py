@@ -1,0 +1,217 @@
+"""One run of the simulation: workflows come, faults happen, faults stop, and then everything has to come to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from typing import Any, NamedTuple
+
+from exeunt.engine.inputs import Rejected, Shutdown
+from exeunt.engine.steps import StepOutcome
+from exeunt.journal.blobs import digest
+from exeunt.journal.log import NotOwner, partition_of
+from exeunt.language.decode import decode
+from exeunt.language.load import Document
+from exeunt.language.manifest import Bundle, Workflow
+from exeunt.launch import encode_bundle
+from exeunt.scheduler.submit import Accepted, Checked
+from exeunt.service.errors import RpcError
+from tests.simulation import loop as loops
+from tests.simulation.faults import Cluster
+from tests.simulation.loop import SimLoop
+from tests.simulation.nats import WORLD, Server
+from tests.simulation.network import Network
+from tests.simulation.services import EPOCH, PARTITIONS, SchedulerService, World
+from tests.simulation.watch import Watch
+from tests.simulation.workloads import workflow
+
+PATIENCE = 240.0
+"""Virtual seconds after the last fault within which everything has to end: retries, graces and repeats fit in."""
+
+
+class Result(NamedTuple):
+    seed: int
+    wrongs: list[str]
+    lines: list[str]
+    counts: dict[str, int]
+
+
+def install() -> None:
+    """Makes this process one for simulations: few partitions, made-up connections, the virtual clock everywhere."""
+    from exeunt.actions import http
+    from exeunt.executor import session
+    from exeunt.exithandler import steps_client
+    from exeunt.journal import cut, log, ownership, subjects
+    from exeunt.scheduler import core, holdings
+
+    for module in (subjects, log, cut, ownership, holdings, core):
+        module.PARTITIONS = PARTITIONS  # type: ignore[attr-defined]  # each has its own name for it
+    setattr(log, "wire_of", _same)  # noqa: B010 - the wire is made by whoever opens the log
+    for client in (session, steps_client):
+        setattr(client, "open_channel", _channel)  # noqa: B010 - a name that the modules import
+    http.perform = _http  # an effect on the world that takes a while
+    time.time = lambda: EPOCH + _Current.loop.time()
+
+
+class _Current:
+    loop: SimLoop
+    network: Network
+    rng: random.Random
+
+
+async def _same(wire: Any) -> Any:
+    return wire
+
+
+def _channel(address: str, **options: Any) -> Any:
+    return _Current.network.channel(address)
+
+
+async def _http(work: Any, context: Any) -> StepOutcome:
+    await asyncio.sleep(_Current.rng.choice([0.0, 0.01, 0.4, 2.0]))
+    good = _Current.rng.random() < 0.8
+    return StepOutcome(phase="Succeeded" if good else "Failed", message="" if good else "HTTP 500")
+
+
+class Simulation:
+    """A world, made from the seed."""
+
+    def __init__(self, seed: int, *, trace: bool = False) -> None:
+        self.seed = seed
+        random.seed(seed)
+        loops._Numbered._numbers = itertools.count()
+        self.rng = rng = random.Random(seed)
+        self.loop = loop = SimLoop()
+        server = Server(loop, random.Random(rng.random()))
+        network = Network(loop, random.Random(rng.random()))
+        self.watch = watch = Watch(loop, lambda: self.world.durable.blobs)
+        watch.lines = [] if trace else None
+        server.on_stored, server.on_cut = watch.stored, watch.cut
+        self.world = World(server, network, watch)
+        watch.archived = lambda: self.world.durable.archive
+        _Current.loop, _Current.network, _Current.rng = loop, network, random.Random(rng.random())
+        self.uids: list[str] = []
+        self.accepted: set[str] = set()
+        self.healed = False
+        self._clients: set[asyncio.Task[None]] = set()
+
+    def run(self) -> Result:
+        rng, loop = self.rng, self.loop
+        asyncio.events._set_running_loop(loop)
+        self.cluster = Cluster(self.world, rng, rng.randint(1, 2), rng.randint(1, 2), 2)
+        trouble = rng.choice([0.0, 5.0, 12.0, 25.0])
+        for i in range(rng.randint(1, 4)):
+            uid = f"{rng.getrandbits(64):016x}-{i}"
+            self.uids.append(uid)
+            manifest = workflow(rng, f"w{i}")
+            commands = [(rng.uniform(0, 12), rng.choice(["Stop", "Terminate"]))] if rng.random() < 0.3 else []
+            loop.call_later(rng.uniform(0, 5), self._start, self._client(uid, manifest, commands), context=WORLD)
+        self.cluster.later(0.0, lambda: self.cluster.trouble(trouble))
+        loop.run(lambda: bool(self.watch.wrongs), trouble)
+        if not self.watch.wrongs:
+            self.cluster.later(0.0, self._heal)
+            if not loop.run(self._over, trouble + PATIENCE):
+                self.watch.wrong(f"not everything has ended {PATIENCE:g} s after the last fault")
+            if self.watch.wrongs == [] or "not everything" in self.watch.wrongs[-1]:
+                self.watch.ended(self.world.durable.ledger, self.world.durable.events)
+        self.watch.wrongs += [p for p in loop.problems if "Error(" in p and "Stopped" not in p]
+        result = Result(
+            self.seed,
+            self.watch.wrongs,
+            self.watch.lines or [],
+            {
+                "virtual seconds": int(loop.time()),
+                "workflows": sum(not f.hook_id for f in self.watch.runs),
+                "handlers": len(self.watch.due),
+                "actions": self.watch.actions,
+                "commits": self.watch.commits,
+                "cuts": self.watch.cuts,
+            },
+        )
+        loop.close()
+        asyncio.events._set_running_loop(None)
+        return result
+
+    def _heal(self) -> None:
+        self.healed = True
+        self.cluster.heal()
+
+    def _over(self) -> bool:
+        if self.watch.wrongs:
+            return True
+        if not self.healed or len(self.accepted) < len(self.uids):
+            return False
+        archive = self.world.durable.archive
+        return all(uid in archive for uid in self.uids) and all(uid in archive for uid in self.watch.asked)
+
+    def _start(self, work: Any) -> None:
+        def over(task: asyncio.Task[None]) -> None:
+            self._clients.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                self.watch.wrong(f"a client got what it does not know: {task.exception()!r}")
+
+        task = asyncio.ensure_future(work)
+        self._clients.add(task)
+        task.add_done_callback(over)
+
+    # --- a client -----------------------------------------------------------------------------------------------------
+
+    async def _client(self, uid: str, manifest: dict[str, Any], commands: list[tuple[float, str]]) -> None:
+        model = decode(Document("w", manifest, 0))
+        assert isinstance(model, Workflow)
+        bundle = Bundle(workflow=model)
+        content = encode_bundle(bundle)
+        accepted = Accepted(bundle, content, digest(content), "default", "", {}, {})
+        await self._until_done(uid, lambda core: self._submit(core, uid, accepted))
+        self.accepted.add(uid)
+        self.watch.say(f"{uid} is accepted")
+        if not any(f.uid == uid for f in self.watch.runs):
+            self.watch.wrong(f"{uid} was accepted and is not in the log")
+        for i, (seconds, strategy) in enumerate(commands):
+            await asyncio.sleep(seconds)
+            await self._until_done(uid, lambda core, s=strategy, n=i: self._command(core, uid, s, f"r{n}"))
+
+    async def _until_done(self, uid: str, make: Any) -> None:
+        while not await self._on_owner(uid, make):  # noqa: ASYNC110 - a client knows of nothing better
+            await asyncio.sleep(0.3)
+
+    async def _on_owner(self, uid: str, make: Any) -> bool:
+        """Has the scheduler that owns the workflow do it, and waits for a while."""
+        partition = partition_of(uid)
+        for service in self.cluster.of_role("m"):
+            if not isinstance(service, SchedulerService) or not hasattr(service, "core"):
+                continue
+            core = service.core
+            if partition not in core.runs.loaded or service.process.paused:
+                continue
+            task = asyncio.get_running_loop().create_task(make(core), context=service.process.context.copy())
+            await asyncio.wait([task], timeout=4.0)
+            if task.done() and not task.cancelled():
+                return bool(task.result())
+        return False
+
+    async def _submit(self, core: Any, uid: str, accepted: Accepted) -> bool:
+        launcher = core.runs.on_message.__self__
+        try:
+            await launcher.submit(Checked([accepted]), [uid], f"request-{uid}")
+        except (RpcError, NotOwner, OSError, TimeoutError):
+            return False
+        except Exception as error:
+            if "nats" in type(error).__module__:
+                return False
+            raise
+        return True
+
+    async def _command(self, core: Any, uid: str, strategy: str, request: str) -> bool:
+        entry = core.runs.by_uid.get(uid)
+        if entry is None:
+            return uid in self.world.durable.archive
+        try:
+            await entry.driver.ask(Shutdown(strategy, request))
+        except Rejected:
+            return True
+        except Exception:  # noqa: BLE001 - it moved: ask again
+            return False
+        return True

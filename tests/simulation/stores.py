@@ -1,0 +1,189 @@
+"""What is kept beside the log, in memory: events, archive, ledger, names, blobs. Durable; each call is a trip there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
+
+from exeunt.journal.blobs import BlobMissingError, digest
+from exeunt.journal.names import Claim, NameTaken
+from tests.simulation.nats import Link, ask
+
+
+class Durable:
+    """The contents, shared by all processes."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.names: dict[tuple[str, str], str] = {}
+        self.tombstones: set[str] = set()
+        self.archive: dict[str, tuple[Any, Any]] = {}
+        self.ledger: dict[str, tuple[Any, Any]] = {}
+        self.versions: dict[str, int] = {}  # of records that have one
+        self.events: dict[str, tuple[str, str, str]] = {}  # id → uid, kind, subject; in the order of their coming
+
+
+class Stores:
+    """One process's way to them (`exeunt.journal.projections.Projections`)."""
+
+    def __init__(self, durable: Durable, link: Link) -> None:
+        self.durable = durable
+        self.link = link
+        self.events = _Events(self)
+        self.archive = _Records(self, durable.archive)
+        self.ledger = _Records(self, durable.ledger)
+        self.names = _Names(self)
+        self.blobs = _Blobs(self)
+        self.logs = _Logs()
+        self.manifests = _Manifests()
+
+    async def trip(self, work: Callable[[], Any]) -> Any:
+        """Once, there and back. Raises as nats-py does."""
+        try:
+            return await ask(self.link, work, 5.0)
+        except TimeoutError:
+            raise NatsTimeout from None
+
+    async def surely(self, work: Callable[[], Any]) -> Any:
+        """As often as it takes: what the outbox does."""
+        while True:
+            try:
+                return await self.trip(work)
+            except NatsError:
+                await asyncio.sleep(0.1)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def drain(self) -> None:
+        pass
+
+
+class _Events:
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._last: asyncio.Task[int] | None = None
+
+    def post(self, **event: Any) -> Awaitable[int]:
+        before = self._last
+        self._last = asyncio.ensure_future(self._after(before, event))
+        return self._last
+
+    async def _after(self, before: asyncio.Task[int] | None, event: dict[str, Any]) -> int:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        found: int = await self._stores.surely(lambda: self._put(event))
+        return found
+
+    def _put(self, event: dict[str, Any]) -> int:
+        ident = f"{event['uid']}.{event['number']}"
+        known = self._stores.durable.events
+        known.setdefault(ident, (event["uid"], event["kind"], event["subject"]))
+        return len(known)
+
+    async def put(self, **event: Any) -> int:
+        return await self.post(**event)
+
+    async def published(self, uids: Collection[str], since: float) -> set[str]:
+        wanted = set(uids)
+        known = self._stores.durable.events
+        found: set[str] = await self._stores.trip(lambda: {i for i, (uid, _, _) in known.items() if uid in wanted})
+        return found
+
+
+class _Records:
+    def __init__(self, stores: Stores, kept: dict[str, tuple[Any, Any]]) -> None:
+        self._stores, self._kept = stores, kept
+
+    async def put(self, namespace: str, at: float, key: str, summary: Any, body: Any) -> int:
+        def work() -> int:
+            self._kept[key] = (summary, body)
+            return 1
+
+        found: int = await self._stores.surely(work)
+        return found
+
+    async def put_version(self, namespace: str, at: float, key: str, summary: Any, body: Any, *, version: int) -> bool:
+        def work() -> bool:
+            if self._stores.durable.versions.get(key, 0) > version:
+                return False
+            self._stores.durable.versions[key] = version
+            self._kept[key] = (summary, body)
+            return True
+
+        written: bool = await self._stores.surely(work)
+        return written
+
+    async def get(self, key: str, namespace: str = "*") -> tuple[Any, Any] | None:
+        found: tuple[Any, Any] | None = await self._stores.trip(lambda: self._kept.get(key))
+        return found
+
+    async def remove(self, key: str, namespace: str = "*") -> None:
+        await self._stores.trip(lambda: self._kept.pop(key, None))
+
+
+class _Names:
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    async def claim(self, namespace: str, name: str, uid: str, request_id: str = "") -> bool:
+        def work() -> bool | NameTaken:
+            names = self._stores.durable.names
+            known = names.setdefault((namespace, name), uid)
+            if known != uid:
+                return NameTaken(Claim(name, known))
+            fresh = (uid,) not in names  # type: ignore[comparison-overlap]  # remembered beside the names
+            names[(uid,)] = uid  # type: ignore[index]  # as above
+            return fresh
+
+        found: bool = await self._stores.trip(work)
+        return found
+
+    async def deleted(self, uid: str) -> bool:
+        found: bool = await self._stores.trip(lambda: uid in self._stores.durable.tombstones)
+        return found
+
+    async def release(self, namespace: str, name: str, uid: str) -> None:
+        def work() -> None:
+            self._stores.durable.tombstones.add(uid)
+            if self._stores.durable.names.get((namespace, name)) == uid:
+                del self._stores.durable.names[namespace, name]
+
+        await self._stores.trip(work)
+
+
+class _Blobs:
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    async def put(self, content: bytes) -> str:
+        name = digest(content)
+
+        def work() -> None:
+            self._stores.durable.blobs[name] = content
+
+        await self._stores.trip(work)
+        return name
+
+    async def get(self, name: str) -> bytes:
+        found: bytes | None = await self._stores.trip(lambda: self._stores.durable.blobs.get(name))
+        if found is None:
+            raise BlobMissingError(name)
+        return found
+
+
+class _Logs:
+    async def put(self, *anything: Any) -> None:
+        pass
+
+    async def remove(self, *anything: Any) -> None:
+        pass
+
+
+class _Manifests:
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        return None
