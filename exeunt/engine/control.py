@@ -134,7 +134,7 @@ def timer_fired(run: Run, given: TimerFired) -> None:
         return
     if kind == "deadline":
         run.emit(ShutdownSet("", "the workflow exceeded its deadline", reason="Deadline"))
-        _kill(run, "Step exceeded its deadline", "Step exceeded its deadline")
+        _kill(run, phases.EXCEEDED, phases.EXCEEDED)
         return
     node = run.nodes[run.by_id[node_id]]
     if node.fulfilled:
@@ -142,7 +142,7 @@ def timer_fired(run: Run, given: TimerFired) -> None:
     if kind == "suspend":
         _resume(run, node, _outputs_at_resume(run, node))
     elif kind == "timeout":
-        _kill_one(run, node, "Step exceeded its deadline")
+        _kill_one(run, node, phases.EXCEEDED)
     elif kind == "retry":
         run.wake(node)
 

@@ -221,7 +221,8 @@ def _step_finished(run: Run, event: StepFinished) -> None:
     if outcome.phase in phases.BAD and outcome.log_tail:
         node.tail = tail_of(outcome.log_tail)
     if node.fulfilled:  # killed before: the phase stands
-        node.message = outcome.message or node.message
+        if node.message != phases.EXCEEDED:
+            node.message = outcome.message or node.message
         node.outputs = outputs
         return
     node.outputs = outputs

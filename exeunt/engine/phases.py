@@ -41,6 +41,10 @@ WORKFLOW_STATUS = {
 }
 """What `workflow.status` reads for a phase of the entrypoint's node."""
 
+EXCEEDED = "Step exceeded its deadline"
+"""The message of a node that a deadline ended. It stands whatever the killed step reports afterwards: that a signal
+ended it would hide why. (A stop is told by `exit code 143`, as Argo tells it.)"""
+
 # node types
 POD = "Pod"
 STEPS = "Steps"

@@ -135,7 +135,7 @@ def barred(run: Run) -> str:
     """Why no work may start any more; empty while it may."""
     if run.state.shutdown and not exempt(run):
         return f"workflow shutdown with strategy: {run.state.shutdown}"
-    return "Step exceeded its deadline" if run.state.shutdown_reason == "Deadline" else ""
+    return phases.EXCEEDED if run.state.shutdown_reason == "Deadline" else ""
 
 
 def exempt(run: Run) -> bool:

@@ -57,7 +57,9 @@ ENDS = {
     "missing command": End("true", "Failed", "Failed", command="no-such-command", message="no-such-command"),
     "missing output": End("true", "Error", "Failed", "Failed", message="out"),
     "stop": End(LONG, "Failed", "Stopped", act="stop"),
-    "deadline": End("sleep 100", "Failed", "Deadline", spec=(("activeDeadlineSeconds", 2),)),
+    "deadline": End(
+        "sleep 100", "Failed", "Deadline", message="exceeded its deadline", spec=(("activeDeadlineSeconds", 2),)
+    ),
     "template deadline": End(
         "sleep 100", "Failed", "Failed", template=(("activeDeadlineSeconds", 1),), message="deadline"
     ),

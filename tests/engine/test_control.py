@@ -112,6 +112,20 @@ def test_the_deadline_ends_the_work_but_not_the_handler() -> None:
     assert world.phases()["w.onExit"] == "Succeeded"
 
 
+def test_that_a_deadline_ended_a_step_is_not_hidden_by_what_the_killed_step_reports() -> None:
+    timed = {"name": "t", "timeout": "10s", "container": {"image": "x"}}
+    world = World(workflow({"name": "main", "steps": [[step("a", "t")]]}, timed, onExit="h"))
+    world.settle()
+    [(_, timer)], [(key, node)] = world.timers, world.steps
+    world.feed("", TimerFired(timer))
+    killed = StepOutcome(phase="Failed", message="main: Error (exit code 143)", exit_code=143)
+    assert world.feed(key, StepEnded(node, 0, killed)), "the handler still runs, so the run takes it"
+    [work] = [found for found in world.main.nodes if world.main.id(found) == node]
+    assert (work.phase, work.message) == ("Failed", "Step exceeded its deadline")
+    assert work.outputs is not None
+    assert work.outputs.exit_code == 143
+
+
 def test_a_retry_waits_longer_each_time_and_ends_with_its_limit() -> None:
     retried = {
         "name": "r",
