@@ -10,6 +10,7 @@ from exeunt.exithandler.handler import Handler, open_handler
 from exeunt.exithandler.settings import Settings
 from exeunt.journal.log import NotOwner
 from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.steady import NATS_AWAY
 from exeunt.journal.wire import connect
 from exeunt.service import telemetry
 from exeunt.service.grpc import GrpcServer, serve_grpc
@@ -119,8 +120,8 @@ class Holdings:
             try:
                 await self._handler.take(new)
                 self.held |= new
-            except NotOwner as error:
-                log.info("%s; looking again", error)
+            except (NotOwner, *NATS_AWAY) as error:
+                log.info("%s; looking again", error or type(error).__name__)
                 self._handler.give(new)
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._changed.set()
