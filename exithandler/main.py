@@ -121,7 +121,7 @@ class Holdings:
                 await self._handler.take(new)
                 self.held |= new
             except (NotOwner, *NATS_AWAY) as error:
-                log.info("%s; looking again", error or type(error).__name__)
+                log.info("%s; looking again", str(error) or type(error).__name__)
                 self._handler.give(new)
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._changed.set()

@@ -392,7 +392,9 @@ class Gatherer:
         try:
             again = await self._settle(entries)
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
-            log.warning("what became of %d writes is not known yet: %s", len(entries), error or type(error).__name__)
+            log.warning(
+                "what became of %d writes is not known yet: %s", len(entries), str(error) or type(error).__name__
+            )
             self._unanswered = entries + self._unanswered
             self._rest(Answer(0, 0, NO_RESPONDERS, str(error)))
             return

@@ -111,7 +111,7 @@ def _resting(method: Method, on: Callable[[Standing], Condition]) -> Method:
         except RpcError:
             raise
         except NATS_AWAY as error:
-            raise _away(f"NATS does not answer ({error or type(error).__name__})") from None
+            raise _away(f"NATS does not answer ({str(error) or type(error).__name__})") from None
 
     return call
 

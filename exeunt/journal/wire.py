@@ -68,7 +68,7 @@ async def connect(
         nonlocal told
         if loop.time() - told > 5.0:  # a server that is away says so at every attempt
             told = loop.time()
-            log.warning("NATS: %s", error or type(error).__name__)
+            log.warning("NATS: %s", str(error) or type(error).__name__)
 
     options: dict[str, Any] = {}
     if tls is not None:
@@ -264,10 +264,24 @@ async def wire_of(nc: Client) -> Wire:
     if wire is None:
         wire = _wires[nc] = Wire(nc)
         nc._disconnected_cb = _then(wire.lost, nc._disconnected_cb)
+        setattr(nc, "_process_op_err", _aborting(nc))  # noqa: B010 - as below
         setattr(nc, "_parse_header_lines", header_lines)  # noqa: B010 - a method that nats-py lets nobody choose
         nc._reconnected_cb = _then(wire.back, nc._reconnected_cb)
     await wire.start()
     return wire
+
+
+def _aborting(nc: Client) -> Callable[[Exception], Awaitable[None]]:
+    """nc's way to leave a connection, which waits until everything is sent: on one that is dead that is for ever."""
+    leave = nc._process_op_err
+
+    async def abort_and_leave(error: Exception) -> None:
+        writer = getattr(nc._transport, "_io_writer", None)  # TCP's; a WebSocket has none
+        if nc.is_connected and writer is not None:
+            writer.transport.abort()
+        await leave(error)
+
+    return abort_and_leave
 
 
 def _then(first: Callable[[], None], second: Callable[[], Awaitable[None]] | None) -> Callable[[], Awaitable[None]]:
