@@ -1,6 +1,6 @@
 """Work for a cluster that something happens to: workflows with handlers, submitted at a pace, and how they must end.
 
-The workflows are those of `kills.manifest`. Whoever submits is a patient client: what is UNAVAILABLE is asked again.
+The workflows are those of `kills.manifest`. Whoever submits is a patient client: it comes again when it is told to.
 """
 
 from __future__ import annotations
@@ -51,7 +51,17 @@ class Load:
     async def _one(self, number: int, seconds: float) -> None:
         document = pb.Document(file=f"w{number}", text=manifest(number, self.marks, number in self.failing))
         request = pb.SubmitWorkflowRequest(request_id=f"load-{number}", documents=[document])
-        await patient(lambda: self.workflows.SubmitWorkflow(request, timeout=10), seconds)
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    await self.workflows.SubmitWorkflow(request, timeout=10)
+                except grpc.aio.AioRpcError as error:
+                    told = received(error)
+                    if told.code not in (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED):
+                        raise
+                    await asyncio.sleep(told.retry_after or 0.1)
+                else:
+                    return
 
     async def ended(self, seconds: float = 90) -> None:
         """Waits until every workflow and every child has ended, handlers included."""
