@@ -93,8 +93,8 @@ class Driver:
         "_asked",
         "_busy",
         "_due",
+        "_epoch",
         "_inbox",
-        "_moment",
         "_settled",
         "_timers",
         "broken",
@@ -136,10 +136,8 @@ class Driver:
         self._due: dict[tuple[str, int], StepDue] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._settled: asyncio.Future[None] | None = None
-        self._moment = (
-            run.now,
-            asyncio.get_running_loop().time(),
-        )  # what `_now` said last, and when by the loop's clock
+        # the run's own time is counted on from here by the loop's clock
+        self._epoch = max(clock.now(), run.now) - asyncio.get_running_loop().time()
 
     # --- what others call ---------------------------------------------------------------------------------------------
 
@@ -291,16 +289,12 @@ class Driver:
         return events
 
     def _now(self) -> float:
-        """The wall clock; never back, and never slower than time goes by.
+        """The run's time: the wall clock as it was when this began, and from then on as time goes by.
 
-        A clock that was ahead when the last commit was made and is put right would otherwise stand still for the run,
-        and with it every wait that is counted from there.
+        A wall clock that is put forward or back is not followed before the next load: every wait and every deadline of
+        the run is counted in this time, and none may come sooner or later for it (journal.md §6).
         """
-        said, at = self._moment
-        moment = asyncio.get_running_loop().time()
-        now = max(self.clock.now(), self.run.now, said + moment - at)
-        self._moment = (now, moment)
-        return now
+        return max(self.run.now, self._epoch + asyncio.get_running_loop().time())
 
     # --- writing and acting -------------------------------------------------------------------------------------------
 

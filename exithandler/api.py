@@ -18,6 +18,7 @@ from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.record import ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.channel import open_channel
 from exeunt.service.errors import RpcError, invalid, not_found, received, unavailable, wrong_state
 from exeunt.v1 import exit_service_pb2 as pb
@@ -44,15 +45,18 @@ OwnerOf = Callable[[int], str | None]
 class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     """The service, over this process's runs and the stored ledger."""
 
-    def __init__(self, runs: ExitRuns, ledger: Ledger, owner_of: OwnerOf) -> None:
+    def __init__(self, runs: ExitRuns, ledger: Ledger, owner_of: OwnerOf, standing: Standing) -> None:
+        self.standing = standing
         self._runs = runs
         self._ledger = ledger
         self._owner_of = owner_of
 
+    @reads
     async def GetExit(self, request: pb.GetExitRequest, context: Context) -> pb.Exit:
         """One record."""
         return message(await self._record(request.id))
 
+    @reads
     async def ListExits(self, request: pb.ListExitsRequest, context: Context) -> pb.ListExitsResponse:
         """Records, newest first."""
         if request.page_size < 0:
@@ -78,6 +82,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         async for record in self._ledger.watch(namespace=request.namespace, workflow=request.workflow):
             yield message(record)
 
+    @writes
     async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
         """Runs it again."""
         if not request.request_id:

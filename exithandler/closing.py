@@ -18,7 +18,7 @@ from exeunt.journal.log import Family, Log, LogClosed, NotOwner
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.2
 
 Settled = Callable[[Family, int, float, list[Event]], Awaitable[None]]
 """Makes the ledger record and the public events of a closed run durable: its family, and number, time and events of the
@@ -84,6 +84,7 @@ class ClosingJournal:
             except Exception as error:  # noqa: BLE001 - NATS is away: nothing is lost, the main run waits
                 log.warning("the end of %s %s is not out yet: %s", family.uid, family.hook_id, error)
                 await asyncio.sleep(RETRY_SECONDS)
+                await self._journal.wire.connected.wait()
         position = await self._journal.append(family, number + 1, "r", commit.encode(now, [closed]))
         if not done.done():
             done.set_result(position)

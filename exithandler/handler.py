@@ -26,6 +26,7 @@ from exeunt.exithandler.tree import Steps
 from exeunt.exithandler.wait import Waiter
 from exeunt.journal.log import Log, Record
 from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 
 
@@ -110,7 +111,8 @@ async def open_handler(
         journal.on_lost.append(lambda partition: runs.lose([partition]))
         journal.on_snapshot = runs.snapshot
         stack.push_async_callback(runs.close)
-        service = ExitService(runs, ledger, owner_of)
+        standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
+        service = ExitService(runs, ledger, owner_of, standing)
         handler = Handler(journal, projections, runs, steps, client, service, ledger)
         numbers.register(handler)
         yield handler

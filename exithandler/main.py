@@ -10,7 +10,8 @@ from exeunt.exithandler.handler import Handler, open_handler
 from exeunt.exithandler.settings import Settings
 from exeunt.journal.log import NotOwner
 from exeunt.journal.ownership import Member, Membership
-from exeunt.journal.wire import Wire, connect, wire_of
+from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.wire import connect
 from exeunt.service import telemetry
 from exeunt.service.grpc import GrpcServer, serve_grpc
 from exeunt.service.program import Program, closing, run
@@ -46,7 +47,7 @@ async def _start(program: Program, settings: Settings) -> None:
     )
     owners.membership = membership
     holdings = Holdings(membership, handler)
-    health = Health(server, handler, await wire_of(nc))
+    health = Health(server, handler)
     for name, routine in handler.routines().items():
         program.background(name, routine)
     program.background("membership", membership.run())
@@ -119,8 +120,8 @@ class Holdings:
             try:
                 await self._handler.take(new)
                 self.held |= new
-            except NotOwner as error:
-                log.info("%s; looking again", error)
+            except (NotOwner, *NATS_AWAY) as error:
+                log.info("%s; looking again", str(error) or type(error).__name__)
                 self._handler.give(new)
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._changed.set()
@@ -135,25 +136,26 @@ class Holdings:
 
 
 class Health:
-    """SERVING while what is ours is loaded and NATS is there."""
+    """SERVING while what is ours is loaded, and NATS is there and takes writes."""
 
-    def __init__(self, server: GrpcServer, handler: Handler, wire: Wire) -> None:
+    def __init__(self, server: GrpcServer, handler: Handler) -> None:
         self.serving = asyncio.Event()
         self._server = server
         self._handler = handler
-        self._wire = wire
         self._stopping = False
         self._look = asyncio.Event()
-        wire.on_lost.append(self._look.set)
-        wire.on_back.append(self._look.set)
+        handler.service.standing.writing.changed.append(self._look.set)
 
     async def keep(self) -> None:
         """Follows what changes, until it is cancelled."""
         await self._handler.runs.ready.wait()
         while not self._stopping:
-            good = self._wire.connected.is_set()
-            await self._server.ready(good)
-            if good:
+            trouble = self._handler.service.standing.writing.trouble
+            await self._server.ready(not trouble)
+            if trouble:
+                log.info("not serving: %s", trouble)
+            else:
+                log.info("serving")
                 self.serving.set()
             await self._look.wait()
             self._look.clear()

@@ -82,7 +82,7 @@ class Starter:
                 raise Unavailable(f"the log cannot be written: {error}") from None
             except (LogFull, *NATS_AWAY) as error:
                 # the handler has not failed: NATS is away, and the start is tried until it is back or somebody ends it
-                log.warning("%s cannot start a workflow yet: %s", obligation.name, error or type(error).__name__)
+                log.warning("%s cannot start a workflow yet: %s", obligation.name, str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _started(

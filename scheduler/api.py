@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import functools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from exeunt.engine.inputs import Input, Rejected, ResumeRun, SetNodes, Shutdown, SuspendRun
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
-from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError, Problem
 from exeunt.scheduler import logs, watch
@@ -52,25 +51,8 @@ class Parts:
     dispatch: Dispatch
     peers: Peers
     projections: Projections
+    standing: Standing
     documents: int  # most in one submission
-
-
-Method = Callable[..., Awaitable[Any]]
-
-
-def answered(method: Method) -> Method:
-    """A call that fails because NATS is away is UNAVAILABLE: the same call again will do it."""
-
-    @functools.wraps(method)
-    async def call(self: WorkflowService, request: Any, context: Context) -> Any:
-        try:
-            return await method(self, request, context)
-        except NATS_AWAY as error:
-            raise unavailable(
-                "NATS_AWAY", f"NATS does not answer ({error or type(error).__name__}); ask again in a moment"
-            ) from None
-
-    return call
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
@@ -78,10 +60,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.standing = parts.standing
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
-    @answered
+    @writes
     async def SubmitWorkflow(self, request: pb.SubmitWorkflowRequest, context: Context) -> pb.SubmitWorkflowResponse:
         """All or nothing; answered when it is durable."""
         parts = self._parts
@@ -123,7 +106,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         shown = [await _shown(found) for found in started]
         return pb.SubmitWorkflowResponse(workflows=shown, warnings=warnings)
 
-    @answered
+    @reads
     async def LintWorkflow(self, request: pb.LintWorkflowRequest, context: Context) -> pb.LintWorkflowResponse:
         """Problems are the answer."""
         problems = await self._parts.checker.lint(_documents(request.documents), request.namespace)
@@ -131,7 +114,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    @answered
+    @reads
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.Workflow:
         """With the nodes of running exit handlers."""
         found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
@@ -140,11 +123,12 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             return passed
         if isinstance(found, Archived):
             return message(found.tree, found.version)
-        tree, version = await found.view()
+        async with self.standing.writing.required():  # what is decided is shown once it is durable
+            tree, version = await found.view()
         tree = await watch.merged(self._parts.peers, found.driver.family.partition, tree)
         return message(tree, version)
 
-    @answered
+    @reads
     async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
         """Newest first, without nodes."""
         return await self._parts.lists.page(request, context)
@@ -153,7 +137,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: pb.WatchWorkflowRequest, context: Context
     ) -> AsyncIterator[pb.WorkflowChange]:
         """To the end of the handlers."""
-        found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
+        async with self.standing.reading.required():
+            found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
         if isinstance(found, Elsewhere):
             changes = self._stream(found, "WatchWorkflow", request)
         elif isinstance(found, Archived):
@@ -165,7 +150,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
         """Kept output first, then live."""
-        found = await self._parts.finder.find(context, request.namespace, request.name)
+        async with self.standing.reading.required():
+            found = await self._parts.finder.find(context, request.namespace, request.name)
         kept = self._parts.projections.logs
         namespace = request.namespace or DEFAULT_NAMESPACE
         if isinstance(found, Elsewhere):
@@ -186,7 +172,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     # --- steering -----------------------------------------------------------------------------------------------------
 
-    @answered
+    @writes
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
         """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
         id = _request_id(request.request_id)
@@ -195,25 +181,25 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             command = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
         return await self._command("StopWorkflow", request, context, command)
 
-    @answered
+    @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
         """Everything ends."""
         return await self._command(
             "TerminateWorkflow", request, context, Shutdown("Terminate", _request_id(request.request_id))
         )
 
-    @answered
+    @writes
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
         """Nothing further starts."""
         return await self._command("SuspendWorkflow", request, context, SuspendRun(_request_id(request.request_id)))
 
-    @answered
+    @writes
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
         """It goes on."""
         command = ResumeRun(_request_id(request.request_id), request.node_field_selector)
         return await self._command("ResumeWorkflow", request, context, command)
 
-    @answered
+    @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
         """Outputs and phases of waiting suspend nodes."""
         command = SetNodes(
@@ -225,7 +211,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         )
         return await self._command("SetNodes", request, context, command)
 
-    @answered
+    @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
         """At once when it is over, else once its handlers have ended."""
         found = await self._parts.finder.find(context, request.namespace, request.name)

@@ -9,6 +9,7 @@ from typing import Any
 from exeunt.driver import Clock
 from exeunt.journal.log import PARTITIONS, Log, LogSettings
 from exeunt.journal.projections import Projections
+from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.scheduler import numbers
 from exeunt.scheduler.announce import Announcer
@@ -53,13 +54,16 @@ class Core:
         self.dispatch = Dispatch(grace=settings.grace, judges=self._judges, now=clock.now)
         steps = RunSteps(self.dispatch)
         steady = Steady(journal.wire)
+        self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
         self.runs = Runs(journal, projections.blobs, steps, clock, steady)
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
         limits = Limits(settings.fullness, settings.open_workflows)
-        launcher = Launcher(self.runs, self.archiver, projections, journal, limits=limits, steady=steady)
+        launcher = Launcher(
+            self.runs, self.archiver, projections, journal, limits=limits, steady=steady, standing=self.standing
+        )
         self.runs.on_told = self.announcer.put
         self.runs.on_closed = self.archiver.put
         self.runs.on_message = launcher.message
@@ -76,11 +80,12 @@ class Core:
             checker=Checker(projections.manifests, settings.parameter_bytes, settings.handlers()),
             launcher=launcher,
             finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),
-            lists=Lists(self.runs, projections.archive, self.peers),
+            lists=Lists(self.runs, projections.archive, self.peers, self.standing),
             archiver=self.archiver,
             dispatch=self.dispatch,
             peers=self.peers,
             projections=projections,
+            standing=self.standing,
             documents=settings.documents,
         )
         self.workflows = WorkflowService(parts)

@@ -78,6 +78,6 @@ class Holdings:
             try:
                 await runs.take(new)
             except (NotOwner, *NATS_AWAY) as error:
-                log.info("%s; looking again", error or type(error).__name__)
+                log.info("%s; looking again", str(error) or type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._changed.set()

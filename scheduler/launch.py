@@ -11,6 +11,7 @@ from exeunt.engine.events import RunStarted
 from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
+from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message
 from exeunt.language.manifest import Bundle, Metadata
@@ -19,7 +20,7 @@ from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.runs import Entry, Runs
 from exeunt.scheduler.submit import Accepted, Checked
 from exeunt.service import telemetry
-from exeunt.service.errors import Code, RpcError
+from exeunt.service.errors import Code, RpcError, unavailable
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Launcher:
         *,
         limits: Limits,
         steady: Steady,
+        standing: Standing,
     ) -> None:
         self._runs = runs
         self._archiver = archiver
@@ -53,6 +55,7 @@ class Launcher:
         self._journal = journal
         self._limits = limits
         self._steady = steady
+        self._standing = standing
 
     async def submit(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[Entry | Archived]:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
@@ -75,6 +78,12 @@ class Launcher:
         return await self._claim_all(checked.workflows, uids, request_id)
 
     def _admit(self, count: int) -> None:
+        if not self._standing.reading.trouble and self._standing.writing.trouble:
+            raise unavailable(
+                "NO_WRITES",
+                f"{self._standing.writing.trouble}; workflows that run wait for it, and so must new ones",
+                5.0,
+            )
         if self._journal.fullness > self._limits.fullness:
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,

@@ -12,6 +12,7 @@ import grpc
 import msgspec
 
 from exeunt.journal.records import ArchiveSummary, Records
+from exeunt.journal.standing import Standing
 from exeunt.journal.subjects import PARTITIONS
 from exeunt.scheduler.peers import Peers, was_passed_on
 from exeunt.scheduler.runs import Entry, Runs
@@ -61,10 +62,11 @@ def write_token(token: Token) -> str:
 class Lists:
     """Answers ListWorkflows."""
 
-    def __init__(self, runs: Runs, archive: Records[ArchiveSummary], peers: Peers) -> None:
+    def __init__(self, runs: Runs, archive: Records[ArchiveSummary], peers: Peers, standing: Standing) -> None:
         self._runs = runs
         self._archive = archive
         self._peers = peers
+        self._standing = standing
 
     async def page(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
         """One page. A scheduler that is asked by another one answers with its own open workflows only."""
@@ -107,7 +109,12 @@ class Lists:
             if (int(entry.created), run.uid) < (token.created, token.uid) and matches(run.state.started.labels):
                 found.append(entry)
         found.sort(key=lambda e: (int(e.created), e.run.uid), reverse=True)
-        views = await asyncio.gather(*(entry.view() for entry in found[:count]))
+        shown = found[:count]
+        async with self._standing.writing.required():  # what is decided is shown once it is durable
+            if any(entry.driver.busy for entry in shown):
+                views = await asyncio.gather(*(entry.view() for entry in shown))
+            else:
+                views = [await entry.view() for entry in shown]
         return [message(tree, version, nodes=False) for tree, version in views]
 
     async def _with_others(

@@ -10,7 +10,7 @@ from exeunt.journal.checks import check_loudly
 from exeunt.journal.log import Log
 from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.projections import open_projections
-from exeunt.journal.wire import Wire, connect, wire_of
+from exeunt.journal.wire import connect, wire_of
 from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
@@ -47,7 +47,7 @@ async def _start(program: Program, settings: Settings) -> None:
     await program.enter(closing(core.peers, core.peers.close))
     server = await program.enter(serve_grpc(settings.listen, core.services(), grace=1.0))
     core.address = settings.advertise or server.address
-    health = _Health(server, core, wire)
+    health = _Health(server, core)
 
     async def confirm(sent: float) -> None:
         await journal.confirm(sent)
@@ -86,18 +86,16 @@ async def _finish(holdings: Holdings, core: Core, membership: Membership) -> Non
 
 
 class _Health:
-    """SERVING while everything that is ours is loaded and NATS is there."""
+    """SERVING while everything that is ours is loaded, and NATS is there and takes writes."""
 
-    def __init__(self, server: GrpcServer, core: Core, wire: Wire) -> None:
+    def __init__(self, server: GrpcServer, core: Core) -> None:
         self.loaded = asyncio.Event()
         self._server = server
         self._core = core
-        self._wire = wire
         self._stopping = False
         self._look = asyncio.Event()
         self._look.set()
-        wire.on_lost.append(self._look.set)
-        wire.on_back.append(self._look.set)
+        core.standing.writing.changed.append(self._look.set)
         core.runs.holding_changed.append(self._look.set)
 
     async def keep(self) -> None:
@@ -106,11 +104,12 @@ class _Health:
         while True:
             await self._look.wait()
             self._look.clear()
-            good = self._core.loaded and self._wire.connected.is_set() and not self._stopping
+            trouble = self._core.standing.writing.trouble
+            good = self._core.loaded and not trouble and not self._stopping
             if good != serving:
                 serving = good
                 await self._server.ready(good)
-                log.info("serving" if good else "not serving")
+                log.info("serving" if good else f"not serving: {trouble}" if trouble else "not serving")
             if good:
                 self.loaded.set()
 

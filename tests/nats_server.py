@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class NatsServer:
-    """One server. `url` for clients, `monitor` for its HTTP side."""
+    """One server. `url` for clients, `monitor` for its HTTP side.
+
+    `within`: a command that runs it elsewhere, as `ip netns exec NAME` does; `host` is where it listens there.
+    """
 
     def __init__(
         self,
@@ -41,11 +44,15 @@ class NatsServer:
         cluster_port: int = 0,
         routes: list[int] | None = None,
         store_limit: str = "",
+        host: str = "127.0.0.1",
+        within: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.port, self.monitor_port = free_ports(2)
-        self.url = f"nats://127.0.0.1:{self.port}"
-        self.monitor = f"http://127.0.0.1:{self.monitor_port}"
+        self.host = host
+        self.url = f"nats://{host}:{self.port}"
+        self.monitor = f"http://{host}:{self.monitor_port}"
+        self._command = [*within, str(BINARY)]
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._conf = folder / "nats.conf"
@@ -55,7 +62,7 @@ class NatsServer:
             urls = ", ".join(f'"nats://127.0.0.1:{p}"' for p in routes or [])
             cluster = f'cluster {{ name: "c", listen: "127.0.0.1:{cluster_port}", routes: [{urls}] }}\n'
         self._conf.write_text(
-            f'server_name: "{name}"\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
+            f'server_name: "{name}"\nlisten: "{host}:{self.port}"\nhttp: "{host}:{self.monitor_port}"\n'
             f"max_payload: 8MB\n{cluster}"
             f'jetstream {{\n  store_dir: "{folder}/store"\n  sync_interval: {sync}\n{limit}}}\n'
         )
@@ -63,14 +70,14 @@ class NatsServer:
     def start(self) -> None:
         """Starts it (again), without waiting for it."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([str(BINARY), "-c", str(self._conf)], stderr=log, stdout=log)
+            self._process = subprocess.Popen([*self._command, "-c", str(self._conf)], stderr=log, stdout=log)
 
     async def ready(self) -> None:
         """Waits until it takes connections."""
         async with asyncio.timeout(30):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    _, writer = await asyncio.open_connection(self.host, self.port)
                 except OSError:
                     await asyncio.sleep(0.02)
                 else:

@@ -36,6 +36,7 @@ class Spec:
     """What to start. `command` is asked anew each time; `ready` finds the ready line among lines of output.
 
     Without `ready` the child gets a pipe named by EXEUNT_READY_FD and writes one line of JSON to it.
+    `stuck` finds the line by which the child says that only a new start will help it; `mended` says whether it would.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Spec:
     environ: Mapping[str, str]
     log: Path
     ready: Callable[[bytes], bool] | None = None
+    stuck: Callable[[bytes], bool] | None = None
+    mended: Callable[[], bool] = lambda: True
     grace: float = 25.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -56,6 +59,8 @@ class Child:
     _process: subprocess.Popen[bytes] | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _stuck: asyncio.Event = field(default_factory=asyncio.Event)
+    _why_stuck: str = ""
     _descriptors: list[int] = field(default_factory=list)
 
     @property
@@ -72,6 +77,11 @@ class Child:
             for wait in waits:
                 wait.cancel()
         return self._ready.is_set()
+
+    async def stuck(self) -> str:
+        """Waits until it says that only a new start will help it; how it said so."""
+        await self._stuck.wait()
+        return self._why_stuck
 
     async def ended(self) -> int:
         """Waits for its end; its exit status, negative for a signal."""
@@ -167,19 +177,23 @@ class _Lines:
                 self.close()
                 return
             if self._log is not None:
-                self._log.write(data)
-                self._log.flush()
-                if self._child.is_ready:
+                with contextlib.suppress(OSError):  # a full disk: what is read still counts
+                    self._log.write(data)
+                    self._log.flush()
+                if self._child.is_ready and self._child.spec.stuck is None:
                     continue
             *lines, self._buffer = (self._buffer + data).split(b"\n")
             for line in lines:
                 self._line(line)
 
     def _line(self, line: bytes) -> None:
-        find = self._child.spec.ready
+        find, stuck = self._child.spec.ready, self._child.spec.stuck
         if find is not None:
             if find(line):
                 self._child._ready.set()
+            if stuck is not None and stuck(line):
+                self._child._why_stuck = line.decode(errors="replace")
+                self._child._stuck.set()
             return
         with contextlib.suppress(ValueError):
             self._child.facts = json.loads(line)
@@ -191,7 +205,8 @@ class _Lines:
             asyncio.get_running_loop().remove_reader(self._reading)
             os.close(self._reading)
             if self._log is not None:
-                self._log.close()
+                with contextlib.suppress(OSError):
+                    self._log.close()
 
 
 def _open_log(path: Path) -> IO[bytes]:

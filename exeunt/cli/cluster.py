@@ -22,6 +22,8 @@ from exeunt.cli.supervisor import Supervised
 log = logging.getLogger(__name__)
 
 SERVICES = ("scheduler", "exithandler")
+ROOM_BYTES = 16 * 1024**2
+ROOM_FILES = 100
 NATS_CONFIG = """\
 # Written by exeunt for this cluster. Acknowledged means on the disk: sync_interval must stay "always".
 listen: "127.0.0.1:{port}"
@@ -145,7 +147,9 @@ class Cluster:
             lambda: command,
             self.options.environ,
             self._log("nats"),
-            lambda line: b"Server is ready" in line,
+            ready=lambda line: b"Server is ready" in line,
+            stuck=lambda line: b"critical write error" in line.lower(),
+            mended=lambda: has_room(store),
         )
 
     def _service_spec(self, name: str) -> Spec:
@@ -212,6 +216,15 @@ async def start_cluster(options: ClusterOptions, *, kept: bool) -> AsyncIterator
                     await cluster.stop()
         except BaseExceptionGroup as errors:  # a group wraps even the one error of its own block
             raise errors.exceptions[0] from None
+
+
+def has_room(folder: Path) -> bool:
+    """Whether nats-server can write there again. After a failed write a stream refuses all others until a restart."""
+    try:
+        free = os.statvfs(folder)
+    except OSError:
+        return False
+    return free.f_bavail * free.f_frsize >= ROOM_BYTES and (free.f_files == 0 or free.f_favail >= ROOM_FILES)
 
 
 def nats_server() -> str:

@@ -19,6 +19,7 @@ HEALTHY_SECONDS = 10.0
 """A child that lived this long was well; its death is no sign that starting it again is useless."""
 
 FREE_RESTARTS = 5
+LOOK_SECONDS = 1.0
 LONGEST_PAUSE = 5.0
 
 
@@ -66,7 +67,11 @@ class Supervised:
         quick_deaths = 0
         while True:
             started = loop.time()
-            status = await child.ended()
+            mending = asyncio.ensure_future(self._mend(child))
+            try:
+                status = await child.ended()
+            finally:
+                mending.cancel()
             if self._ending:
                 return
             lived = loop.time() - started
@@ -76,6 +81,14 @@ class Supervised:
             self.restarts += 1
             child = self.child = await self._started()
             self._on_change()
+
+    async def _mend(self, child: Child) -> None:
+        """Ends a child that is stuck, once a new one would not be; the place is then filled again as after any end."""
+        why = await child.stuck()
+        log.error("%s needs a new start, once that helps: %s", self.spec.name, why)
+        while not self.spec.mended():  # noqa: ASYNC110 - nothing tells when a disk has room again
+            await asyncio.sleep(LOOK_SECONDS)
+        await child.end()
 
     async def _started(self) -> Child:
         """A new child. A machine without memory or processes to spare is asked again and again: it recovers."""

@@ -142,6 +142,8 @@ class Gatherer:
         self.plain_limit = plain_limit
         self.deadline = deadline
         self.full = False  # the last answer said that there is no room
+        self.trouble = ""  # why nothing can be written just now, for people; empty when nothing is known to be wrong
+        self.on_trouble: list[Callable[[], None]] = []  # called whenever that changes
         self.high = 0  # the highest position that an answer told
         self.unanswered_count = 0  # requests that ever got no answer
         self._stamp: Stamp = stamp or (lambda key: b"")
@@ -197,6 +199,7 @@ class Gatherer:
             self._waiting = sum(e.count for e in self._queue)
             for entry in mine:
                 entry.fail(error)
+            self._wake.set()
 
     async def drain(self) -> None:
         """Waits until nothing waits and nothing is on its way."""
@@ -259,6 +262,7 @@ class Gatherer:
         if frames:
             await self.wire.post(frames)
         if not (self._queue or self._flights or self._unanswered):
+            self._tell("")  # nothing waits, so nothing would tell when it is over
             self._tell_idle()
 
     def _next(self) -> list[Entry]:
@@ -312,6 +316,7 @@ class Gatherer:
     def _store(self, entries: list[Entry], last: int) -> None:
         self._pause = 0.0
         self.full = False
+        self._tell("")
         self.high = max(self.high, last)
         sequence = last - sum(e.count for e in entries)
         for entry in entries:
@@ -346,8 +351,10 @@ class Gatherer:
         """Holds back for a moment: longer each time, until something is stored again."""
         if self._paused is not None:
             return
-        if answer.code in FULL and self._pause == 0.0:
-            log.error("the stream has no room (%d: %s): writes wait", answer.code, answer.description)
+        if answer.code in FULL:
+            if self._pause == 0.0:
+                log.error("the stream has no room (%d: %s): writes wait", answer.code, answer.description)
+            self._tell(f"NATS has no room for it ({answer.description})")
         self._pause = min(max(2 * self._pause, 0.01), LONGEST_PAUSE)
         self._paused = self._loop.call_later(self._pause, self._go_on)
 
@@ -367,6 +374,7 @@ class Gatherer:
             self._timer = self._loop.call_later(left, self._overdue)
             return
         log.warning("no answer from the stream for %.0f s: finding out what was written", self.deadline)
+        self._tell(f"NATS has not answered a write for {self.deadline:.0f} s")
         self._lost()
 
     def _lost(self) -> None:
@@ -384,7 +392,9 @@ class Gatherer:
         try:
             again = await self._settle(entries)
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
-            log.warning("what became of %d writes is not known yet: %s", len(entries), error or type(error).__name__)
+            log.warning(
+                "what became of %d writes is not known yet: %s", len(entries), str(error) or type(error).__name__
+            )
             self._unanswered = entries + self._unanswered
             self._rest(Answer(0, 0, NO_RESPONDERS, str(error)))
             return
@@ -407,6 +417,12 @@ class Gatherer:
         else:
             if not done.done():
                 done.set_result(None)
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            for told in list(self.on_trouble):
+                told()
 
     def _tell_idle(self) -> None:
         idle, self._idle = self._idle, []

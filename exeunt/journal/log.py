@@ -333,6 +333,11 @@ class Log:
         self._confirmed = max(self._confirmed, sent)
 
     @property
+    def gatherer(self) -> Gatherer:
+        """What writes, for whoever wants to know how that goes."""
+        return self._gatherer
+
+    @property
     def distance(self) -> int:
         """Messages from the oldest one that is still needed here to the newest that this process knows."""
         return self._marks.distance(self.head)

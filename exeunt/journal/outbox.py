@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from exeunt.journal.gather import Gatherer
 from exeunt.journal.wire import Wire
@@ -16,6 +17,11 @@ class Outbox:
 
     def __init__(self, wire: Wire, streams: list[str], plain_limit: int = 12) -> None:
         self._gatherers = {name: Gatherer(wire, plain_limit=plain_limit, deadline=DEADLINE) for name in streams}
+
+    @property
+    def gatherers(self) -> Collection[Gatherer]:
+        """One for each stream."""
+        return self._gatherers.values()
 
     def put(self, stream: str, subject: str, data: bytes, headers: dict[str, str]) -> asyncio.Future[int]:
         """Writes one message; done when it is durable."""

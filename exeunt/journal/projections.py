@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 
 from exeunt.journal import blobs, manifests, names, public, records, steplogs
+from exeunt.journal.gather import Gatherer
 from exeunt.journal.outbox import Outbox
 from exeunt.journal.records import ArchiveSummary, LedgerSummary, Records
 from exeunt.journal.streams import ensure_stream
@@ -26,6 +28,11 @@ class Projections:
     blobs: blobs.Blobs
     manifests: manifests.Manifests
     outbox: Outbox
+
+    @property
+    def gatherers(self) -> Collection[Gatherer]:
+        """What writes events, archive, ledger and names, for whoever wants to know how that goes."""
+        return self.outbox.gatherers
 
     async def run(self) -> None:
         """Writes until it is cancelled."""

@@ -135,7 +135,8 @@ class Reader:
                     SILENCE_SECONDS,
                 )
             except (JetStreamError, NatsError, TimeoutError, OSError) as error:
-                log.warning("cannot read %s: %s; trying again", self._stream, error or type(error).__name__)
+                if self._wire.connected.is_set():
+                    log.warning("cannot read %s: %s; trying again", self._stream, str(error) or type(error).__name__)
                 await self._wire.connected.wait()
                 await asyncio.sleep(RETRY_SECONDS)
             else:

@@ -47,6 +47,7 @@ async def ensure_raw(wire: Wire, config: dict[str, Any]) -> dict[str, Any]:
     """
     name = config["name"]
     while True:
+        await wire.connected.wait()
         try:
             found: dict[str, Any] = (await wire.api(f"STREAM.INFO.{name}", seconds=READ_SECONDS))["config"]
         except JetStreamError as error:

@@ -2,7 +2,7 @@
 
 nats-py builds headers from dictionaries and makes a task for every request; at thousands of commits a second that is
 most of the cost. `Wire` hands prebuilt protocol lines to nats-py's own send buffer and keeps its connection,
-reconnection and subscriptions. The private names of nats-py that it uses stand in `post` and `wire_of`.
+reconnection and subscriptions. The private names of nats-py that it uses stand in `post`, `lost` and `wire_of`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import NoRespondersError
+from nats.errors import ConnectionReconnectingError, NoRespondersError
 
 from exeunt.journal.errors import JetStreamError
 
@@ -68,7 +68,7 @@ async def connect(
         nonlocal told
         if loop.time() - told > 5.0:  # a server that is away says so at every attempt
             told = loop.time()
-            log.warning("NATS: %s", error or type(error).__name__)
+            log.warning("NATS: %s", str(error) or type(error).__name__)
 
     options: dict[str, Any] = {}
     if tls is not None:
@@ -179,15 +179,20 @@ class Wire:
     async def api(
         self, subject: str, body: dict[str, Any] | None = None, seconds: float = API_SECONDS
     ) -> dict[str, Any]:
-        """A request to the JetStream API. Raises JetStreamError, or TimeoutError when nobody answers in time."""
+        """A request to the JetStream API that is safe to repeat: it is made again when the connection was lost.
+
+        Raises JetStreamError, or TimeoutError when nobody answers in time.
+        """
         async with asyncio.timeout(seconds):
-            while True:
+            message = None
+            while message is None:
                 await self.connected.wait()
                 try:
                     message = await whole(
                         self.nc.request(f"$JS.API.{subject}", msgspec.json.encode(body or {}), timeout=seconds)
                     )
-                    break
+                except ConnectionReconnectingError:
+                    continue
                 except NoRespondersError:  # the server is starting or has no leader
                     await asyncio.sleep(0.05)
         answer: dict[str, Any] = msgspec.json.decode(message.data)
@@ -212,6 +217,9 @@ class Wire:
         """The connection is gone: answers to what was sent on it will not come."""
         self.connected.clear()
         self._waiting.clear()
+        for request in list(self.nc._resp_map.values()):  # they would wait for their timeouts
+            if not request.done():
+                request.set_exception(ConnectionReconnectingError())
         for told in list(self.on_lost):
             told()
 
@@ -256,10 +264,24 @@ async def wire_of(nc: Client) -> Wire:
     if wire is None:
         wire = _wires[nc] = Wire(nc)
         nc._disconnected_cb = _then(wire.lost, nc._disconnected_cb)
+        setattr(nc, "_process_op_err", _aborting(nc))  # noqa: B010 - as below
         setattr(nc, "_parse_header_lines", header_lines)  # noqa: B010 - a method that nats-py lets nobody choose
         nc._reconnected_cb = _then(wire.back, nc._reconnected_cb)
     await wire.start()
     return wire
+
+
+def _aborting(nc: Client) -> Callable[[Exception], Awaitable[None]]:
+    """nc's way to leave a connection, which waits until everything is sent: on one that is dead that is for ever."""
+    leave = nc._process_op_err
+
+    async def abort_and_leave(error: Exception) -> None:
+        writer = getattr(nc._transport, "_io_writer", None)  # TCP's; a WebSocket has none
+        if nc.is_connected and writer is not None:
+            writer.transport.abort()
+        await leave(error)
+
+    return abort_and_leave
 
 
 def _then(first: Callable[[], None], second: Callable[[], Awaitable[None]] | None) -> Callable[[], Awaitable[None]]:

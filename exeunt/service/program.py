@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-from exeunt.service import telemetry
+from exeunt.service import clock, telemetry
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,7 @@ async def run(setup: Callable[[Program], Awaitable[None]], *, grace: float = 20.
         async with asyncio.TaskGroup() as owner:
             owner_task = owner.create_task(program._own(setup), name="connections")
             async with program._background:
+                program.background("clock", clock.watch())
                 async with program._routines:
                     try:
                         await program.stopping.wait()

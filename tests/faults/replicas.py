@@ -155,9 +155,10 @@ async def replicas(
     exithandlers: int = 1,
     executors: int = 1,
     environ: Mapping[str, str] | None = None,
+    nats: NatsServer | None = None,
 ) -> AsyncIterator[Replicas]:
-    """So many of each, on a nats-server of their own, for as long as the block lasts."""
-    nats = NatsServer(folder / "nats")
+    """So many of each, on a nats-server of their own (`nats` if given), for as long as the block lasts."""
+    nats = nats or NatsServer(folder / "nats")
     await nats.begin()
     found = Replicas(folder, nats, environ or {})
     found.plan(schedulers, exithandlers, executors)

@@ -140,3 +140,16 @@ async def test_a_connection_that_is_lost_settles_at_once(open_log: OpenLog, nats
     await nats_server.restart()
     await waiting
     await check(log, {"u": 1})
+
+
+async def test_a_server_that_reads_nothing_is_left_however_much_waits_for_it(
+    open_log: OpenLog, nats_server: NatsServer
+) -> None:
+    log = await open_log("m", "m1")
+    await log.take(ALL)
+    nats_server.pause()
+    waiting = [log.append(family_of(f"u-{i}"), 1, "c", b"m1" + bytes(6_000_000)) for i in range(12)]
+    await eventually(lambda: not log.wire.connected.is_set())
+    nats_server.resume()
+    await asyncio.gather(*waiting)
+    await check(log, {f"u-{i}": 1 for i in range(12)})

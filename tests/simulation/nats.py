@@ -321,6 +321,7 @@ class SimClient:
     def __init__(self, link: Link) -> None:
         self.link = link
         self._inboxes = 0
+        self._resp_map: dict[str, asyncio.Future[Any]] = {}  # requests go through `ask` here
 
     @property
     def is_connected(self) -> bool:

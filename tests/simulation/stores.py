@@ -40,6 +40,7 @@ class Stores:
         self.blobs = _Blobs(self)
         self.logs = _Logs()
         self.manifests = _Manifests()
+        self.gatherers = ()  # nothing here is ever refused
 
     async def trip(self, work: Callable[[], Any]) -> Any:
         """Once, there and back. Raises as nats-py does."""
