@@ -16,6 +16,7 @@ from exeunt.engine.events import (
     StepPlaced,
     SuspensionSet,
     TimerCleared,
+    TimerSet,
 )
 from exeunt.engine.hooks import is_handler
 from exeunt.engine.inputs import (
@@ -42,13 +43,19 @@ from exeunt.language.manifest import Template
 from exeunt.language.templates import TemplateNotFoundError
 
 
+KILLED = "killed"
+"""The timer of killed steps that have not said yet that they are over."""
+PATIENCE_SECONDS = 60.0
+
+
 def _current(run: Run, node_id: str, attempt: int) -> Node | None:
     """The node, when this is the attempt that it waits for."""
     key = run.by_id.get(node_id)
     if key is None or run.closed:
         return None
     node = run.nodes[key]
-    return node if node.attempt == attempt and node.step is not None and not node.fulfilled else None
+    open_ = node.phase not in phases.FULFILLED
+    return node if node.attempt == attempt and node.step is not None and open_ else None
 
 
 def placed(run: Run, given: Placed) -> None:
@@ -98,8 +105,7 @@ def step_lost(run: Run, given: StepLost) -> None:
     if node is None:
         key = run.by_id.get(given.node)
         if key is not None and (key, given.attempt) in run.state.cancelled and not run.closed:
-            killed = StepOutcome(phase=run.nodes[key].phase, message=run.nodes[key].message)
-            run.emit(StepFinished(given.node, given.attempt, killed))
+            _over(run, run.nodes[key], given.attempt)
         return
     if run.exit and node.step is not None:
         run.emit(StepDue(given.node, given.attempt + 1, node.step, exit=True))
@@ -113,7 +119,10 @@ def hook_ended(run: Run, given: HookEnded) -> None:
     if number is None or not run.state.hooks[number].open or run.closed:
         return
     run.emit(HookFinished(given.outcome))
-    run.ended(run.nodes[run.state.hooks[number].parent])
+    parent = run.nodes[run.state.hooks[number].parent]
+    run.ended(parent)
+    if parent.type == phases.DAG:
+        run.wake(parent)
     run.release()
 
 
@@ -131,6 +140,9 @@ def timer_fired(run: Run, given: TimerFired) -> None:
     run.emit(TimerCleared(given.timer))
     kind, _, node_id = given.timer.partition(":")
     if kind == "close":
+        return
+    if kind == KILLED:
+        _unheard(run)
         return
     if kind == "deadline":
         run.emit(ShutdownSet("", "the workflow exceeded its deadline", reason="Deadline"))
@@ -150,7 +162,7 @@ def timer_fired(run: Run, given: TimerFired) -> None:
 def _kill(run: Run, work: str, waiting: str) -> None:
     """Ends everything that is under way; composites end by themselves then."""
     for node in list(run.nodes):
-        if node.fulfilled or node.type in phases.COMPOSITES:
+        if node.phase in phases.FULFILLED or node.type in phases.COMPOSITES:
             continue
         _kill_one(run, node, waiting if node.type != phases.POD else work)
     wake_all(run)
@@ -162,6 +174,38 @@ def _kill_one(run: Run, node: Node, message: str) -> None:
     if node.step is not None:
         run.emit(StepCancelled(run.id(node), node.attempt))
     run.emit(NodeEnded(node.key, phases.FAILED, message, node.outputs, killed=True))
+    if node.ending and KILLED not in run.state.timers:
+        run.emit(TimerSet(KILLED, _patience(node)))
+
+
+def _patience(node: Node) -> float:
+    """Until when a killed step's own word is waited for: its grace is over, and a lost executor has been given up."""
+    return node.finished + PATIENCE_SECONDS + (node.step.grace_seconds if node.step is not None else 0.0)
+
+
+def _over(run: Run, node: Node, attempt: int) -> None:
+    """A killed step that will say nothing more: what was said of it stands."""
+    run.emit(StepFinished(run.id(node), attempt, StepOutcome(phase=node.phase, message=node.message)))
+
+
+def _unheard(run: Run) -> None:
+    """Killed steps that nobody has heard of for too long are taken for over: nothing waits for them for ever."""
+    for key, attempt in [one for one in run.state.cancelled if run.nodes[one[0]].ending]:
+        if _patience(run.nodes[key]) <= run.now:
+            _over(run, run.nodes[key], attempt)
+    left = [_patience(run.nodes[key]) for key, _ in run.state.cancelled if run.nodes[key].ending]
+    if left:
+        run.emit(TimerSet(KILLED, min(left)))
+
+
+def fail_waiting(run: Run) -> bool:
+    """After a stop what is suspended fails, also what the stop itself has let begin. Says whether there was any."""
+    if not run.state.shutdown or exempt(run):
+        return False
+    waiting = [node for node in run.nodes if node.type == phases.SUSPEND and not node.fulfilled]
+    for node in waiting:
+        _kill_one(run, node, f"Stopped with strategy '{run.state.shutdown}'")
+    return bool(waiting)
 
 
 def wake_all(run: Run) -> None:

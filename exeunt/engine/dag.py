@@ -10,7 +10,7 @@ import msgspec
 from exeunt.engine import dag_items, hooks, outputs, parallelism, phases
 from exeunt.engine.dag_frame import Frame, Walk, frame_of, hook_scope, look_exit, scope_for
 from exeunt.engine.dag_items import plan_of, raised, run_plan
-from exeunt.engine.events import NodeEnded, NodeFaulted, ShutdownSet
+from exeunt.engine.events import NodeEnded, NodeFaulted
 from exeunt.engine.links import outbound
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import lay_out, resolve
@@ -42,8 +42,23 @@ def look(run: Run, node: Node) -> Walk:
         return
     if frame.waiting:
         run.blocked[node.key] = None
-    if not node.fulfilled and not node.open_members and not node.hooks_below:
+    if node.fulfilled:
+        return
+    if run.state.shutdown and not exempt(run):
+        _stopped(run, node, frame)
+    elif not (node.open_members or node.hooks_below or node.open_hooks):  # its own hooks are children of a DAG too
         _assess(run, node, frame)
+
+
+def _stopped(run: Run, node: Node, frame: Frame) -> None:
+    """After a stop a DAG has failed as soon as it was looked at once, whatever still runs in it (assessDAGPhase).
+
+    It waits for the exit handlers of its targets alone. What is left inside is for the aftermath.
+    """
+    ended = [frame.nodes[target] for target in frame.graph.targets if target in frame.nodes]
+    started = [hooks.of(run, child, hooks.EXIT) for child in ended if child.completed]
+    if not any(hook is not None and hook.open for hook in started):
+        run.emit(NodeEnded(node.key, phases.FAILED))
 
 
 def _advance(run: Run, node: Node, frame: Frame) -> Walk:
@@ -72,8 +87,6 @@ def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
         number = frame.graph.order[rank]
         if number in frame.nodes:
             yield from _task(run, node, frame, number)
-        elif run.state.shutdown and not exempt(run) and not _may_start(run, frame, number):
-            continue
         elif not frame.missing[number]:
             yield from _start(run, node, frame, number)
             if number in frame.nodes:
@@ -82,20 +95,6 @@ def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
             heapq.heappush(heap, frame.graph.rank[ready])
             last = -1
         frame.ready = []
-
-
-def _may_start(run: Run, frame: Frame, number: int) -> bool:
-    """After a stop a DAG only settles, in that very decision, what does not depend on work that was ended by it."""
-    if not any(isinstance(event, ShutdownSet) for event in run.events):
-        return False
-    stack = [frame.nodes[need].key for need in frame.graph.needs[number] if need in frame.nodes]
-    while stack:
-        node = run.nodes[stack.pop()]
-        if node.killed and node.type == phases.POD:
-            return False
-        if node.type != phases.DAG:  # a DAG ends at once, others only with what they hold
-            stack.extend(node.members)
-    return True
 
 
 def _changed(run: Run, node: Node, frame: Frame) -> set[int]:
@@ -256,9 +255,6 @@ def _results(run: Run, node: Node) -> dict[str, bool]:
 
 def _assess(run: Run, node: Node, frame: Frame) -> None:
     """Nothing is open inside: is the DAG over, and how?"""
-    if run.state.shutdown and not exempt(run):
-        run.emit(NodeEnded(node.key, phases.FAILED))
-        return
     template = processed_of(run, node).template
     phase = verdict(run, frame.graph, frame.nodes, lenient=_lenient(template))
     if phase == phases.RUNNING:

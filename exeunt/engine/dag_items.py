@@ -90,6 +90,11 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         if child.completed and not begun.error and not (yield from look_exit(run, node, frame, number, child)):
             _exits_of(run, group).running = child.key
             return
+    end(run, group)
+
+
+def end(run: Run, group: Node) -> None:
+    """The group is over when its items and their handlers are."""
     if not group.open_members and not group.hooks_below:
         phase = phases.SUCCEEDED
         for key in group.members:

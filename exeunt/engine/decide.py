@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple
 
-from exeunt.engine import control, dag, parallelism, phases, retry, steps_template, workflow
+from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, steps_template, workflow
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
 from exeunt.engine.events import Event, Obligation, RunStarted, Snapshot, StepDue, SuspensionSet
@@ -95,12 +95,16 @@ def decide(run: Run, input: Input, now: float) -> list[Event]:
     run.state.now = max(now, run.state.now)
     run.events = []
     try:
+        if run.fresh:
+            run.early = any(aftermath.ended_early(node) for node in run.nodes)
         INPUTS[type(input)](run, input)
         if run.fresh:
             control.wake_all(run)
         elif run.watching and run.events:
             _wake_watchers(run)
         _settle(run)
+        while isinstance(input, Shutdown | HookEnded | StepEnded) and control.fail_waiting(run):
+            _settle(run)
         run.fresh = False
     except Rejected:
         run.events = []
@@ -200,8 +204,11 @@ def _settle(run: Run) -> None:
             if parallelism.full(run) and not run.state.shutdown:
                 break
             node = _next(run)
-            if node is not None:
-                _walk(run, LOOKS[node.type](run, node))
+            if node is None:
+                continue
+            look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]
+            if look is aftermath.look or not node.fulfilled:
+                _walk(run, look(run, node))
         before = len(run.events)
         _walk(run, workflow.look(run))
         if len(run.events) == before or run.closed:
@@ -226,7 +233,7 @@ def _next(run: Run) -> Node | None:
             return None
         run.changed.setdefault(node.owner, []).append(node.key)
         node = run.nodes[node.owner]
-    if node.fulfilled:
+    if node.fulfilled and not run.early:
         return None
     if run.state.open_hooks and _gated(run, node):
         run.held[key] = None

@@ -129,6 +129,12 @@ def _end(run: Run, node: Node, phase: str, message: str) -> None:
     node.finished = run.state.now
     _count(run, node, -1)
     _count_bad(run, node)
+    if not node.ending:
+        _fulfil(run, node)
+
+
+def _fulfil(run: Run, node: Node) -> None:
+    """Others need not wait for it any more."""
     if node.hook:
         _inner_hook_ended(run, node)
     elif node.owner >= 0:
@@ -164,7 +170,7 @@ def _node_ended(run: Run, event: NodeEnded) -> None:
     node.raised = event.raised
     _forget_step(run, node)
     _end(run, node, event.phase, event.message)
-    if node.type == phases.RETRY and node.members and not node.raised:
+    if node.type == phases.RETRY and node.members and not node.raised and not node.killed:
         node.outputs = run.nodes[node.members[-1]].outputs
 
 
@@ -220,10 +226,13 @@ def _step_finished(run: Run, event: StepFinished) -> None:
     outputs = outputs_of(outcome, declared)
     if outcome.phase in phases.BAD and outcome.log_tail:
         node.tail = tail_of(outcome.log_tail)
-    if node.fulfilled:  # killed before: the phase stands
+    if node.phase in phases.FULFILLED:  # killed before: the phase stands
         if node.message != phases.EXCEEDED:
             node.message = outcome.message or node.message
         node.outputs = outputs
+        if node.ending:
+            node.ending = False
+            _fulfil(run, node)
         return
     node.outputs = outputs
     _end(run, node, outcome.phase, outcome.message)
@@ -243,6 +252,7 @@ def _step_cancelled(run: Run, event: StepCancelled) -> None:
     node = run.nodes[run.by_id[event.node]]
     placed = node.key in run.state.placed
     node.cancelled = True
+    node.ending = placed and not run.exit
     _forget_step(run, node)
     if placed:
         run.state.cancelled.append((node.key, event.attempt))

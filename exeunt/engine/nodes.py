@@ -86,14 +86,15 @@ class Node(Struct):
     active_pods: int = 0
     bad: int = 0
     tail: list[str] = []  # the last lines of the log of a step that failed
+    ending: bool = False  # killed, and what runs it has not said yet that it is over (Argo: taskResultSynced)
 
     @property
     def fulfilled(self) -> bool:
-        return self.phase in phases.FULFILLED
+        return self.phase in phases.FULFILLED and not self.ending
 
     @property
     def completed(self) -> bool:
-        return self.phase in phases.COMPLETED
+        return self.phase in phases.COMPLETED and not self.ending
 
     @property
     def failed(self) -> bool:

@@ -1,8 +1,8 @@
 """Phases: what a phase counts as, and which may follow which.
 
 A node is born Pending (work that waits for a place), Running (composites, suspend nodes) or already ended (Skipped,
-Omitted, Error). It ends once: an ended node keeps its phase for ever; a late result of a killed step changes its
-message and outputs only, and a hook that cannot be worked out makes an ended task an Error.
+Omitted, Error). It ends once: an ended node keeps its phase for ever; the result of a killed step changes its message
+and outputs only, and a hook that cannot be worked out makes an ended task an Error.
 
 *Fulfilled* is everything that others need not wait for any more; *completed* leaves out what never ran (Skipped,
 Omitted), since only a completed node runs its exit handler (Argo: NodePhase in workflow_types.go).

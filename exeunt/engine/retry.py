@@ -134,7 +134,7 @@ def _end(run: Run, node: Node, phase: str, message: str) -> bool:
     timer = f"retry:{run.id(node)}"
     if timer in run.state.timers:
         run.emit(TimerCleared(timer))
-    run.emit(NodeEnded(node.key, phase, message))
+    run.emit(NodeEnded(node.key, phase, message, killed=bool(run.state.shutdown) and not exempt(run)))
     return False
 
 

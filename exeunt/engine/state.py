@@ -105,6 +105,7 @@ class Run:
         self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
         self.changed: dict[int, list[int]] = {}
         self.fresh = True  # nothing is known of what waits: the next decision looks everywhere
+        self.early = False  # some composite has ended before its members (aftermath.py)
         self.first = False  # in the first decision of a run `workflow.status` is still empty, as in Argo
         self.outputs_version = len(state.global_outputs)
         self.handlers = {} if self.exit else self.shared.handlers
@@ -190,6 +191,11 @@ class Run:
         return self.state.now
 
     @property
+    def ending(self) -> bool:
+        """Whether a killed step has not said yet that it is over."""
+        return any(self.nodes[key].ending for key, _ in self.state.cancelled)
+
+    @property
     def runs_anyway(self) -> bool:
         """Whether handlers run even when the workflow is terminated, or deleted: as its annotation asks."""
         asked = {part.strip() for part in self.annotations.get("exeunt.dev/exit-on", "").split(",")}
@@ -213,6 +219,7 @@ class Run:
         self.events.append(event)
         self.fold(self, event)
         if isinstance(event, NodeEnded):
+            self.early = self.early or self.nodes[event.node].open_members > 0
             self.ended(self.nodes[event.node])
             self._forget(event.node)
         elif isinstance(event, NodeStarted) and event.raised:

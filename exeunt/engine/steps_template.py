@@ -59,6 +59,22 @@ def look(run: Run, node: Node) -> Walk:
             run.emit(NodeEnded(node.key, phases.FAILED, group.message))
 
 
+def finish(run: Run, node: Node) -> Walk:
+    """Brings a node to its end in which nothing is to begin any more: the handlers of what is over still run."""
+    group = run.nodes[node.members[-1]]
+    steps = (processed_of(run, node).template.steps or [])[group.index]
+    if not group.fulfilled:
+        try:
+            done = yield from _look_after(run, node, group, steps, plan_group(run, node, group, steps))
+        except NodeError as error:
+            _break(run, node, group, str(error))
+            return
+        if done and not group.open_members:
+            _end_group(run, group, steps)
+    if group.fulfilled:
+        run.emit(NodeEnded(node.key, phases.FAILED, group.message))
+
+
 def _open_group(run: Run, node: Node, number: int) -> None:
     links: list[int] | None = None
     if number > 0:

@@ -63,10 +63,12 @@ def look(run: Run) -> Walk:
         return
     if not root.fulfilled or not done or run.state.suspended:
         return
+    if run.ending:
+        return  # a DAG fails at once; its work is over before a handler cleans up behind it
     if not (yield from _exit(run, root)):
         return
-    if run.state.open_hooks or "close" in run.state.timers:
-        return
+    if run.state.open_hooks or run.ending or run.state.placed or "close" in run.state.timers:
+        return  # what still runs, in what failed at once, comes to its own end (Argo: checkTaskResultsInProgress)
     if any(isinstance(event, HookSkipped) for event in run.events):
         # the exit handler reads commits of kind h; the closing one is of kind z, so it is another
         run.emit(TimerSet("close", run.now))

@@ -200,6 +200,7 @@ WRONG = [
     ("filter([1], 2)", "boolean"),
     ("sort([1, 'a'])", "<"),
     ("let trim = 1; trim", "redeclare"),
+    ("let x = 1; let x = 2; x", "cannot redeclare variable x"),
     ("fromJSON('[1,')", "JSON"),
     ("timezone('Mars/Base')", "unknown time zone"),
     ("date('2023-13-14')", "invalid date"),

@@ -116,7 +116,10 @@ class Checker:
         return None if value is None else type_name(value)
 
     def let(self, node: tree.Let) -> str | None:
-        self.scope[node.name] = self.type_of(node.value)
+        value = self.type_of(node.value)
+        if node.name in self.scope:
+            raise CheckError(f"cannot redeclare variable {node.name}", self.source, node.offset)
+        self.scope[node.name] = value
         found = self.type_of(node.body)
         del self.scope[node.name]
         return found

@@ -102,8 +102,6 @@ class Compiler:
 
     def let(self, node: tree.Let) -> Run:
         value = self.compile(node.value)
-        if node.name in self.scope:
-            raise ExpressionError(f"cannot redeclare variable {node.name}", self.source, node.offset)
         place = self.variables
         self.variables += 1
         self.scope[node.name] = place

@@ -1,0 +1,55 @@
+"""Expressions made by chance: the kept ones, and as many new ones as there is time for, always the same ones first.
+
+A million at once, or other ones: `python -m tests.language.fuzz --runs 1000000 --seed 7`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.language.fuzz.campaign import TARGETS, Watch, campaign, corpus, written
+
+SECONDS = 45
+SEED = 9
+
+
+@pytest.fixture(scope="module")
+def watch() -> Iterator[Watch]:
+    with Watch() as made:
+        yield made
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_kept_expression_ends_well(target: str, watch: Watch) -> None:
+    faults = [fault for source in corpus() if (fault := watch.run(target, source)[1]) is not None]
+    assert not faults
+
+
+def test_new_expressions_end_in_a_value_or_an_error() -> None:
+    report = campaign(100_000, SEED, seconds=SECONDS)
+    assert not [(written(fault.source), fault.what) for fault in report.faults]
+    assert report.runs > 1_000, "the campaign hardly ran"
+    assert sum(report.outcomes.values()) > report.runs
+
+
+@pytest.mark.parametrize(
+    ("what", "fault"),
+    [
+        ([].index, "crash ValueError"),
+        (lambda source: _spin(), "hangs"),
+        (lambda source: str(len(bytearray(400 << 20))), "MiB"),
+    ],
+)
+def test_a_fault_is_noticed(what: object, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TARGETS, "expression", what)
+    with Watch() as watching:
+        found = watching.run("expression", "1")[1]
+    assert found is not None
+    assert fault in found.what
+
+
+def _spin() -> str:
+    while True:
+        pass
