@@ -11,6 +11,7 @@ from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavai
 from exeunt.actions.perform import can_perform, perform
 from exeunt.client import Client, ClientError
 from exeunt.engine.steps import ContainerWork
+from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
 from exeunt.steps import result_to_proto, work_of
 from exeunt.v1 import step_pb2 as pb
@@ -27,7 +28,7 @@ class ActionRunner:
     def __init__(self, tools: Toolbox) -> None:
         self._tools = tools
 
-    async def __call__(self, step: pb.Step) -> pb.StepResult:
+    async def __call__(self, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
         """Does it; never raises but for cancellation."""
         try:
             work = work_of(step)
@@ -46,6 +47,8 @@ class ActionRunner:
             attempt=step.attempt,
             timeout_seconds=step.timeout_seconds,
             trace=dict(step.trace_context),
+            look_up=secrets.look_up,
+            masker=secrets.masker,
         )
         _asked_in.set(context.trace)
         return result_to_proto(await perform(work, context))

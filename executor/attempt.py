@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.executor.logs import Output
 from exeunt.executor.runtime.base import Running
+from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Pool
 from exeunt.v1 import executor_service_pb2 as session_pb
 from exeunt.v1 import step_pb2 as pb
@@ -41,6 +42,7 @@ class Attempt:
         "patience",
         "pool",
         "running",
+        "secrets",
         "started",
         "step",
         "task",
@@ -56,6 +58,7 @@ class Attempt:
         self.step = step
         self.exit = step.exit if step is not None else False
         self.output: Output | None = None
+        self.secrets: StepSecrets | None = None  # from its start on, until it has ended
         self.pool: Pool | None = None
         self.paths: tuple[str, ...] = ()
         self.running: Running | None = None
@@ -85,6 +88,9 @@ class Attempt:
                 result.result = text
         if self.lost and result.phase != "Succeeded":
             result.phase, result.message = "Error", self.lost
+        if self.secrets is not None:
+            self.secrets.mask(result)
+            self.secrets = None
         self.update = session_pb.AttemptUpdate(
             id=self.id, partition=self.partition, result=result, lost=result.message == self.lost != ""
         )

@@ -16,8 +16,11 @@ from exeunt.executor.images import Image, NoCommand, command_line
 from exeunt.executor.logs import Output
 from exeunt.executor.outputs import conclude
 from exeunt.executor.runtime.base import Ended, Job, NotStarted, Runtime
-from exeunt.executor.runtime.environment import expand, step_environment
+from exeunt.executor.runtime.environment import expand
+from exeunt.executor.scrub import Scrubber
+from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Slots
+from exeunt.language.secret import SecretMissing, SecretUnreadable
 from exeunt.service.metrics import Counter, Gauge, Histogram
 from exeunt.v1 import executor_service_pb2 as session_pb
 from exeunt.v1 import step_pb2 as pb
@@ -38,7 +41,7 @@ durations = Histogram("exeunt.executor.step.duration", "How long steps ran")
 class Actions(Protocol):
     """Does the work that needs no process: http, plugin, resource."""
 
-    async def __call__(self, step: pb.Step) -> pb.StepResult:
+    async def __call__(self, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
         """Does it; never raises but for cancellation."""
 
 
@@ -235,6 +238,7 @@ class Attempts:
             self._conclude(attempt, pb.StepResult(phase="Error", message=f"the executor cannot write: {error}"))
             return
         self._running[attempt.id] = attempt
+        attempt.secrets = StepSecrets(step)
         if step.WhichOneof("work") != "container":
             attempt.started = time.time()
             attempt.task = self._spawn(self._act(attempt, step))
@@ -258,21 +262,28 @@ class Attempts:
         work = step.container
         output = attempt.output = Output(attempt.id, self._log_bytes, self._output_bytes, step.result)
 
+        secrets = attempt.secrets or StepSecrets(step)
+        scrubber = Scrubber(secrets.masker)
+
         def on_output(data: bytes, stdout: bool) -> None:
-            if output.write(data, stdout) and attempt.link is not None:
+            if output.write(scrubber.take(data, stdout), stdout) and attempt.link is not None:
                 attempt.link.noisy[attempt.id] = attempt
                 attempt.link.wake()
 
         def on_end(ended: Ended) -> None:
             running = attempt.running
             assert running is not None
+            for stdout in (True, False):
+                output.write(scrubber.rest(stdout), stdout)
             result = conclude(step, ended, running, self._output_bytes, timed_out=attempt.timed_out)
             running.release()
             self._conclude(attempt, result)
 
         attempt.started = time.time()
         try:
-            attempt.running = self._runtime.start(self._job(step, work), on_output, on_end)
+            attempt.running = self._runtime.start(self._job(step, work, secrets), on_output, on_end)
+        except (SecretMissing, SecretUnreadable) as error:
+            self._conclude(attempt, pb.StepResult(phase="Error", message=f"env: {error.args[0]}"))
         except NoCommand as error:
             self._conclude(attempt, pb.StepResult(phase="Error", message=str(error)))
         except NotStarted as error:
@@ -281,8 +292,8 @@ class Attempts:
             if step.timeout_seconds > 0:
                 attempt.timer = self._loop.call_later(step.timeout_seconds, self._time_out, attempt)
 
-    def _job(self, step: pb.Step, work: pb.ContainerWork) -> Job:
-        variables = step_environment((v.name, v.value) for v in work.env)
+    def _job(self, step: pb.Step, work: pb.ContainerWork, secrets: StepSecrets) -> Job:
+        variables = secrets.environment(work)
         command = [expand(word, variables) for word in work.command] if variables else list(work.command)
         args = [expand(word, variables) for word in work.args] if variables else list(work.args)
         environment = {
@@ -316,7 +327,7 @@ class Attempts:
 
     async def _act(self, attempt: Attempt, step: pb.Step) -> None:
         try:
-            result = await self._actions(step)
+            result = await self._actions(step, attempt.secrets or StepSecrets(step))
         except asyncio.CancelledError:
             if not attempt.cancelled:
                 raise  # the program ends

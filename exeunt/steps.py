@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,14 +10,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.engine.steps import (
     ContainerWork,
+    EnvSource,
     HttpWork,
     OutputParameter,
     PluginWork,
     ResourceWork,
+    SecretRef,
     StepOutcome,
     StepSpec,
     Work,
 )
+from exeunt.language.actions import ACTIONS
 from exeunt.v1 import step_pb2 as pb
 
 
@@ -125,6 +128,11 @@ def work_of(step: pb.Step) -> Work:
             working_dir=c.working_dir,
             source=c.source,
             script=c.script,
+            env_secrets=_refs(c.env),
+            env_from=[
+                EnvSource(prefix=s.prefix, variables=_pairs(s.variables), secret=s.secret, optional=s.optional)
+                for s in c.env_from
+            ],
         )
     if kind == "http":
         h = step.http
@@ -136,6 +144,7 @@ def work_of(step: pb.Step) -> Work:
             timeout_seconds=h.timeout_seconds or 30.0,
             success_condition=h.success_condition,
             insecure_skip_verify=h.insecure_skip_verify,
+            header_secrets=_refs(h.headers),
         )
     if kind == "plugin":
         p = step.plugin
@@ -153,6 +162,48 @@ def work_of(step: pb.Step) -> Work:
             failure_condition=r.failure_condition,
         )
     raise ValueError(f"step {step.id}: nothing in it that this version can run")
+
+
+def may_name_secrets(work: Work) -> bool:
+    """False for work that names no secrets; quick to tell."""
+    if isinstance(work, ContainerWork):
+        return bool(work.env_secrets) or any(source.secret for source in work.env_from)
+    if isinstance(work, HttpWork):
+        return bool(work.header_secrets)
+    return isinstance(work, PluginWork) and work.name in ACTIONS and work.name != "trigger"
+
+
+def secrets_wanted(step: pb.Step) -> dict[str, set[str] | None]:
+    """The secrets that a step names, by name: the keys of each, None for all of them.
+
+    Of an action it is every `secretKeyRef` in its arguments, but for a workflow that it starts, which asks by itself.
+    An Argo executor plugin gets its template and reads secrets where it runs.
+    """
+    kind = step.WhichOneof("work")
+    keys: list[tuple[str, str]] = []
+    whole: list[str] = []
+    if kind == "container":
+        keys += [(v.secret.name, v.secret.key) for v in step.container.env if v.HasField("secret")]
+        whole += [source.secret for source in step.container.env_from if source.secret]
+    elif kind == "http":
+        keys += [(h.secret.name, h.secret.key) for h in step.http.headers if h.HasField("secret")]
+    elif kind == "plugin" and step.plugin.name in ACTIONS and step.plugin.name != "trigger":
+        keys += _key_refs(_parsed(step.plugin.arguments_json))
+    wanted: dict[str, set[str] | None] = dict.fromkeys(whole)
+    for name, key in keys:
+        known = wanted.setdefault(name, set())
+        if known is not None:
+            known.add(key)
+    return wanted
+
+
+def _key_refs(tree: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(tree, dict):
+        key = tree.get("secretKeyRef")
+        if isinstance(key, dict) and isinstance(key.get("name"), str) and isinstance(key.get("key"), str):
+            yield key["name"], key["key"]
+    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _key_refs(inner)
 
 
 def result_to_proto(outcome: StepOutcome) -> pb.StepResult:
@@ -190,10 +241,16 @@ def _container(work: ContainerWork) -> pb.ContainerWork:
         image=work.image,
         command=work.command,
         args=work.args,
-        env=_variables(work.env),
+        env=_variables(work.env, work.env_secrets),
         working_dir=work.working_dir,
         source=work.source,
         script=work.script,
+        env_from=[
+            pb.EnvironmentSource(
+                prefix=s.prefix, variables=_variables(s.variables), secret=s.secret, optional=s.optional
+            )
+            for s in work.env_from
+        ],
     )
 
 
@@ -201,7 +258,7 @@ def _http(work: HttpWork) -> pb.HttpWork:
     return pb.HttpWork(
         method=work.method,
         url=work.url,
-        headers=_variables(work.headers),
+        headers=_variables(work.headers, work.header_secrets),
         body=work.body,
         timeout_seconds=work.timeout_seconds,
         success_condition=work.success_condition,
@@ -209,8 +266,21 @@ def _http(work: HttpWork) -> pb.HttpWork:
     )
 
 
-def _variables(pairs: Iterable[tuple[str, str]]) -> list[pb.EnvironmentVariable]:
-    return [pb.EnvironmentVariable(name=name, value=value) for name, value in pairs]
+def _variables(
+    pairs: Iterable[tuple[str, str]], refs: Mapping[int, SecretRef] | None = None
+) -> list[pb.EnvironmentVariable]:
+    made = [pb.EnvironmentVariable(name=name, value=value) for name, value in pairs]
+    for at, ref in (refs or {}).items():
+        made[at].secret.CopyFrom(pb.SecretKey(name=ref.name, key=ref.key, optional=ref.optional))
+    return made
+
+
+def _refs(variables: Iterable[pb.EnvironmentVariable]) -> dict[int, SecretRef]:
+    return {
+        at: SecretRef(name=v.secret.name, key=v.secret.key, optional=v.secret.optional)
+        for at, v in enumerate(variables)
+        if v.HasField("secret")
+    }
 
 
 def _pairs(variables: Iterable[pb.EnvironmentVariable]) -> list[tuple[str, str]]:

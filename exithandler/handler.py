@@ -26,7 +26,11 @@ from exeunt.exithandler.tree import Steps
 from exeunt.exithandler.wait import Waiter
 from exeunt.journal.log import Log, Record
 from exeunt.journal.projections import Projections, open_projections
+<<<<<<< HEAD
 from exeunt.journal.standing import Standing
+=======
+from exeunt.journal.secrets import Secrets
+>>>>>>> secrets
 from exeunt.journal.steady import Steady
 
 
@@ -90,11 +94,12 @@ async def open_handler(
         stack.push_async_callback(journal.close)
         js = nc.jetstream(timeout=15)
         waiter = Waiter(js, projections)
+        steady = Steady(journal.wire)
+        secrets = Secrets(projections.manifests, settings.keys(), steady)
         tools = await stack.enter_async_context(
-            open_toolbox(settings.actions(), wait_workflow=waiter.follow, steps=Steps(js))
+            open_toolbox(settings.actions(), wait_workflow=waiter.follow, steps=Steps(js), secret=secrets.text)
         )
         ledger = Ledger(projections.ledger)
-        steady = Steady(journal.wire)
         bundles = Bundles(projections.blobs, steady)
         runs = ExitRuns(journal, bundles, ledger, Announcer(projections.events), clock)
         starter = Starter(journal, projections, settings.chain_depth, steady, settings.handlers())

@@ -48,6 +48,7 @@ class Flight:
         "namespace",
         "owner",
         "report",
+        "secretive",
         "since",
         "slot",
         "state",
@@ -68,6 +69,7 @@ class Flight:
         group: dict[str, Flight],
         key: Any,
         make: Callable[[], step_pb2.Step],
+        secretive: bool = False,
     ) -> None:
         self.id = id
         self.kind = kind
@@ -79,6 +81,7 @@ class Flight:
         self.group = group  # all flights of one run or stream
         self.key = key  # the owner's own
         self.make = make
+        self.secretive = secretive  # its work may name secrets, which are put in as it is sent
         self.state = State.WAITING
         self.slot: Slot | None = None
         self.executor = ""

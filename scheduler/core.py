@@ -9,6 +9,7 @@ from typing import Any
 from exeunt.driver import Clock
 from exeunt.journal.log import PARTITIONS, Log, LogSettings
 from exeunt.journal.projections import Projections
+from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.scheduler import numbers
@@ -23,6 +24,7 @@ from exeunt.scheduler.logs import LogWriter
 from exeunt.scheduler.peers import Owners, Peers
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs
+from exeunt.scheduler.secrets import Opener
 from exeunt.scheduler.sessions import ExecutorService
 from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.step_service import StepService
@@ -55,6 +57,8 @@ class Core:
         steps = RunSteps(self.dispatch)
         steady = Steady(journal.wire)
         self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
+        keys = settings.keys()
+        secrets = Secrets(projections.manifests, keys, steady)
         self.runs = Runs(journal, projections.blobs, steps, clock, steady)
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
@@ -73,11 +77,17 @@ class Core:
         self.runs.on_lost = self._lost
         self.runs.on_exit_closed = self.dispatch.exit_closed
         self.executors = ExecutorService(
-            self.dispatch, replica=settings.replica, peers=self._addresses, on_logs=self.logs.take
+            self.dispatch,
+            replica=settings.replica,
+            peers=self._addresses,
+            on_logs=self.logs.take,
+            give_secrets=Opener(secrets),
         )
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         parts = Parts(
-            checker=Checker(projections.manifests, settings.parameter_bytes, settings.handlers()),
+            checker=Checker(
+                projections.manifests, settings.parameter_bytes, settings.handlers(), secrets if keys else None
+            ),
             launcher=launcher,
             finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),
             lists=Lists(self.runs, projections.archive, self.peers, self.standing),

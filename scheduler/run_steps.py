@@ -12,7 +12,7 @@ from exeunt.engine.inputs import Placed, StepEnded, StepLost
 from exeunt.engine.steps import ContainerWork, HttpWork, PluginWork, StepSpec, Work
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import Attempt, outcome_of, to_proto
+from exeunt.steps import Attempt, may_name_secrets, outcome_of, to_proto
 from exeunt.v1 import step_pb2
 
 NAME_CHARACTERS = 1000
@@ -133,6 +133,7 @@ class RunSteps:
             group=group,
             key=(driver, node, attempt),
             make=_maker(driver, node, attempt, step),
+            secretive=step is not None and may_name_secrets(step.work),
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 import grpc
 
@@ -24,12 +24,14 @@ FRAME_NAMES = 10_000  # attempts that are cancelled, acknowledged or forgotten i
 
 Context = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
 OnLogs = Callable[[Iterable[step_pb2.LogFrame]], None]
+GiveSecrets = Callable[[Sequence[step_pb2.Step]], Awaitable[list[step_pb2.Step]]]
+"""Steps with the secrets that they name. See `exeunt.scheduler.secrets`."""
 
 
 class Stream:
     """One stream. What is to be said is gathered until the stream takes the next frame."""
 
-    def __init__(self, dispatch: Dispatch, welcome: pb.Welcome) -> None:
+    def __init__(self, dispatch: Dispatch, welcome: pb.Welcome, give_secrets: GiveSecrets) -> None:
         self.closed = asyncio.Event()
         self.executor: Executor | None = None
         self._dispatch = dispatch
@@ -37,6 +39,11 @@ class Stream:
         self._wake = asyncio.Event()
         self._number = 0
         self._steps: deque[Flight] = deque()
+        self._secretive: dict[str, Flight] = {}  # these wait for their secrets
+        self._ready: deque[tuple[Flight, step_pb2.Step]] = deque()  # these have them
+        self._later: list[tuple[list[str], str]] = []  # what is to be said of the waiting ones once they are sent
+        self._give_secrets = give_secrets
+        self._asked = asyncio.Event()
         self._cancels: list[str] = []
         self._acknowledged: list[str] = []
         self._forgotten: list[str] = []
@@ -45,23 +52,31 @@ class Stream:
 
     def send(self, flight: Flight) -> None:
         """Starts an attempt."""
-        self._steps.append(flight)
-        self._wake.set()
+        if flight.secretive:
+            self._secretive[flight.id] = flight
+            self._asked.set()
+        else:
+            self._steps.append(flight)
+            self._wake.set()
 
     def cancel(self, id: str) -> None:
         """Ends an attempt."""
-        self._cancels.append(id)
-        self._wake.set()
+        self._say(self._cancels, id)
 
     def acknowledge(self, id: str) -> None:
         """Its result is durable."""
-        self._acknowledged.append(id)
-        self._wake.set()
+        self._say(self._acknowledged, id)
 
     def forget(self, id: str) -> None:
         """Nobody wants it any more."""
-        self._forgotten.append(id)
-        self._wake.set()
+        self._say(self._forgotten, id)
+
+    def _say(self, queue: list[str], id: str) -> None:
+        if id in self._secretive:
+            self._later.append((queue, id))
+        else:
+            queue.append(id)
+            self._wake.set()
 
     def close(self) -> None:
         """Ends the stream; the executor opens another one if it is alive."""
@@ -79,7 +94,7 @@ class Stream:
             await self._wake.wait()
             self._wake.clear()
             await context.write(self._frame())
-            if self._steps or self._cancels or self._acknowledged or self._forgotten:
+            if self._steps or self._ready or self._cancels or self._acknowledged or self._forgotten:
                 self._wake.set()
 
     def _frame(self) -> pb.SessionResponse:
@@ -89,9 +104,12 @@ class Stream:
             frame.welcome.CopyFrom(self._welcome)
             self._welcome = None
         size = ordinary = kept = 0
-        while self._steps and size < FRAME_BYTES:
-            flight = self._steps.popleft()
-            step = flight.make()
+        while (self._steps or self._ready) and size < FRAME_BYTES:
+            if self._ready:
+                flight, step = self._ready.popleft()
+            else:
+                flight = self._steps.popleft()
+                step = flight.make()
             size += step.ByteSize()
             frame.dispatches.append(step)
             if flight.slot is not None:
@@ -102,9 +120,24 @@ class Stream:
             self._dispatch.placement.sent(self.executor.profile.id, self._number, ordinary=ordinary, kept=kept)
         frame.acknowledged.extend(_some(self._acknowledged))
         frame.forgotten.extend(_some(self._forgotten))
-        if not self._steps:  # never ahead of the step that is to be ended
+        if not (self._steps or self._ready):  # never ahead of the step that is to be ended
             frame.cancels.extend(_some(self._cancels))
         return frame
+
+    async def give_secrets(self) -> None:
+        """Gets the secrets of steps that name some; the stream goes on meanwhile."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            waiting = list(self._secretive.values())
+            steps = await self._give_secrets([flight.make() for flight in waiting])
+            for flight, step in zip(waiting, steps, strict=True):
+                del self._secretive[flight.id]
+                self._ready.append((flight, step))
+            later, self._later = self._later, []
+            for queue, id in later:
+                self._say(queue, id)
+            self._wake.set()
 
     def take(self, request: pb.SessionRequest, on_logs: OnLogs) -> None:
         """Takes in a frame of an executor that has said hello."""
@@ -134,8 +167,17 @@ class Stream:
 class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
     """Serves the streams. `peers` are the addresses of all schedulers, as they are known now."""
 
-    def __init__(self, dispatch: Dispatch, *, replica: str, peers: Callable[[], list[str]], on_logs: OnLogs) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        *,
+        replica: str,
+        peers: Callable[[], list[str]],
+        on_logs: OnLogs,
+        give_secrets: GiveSecrets,
+    ) -> None:
         self._dispatch = dispatch
+        self._give_secrets = give_secrets
         self._replica = replica
         self._peers = peers
         self._on_logs = on_logs
@@ -158,7 +200,7 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         welcome = pb.Welcome(
             replica=self._replica, peers=self._peers(), grace_seconds=self._dispatch.grace, format=FORMAT
         )
-        session = Stream(self._dispatch, welcome)
+        session = Stream(self._dispatch, welcome, self._give_secrets)
         self._sessions.add(session)
         tasks: list[asyncio.Task[object]] = []
         try:
@@ -166,6 +208,7 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
             tasks = [
                 asyncio.create_task(self._read(session, request_iterator)),
                 asyncio.create_task(session.write(context)),
+                asyncio.create_task(session.give_secrets()),
                 asyncio.create_task(session.closed.wait()),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exeunt.journal import keyring
 from exeunt.language.handlers import Defaults
 from exeunt.service.settings import ServiceSettings, SettingsError, setting
 
@@ -37,6 +38,7 @@ class Settings(ServiceSettings):
     )
     open_workflows: int = setting("Most workflows that are not finished, on this scheduler", 100_000, minimum=1)
     documents: int = setting("Most documents in one submission", 1_000, minimum=1)
+    secret_key: str = setting(keyring.SETTING, "")
     parameter_bytes: int = setting(
         "Largest value of a workflow's parameter", 256 * 1024, unit="B", minimum=1, maximum=1024 * 1024
     )
@@ -46,6 +48,10 @@ class Settings(ServiceSettings):
         (),
     )
     ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)
+
+    def keys(self) -> keyring.Keyring:
+        """The keys that secrets are sealed with; without any, none can be stored or read. Raises SettingsError."""
+        return keyring.read_keys(self.secret_key)
 
     def handlers(self) -> Defaults:
         """The default exit handlers. Raises SettingsError."""

@@ -13,7 +13,7 @@ import grpc
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import attempt_of
+from exeunt.steps import attempt_of, secrets_wanted
 from exeunt.v1 import step_pb2, step_service_pb2_grpc
 from exeunt.v1 import step_service_pb2 as pb
 
@@ -89,6 +89,7 @@ class StepStream:
             group=self._flights,
             key=None,
             make=lambda: step,
+            secretive=bool(secrets_wanted(step)),
         )
 
     # --- what the dispatch tells --------------------------------------------------------------------------------------

@@ -16,12 +16,14 @@ import msgspec
 
 from exeunt.journal.blobs import digest
 from exeunt.journal.manifests import Manifests
+from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import partition_of
 from exeunt.language.decode import Loaded, decode, load_manifests
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document
-from exeunt.language.manifest import Bundle, ConfigMap, Parameter, Workflow, WorkflowTemplate
+from exeunt.language.manifest import Bundle, ConfigMap, Parameter, Secret, Workflow, WorkflowTemplate
 from exeunt.language.problems import ManifestError, Problem
+from exeunt.language.secret import check_secret, secret_values
 from exeunt.language.templates import CLUSTER_KIND, scope_of
 from exeunt.language.validate import resolve, validate, validate_template
 from exeunt.language.variables import text as value_text
@@ -30,6 +32,10 @@ from exeunt.launch import encode_bundle
 DEFAULT_NAMESPACE = "default"
 CACHED_CHECKS = 64
 PARAMETER_BYTES = 256 * 1024
+NO_KEY = (
+    "this cluster has no key for secrets, so none can be stored; give its schedulers and exit handlers the setting "
+    "secret-key (EXEUNT_SECRET_KEY, see docs/secrets.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,18 @@ class Checker:
     """Reads and checks documents; knows the stored templates and config maps."""
 
     def __init__(
-        self, manifests: Manifests, parameter_bytes: int = PARAMETER_BYTES, handlers: Defaults | None = None
+        self,
+        manifests: Manifests,
+        parameter_bytes: int = PARAMETER_BYTES,
+        handlers: Defaults | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
-        """`parameter_bytes`: the largest value of a workflow's parameter; `handlers`: what every workflow gets."""
+        """`parameter_bytes`: the largest value of a workflow's parameter; `handlers`: what every workflow gets.
+
+        Without `secrets` (a service that has no key) documents of that kind are refused.
+        """
         self._handlers = handlers or Defaults()
+        self._secrets = secrets
         self._manifests = manifests
         self._parameter_bytes = parameter_bytes
         self._known: OrderedDict[bytes, Checked] = OrderedDict()
@@ -152,8 +166,13 @@ class Checker:
                     checked.stored.append(stored.add_template(one.model, one.document, wishes.namespace))
                 case ConfigMap():
                     checked.stored.append(stored.add_config_map(one.model, one.document, wishes.namespace))
-                case _:
-                    problems.append(one.document.problem(("kind",), "secrets are not supported yet"))
+                case Secret():
+                    found = check_secret(one.model, one.document)
+                    if self._secrets is None:
+                        found.append(one.document.problem(("kind",), NO_KEY))
+                    problems += found
+                    if self._secrets is not None and not found:
+                        checked.stored.append(_sealed(one.model, wishes.namespace, self._secrets))
         problems += _names(workflows, wishes)
         for template in templates:
             await stored.fetch(Workflow(metadata=template.metadata, spec=template.spec))
@@ -225,6 +244,12 @@ class _Stored:
                     self._config_maps[namespace, name] = model if isinstance(model, ConfigMap) else None
                 else:
                     self._templates[kind, namespace, name] = model if isinstance(model, WorkflowTemplate) else None
+
+
+def _sealed(secret: Secret, namespace: str, secrets: Secrets) -> ToStore:
+    """A secret as it is stored. Nothing else of its document is kept: annotations may hold a copy of the values."""
+    namespace, name = secret.metadata.namespace or namespace, secret.metadata.name
+    return ToStore("Secret", namespace, name, secrets.sealed(namespace, name, secret_values(secret)))
 
 
 def _to_store(kind: str, namespace: str, document: Document) -> ToStore:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -53,11 +53,3 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
         return variables.get(match[1], match[0])
 
     return _REFERENCE.sub(replacement, text)
-
-
-def step_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """A step's variables with their references to earlier ones expanded; of one named twice the last counts."""
-    variables: dict[str, str] = {}
-    for name, value in pairs:
-        variables[name] = expand(value, variables)
-    return variables

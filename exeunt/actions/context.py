@@ -74,7 +74,7 @@ WaitWorkflow = Callable[[Child], AsyncIterator[Mapping[str, Any]]]
 """The child in Argo's shape (`status.phase` at least), whenever it changes; ends with its final state."""
 
 LookupSecret = Callable[[str, str, str], Awaitable[str]]
-"""The text of a secret by namespace, name and key. Raises LookupError with words for people."""
+"""The text of a secret by namespace, name and key. Raises SecretMissing, SecretUnreadable."""
 
 ListSteps = Callable[[str, str, float], Awaitable[list[dict[str, Any]]]]
 """The steps of a workflow that ended, by namespace and uid, in their order: nodeName, phase, message, seconds.
@@ -118,6 +118,7 @@ class Context:
     trace: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)  # for default texts, see `message`
     starter: StartWorkflow | None = None  # in place of the toolbox's: one that knows who starts
+    look_up: LookupSecret | None = None  # in place of the toolbox's: the secrets that came with the step
     masker: Masker = field(default_factory=Masker)
 
     @property

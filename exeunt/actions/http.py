@@ -14,12 +14,16 @@ from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import msgspec
 from multidict import CIMultiDict
 
+from exeunt.actions.arguments import BadArguments
 from exeunt.actions.context import Context
 from exeunt.actions.guard import Refused
 from exeunt.actions.masking import sensitive_name, shown_url
+from exeunt.actions.secrets import look_up
 from exeunt.engine.steps import HttpWork, StepOutcome
+from exeunt.language.actions import SecretKey
 from exeunt.language.expression import ExpressionError, evaluate_bool
 
 KEY_HEADER = "Idempotency-Key"
@@ -43,8 +47,11 @@ class Unanswered(Exception):  # noqa: N818 - it is an answer
 
 async def perform(work: HttpWork, context: Context) -> StepOutcome:
     """Sends the request; Failed when the answer is not what was wanted, Error when there was none."""
-    headers = _headers(work, context)
     method = (work.method or "GET").upper()
+    try:
+        headers = _headers(await _with_secrets(work, context), context)
+    except BadArguments as error:
+        return StepOutcome(phase="Error", message=str(error))
     try:
         road = _Road(work.body.encode(), context.settings.redirects)
         answer = await _send(method, headers, work, context, road)
@@ -67,6 +74,24 @@ async def perform(work: HttpWork, context: Context) -> StepOutcome:
         left_out = f"the answer of {answer.size} bytes is too large for a result ({most} bytes) and was left out"
         message = f"{message}; {left_out}" if message else left_out
     return StepOutcome(phase=phase, message=message, result=result, answer=shown(answer))
+
+
+async def _with_secrets(work: HttpWork, context: Context) -> HttpWork:
+    """The work with the headers that stand in secrets; one that is missing and may be is left out.
+
+    Raises BadArguments.
+    """
+    headers: list[tuple[str, str]] = []
+    for at, (name, value) in enumerate(work.headers):
+        ref = work.header_secrets.get(at)
+        if ref is None:
+            headers.append((name, value))
+            continue
+        key = SecretKey(ref.name, ref.key, ref.optional)
+        found = await look_up(key, f"http.headers[{at}] ({name})", context)
+        if found:  # files that secrets are made of end in a line end, which no header can hold
+            headers.append((name, found.strip("\r\n")))
+    return msgspec.structs.replace(work, headers=headers, header_secrets={})
 
 
 def _headers(work: HttpWork, context: Context) -> CIMultiDict[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 MASK = "***"
 SHORTEST = 6  # shorter texts stand in too many places to be masked
@@ -23,23 +25,34 @@ class Masker:
     """Knows the secrets of one attempt and takes them out of texts and trees."""
 
     def __init__(self) -> None:
-        self._secrets: set[str] = set()
+        self.forms: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
-        """A text that must not be seen; also as it stands in URLs, and the credentials behind a scheme (`Bearer …`)."""
-        scheme, _, rest = secret.partition(" ")
-        forms = {secret, quote(secret, safe=""), rest.strip() if scheme.lower() in {"bearer", "basic", "token"} else ""}
-        self._secrets.update(s for s in forms if len(s) >= SHORTEST)
+        """A text that must not be seen, with the forms in which it may turn up; texts under 6 characters are let be.
+
+        The forms: as it stands in URLs, in JSON and in base64, without blanks around it, the credentials behind a
+        scheme (`Bearer …`), and each line of a text of many (a key, say).
+        """
+        plain = secret.strip()
+        scheme, _, rest = plain.partition(" ")
+        forms = {secret, plain, *(line.strip() for line in plain.splitlines())}
+        if scheme.lower() in {"bearer", "basic", "token"}:
+            forms.add(rest.strip())
+        for form in {secret, plain}:
+            coded = base64.b64encode(form.encode()).decode()
+            forms |= {quote(form, safe=""), quote_plus(form), coded, coded.rstrip("=")}
+            forms |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
+        self.forms.update(form for form in forms if len(form) >= SHORTEST)
         self._pattern = None
 
     def text(self, text: str) -> str:
         """The text with every known secret masked."""
-        if not self._secrets:
+        if not self.forms:
             return text
         if self._pattern is None:
-            longest_first = sorted(self._secrets, key=len, reverse=True)
-            self._pattern = re.compile("|".join(re.escape(s) for s in longest_first))
+            longest_first = sorted(self.forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
         return self._pattern.sub(MASK, text)
 
     def tree(self, value: Any) -> Any:

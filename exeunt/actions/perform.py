@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -45,8 +46,9 @@ async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) 
             outcome = await _perform(work, context)
     except TimeoutError:
         outcome = StepOutcome(phase="Failed", message=f"Step exceeded its deadline of {limit or 0:g} s")
-    except Exception as error:  # the promise of this function
-        log.debug("an action failed in an unforeseen way", exc_info=error)
+    except Exception as error:  # noqa: BLE001 - the promise of this function; it is logged, without secrets
+        trace = "".join(traceback.format_exception(error))
+        log.debug("an action failed in an unforeseen way: %s", context.masker.text(trace))
         outcome = StepOutcome(phase="Error", message=f"{type(error).__name__}: {error}")
     mask = context.masker
     return msgspec.structs.replace(

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from exeunt.actions.arguments import BadArguments
 from exeunt.actions.context import Context
-from exeunt.language.actions import Source
+from exeunt.language.actions import SecretKey, Source
+from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 
 async def secret(source: Source, where: str, context: Context) -> str:
-    """The text behind a `…From`. Raises BadArguments, with `where` it was asked for."""
-    key = source.secret_key_ref
-    if context.tools.secret is None:
+    """The text behind a `…From`; empty when it is missing and may be. Raises BadArguments with `where` it was asked."""
+    return await look_up(source.secret_key_ref, where, context)
+
+
+async def look_up(key: SecretKey, where: str, context: Context) -> str:
+    """The text of a key of a secret, as `secret` has it."""
+    ask = context.look_up or context.tools.secret
+    if ask is None:
         raise BadArguments(f"{where}: this service has no store of secrets; name the value in its settings instead")
     try:
-        value = await context.tools.secret(context.namespace, key.name, key.key)
-    except LookupError as error:
-        raise BadArguments(f"{where}: {error.args[0] if error.args else error}") from None
+        value = await ask(context.namespace, key.name, key.key)
+    except SecretMissing as error:
+        if key.optional:
+            return ""
+        raise BadArguments(f"{where}: {error.args[0]}") from None
+    except SecretUnreadable as error:
+        raise BadArguments(f"{where}: {error.args[0]}") from None
     context.masker.add(value)
     return value
 
 
 async def secret_or(source: Source | None, default: str, where: str, context: Context) -> str:
-    """The text behind a `…From`, or the setting when there is none."""
-    if source is None:
-        if default:
-            context.masker.add(default)
-        return default
-    return await secret(source, where, context)
+    """The text behind a `…From`; the setting when there is none, or when it is missing and may be."""
+    value = await secret(source, where, context) if source is not None else ""
+    if value:
+        return value
+    if default:
+        context.masker.add(default)
+    return default

@@ -16,6 +16,7 @@ from typing import Any
 from exeunt.cli import state
 from exeunt.cli.child import Spec
 from exeunt.cli.failure import UNREACHABLE, CommandError
+from exeunt.cli.key import VARIABLE, key_setting
 from exeunt.cli.ports import free_port, is_free
 from exeunt.cli.supervisor import Supervised
 
@@ -156,6 +157,7 @@ class Cluster:
         metrics = self._ports.get(f"{name}-metrics")
         environ = {
             **self._common(name),
+            VARIABLE: key_setting(self.options.data_dir, self.options.environ),
             "EXEUNT_LISTEN": f"127.0.0.1:{self._ports[name]}",
             "EXEUNT_METRICS": f"127.0.0.1:{metrics}" if metrics else "",
         }
@@ -190,6 +192,7 @@ class Cluster:
             "EXEUNT_LOG_LEVEL": self.options.log_level,
             "EXEUNT_LOG_FORMAT": "json",
             "EXEUNT_SHUTDOWN_SECONDS": str(self.options.shutdown_seconds),
+            VARIABLE: "",  # executors get secrets with their steps
         }
 
     def _spec(self, service: str, name: str, environ: dict[str, str]) -> Spec:

@@ -39,8 +39,9 @@ def lint_command(*, files: tuple[str, ...], quiet: bool) -> int:
 def check(documents: Sequence[tuple[str, str]]) -> list[Problem]:
     """All problems of documents that shall be submitted together, in the order of files and lines."""
     from exeunt.language.decode import load_manifests
-    from exeunt.language.manifest import ConfigMap, Workflow, WorkflowTemplate
+    from exeunt.language.manifest import ConfigMap, Secret, Workflow, WorkflowTemplate
     from exeunt.language.problems import ManifestError
+    from exeunt.language.secret import check_secret
     from exeunt.language.templates import scope_of
     from exeunt.language.validate import resolve, validate, validate_template
 
@@ -58,6 +59,8 @@ def check(documents: Sequence[tuple[str, str]]) -> list[Problem]:
         if isinstance(one.model, WorkflowTemplate):
             templates[scope_of(one.model)] = one.model
             places[scope_of(one.model)] = one.document
+        elif isinstance(one.model, Secret):
+            problems += check_secret(one.model, one.document)
         elif isinstance(one.model, ConfigMap):
             config_maps[one.model.metadata.name] = one.model
 

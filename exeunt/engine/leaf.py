@@ -12,18 +12,20 @@ from exeunt.engine import phases
 from exeunt.engine.durations import seconds
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
-from exeunt.engine.scope import config_map_value
+from exeunt.engine.scope import config_map_data, config_map_value
 from exeunt.engine.state import Run
 from exeunt.engine.steps import (
     ContainerWork,
+    EnvSource,
     HttpWork,
     OutputParameter,
     PluginWork,
     ResourceWork,
+    SecretRef,
     StepSpec,
     Work,
 )
-from exeunt.language.manifest import Container, EnvVar, Template
+from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Template
 from exeunt.language.variables import text
 
 
@@ -68,6 +70,11 @@ def work(run: Run, template: Template) -> Work:
             timeout_seconds=float(http.timeout_seconds or 30),
             success_condition=http.success_condition,
             insecure_skip_verify=http.insecure_skip_verify,
+            header_secrets={
+                at: _secret(header.value_from.secret_key_ref)
+                for at, header in enumerate(http.headers)
+                if header.value_from is not None and header.value_from.secret_key_ref is not None
+            },
         )
     if template.plugin is not None:
         name = next(iter(template.plugin), "")
@@ -85,23 +92,50 @@ def work(run: Run, template: Template) -> Work:
 
 
 def _container(run: Run, container: Container) -> ContainerWork:
+    env: list[tuple[str, str]] = []
+    secrets: dict[int, SecretRef] = {}
+    for variable in container.env:
+        source = variable.value_from
+        value: str | None = ""
+        if source is None:
+            value = text(variable.value)
+        elif source.secret_key_ref is not None:
+            secrets[len(env)] = _secret(source.secret_key_ref)
+        elif source.config_map_key_ref is not None:
+            value = _from_config_map(run, variable.name, source.config_map_key_ref)
+        if value is not None:
+            env.append((variable.name, value))
     return ContainerWork(
         image=container.image,
         command=container.command,
         args=container.args,
-        env=[(variable.name, _variable(run, variable)) for variable in container.env],
+        env=env,
         working_dir=container.working_dir,
+        env_secrets=secrets,
+        env_from=[_source(run, source) for source in container.env_from],
     )
 
 
-def _variable(run: Run, variable: EnvVar) -> str:
-    reference = (variable.value_from or {}).get("configMapKeyRef")
-    if isinstance(reference, dict):
-        found = config_map_value(run, str(reference.get("name", "")), str(reference.get("key", "")))
-        if found is None and not reference.get("optional"):
-            raise NodeError(f"env {variable.name}: ConfigMap {reference.get('name')} has no key {reference.get('key')}")
-        return found or ""
-    return text(variable.value)
+def _from_config_map(run: Run, variable: str, key: KeySelector) -> str | None:
+    """The value as it is: no `$(NAME)` is read in what comes from elsewhere, as in Kubernetes. None: no variable."""
+    found = config_map_value(run, key.name, key.key)
+    if found is None and not key.optional:
+        raise NodeError(f"env {variable}: ConfigMap {key.name} has no key {key.key}")
+    return None if found is None else found.replace("$", "$$")
+
+
+def _source(run: Run, source: EnvFromSource) -> EnvSource:
+    if source.secret_ref is not None:
+        return EnvSource(prefix=source.prefix, secret=source.secret_ref.name, optional=source.secret_ref.optional)
+    name = source.config_map_ref.name if source.config_map_ref is not None else ""
+    data = config_map_data(run, name)
+    if data is None and (source.config_map_ref is None or not source.config_map_ref.optional):
+        raise NodeError(f"envFrom: there is no ConfigMap {name}")
+    return EnvSource(prefix=source.prefix, variables=list((data or {}).items()))
+
+
+def _secret(key: KeySelector) -> SecretRef:
+    return SecretRef(name=key.name, key=key.key, optional=key.optional)
 
 
 def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:

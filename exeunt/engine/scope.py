@@ -150,10 +150,13 @@ def argument_value(run: Run, parameter: Parameter) -> str | None:
 
 
 def config_map_value(run: Run, name: str, key: str) -> str | None:
-    for config_map in run.bundle.config_maps:
-        if config_map.metadata.name == name and key in config_map.data:
-            return config_map.data[key]
-    return None
+    return (config_map_data(run, name) or {}).get(key)
+
+
+def config_map_data(run: Run, name: str) -> dict[str, str] | None:
+    """The whole config map, None when the bundle has none of that name."""
+    found = (one for one in run.bundle.config_maps if one.metadata.name == name)
+    return next((one.data for one in found), None)
 
 
 # --- what steps and tasks gave ----------------------------------------------------------------------------------------

@@ -11,8 +11,29 @@ class Struct(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=True):
     """Base of what is stored in the log. Positional: fields are only ever added at the end, with a default."""
 
 
+class SecretRef(Struct):
+    """A key of a secret of the workflow's namespace. Its value is looked up where the step is sent, never stored."""
+
+    name: str
+    key: str
+    optional: bool = False
+
+
+class EnvSource(Struct):
+    """Variables of which every key of a ConfigMap (`variables`) or of a secret (`secret`, its name) becomes one."""
+
+    prefix: str = ""
+    variables: list[tuple[str, str]] = []
+    secret: str = ""
+    optional: bool = False
+
+
 class ContainerWork(Struct, tag="container"):
-    """A program: of a container template, or (`script`) of a script template with its source."""
+    """A program: of a container template, or (`script`) of a script template with its source.
+
+    `env_secrets` has the values of variables that stand in secrets, by their place in `env`; `env_from` comes before
+    `env`, which wins.
+    """
 
     image: str = ""
     command: list[str] = []
@@ -21,10 +42,12 @@ class ContainerWork(Struct, tag="container"):
     working_dir: str = ""
     source: str = ""
     script: bool = False
+    env_secrets: dict[int, SecretRef] = {}
+    env_from: list[EnvSource] = []
 
 
 class HttpWork(Struct, tag="http"):
-    """A request of an http template."""
+    """A request of an http template. `header_secrets`: values that stand in secrets, by their place in `headers`."""
 
     method: str = "GET"
     url: str = ""
@@ -33,6 +56,7 @@ class HttpWork(Struct, tag="http"):
     timeout_seconds: float = 30.0
     success_condition: str = ""
     insecure_skip_verify: bool = False
+    header_secrets: dict[int, SecretRef] = {}
 
 
 class PluginWork(Struct, tag="plugin"):

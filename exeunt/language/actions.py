@@ -13,10 +13,11 @@ from exeunt.language.problems import Path, nearest, quoted_list, shorten
 
 
 class SecretKey(msgspec.Struct):
-    """A key of a secret."""
+    """A key of a secret. With `optional` it may be missing: then the value is empty, or the setting's."""
 
     name: str
     key: str
+    optional: bool = False
 
 
 class Source(msgspec.Struct, rename="camel"):

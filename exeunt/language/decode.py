@@ -85,7 +85,7 @@ def decode(document: Document) -> AnyManifest:
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ManifestError([document.problem(("kind",), _unknown_kind(kind))])
     wanted, model = _KINDS[kind]
-    reader = _Reader(document)
+    reader = _Reader(document, quotes=kind != "Secret")
     if version != wanted:
         shown = "missing" if version is None else repr(shorten(str(version)))
         reader.problem(("apiVersion",), f"is {shown}; of a {kind} it is {wanted}")
@@ -121,9 +121,10 @@ def _fields(model: type[msgspec.Struct]) -> dict[str, inspect.Field]:
 class _Reader:
     """One walk over a document along the models' types. A part that is wrong is reported and left out."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, quotes: bool) -> None:
         self.problems: list[Problem] = []
         self._document = document
+        self._quotes = quotes  # problems may quote values: not those of a Secret
 
     def problem(self, path: Path, message: str) -> None:
         self.problems.append(self._document.problem(path, message))
@@ -219,7 +220,8 @@ class _Reader:
         return int(value)
 
     def _wrong(self, path: Path, wanted: str, value: Any) -> Any:
-        self.problem(path, f"must be {wanted}, not {_kind_of(value)}{_advice(wanted, value)}")
+        said = f"{_kind_of(value)}{_advice(wanted, value)}" if self._quotes else _type_of(value)
+        self.problem(path, f"must be {wanted}, not {said}")
         return _BAD
 
 
@@ -233,6 +235,15 @@ def _kind_of(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {shorten(value, 40)!r}"
     return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _type_of(value: Any) -> str:
+    """The kind of a value without the value."""
+    if isinstance(value, bool):
+        return "true or false; write it in quotes"
+    if isinstance(value, (int, float)):
+        return "a number; write it in quotes"
+    return "a text" if isinstance(value, str) else _kind_of(value)
 
 
 def _advice(wanted: str, value: Any) -> str:

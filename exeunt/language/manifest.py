@@ -116,10 +116,31 @@ class Outputs(Model):
 # --- what a template does -------------------------------------------------------------------------------------------
 
 
+class EnvVarSource(Model):
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
+    field_ref: dict[str, Any] | None = None
+    resource_field_ref: dict[str, Any] | None = None
+    file_key_ref: dict[str, Any] | None = None
+
+
 class EnvVar(Model):
     name: str = ""
     value: Scalar = ""
-    value_from: dict[str, Any] | None = None
+    value_from: EnvVarSource | None = None
+
+
+class WholeSource(Model):
+    """A ConfigMap or Secret of which every key becomes a variable."""
+
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFromSource(Model):
+    prefix: str = ""
+    config_map_ref: WholeSource | None = None
+    secret_ref: WholeSource | None = None
 
 
 class Container(Model):
@@ -130,7 +151,7 @@ class Container(Model):
     command: list[str] = []
     args: list[str] = []
     env: list[EnvVar] = []
-    env_from: list[dict[str, Any]] = []
+    env_from: list[EnvFromSource] = []
     working_dir: str = ""
     image_pull_policy: str = ""
     resources: dict[str, Any] | None = None
@@ -155,10 +176,14 @@ class Script(Container):
     source: str = ""
 
 
+class HTTPHeaderSource(Model):
+    secret_key_ref: KeySelector | None = None
+
+
 class HTTPHeader(Model):
     name: str = ""
     value: str = ""
-    value_from: dict[str, Any] | None = None
+    value_from: HTTPHeaderSource | None = None
 
 
 class HTTP(Model):

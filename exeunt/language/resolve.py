@@ -85,9 +85,11 @@ def _config_maps(spec: WorkflowSpec, known: Visible) -> Iterator[str]:
         for step in _steps(template):
             arguments += [step.arguments, *(hook.arguments for hook in step.hooks.values())]
         for running in (template.container, template.script):
-            for variable in running.env if running is not None else []:
-                source = (variable.value_from or {}).get("configMapKeyRef")
-                if isinstance(source, dict) and (name := known.constant(str(source.get("name", "")))):
+            if running is None:
+                continue
+            keys = [variable.value_from.config_map_key_ref for variable in running.env if variable.value_from]
+            for source in (*keys, *(one.config_map_ref for one in running.env_from)):
+                if source is not None and (name := known.constant(source.name)):
                     yield name
     for given in arguments:
         parameters += given.parameters

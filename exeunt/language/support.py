@@ -30,7 +30,6 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.ValueFrom, "jqFilter"): "jqFilter is",
     (manifest.ValueFrom, "jsonPath"): "jsonPath is",
     (manifest.ValueFrom, "event"): "reading from events is",
-    (manifest.Container, "envFrom"): "envFrom is",
     (manifest.Container, "volumeMounts"): "volumes are",
     (manifest.Container, "volumeDevices"): "volumes are",
     (manifest.Template, "containerSet"): "containerSet templates are",
@@ -45,7 +44,6 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.Template, "resourceClaims"): "resource claims are",
     (manifest.Template, "podSpecPatch"): "podSpecPatch is",
     (manifest.HTTP, "bodyFrom"): "bodyFrom is",
-    (manifest.HTTPHeader, "valueFrom"): "a header's valueFrom is",
     (manifest.Resource, "manifestFrom"): "manifestFrom is",
     (manifest.WorkflowSpec, "volumes"): "volumes are",
     (manifest.WorkflowSpec, "volumeClaimTemplates"): "volumes are",
@@ -118,9 +116,47 @@ def _template(template: manifest.Template, place: Place, report: Report) -> None
 
 
 def _variable(variable: manifest.EnvVar, place: Place, report: Report) -> None:
-    for source in variable.value_from or {}:
-        if source != "configMapKeyRef":
-            report.add(place.at("valueFrom", source), f"{shorten(source)} is not supported yet; configMapKeyRef is")
+    source, there = variable.value_from, place.at("valueFrom")
+    if source is None:
+        return
+    known = (("configMapKeyRef", source.config_map_key_ref), ("secretKeyRef", source.secret_key_ref))
+    given = [(name, key) for name, key in known if key is not None]
+    for name in msgspec.to_builtins(source):
+        if name not in dict(known):
+            report.add(there.at(name), f"{name} is not supported yet; configMapKeyRef and secretKeyRef are")
+            return
+    if len(given) != 1:
+        report.add(there, "either configMapKeyRef or secretKeyRef is expected here")
+    elif variable.value not in ("", None):
+        report.add(there, "cannot stand beside value")
+    else:
+        _key(given[0][1], there.at(given[0][0]), report)
+
+
+def _source(source: manifest.EnvFromSource, place: Place, report: Report) -> None:
+    given = [("configMapRef", source.config_map_ref), ("secretRef", source.secret_ref)]
+    named = [(field, whole) for field, whole in given if whole is not None]
+    if len(named) != 1:
+        report.add(place, "either configMapRef or secretRef is expected here")
+    elif not named[0][1].name:
+        report.add(place.at(named[0][0]), "has no name")
+
+
+def _header(header: manifest.HTTPHeader, place: Place, report: Report) -> None:
+    if header.value_from is None:
+        return
+    if header.value_from.secret_key_ref is None:
+        report.add(place.at("valueFrom"), "secretKeyRef is expected here")
+    elif header.value:
+        report.add(place.at("valueFrom"), "cannot stand beside value")
+    else:
+        _key(header.value_from.secret_key_ref, place.at("valueFrom", "secretKeyRef"), report)
+
+
+def _key(key: manifest.KeySelector, place: Place, report: Report) -> None:
+    for field in ("name", "key"):
+        if not getattr(key, field):
+            report.add(place, f"has no {field}")
 
 
 def _resource(resource: manifest.Resource, place: Place, report: Report) -> None:
@@ -149,5 +185,7 @@ def _kind_of(text: str) -> str | None:
 _RULES: dict[type, Callable[[Any, Place, Report], None]] = {
     manifest.Template: _template,
     manifest.EnvVar: _variable,
+    manifest.EnvFromSource: _source,
+    manifest.HTTPHeader: _header,
     manifest.Resource: _resource,
 }

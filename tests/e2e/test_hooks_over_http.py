@@ -16,7 +16,7 @@ pytestmark = pytest.mark.services
 
 
 class Listener:
-    """An HTTP server that remembers what it was told."""
+    """An HTTP server that remembers what it was told, and says a token again."""
 
     def __init__(self) -> None:
         heard: list[tuple[str, dict[str, str], str]] = []
@@ -32,9 +32,10 @@ class Listener:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
                 heard.append((self.path, dict(self.headers.items()), body))
                 self.send_response(200)
-                self.send_header("Content-Length", "2")
+                answer = self.headers.get("X-Token", "ok").encode("latin-1")
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(b"ok")
+                self.wfile.write(answer)
 
             def log_message(self, *_: object) -> None:
                 pass

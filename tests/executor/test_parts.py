@@ -13,7 +13,8 @@ from exeunt.executor.attempts import shared_paths
 from exeunt.executor.book import Book
 from exeunt.executor.images import NoCommand, command_line, load_images
 from exeunt.executor.logs import Output
-from exeunt.executor.runtime.environment import base_environment, expand, step_environment
+from exeunt.executor.runtime.environment import base_environment, expand
+from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Pool, Slots
 from exeunt.v1 import step_pb2 as pb
 
@@ -142,7 +143,9 @@ def test_the_book_does_not_grow_with_what_was_forgotten(tmp_path: Path) -> None:
 
 
 def test_references_to_variables_are_read_as_kubernetes_reads_them() -> None:
-    variables = step_environment([("A", "1"), ("B", "$(A)2"), ("C", "$(D)"), ("D", "$$(A)")])
+    given = [("A", "1"), ("B", "$(A)2"), ("C", "$(D)"), ("D", "$$(A)")]
+    work = pb.ContainerWork(env=[pb.EnvironmentVariable(name=name, value=value) for name, value in given])
+    variables = StepSecrets(pb.Step()).environment(work)
     assert variables == {"A": "1", "B": "12", "C": "$(D)", "D": "$(A)"}
     assert expand("$(B) $(UNKNOWN) $B $$", variables) == "12 $(UNKNOWN) $B $"
 

@@ -16,6 +16,14 @@ def container(more: str) -> str:
     return f"{HEAD}spec:\n  entrypoint: main\n  templates:\n  - name: main\n    container: {{image: a}}\n    {more}\n"
 
 
+def variable(source: str) -> str:
+    return container("").replace("{image: a}", f"{{image: a, env: [{{name: a, {source}}}]}}")
+
+
+def header(source: str) -> str:
+    return container("").replace("container: {image: a}", f"http: {{url: u, headers: [{{name: a, {source}}}]}}")
+
+
 def of_spec(more: str) -> str:
     return f"{HEAD}spec:\n  entrypoint: main\n  {more}\n  templates:\n  - {{name: main, suspend: {{}}}}\n"
 
@@ -29,9 +37,8 @@ def of_spec(more: str) -> str:
         (container("daemon: true"), "spec.templates[0].daemon: daemons are"),
         (container("sidecars: [{name: a}]"), "spec.templates[0].sidecars: sidecars are"),
         (container("").replace("{image: a}", "{image: a, volumeMounts: [{name: a}]}"), "container.volumeMounts: volumes are"),
-        (container("").replace("{image: a}", "{image: a, envFrom: [{}]}"), "container.envFrom: envFrom is"),
-        (container("").replace("{image: a}", "{image: a, env: [{name: a, valueFrom: {secretKeyRef: {name: b, key: c}}}]}"), "env[0].valueFrom.secretKeyRef: secretKeyRef is"),
-        (container("").replace("container: {image: a}", "script: {image: a, envFrom: [{}]}"), "script.envFrom: envFrom is"),
+        (container("").replace("{image: a}", "{image: a, env: [{name: a, valueFrom: {fieldRef: {fieldPath: b}}}]}"), "env[0].valueFrom.fieldRef: fieldRef is"),
+        (container("").replace("container: {image: a}", "http: {url: u, bodyFrom: {bytes: a}}"), "http.bodyFrom: bodyFrom is"),
         (container("").replace("container: {image: a}", "data: {}"), "spec.templates[0].data: data templates are"),
         (container("").replace("container: {image: a}", "plugin: {trigger: {template: a, artifacts: []}}"), "spec.templates[0].plugin.trigger.artifacts: artifacts of triggers are"),
         (container("").replace("container: {image: a}", "resource: {action: get}"), "resource.action: get is"),
@@ -46,6 +53,25 @@ def test_what_is_not_built_yet_is_refused_with_its_place(text: str, said: str) -
     found = errors(text, support=True)
     assert any(said in problem and "not supported yet" in problem for problem in found), found
     assert not any("not supported yet" in problem for problem in errors(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (variable("valueFrom: {}"), "env[0].valueFrom: either configMapKeyRef or secretKeyRef is expected here"),
+        (variable("value: x, valueFrom: {secretKeyRef: {name: b, key: c}}"), "env[0].valueFrom: cannot stand beside value"),
+        (variable("valueFrom: {secretKeyRef: {name: b}}"), "env[0].valueFrom.secretKeyRef: has no key"),
+        (variable("valueFrom: {configMapKeyRef: {key: b}}"), "env[0].valueFrom.configMapKeyRef: has no name"),
+        (variable("valueFrom: {secretKeyRef: {name: b, kee: c}}"), "secretKeyRef.kee: unknown field"),
+        (container("").replace("{image: a}", "{image: a, envFrom: [{prefix: a}]}"), "envFrom[0]: either configMapRef or secretRef is expected here"),
+        (container("").replace("{image: a}", "{image: a, envFrom: [{secretRef: {}}]}"), "envFrom[0].secretRef: has no name"),
+        (header("valueFrom: {}"), "headers[0].valueFrom: secretKeyRef is expected here"),
+        (header("value: x, valueFrom: {secretKeyRef: {name: b, key: c}}"), "headers[0].valueFrom: cannot stand beside value"),
+        (header("valueFrom: {secretKeyRef: {key: c}}"), "headers[0].valueFrom.secretKeyRef: has no name"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_leads_nowhere_is_refused_with_its_place(text: str, said: str) -> None:
+    assert any(said in problem for problem in errors(text, support=True)), errors(text, support=True)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +96,11 @@ def test_what_only_a_pod_can_do_is_let_pass_with_a_warning(text: str) -> None:
         container("daemon: false"),
         container("outputs: {artifacts: []}"),
         container("").replace("{image: a}", "{image: a, env: [{name: a, valueFrom: {configMapKeyRef: {name: b, key: c}}}]}"),
+        variable("valueFrom: {secretKeyRef: {name: b, key: c, optional: true}}"),
+        variable("valueFrom: {secretKeyRef: {name: '{{workflow.name}}', key: c}}"),
+        container("").replace("{image: a}", "{image: a, envFrom: [{secretRef: {name: b, optional: true}, prefix: P_}, {configMapRef: {name: c}}]}"),
+        header("valueFrom: {secretKeyRef: {name: b, key: c}}"),
+        container("").replace("container: {image: a}", "plugin: {webhook: {urlFrom: {secretKeyRef: {name: a, key: b, optional: true}}}}"),
         container("").replace("container: {image: a}", "resource: {action: create, manifest: 'kind: Workflow'}"),
         container("").replace("container: {image: a}", "plugin: {notify: {}}"),
         of_spec("serviceAccountName: argo"),

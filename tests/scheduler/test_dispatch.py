@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import grpc
 import pytest
@@ -27,7 +27,7 @@ class Wanting:
         self.lost_ones: asyncio.Queue[str] = asyncio.Queue()
         self.commits = True
 
-    def flight(self, id: str, kind: str = "container") -> Flight:
+    def flight(self, id: str, kind: str = "container", *, secretive: bool = False) -> Flight:
         uid = id.split("/")[0]
         return Flight(
             id,
@@ -40,12 +40,13 @@ class Wanting:
             group=self.group,
             key=None,
             make=lambda: step_pb2.Step(id=id, uid=uid, namespace="default"),
+            secretive=secretive,
         )
 
-    def want(self, id: str) -> None:
-        flight = self.flight(id)
+    def want(self, id: str, *, secretive: bool = False) -> None:
+        flight = self.flight(id, secretive=secretive)
         if self.dispatch.place(flight) is None:
-            self.dispatch.wait(self.flight(id))
+            self.dispatch.wait(self.flight(id, secretive=secretive))
         else:
             self.dispatch.send(id)
 
@@ -70,9 +71,23 @@ class Rig:
         self.logs: list[str] = []
         self.dispatch = Dispatch(grace=grace, judges=lambda _: self.loaded, now=lambda: 0.0)
         self.wanting = Wanting(self.dispatch)
-        self.executors = ExecutorService(self.dispatch, replica="s1", peers=lambda: [self.address], on_logs=self._logs)
+        self.secrets = asyncio.Event()  # the store of secrets answers
+        self.secrets.set()
+        self.executors = ExecutorService(
+            self.dispatch,
+            replica="s1",
+            peers=lambda: [self.address],
+            on_logs=self._logs,
+            give_secrets=self._give_secrets,
+        )
         self.steps = StepService(self.dispatch, lambda _: "", lambda _: None)
         self.address = ""
+
+    async def _give_secrets(self, steps: Sequence[step_pb2.Step]) -> list[step_pb2.Step]:
+        await self.secrets.wait()
+        for step in steps:
+            step.secrets.add(name="api")
+        return list(steps)
 
     def _logs(self, frames: Iterable[step_pb2.LogFrame]) -> None:
         self.logs += [frame.data.decode() for frame in frames]
@@ -154,6 +169,52 @@ async def test_steps_wait_for_credits_and_go_out_together(rig: Rig, channel: grp
     await executor.say(credits=3)
     assert await executor.until("dispatches") == ["u/n0/0", "u/n1/0", "u/n2/0"]
     assert rig.dispatch.placement.waiting(exit=False) == 2
+
+
+async def test_a_step_waits_for_its_secrets_and_holds_up_nobody(rig: Rig, channel: grpc.aio.Channel) -> None:
+    rig.secrets.clear()
+    executor = Stub(channel)
+    await executor.hello(credits=2)
+    rig.wanting.want("u/secretive/0", secretive=True)
+    rig.wanting.want("u/other/0")
+    assert await executor.until("dispatches") == ["u/other/0"]
+    rig.secrets.set()
+    while not (frame := await executor.hear()).dispatches:
+        pass
+    [step] = frame.dispatches
+    assert (step.id, [secret.name for secret in step.secrets]) == ("u/secretive/0", ["api"])
+
+
+async def test_a_step_that_is_cancelled_while_it_waits_for_secrets_hears_of_both_in_order(
+    rig: Rig, channel: grpc.aio.Channel
+) -> None:
+    """A cancel that came first would mean nothing to the executor, and the step would run on."""
+    rig.secrets.clear()
+    executor = Stub(channel)
+    await executor.hello(credits=1)
+    rig.wanting.want("u/secretive/0", secretive=True)
+    rig.dispatch.cancel("u/secretive/0")
+    await executor.say()  # a heartbeat: whatever could be said too early is said with its answer
+    assert not (await executor.hear()).cancels
+    rig.secrets.set()
+    while not (frame := await executor.hear()).dispatches:
+        assert not frame.cancels
+    cancels = list(frame.cancels) or await executor.until("cancels")
+    assert cancels == ["u/secretive/0"]
+
+
+async def test_a_step_that_waited_for_secrets_when_the_stream_broke_is_sent_on_the_next(
+    rig: Rig, channel: grpc.aio.Channel
+) -> None:
+    rig.secrets.clear()
+    first = Stub(channel)
+    await first.hello(credits=1)
+    rig.wanting.want("u/secretive/0", secretive=True)
+    first.call.cancel()
+    second = Stub(channel)
+    await second.hello()
+    rig.secrets.set()
+    assert await second.until("dispatches") == ["u/secretive/0"]
 
 
 async def test_a_result_is_kept_by_the_executor_until_it_is_durable(rig: Rig, channel: grpc.aio.Channel) -> None:

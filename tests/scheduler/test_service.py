@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exeunt.client import Client, ClientError
+from exeunt.journal.keyring import new_key
 from exeunt.scheduler.core import Core
 from exeunt.service.errors import RpcError
 from exeunt.v1 import step_pb2
@@ -334,3 +335,30 @@ class Unmarked:
 async def _watched(client: Client, name: str) -> None:
     async for _ in client.watch(name):
         pass
+
+
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: api}\nstringData: {token: tok-4711-geheim, other: not asked}\n"
+
+
+async def test_a_step_gets_the_secret_as_it_is_when_it_is_sent(nats_server: NatsServer, tmp_path: Path) -> None:
+    """And only the keys that it names. Changed meanwhile, the next step has the new value."""
+    key = {"valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}}
+    missing = {"valueFrom": {"secretKeyRef": {"name": "none", "key": "a"}}}
+    env = json.dumps([{"name": "A", **key}, {"name": "B", **missing}])
+    given: list[dict[str, dict[str, bytes] | bool]] = []
+
+    def outcome(step: step_pb2.Step) -> step_pb2.StepResult:
+        given.append({s.name: s.missing or dict(s.values) for s in step.secrets})
+        return step_pb2.StepResult(phase="Succeeded")
+
+    text = HELLO.replace("args: [hello]", f"args: [hello], env: {env}")
+    async with (
+        scheduling(nats_server.url, tmp_path, secret_key=new_key()) as core,
+        Client(core.address) as client,
+        hands(core, outcome),
+    ):
+        for document in (SECRET, SECRET.replace("4711", "4712")):
+            (name,) = await submit(client, f"{document}---{text}")
+            tree = await final(client, name)
+            assert "geheim" not in json.dumps(tree)
+    assert given == [{"api": {"token": f"tok-{n}-geheim".encode()}, "none": True} for n in (4711, 4712)]

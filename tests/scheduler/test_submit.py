@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exeunt.journal.keyring import new_key, read_keys
 from exeunt.journal.manifests import Manifests
+from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
 from exeunt.scheduler.submit import Checker, Wishes, uids
@@ -38,8 +40,9 @@ class Store:
         return self.trees.get(name)
 
 
-def checker(store: Store | None = None) -> Checker:
-    return Checker(cast("Manifests", store or Store()))
+def checker(store: Store | None = None, key: str = "") -> Checker:
+    manifests = cast("Manifests", store or Store())
+    return Checker(manifests, secrets=Secrets(manifests, read_keys(key)) if key else None)
 
 
 @given(st.text(max_size=20), st.text(max_size=128), st.integers(1, 12))
@@ -121,3 +124,37 @@ async def test_checks_that_read_the_store_are_made_anew() -> None:
         with pytest.raises(ManifestError):
             await one.check([("a", refers)], Wishes())
     assert len([asked for asked in store.asked if asked.endswith("/missing")]) == 2
+
+
+SECRET = """
+apiVersion: v1
+kind: Secret
+metadata: {name: api, annotations: {copied: tok-4711-geheim}}
+stringData: {token: tok-4711-geheim}
+"""
+
+
+async def test_a_secret_is_kept_sealed_and_nothing_else_of_its_document() -> None:
+    """Annotations may hold a copy: kubectl's last-applied-configuration does."""
+    checked = await checker(key=new_key()).check([("s", SECRET + "---" + TEXT)], Wishes(namespace="n"))
+    [stored] = checked.stored
+    assert (stored.kind, stored.namespace, stored.name) == ("Secret", "n", "api")
+    assert len(checked.workflows) == 1
+    assert set(stored.tree) == {"kind", "metadata", "key", "sealed"}
+    assert stored.tree["metadata"] == {"name": "api", "namespace": "n"}
+    assert "4711" not in repr(stored)
+
+
+async def test_without_a_key_a_secret_is_refused_and_nothing_is_submitted() -> None:
+    with pytest.raises(ManifestError) as refused:
+        await checker().check([("s", SECRET + "---" + TEXT)], Wishes())
+    [problem] = refused.value.problems
+    assert "this cluster has no key for secrets" in str(problem)
+    assert "EXEUNT_SECRET_KEY" in str(problem)
+
+
+async def test_a_wrong_secret_is_refused_without_its_value() -> None:
+    with pytest.raises(ManifestError) as refused:
+        await checker(key=new_key()).check([("s", SECRET.replace("stringData", "data"))], Wishes())
+    [problem] = refused.value.problems
+    assert str(problem) == "s:5: data.token: is not base64; a value as it is goes under stringData"

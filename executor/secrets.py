@@ -1,0 +1,88 @@
+"""The secrets of a step: they come with it, are given to its work alone, and are masked in all that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from exeunt.actions.masking import Masker
+from exeunt.executor.runtime.environment import expand
+from exeunt.language.secret import SecretMissing, SecretUnreadable, text_of
+from exeunt.v1 import step_pb2 as pb
+
+
+class StepSecrets:
+    """What a step may know. `masker` knows all of it."""
+
+    def __init__(self, step: pb.Step) -> None:
+        self.masker = Masker()
+        self._given = {secret.name: secret for secret in step.secrets}
+        for secret in step.secrets:
+            for value in secret.values.values():
+                self.masker.add(value.decode(errors="replace"))
+
+    def mask(self, result: pb.StepResult) -> None:
+        """Masks them in all that a result tells; the answer of an action comes masked."""
+        if not self.masker.forms:
+            return
+        text = self.masker.text
+        result.message = text(result.message)
+        if result.HasField("result"):
+            result.result = text(result.result)
+        for parameter in result.parameters:
+            parameter.value = text(parameter.value)
+        for at, line in enumerate(result.log_tail):
+            result.log_tail[at] = text(line)
+
+    async def look_up(self, namespace: str, name: str, key: str) -> str:
+        """See `exeunt.actions.context.LookupSecret`; the namespace is the step's."""
+        return text_of(self._values(name), name, key)
+
+    def environment(self, work: pb.ContainerWork) -> dict[str, str]:
+        """The variables of a container: whole sources first, then its own, of one named twice the last counts.
+
+        As in Kubernetes `$(NAME)` is read in values of the manifest, where it means one of the variables that stand
+        before, and stays as it is in what comes from a secret or a ConfigMap. Raises SecretMissing, SecretUnreadable.
+        """
+        variables: dict[str, str] = {}
+        for source in work.env_from:
+            pairs = self._whole(source) if source.secret else ((v.name, v.value) for v in source.variables)
+            variables.update((source.prefix + name, value) for name, value in pairs if is_name(source.prefix + name))
+        own: dict[str, str] = {}
+        for variable in work.env:
+            if variable.HasField("secret"):
+                value = self._one(variable.secret)
+                if value is not None:
+                    own[variable.name] = value
+            else:
+                own[variable.name] = expand(variable.value, own)
+        return variables | own
+
+    def _one(self, key: pb.SecretKey) -> str | None:
+        try:
+            return text_of(self._values(key.name), key.name, key.key)
+        except SecretMissing:
+            if key.optional:
+                return None
+            raise
+
+    def _whole(self, source: pb.EnvironmentSource) -> Iterable[tuple[str, str]]:
+        try:
+            values = self._values(source.secret)
+        except SecretMissing:
+            if source.optional:
+                return []
+            raise
+        return [(key, text_of(values, source.secret, key)) for key in sorted(values) if is_name(source.prefix + key)]
+
+    def _values(self, name: str) -> Mapping[str, bytes]:
+        secret = self._given.get(name)
+        if secret is None or secret.missing:
+            raise SecretMissing(f"there is no secret '{name}' in the workflow's namespace")
+        if secret.problem:
+            raise SecretUnreadable(secret.problem)
+        return secret.values
+
+
+def is_name(text: str) -> bool:
+    """Whether a key can be a variable; Kubernetes leaves others out too."""
+    return bool(text) and text.isascii() and text.isprintable() and "=" not in text

@@ -1,0 +1,72 @@
+"""Stored secrets: among the other manifests, but sealed; opened only where and when a value is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from exeunt.journal.keyring import CannotOpen, Keyring, Sealed
+from exeunt.journal.manifests import Manifests
+from exeunt.journal.steady import NATS_AWAY, Repeat, once
+from exeunt.language.secret import SecretMissing, SecretUnreadable, text_of
+
+KIND = "Secret"
+RETRY_SECONDS = 0.5  # NATS is connected and does not answer: nothing tells when it will
+
+log = logging.getLogger(__name__)
+
+
+class Secrets:
+    """Puts and gets secrets by namespace and name."""
+
+    def __init__(self, manifests: Manifests, keys: Keyring, steady: Repeat = once) -> None:
+        self._manifests = manifests
+        self._keys = keys
+        self._steady = steady
+
+    def sealed(self, namespace: str, name: str, values: Mapping[str, bytes]) -> dict[str, Any]:
+        """A secret as it is stored: its name, and the rest sealed. Only with a key."""
+        content = msgspec.msgpack.encode(dict(values))
+        key, data = self._keys.seal(content, _bound_to(namespace, name))
+        return {"kind": KIND, "metadata": {"name": name, "namespace": namespace}, "key": key, "sealed": data}
+
+    async def values(self, namespace: str, name: str) -> dict[str, bytes]:
+        """All values of a secret by key; waits while NATS is away. Raises SecretMissing, SecretUnreadable."""
+        tree = await self._get(namespace, name)
+        if tree is None:
+            raise SecretMissing(f"there is no secret '{name}' in namespace {namespace}")
+        try:
+            stored = msgspec.convert(tree, _Stored)
+            content = self._keys.open(Sealed(stored.key, stored.sealed), _bound_to(namespace, name))
+            return msgspec.msgpack.decode(content, type=dict[str, bytes])
+        except CannotOpen as error:
+            raise SecretUnreadable(f"the secret '{name}' {error}") from None
+        except msgspec.DecodeError:  # ValidationError too
+            raise SecretUnreadable(f"the secret '{name}' cannot be read: it is stored in another form") from None
+
+    async def _get(self, namespace: str, name: str) -> Any | None:
+        while True:
+            try:
+                return await self._steady(lambda: self._manifests.get(KIND, namespace, name))
+            except NATS_AWAY as error:
+                log.warning("secrets cannot be read yet: %s", error or type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def text(self, namespace: str, name: str, key: str) -> str:
+        """One value as text. Raises SecretMissing, SecretUnreadable."""
+        return text_of(await self.values(namespace, name), name, key)
+
+
+class _Stored(msgspec.Struct):
+    """What the store holds."""
+
+    key: str
+    sealed: bytes
+
+
+def _bound_to(namespace: str, name: str) -> bytes:
+    return f"exeunt secret\0{namespace}\0{name}".encode()

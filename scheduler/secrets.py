@@ -1,0 +1,49 @@
+"""Puts into a step, as it is sent to an executor, the secrets that its work names: nothing before that has them.
+
+What is missing is told along with the step: the executor ends the attempt with an Error that names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from exeunt.journal.secrets import Secrets
+from exeunt.language.secret import SecretMissing, SecretUnreadable
+from exeunt.steps import secrets_wanted
+from exeunt.v1 import step_pb2
+
+
+class Opener:
+    """Reads secrets for steps."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    async def __call__(self, steps: Sequence[step_pb2.Step]) -> list[step_pb2.Step]:
+        """Copies of the steps with their secrets. Each secret is read once for all of them."""
+        wanted = [secrets_wanted(step) for step in steps]
+        names = {(step.namespace, name) for step, asked in zip(steps, wanted, strict=True) for name in asked}
+        async with asyncio.TaskGroup() as group:
+            tasks = {key: group.create_task(self._read(*key)) for key in names}
+        opened: list[step_pb2.Step] = []
+        for step, asked in zip(steps, wanted, strict=True):
+            made = step_pb2.Step()
+            made.CopyFrom(step)
+            for name, keys in asked.items():
+                values, given = tasks[step.namespace, name].result()
+                secret = made.secrets.add()
+                secret.CopyFrom(given)
+                for key, value in values.items():
+                    if keys is None or key in keys:
+                        secret.values[key] = value
+            opened.append(made)
+        return opened
+
+    async def _read(self, namespace: str, name: str) -> tuple[dict[str, bytes], step_pb2.StepSecret]:
+        try:
+            return await self._secrets.values(namespace, name), step_pb2.StepSecret(name=name)
+        except SecretMissing:
+            return {}, step_pb2.StepSecret(name=name, missing=True)
+        except SecretUnreadable as error:
+            return {}, step_pb2.StepSecret(name=name, problem=str(error))
