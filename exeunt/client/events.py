@@ -193,13 +193,17 @@ def _start(subject: str, since: datetime | None) -> ConsumerConfig:
 async def _connected(servers: str | list[str], refusals: list[str]) -> AsyncIterator[Nats]:
     """A connection that is made again for as long as it takes, once it stood."""
     connection = Nats()
+    patience = asyncio.timeout(CONNECT_SECONDS)
 
     async def on_error(error: Exception) -> None:
         refusals[:] = [str(error) or type(error).__name__]
+        if waiting and "authorization violation" in refusals[0].lower():  # asking again would not help
+            patience.reschedule(0)
 
+    waiting = True
     try:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with patience:
                 await connection.connect(
                     servers,
                     name="exeunt events",
@@ -209,6 +213,7 @@ async def _connected(servers: str | list[str], refusals: list[str]) -> AsyncIter
                     ping_interval=5,
                     max_outstanding_pings=2,
                 )
+                waiting = False
         except (NatsError, OSError, TimeoutError, ValueError) as error:
             why = "; ".join(refusals) or str(error) or "no answer"
             raise ClientError("UNAVAILABLE", "NATS", f"NATS at {_shown(servers)} cannot be reached: {why}") from error
