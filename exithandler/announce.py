@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Collection
-from typing import Any
 
 from exeunt import traces
+from exeunt.cloudevents import ExitAttempt, ExitRun, Kind
 from exeunt.engine.events import Obligation
+from exeunt.engine.scope import rfc3339
 from exeunt.exithandler.record import SUCCEEDED, ExitRecord
 from exeunt.journal.public import Events
 
@@ -45,7 +46,7 @@ class Announcer:
         starting = self._starting.get(record.id)
         if starting is not None:
             await asyncio.wait([starting])
-        kind = "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
+        kind: Kind = "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
         await self._post(obligation, _number(record, 2), kind, record.finished_at, _body(obligation, record))
 
     def _started(self, id: str, done: asyncio.Future[int]) -> None:
@@ -54,7 +55,7 @@ class Announcer:
         if not done.cancelled() and done.exception() is not None:
             log.warning("exit.started of %s could not be published: %s", id, done.exception())
 
-    def _post(self, obligation: Obligation, number: str, kind: str, at: float, body: dict[str, Any]) -> Awaitable[int]:
+    def _post(self, obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> Awaitable[int]:
         hook_id, _, count = number.partition(".")
         return self._events.post(
             namespace=obligation.namespace,
@@ -73,26 +74,26 @@ def _number(record: ExitRecord, which: int) -> str:
     return f"{record.id}.{2 * record.replays + which}"
 
 
-def _body(obligation: Obligation, record: ExitRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "workflow": record.workflow,
-        "uid": record.uid,
-        "namespace": record.namespace,
-        "node": record.node,
-        "hook": record.hook,
-        "state": record.state,
-        "reason": obligation.reason,
-        "replays": record.replays,
-        "attempts": [
-            {
-                "node": a.node,
-                "phase": a.phase,
-                "startedAt": a.started_at or None,
-                "finishedAt": a.finished_at or None,
-                "error": a.error,
-            }
+def _body(obligation: Obligation, record: ExitRecord) -> ExitRun:
+    return ExitRun(
+        id=record.id,
+        workflow=record.workflow,
+        uid=record.uid,
+        namespace=record.namespace,
+        node=record.node,
+        hook=record.hook,
+        state=record.state,
+        reason=obligation.reason,
+        replays=record.replays,
+        attempts=[
+            ExitAttempt(
+                node=a.node,
+                phase=a.phase,
+                started_at=rfc3339(a.started_at),
+                finished_at=rfc3339(a.finished_at),
+                error=a.error,
+            )
             for a in record.attempts
         ],
-        "error": record.error,
-    }
+        error=record.error,
+    )

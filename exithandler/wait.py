@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 from nats.js import JetStreamContext
 
+from exeunt import cloudevents
 from exeunt.actions import Child
 from exeunt.journal.projections import Projections
 from exeunt.journal.reading import read
 
-FINAL = {"workflow.succeeded": "Succeeded", "workflow.failed": "Failed", "workflow.error": "Error"}
+FINAL: dict[str, str] = {kind: phase for phase, kind in cloudevents.WORKFLOW_ENDED.items()}
 
 
 class Waiter:
@@ -30,8 +31,9 @@ class Waiter:
             status = {"phase": summary.phase, "message": summary.message, "outcome": summary.outcome}
             yield {"metadata": child._asdict(), "status": status}
             return
-        async for message in read(self._js, f"exeunt.events.{child.namespace}.{child.uid}.workflow.*", follow=True):
-            kind = ".".join(message.subject.split(".")[-2:])
+        told = cloudevents.subject(child.namespace, child.uid, "workflow.*")
+        async for message in read(self._js, told, follow=True):
+            kind = cloudevents.kind_of(message.subject)
             if kind in FINAL:
                 tree = msgspec.json.decode(message.data)
                 yield tree if isinstance(tree, dict) and "status" in tree else {"status": {"phase": FINAL[kind]}}

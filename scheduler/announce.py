@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple
 
 from exeunt import traces
+from exeunt.cloudevents import Kind
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event
@@ -26,7 +27,7 @@ class Announcement(NamedTuple):
     uid: str
     workflow: str
     number: str
-    kind: str
+    kind: Kind
     subject: str
     at: float
     data: Any

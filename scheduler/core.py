@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from exeunt.driver import Clock
+from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import PARTITIONS, Log, LogSettings
 from exeunt.journal.projections import Projections
 from exeunt.journal.secrets import Secrets
@@ -99,7 +100,9 @@ class Core:
             documents=settings.documents,
         )
         self.workflows = WorkflowService(parts)
-        numbers.register(journal, self.runs, self.dispatch, self.archiver)
+        self._looks = bool(settings.nats_monitor)
+        self.nats = ServerCheck(journal.wire, settings.nats_monitor)
+        numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
 
     def services(self) -> dict[str, Register]:
         """What the gRPC server serves."""
@@ -111,7 +114,9 @@ class Core:
 
     def routines(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run for as long as the scheduler does."""
+        looking = {"nats-server": self.nats.keep()} if self._looks else {}
         return {
+            **looking,
             "results and messages": self.runs.follow(),
             "events": self.announcer.run(),
             "archive": self.archiver.run(),

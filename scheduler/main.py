@@ -6,7 +6,6 @@ import asyncio
 import logging
 from functools import partial
 
-from exeunt.journal.checks import check_loudly
 from exeunt.journal.log import Log
 from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.projections import open_projections
@@ -39,8 +38,6 @@ async def _start(program: Program, settings: Settings) -> None:
     program.background("log", journal.ended())
     projections = await open_projections(nc, replicas=settings.replicas, ledger_days=settings.ledger_days)
     program.background("projections", projections.run())
-    if settings.nats_monitor:
-        await check_loudly(wire, settings.nats_monitor)
     holdings = Holdings(journal)
     journal.on_lost.append(holdings.lost)
     core = Core(settings, journal, projections, holdings)

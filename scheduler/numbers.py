@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 
+from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import Log
 from exeunt.scheduler.archive import Archiver
 from exeunt.scheduler.dispatch import Dispatch
@@ -13,7 +14,7 @@ from exeunt.service.metrics import Gauge, Labels, Total
 STATE = "cicd.pipeline.run.state"
 
 
-def register(journal: Log, runs: Runs, dispatch: Dispatch, archiver: Archiver) -> None:
+def register(journal: Log, runs: Runs, dispatch: Dispatch, archiver: Archiver, server: ServerCheck) -> None:
     """Makes the numbers known. To be called once in a process."""
     Gauge("exeunt.workflows.open", "Workflows that are not finished", lambda: len(runs.by_uid), "{workflow}")
     Gauge("cicd.pipeline.run.active", "The same by state", lambda: _states(runs), "{run}")
@@ -32,6 +33,9 @@ def register(journal: Log, runs: Runs, dispatch: Dispatch, archiver: Archiver) -
         "Messages from the oldest one that is needed here to the newest",
         lambda: journal.distance,
         "{message}",
+    )
+    Gauge(
+        "exeunt.nats.problems", "What is wrong with how NATS is set up: the log says it", lambda: len(server.problems)
     )
     _steps(dispatch)
 

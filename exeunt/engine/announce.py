@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
+from exeunt.cloudevents import STEP_ENDED, WORKFLOW_ENDED, Exiting, Kind, StepEnded, Workflow
 from exeunt.engine import hooks, phases
 from exeunt.engine.events import Event, MainEnded, NodeEnded, RunClosed, RunStarted, StepFinished, StepPlaced
 from exeunt.engine.nodes import Node
@@ -19,13 +22,18 @@ _STEP_TYPES = phases.WORK | {phases.SUSPEND, phases.RETRY}
 class PublicEvent(NamedTuple):
     """`type` without its prefix, as `workflow.running`; `subject` is the workflow's name or the node's."""
 
-    type: str
+    type: Kind
     subject: str
-    data: dict[str, Any]
+    data: msgspec.Struct | dict[str, Any]
 
 
 def public_events(run: Run, events: Sequence[Event]) -> list[PublicEvent]:
-    """The public events of one commit, in their order. The same commit always gives the same ones."""
+    """The public events of one commit of a main run, in their order. The same commit always gives the same ones.
+
+    What is told of exit runs is the exit handler's to say (exithandler/announce.py).
+    """
+    if run.exit:
+        return []
     told: list[PublicEvent] = []
     for event in events:
         told += _of(run, event)
@@ -35,24 +43,18 @@ def public_events(run: Run, events: Sequence[Event]) -> list[PublicEvent]:
 def _of(run: Run, event: Event) -> list[PublicEvent]:
     match event:
         case RunStarted():
-            return _run_started(run)
-        case StepPlaced() if not run.exit:
+            return [PublicEvent("workflow.submitted", run.name, Workflow(**_identity(run)))]
+        case StepPlaced():
             return _first(run, event)
         case StepFinished():
             return _step(run, run.nodes[run.by_id[event.node]], event.outcome.phase)
         case NodeEnded():
             return _step(run, run.nodes[event.node], event.phase)
-        case MainEnded() if not run.exit:
+        case MainEnded():
             return [PublicEvent("workflow.exiting", run.name, _exiting(run, event))]
         case RunClosed():
-            return _closed(run, event)
+            return [PublicEvent(WORKFLOW_ENDED[event.phase], run.name, status(run))]
     return []
-
-
-def _run_started(run: Run) -> list[PublicEvent]:
-    if run.exit:
-        return [PublicEvent("exit.started", _subject(run), _exit_body(run))]
-    return [PublicEvent("workflow.submitted", run.name, _identity(run))]
 
 
 def _identity(run: Run) -> dict[str, Any]:
@@ -63,61 +65,36 @@ def _identity(run: Run) -> dict[str, Any]:
 def _first(run: Run, event: StepPlaced) -> list[PublicEvent]:
     key = run.by_id[event.node]
     first = next((node.key for node in run.nodes if node.executor), -1)
-    return [PublicEvent("workflow.running", run.name, _identity(run))] if key == first and not event.attempt else []
+    if key != first or event.attempt:
+        return []
+    return [PublicEvent("workflow.running", run.name, Workflow(**_identity(run)))]
 
 
 def _step(run: Run, node: Node, phase: str) -> list[PublicEvent]:
     """A step's end: of a retried one only the end of all its attempts."""
-    if run.exit or node.type not in _STEP_TYPES or node.retried or phase not in phases.COMPLETED:
+    if node.type not in _STEP_TYPES or node.retried or phase not in STEP_ENDED:
         return []
-    body = {
+    body = StepEnded(
         **_identity(run),
-        "node": run.id(node),
-        "nodeName": run.names.full(node),
-        "template": node.template,
-        "phase": phase,
-        "message": node.message,
-        "exitCode": node.outputs.exit_code if node.outputs is not None else None,
-        "outputs": outputs_tree(node.outputs) if node.outputs is not None else {},
-        "startedAt": rfc3339(node.started),
-        "finishedAt": rfc3339(node.finished),
-    }
-    return [PublicEvent(f"step.{phase.lower()}", run.names.full(node), body)]
+        node=run.id(node),
+        node_name=run.names.full(node),
+        template=node.template,
+        phase=phase,
+        message=node.message,
+        exit_code=node.outputs.exit_code if node.outputs is not None else None,
+        outputs=outputs_tree(node.outputs) if node.outputs is not None else {},
+        started_at=rfc3339(node.started),
+        finished_at=rfc3339(node.finished),
+    )
+    return [PublicEvent(STEP_ENDED[phase], run.names.full(node), body)]
 
 
-def _exiting(run: Run, event: MainEnded) -> dict[str, Any]:
-    return {
+def _exiting(run: Run, event: MainEnded) -> Exiting:
+    return Exiting(
         **_identity(run),
-        "phase": event.outcome,
-        "reason": event.reason,
-        "outputs": dict(run.state.global_outputs),
-        "failures": hooks.failures_list(run),
-        "duration": run.now - run.state.started_at,
-    }
-
-
-def _subject(run: Run) -> str:
-    owed = run.obligation
-    return owed.hook_node_name if owed is not None else run.name
-
-
-def _exit_body(run: Run) -> dict[str, Any]:
-    owed = run.obligation
-    assert owed is not None
-    return {
-        **_identity(run),
-        "id": owed.hook_id,
-        "hook": owed.hook,
-        "node": owed.node,
-        "nodeName": owed.node_name,
-        "reason": owed.reason,
-        "attempt": run.state.replay + 1,
-    }
-
-
-def _closed(run: Run, event: RunClosed) -> list[PublicEvent]:
-    if event.hook is None:
-        return [PublicEvent(f"workflow.{event.phase.lower()}", run.name, status(run))]
-    kind = "exit.succeeded" if event.hook.state == "succeeded" else "exit.failed"
-    body = {**_exit_body(run), "phase": event.hook.phase, "state": event.hook.state, "error": event.hook.message}
-    return [PublicEvent(kind, _subject(run), body)]
+        phase=event.outcome,
+        reason=event.reason,
+        outputs=dict(run.state.global_outputs),
+        failures=hooks.failures_list(run),
+        duration=run.now - run.state.started_at,
+    )

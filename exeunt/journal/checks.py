@@ -1,10 +1,14 @@
-"""Looks at the NATS server at the start: is it new enough, does it sync before it acknowledges, does the stream fit."""
+"""Looks at the NATS server: is it new enough, does it sync before it acknowledges, does the stream fit."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
+from nats.errors import Error as NatsError
+
+from exeunt.journal.errors import JetStreamError
 from exeunt.journal.streams import log_stream
 from exeunt.journal.subjects import STREAM
 from exeunt.journal.wire import Wire
@@ -39,10 +43,33 @@ async def check(wire: Wire, monitor: str = "") -> list[str]:
     return found
 
 
-async def check_loudly(wire: Wire, monitor: str = "") -> None:
-    """`check`, said in the service's log."""
-    for sentence in await check(wire, monitor):
-        log.error("%s", sentence)
+class ServerCheck:
+    """`check` at the start and whenever the server is back, since it may be another one then."""
+
+    def __init__(self, wire: Wire, monitor: str) -> None:
+        self.problems: list[str] = []
+        self._wire, self._monitor = wire, monitor
+
+    async def keep(self) -> None:
+        """Looks, says in the service's log what is wrong, and waits for the next time, until it is cancelled."""
+        back = asyncio.Event()
+        back.set()
+        self._wire.on_back.append(back.set)
+        try:
+            while True:
+                await back.wait()
+                back.clear()
+                await self._look()
+        finally:
+            self._wire.on_back.remove(back.set)
+
+    async def _look(self) -> None:
+        try:
+            self.problems = await check(self._wire, self._monitor)
+        except (JetStreamError, NatsError, TimeoutError) as error:
+            log.warning("how nats-server is set up could not be looked at: %s", error or type(error).__name__)
+        for sentence in self.problems:
+            log.error("%s", sentence)
 
 
 def _stream(config: dict[str, Any]) -> list[str]:

@@ -22,7 +22,8 @@ from nats.errors import NoRespondersError
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.streams import MEMBERS, ensure_raw, members_stream
 from exeunt.journal.subjects import PARTITIONS, Role, check_token
-from exeunt.journal.wire import Wire, whole, wire_of
+from exeunt.journal.wire import Wire, wire_of
+from exeunt.natspy import whole
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 
+from exeunt import cloudevents
 from exeunt.journal import blobs, manifests, names, public, records, steplogs
 from exeunt.journal.gather import Gatherer
 from exeunt.journal.outbox import Outbox
@@ -56,11 +57,11 @@ async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float 
         records.ledger_config(replicas, ledger_days * 86400),
     ):
         await ensure_stream(js, config)
-    streams = [public.STREAM, records.ARCHIVE, records.LEDGER, names.STREAM]
+    streams = [cloudevents.STREAM, records.ARCHIVE, records.LEDGER, names.STREAM]
     outbox = Outbox(await wire_of(nc), streams, plain_limit=12 if replicas == 1 else 1)
     store = blobs.Blobs(js)
     return Projections(
-        events=public.Events(js, functools.partial(outbox.put, public.STREAM)),
+        events=public.Events(js, functools.partial(outbox.put, cloudevents.STREAM)),
         archive=Records(
             js,
             stream=records.ARCHIVE,

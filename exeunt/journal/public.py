@@ -10,29 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Collection
-from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
+from exeunt import cloudevents
+from exeunt.cloudevents import DAYS_KEPT, STREAM, SUBJECTS, Kind
 from exeunt.journal.reading import read
 from exeunt.journal.records import Publish
 
-STREAM = "EXEUNT_EVENTS"
 DUPLICATE_WINDOW_SECONDS = 600
 ONE_BY_ONE = 1_000  # uids: each costs 2 to 5 ms, an event that is passed over 0.1 ms
 AT_ONCE = 16
-SOURCE = "//exeunt/apis/argoproj.io/v1alpha1/namespaces/{}/workflows/{}"
 
 
-def config(replicas: int, max_age_seconds: float = 7 * 86400) -> StreamConfig:
+def config(replicas: int, max_age_seconds: float = DAYS_KEPT * 86400) -> StreamConfig:
     """How the stream is made."""
     return StreamConfig(
         name=STREAM,
-        subjects=["exeunt.events.>"],
+        subjects=[SUBJECTS],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         num_replicas=replicas,
@@ -41,32 +39,6 @@ def config(replicas: int, max_age_seconds: float = 7 * 86400) -> StreamConfig:
         duplicate_window=DUPLICATE_WINDOW_SECONDS,
         allow_atomic=True,
     )
-
-
-def headers(
-    *, uid: str, number: str, kind: str, namespace: str, workflow: str, subject: str, at: float, trace: dict[str, str]
-) -> dict[str, str]:
-    """The attributes of one event. `number` counts within its run: `7`, or `<hook id>.3` of an exit run."""
-    identity = f"{uid}.{number}"
-    found = {
-        "ce-specversion": "1.0",
-        "ce-id": identity,
-        "ce-source": SOURCE.format(namespace, workflow),
-        "ce-type": f"dev.exeunt.{kind}.v1",
-        "ce-subject": quote(subject, safe="!#$&'()*+,/:;=?@[]~"),
-        "ce-time": f"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z",
-        "ce-datacontenttype": "application/json",
-        "Nats-Msg-Id": identity,
-    }
-    for key in ("traceparent", "tracestate"):
-        if trace.get(key):
-            found[key] = trace[key]
-    return found
-
-
-@lru_cache(maxsize=64)
-def _second(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 class Events:
@@ -83,17 +55,17 @@ class Events:
         uid: str,
         workflow: str,
         number: str,
-        kind: str,
+        kind: Kind,
         subject: str,
         at: float,
         data: Any,
         trace: dict[str, str] | None = None,
     ) -> Awaitable[int]:
-        """Hands over one event, as in kind `workflow.succeeded`; done when it is durable. Calls keep their order.
+        """Hands over one event about a workflow or node; done when it is durable. Calls keep their order.
 
         A repeat of a number is stored once.
         """
-        attributes = headers(
+        attributes = cloudevents.headers(
             uid=uid,
             number=number,
             kind=kind,
@@ -103,7 +75,7 @@ class Events:
             at=at,
             trace=trace or {},
         )
-        return self._publish(f"exeunt.events.{namespace}.{uid}.{kind}", msgspec.json.encode(data), attributes)
+        return self._publish(cloudevents.subject(namespace, uid, kind), msgspec.json.encode(data), attributes)
 
     async def put(self, **event: Any) -> int:
         """As `post`, and waits."""
@@ -119,7 +91,7 @@ class Events:
             return await self._published_each(wanted)
         found: set[str] = set()
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, since)))
-        async for message in read(self._js, "exeunt.events.>", headers_only=True, start_time=start):
+        async for message in read(self._js, SUBJECTS, headers_only=True, start_time=start):
             if message.subject.split(".")[3] in wanted:
                 found.add((message.headers or {}).get("ce-id", ""))
         return found
@@ -130,7 +102,7 @@ class Events:
 
         async def look(uid: str) -> None:
             async with room:
-                async for message in read(self._js, f"exeunt.events.*.{uid}.>", headers_only=True):
+                async for message in read(self._js, cloudevents.subject("*", uid, ">"), headers_only=True):
                     found.add((message.headers or {}).get("ce-id", ""))
 
         async with asyncio.TaskGroup() as group:

@@ -19,7 +19,8 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.wire import Wire, whole
+from exeunt.journal.wire import Wire
+from exeunt.natspy import whole
 
 log = logging.getLogger(__name__)
 

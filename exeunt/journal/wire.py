@@ -13,7 +13,7 @@ import ssl
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import nats
@@ -23,6 +23,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import ConnectionReconnectingError, NoRespondersError
 
 from exeunt.journal.errors import JetStreamError
+from exeunt.natspy import whole
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ class Answer:
 
 _decode_ack = msgspec.json.Decoder(_PubAck).decode
 OnAnswer = Callable[[Answer], None]
-T = TypeVar("T")
 
 
 async def connect(
@@ -87,16 +87,6 @@ async def connect(
         pending_size=16 * 1024 * 1024,
         **options,
     )
-
-
-async def whole(call: Awaitable[T]) -> T:
-    """Awaits a call into nats-py, which swallows a cancellation that comes while it flushes: raises it afterwards."""
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    result = await call
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
 
 
 def frame(subject: str, reply: str, headers: bytes, data: bytes) -> bytes:

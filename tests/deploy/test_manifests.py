@@ -20,6 +20,7 @@ DEPLOY = ROOT / "deploy"
 OVERLAYS = ["base", "one-node"]
 SERVICES = ["scheduler", "exithandler", "executor"]
 KUBERNETES = "1.31"
+NATS = ["nats.conf", "kubernetes/base/nats.conf", "kubernetes/one-node/nats.conf"]
 
 
 def variables(service: str) -> set[str]:
@@ -129,15 +130,30 @@ def test_the_image_is_built_from_files_that_exist() -> None:
         assert (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize("name", ["nats.conf", "kubernetes/base/nats.conf", "kubernetes/one-node/nats.conf"])
+@pytest.mark.parametrize("name", NATS)
 def test_nats_syncs_before_it_acknowledges(name: str) -> None:
     assert re.search(r"^\s*sync_interval: always$", (DEPLOY / name).read_text(), re.MULTILINE)
     binary = Path(shutil.which("nats-server") or ROOT / ".venv" / "bin" / "nats-server")
     done = subprocess.run(
         [str(binary), "-t", "-c", str(DEPLOY / name)],
-        env={"SERVER_NAME": "nats-0"},
+        env={"SERVER_NAME": "nats-0", "NATS_PASSWORD": "x"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_accounts_are_the_same_everywhere() -> None:
+    assert len({(DEPLOY / name).read_text().partition("\naccounts {")[2] for name in NATS}) == 1
+
+
+@pytest.mark.parametrize("service", ["scheduler", "exithandler"])
+def test_services_log_in_to_nats_with_the_password_that_nats_has(service: str) -> None:
+    for found in (container("base", service), container("base", "nats")):
+        [password] = [e for e in found["env"] if e["name"] == "NATS_PASSWORD"]
+        assert password["valueFrom"] == {"secretKeyRef": {"name": "nats", "key": "password"}}
+    environ = {e["name"]: e.get("value", "") for e in container("base", service)["env"]}
+    names = list(environ)
+    assert environ["EXEUNT_NATS_URL"] == "nats://exeunt:$(NATS_PASSWORD)@nats:4222"
+    assert names.index("NATS_PASSWORD") < names.index("EXEUNT_NATS_URL"), "Kubernetes fills in what stands before"

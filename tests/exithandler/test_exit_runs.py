@@ -7,10 +7,10 @@ import time
 
 import pytest
 
+from exeunt.cloudevents import STREAM
 from exeunt.engine import decide
 from exeunt.engine.events import Event, HookCancelled, HookDue, HookSkipped
 from exeunt.engine.inputs import Input, StepEnded
-from exeunt.journal.public import STREAM
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.nats_server import NatsServer
 

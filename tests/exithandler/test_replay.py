@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from exeunt.cloudevents import STREAM
 from exeunt.engine.events import HookSkipped
 from exeunt.engine.inputs import Rejected
 from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.record import ExitRecord
-from exeunt.journal.public import STREAM
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.exithandler.test_exit_runs import call, workflow
 

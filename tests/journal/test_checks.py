@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
 import pytest
 
-from exeunt.journal.checks import check, check_loudly
+from exeunt.journal.checks import ServerCheck, check
 from exeunt.journal.log import Log
 from exeunt.journal.streams import ensure_raw
 from exeunt.journal.wire import connect, wire_of
@@ -22,18 +23,29 @@ async def test_a_server_as_it_should_be(open_log: OpenLog, nats_server: NatsServ
     assert await check(log.wire, nats_server.monitor) == []
 
 
-async def test_a_server_that_acknowledges_too_early_is_named_loudly(
+async def test_a_server_that_acknowledges_too_early_is_named_loudly_until_it_is_mended(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = NatsServer(tmp_path, sync="2m")
     await server.begin()
     nc = await connect(server.url, "test")
     log = await Log.open(nc, "m", "a")
+    looks = ServerCheck(log.wire, server.monitor)
+    looking = asyncio.create_task(looks.keep())
     try:
-        await check_loudly(log.wire, server.monitor)
-        [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
-        assert "sync_interval: always" in record.getMessage()
+        async with asyncio.timeout(20):
+            while not looks.problems:
+                await nc.flush()
+            [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+            assert "sync_interval: always" in record.getMessage()
+            server._conf.write_text(server._conf.read_text().replace("2m", "always"))
+            await server.restart()
+            while looks.problems:
+                await log.wire.connected.wait()
+                await nc.flush()
     finally:
+        looking.cancel()
+        await asyncio.wait([looking])
         await log.close()
         await nc.close()
         await server.stop()

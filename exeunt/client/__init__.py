@@ -6,7 +6,7 @@
             print(state.object["status"]["phase"])
 
 Mutating calls carry a request id, so that a repeated one is the same one; calls that find a service away are repeated
-for a while. It needs nothing of this package but exeunt.v1.
+for a while. It needs nothing of this package but exeunt.v1. What happens is heard from `exeunt.client.events`.
 """
 
 from __future__ import annotations
