@@ -20,6 +20,7 @@ from exeunt.engine.events import (
 from exeunt.engine.nodes import Names, Node
 from exeunt.engine.shared import shared_of
 from exeunt.engine.steps import Struct
+from exeunt.language.handlers import EXIT_ON, entries
 from exeunt.language.manifest import Bundle, Template, Workflow, WorkflowSpec
 
 
@@ -109,6 +110,8 @@ class Run:
         self.outputs_version = len(state.global_outputs)
         self.handlers = {} if self.exit else self.shared.handlers
         """The workflow's exit handlers besides `onExit`, by the names of their hooks."""
+        self.order = {} if self.exit else self.shared.order
+        """Of each of them the names of those that have to end before it."""
         self.lively = self.shared.lively
         """Some step, task or the workflow has a hook that may be due at any time."""
         self.watching = self.shared.watching
@@ -192,7 +195,7 @@ class Run:
     @property
     def runs_anyway(self) -> bool:
         """Whether handlers run even when the workflow is terminated, or deleted: as its annotation asks."""
-        asked = {part.strip() for part in self.annotations.get("exeunt.dev/exit-on", "").split(",")}
+        asked = entries(self.annotations.get(EXIT_ON, ""))
         return ("delete" if self.state.deleted else "terminate") in asked
 
     @property

@@ -17,6 +17,7 @@ from exeunt.engine.shape import hook_nodes, outputs_tree
 from exeunt.engine.start import Caller, Spot, begin
 from exeunt.engine.state import Run
 from exeunt.engine.summary import add_summary
+from exeunt.language.handlers import FAIL_WORKFLOW
 from exeunt.language.manifest import Arguments, LifecycleHook, Parameter, Step
 
 Walk = Generator[Node, None, Any]
@@ -113,18 +114,22 @@ def _hooks(run: Run, root: Node) -> Walk:
 
 
 def _exit(run: Run, root: Node) -> Walk:
-    """The exit handlers of the workflow, side by side. Returns whether all are done, or there are none."""
+    """The exit handlers of the workflow, each when those before it are over. Returns whether all are."""
     handlers = exit_hooks(run)
     if not handlers:
         return True
     view = _view(run)
-    done = True
+    open_: set[str] = set()
     for name, hook in handlers.items():
+        if not open_.isdisjoint(run.order.get(name, ())):
+            open_.add(name)
+            continue
         try:
-            done = (yield from hooks.look_exit(run, root, hook, view, name)) and done
+            if not (yield from hooks.look_exit(run, root, hook, view, name)):
+                open_.add(name)
         except NodeError as error:
             hooks.skip(run, root, hook, view, str(error), name=name)
-    return done
+    return not open_
 
 
 def exit_hooks(run: Run) -> dict[str, LifecycleHook]:
@@ -157,7 +162,8 @@ def own_arguments(run: Run) -> Arguments:
 
 def _close(run: Run, root: Node) -> None:
     phase, message = run.state.outcome, _message(run, root)
-    for name in (hooks.EXIT, *run.handlers):
+    lenient = run.annotations.get(FAIL_WORKFLOW, "") == "false"
+    for name in () if lenient else (hooks.EXIT, *run.handlers):
         handler = hooks.of(run, root, name)
         if phase == "Succeeded" and handler is not None and handler.phase in phases.BAD:
             phase = handler.phase
