@@ -270,6 +270,42 @@ class Client:
         )
         return await self._call(self._workflows.SetNodes, request)
 
+    async def retry(
+        self,
+        name: str,
+        namespace: str = "",
+        *,
+        parameters: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> pb.Workflow:
+        """Runs again what failed of a workflow that has ended, its exit handlers included."""
+        request = pb.RetryWorkflowRequest(
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
+        )
+        return await self._call(self._workflows.RetryWorkflow, request)
+
+    async def resubmit(
+        self,
+        name: str,
+        namespace: str = "",
+        *,
+        parameters: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> pb.Workflow:
+        """Submits a new workflow of the manifest and arguments of another."""
+        request = pb.ResubmitWorkflowRequest(
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
+            labels=dict(labels or {}),
+        )
+        return await self._call(self._workflows.ResubmitWorkflow, request)
+
     async def delete(self, name: str, namespace: str = "", *, request_id: str = "") -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
         request = pb.DeleteWorkflowRequest(request_id=request_id or new_request_id(), namespace=namespace, name=name)

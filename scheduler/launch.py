@@ -58,7 +58,7 @@ class Launcher:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
-            self._admit(known.count(None))
+            self.admit(known.count(None))
         names = await self._steady(lambda: self._prepare(checked, uids, request_id))
         jobs = zip(checked.workflows, uids, names, strict=True)
         if len(uids) == 1:
@@ -74,7 +74,8 @@ class Launcher:
             self._runs.remember(accepted.digest, accepted.bundle)
         return await self._claim_all(checked.workflows, uids, request_id)
 
-    def _admit(self, count: int) -> None:
+    def admit(self, count: int) -> None:
+        """Raises RESOURCE_EXHAUSTED when there is no room for so many more workflows."""
         if self._journal.fullness > self._limits.fullness:
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,

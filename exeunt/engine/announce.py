@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from exeunt.engine import hooks, phases
-from exeunt.engine.events import Event, MainEnded, NodeEnded, RunClosed, RunStarted, StepFinished, StepPlaced
+from exeunt.engine.events import Event, MainEnded, NodeEnded, Retried, RunClosed, RunStarted, StepFinished, StepPlaced
 from exeunt.engine.nodes import Node
 from exeunt.engine.scope import rfc3339
 from exeunt.engine.shape import outputs_tree
@@ -36,6 +36,8 @@ def _of(run: Run, event: Event) -> list[PublicEvent]:
     match event:
         case RunStarted():
             return _run_started(run)
+        case Retried():
+            return [PublicEvent("workflow.running", run.name, _identity(run))]
         case StepPlaced() if not run.exit:
             return _first(run, event)
         case StepFinished():

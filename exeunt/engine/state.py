@@ -79,6 +79,7 @@ class State(Struct):
     open_hooks: int = 0
     requests: list[str] = []
     outgoing: int = 0  # public events told so far
+    created_at: float = 0.0  # of a workflow that was retried: when it was submitted
 
 
 class Run:
@@ -191,6 +192,11 @@ class Run:
     @property
     def now(self) -> float:
         return self.state.now
+
+    @property
+    def created_at(self) -> float:
+        """When it was submitted, in seconds since the epoch."""
+        return self.state.created_at or self.state.started_at
 
     @property
     def runs_anyway(self) -> bool:

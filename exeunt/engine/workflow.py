@@ -31,14 +31,19 @@ def start(run: Run) -> Walk:
         spot = Spot(-1, owed.hook_node_name, hook=owed.hook, hooked=True)
         begun = begin(run, spot, Caller(hook, owed.caller_scope, _texts(owed.arguments)))
     else:
-        if run.spec.active_deadline_seconds not in (None, ""):
-            due = float(int(run.now)) + seconds(run.spec.active_deadline_seconds)
-            run.emit(TimerSet("deadline", due))
+        set_deadline(run)
         entrypoint = run.state.started.entrypoint or run.spec.entrypoint
         caller = Caller(Step(template=entrypoint), run.templates.local, workflow_parameters(run))
         begun = begin(run, Spot(-1, run.name), caller)
     if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
         yield begun.node
+
+
+def set_deadline(run: Run) -> None:
+    """The workflow's deadline counts from here."""
+    if run.spec.active_deadline_seconds not in (None, ""):
+        due = float(int(run.now)) + seconds(run.spec.active_deadline_seconds)
+        run.emit(TimerSet("deadline", due))
 
 
 def _texts(arguments: dict[str, Any]) -> dict[str, str]:
