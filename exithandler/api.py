@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from exeunt.engine import decide
 from exeunt.engine.inputs import Rejected
 from exeunt.exithandler.exit_runs import ExitRuns
-from exeunt.exithandler.ledger import Ledger
+from exeunt.exithandler.ledger import Ledger, Wanted
 from exeunt.exithandler.record import ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.standing import Standing, reads, writes
@@ -61,26 +61,28 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         """Records, newest first."""
         if request.page_size < 0:
             raise invalid("page_size is negative", [("page_size", "0 or more is expected")])
-        unknown = [s for s in request.states if s not in NAMES]
-        if unknown:
-            raise invalid("states holds one that does not exist", [("states", f"{unknown[0]} is no state")])
+        wanted = Wanted(
+            namespace=request.namespace,
+            workflow=request.workflow,
+            hook=request.hook,
+            states=_states(request.states),
+            since=request.due_after.ToNanoseconds() / 1e9,
+            until=request.due_before.ToNanoseconds() / 1e9,
+        )
         size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         try:
-            page = await self._ledger.page(
-                namespace=request.namespace,
-                workflow=request.workflow,
-                states=[NAMES[s] for s in request.states],
-                size=size,
-                token=request.page_token,
-            )
+            page = await self._ledger.page(wanted, size=size, token=request.page_token)
         except ValueError:
             raise invalid("page_token is none of ours", [("page_token", "use the one of the answer before")]) from None
         return pb.ListExitsResponse(exits=[message(r) for r in page.records], next_page_token=page.next)
 
     async def WatchExits(self, request: pb.WatchExitsRequest, context: Context) -> AsyncIterator[pb.Exit]:
         """Records as they change."""
-        async for record in self._ledger.watch(namespace=request.namespace, workflow=request.workflow):
-            yield message(record)
+        wanted = Wanted(request.namespace, request.workflow, request.hook, _states(request.states))
+        async with self._ledger.watching(wanted, changes_only=request.changes_only) as changes:
+            await context.send_initial_metadata(())  # says that nothing is missed from here on
+            async for record in changes:
+                yield message(record)
 
     @writes
     async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
@@ -122,6 +124,13 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         return record
 
 
+def _states(numbers: Iterable[pb.Exit.State.ValueType]) -> list[str]:
+    unknown = [number for number in numbers if number not in NAMES]
+    if unknown:
+        raise invalid("states holds one that does not exist", [("states", f"{unknown[0]} is no state")])
+    return [NAMES[number] for number in numbers]
+
+
 async def _passed_on(address: str, request: pb.ReplayExitRequest) -> pb.Exit:
     async with open_channel(address) as channel:
         try:
@@ -161,6 +170,10 @@ def message(record: ExitRecord) -> pb.Exit:
         finish_time=_time(record.finished_at),
         json=json.dumps(facts, default=str),
         replays=record.replays,
+        children=[
+            pb.ExitChild(name=c.get("name", ""), namespace=c.get("namespace", ""), uid=c.get("uid", ""))
+            for c in record.children
+        ],
     )
 
 

@@ -26,11 +26,8 @@ from exeunt.exithandler.tree import Steps
 from exeunt.exithandler.wait import Waiter
 from exeunt.journal.log import Log, Record
 from exeunt.journal.projections import Projections, open_projections
-<<<<<<< HEAD
-from exeunt.journal.standing import Standing
-=======
 from exeunt.journal.secrets import Secrets
->>>>>>> secrets
+from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 
 

@@ -9,20 +9,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import msgspec
 
 from exeunt.exithandler.record import ExitRecord, read_record
-from exeunt.journal.records import LedgerSummary, Records
+from exeunt.journal.records import LedgerSummary, Records, hour_of
 
 log = logging.getLogger(__name__)
 
+REMEMBERED = 10_000  # of what a watcher was told, so that it is not told again when it comes back from the store
 AT_ONCE = 50  # records that are read at the same time
 SOON_SECONDS = 0.5
 """A change of an open run is written so long after it: most runs have ended by then, and are written once."""
 LIVE = "live"  # where records of open runs stand in the order of a list: before all hours
+
+
+Changes = asyncio.Queue[ExitRecord | LedgerSummary | Exception]
+"""What a watcher is told: records of this process, summaries from the store, or what ended the reading of it."""
 
 
 class Page(NamedTuple):
@@ -30,6 +38,28 @@ class Page(NamedTuple):
 
     records: list[ExitRecord]
     next: str
+
+
+class Wanted(NamedTuple):
+    """Which records are asked for; what is empty or 0 narrows nothing. Times, in seconds, are those of becoming due."""
+
+    namespace: str = ""
+    workflow: str = ""
+    hook: str = ""
+    states: Collection[str] = ()
+    since: float = 0.0
+    until: float = 0.0
+
+    def fits(self, summary: LedgerSummary) -> bool:
+        """Whether the record is among them."""
+        return (
+            (not self.namespace or summary.namespace == self.namespace)
+            and (not self.workflow or summary.workflow == self.workflow)
+            and (not self.hook or summary.hook == self.hook)
+            and (not self.states or summary.state in self.states)
+            and (not self.since or summary.due_at >= self.since)
+            and (not self.until or summary.due_at < self.until)
+        )
 
 
 class Ledger:
@@ -41,7 +71,7 @@ class Ledger:
         self._writing: dict[str, asyncio.Task[None]] = {}
         self._soon: dict[str, asyncio.TimerHandle] = {}
         self._again: set[str] = set()
-        self._watchers: set[asyncio.Queue[ExitRecord]] = set()
+        self._watchers: set[Changes] = set()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -132,16 +162,19 @@ class Ledger:
         found = await self._store.get(id)
         return read_record(found[1]) if found else None
 
-    async def page(self, *, namespace: str, workflow: str, states: Collection[str], size: int, token: str) -> Page:
+    async def page(self, wanted: Wanted, *, size: int, token: str) -> Page:
         """Records that fit, newest first. Raises ValueError for a token that is none of ours."""
         hour, skipped = _read_token(token)
+        oldest = hour_of(wanted.since) if wanted.since else ""
         seen_in_hour: dict[str, int] = {}
         ids: dict[str, None] = {}
-        async for at, summary in self._merged(namespace, hour):
+        async for at, summary in self._merged(wanted.namespace, hour):
+            if at != LIVE and at < oldest:
+                break
             seen_in_hour[at] = seen_in_hour.get(at, 0) + 1
             if at == hour and seen_in_hour[at] <= skipped:
                 continue
-            if summary.id in ids or not _fits(summary, namespace, workflow, states):
+            if summary.id in ids or not wanted.fits(summary):
                 continue
             if len(ids) == size:
                 return Page(await self._all(list(ids)), _token(at, seen_in_hour[at] - 1))
@@ -154,22 +187,51 @@ class Ledger:
             records += await asyncio.gather(*(self.get(id) for id in ids[i : i + AT_ONCE]))
         return [record for record in records if record is not None]
 
-    async def watch(self, *, namespace: str, workflow: str) -> AsyncIterator[ExitRecord]:
-        """Records that fit: those that are there, then each change that this process makes."""
-        queue: asyncio.Queue[ExitRecord] = asyncio.Queue()
+    @asynccontextmanager
+    async def watching(self, wanted: Wanted, *, changes_only: bool = False) -> AsyncIterator[AsyncIterator[ExitRecord]]:
+        """Records that fit as they change, here or with another exit handler; those that are there come first.
+
+        Nothing that changes after this has been entered is missed.
+        """
+        queue: Changes = asyncio.Queue()
+        if not changes_only:
+            for record in self._live.values():
+                queue.put_nowait(record)
         self._watchers.add(queue)
+        stored = asyncio.ensure_future(self._follow(wanted.namespace or "*", queue, changes_only))
         try:
-            async for _, summary in self._merged(namespace, ""):
-                if _fits(summary, namespace, workflow, ()):
-                    record = await self.get(summary.id)
-                    if record is not None:
-                        yield record
-            while True:
-                changed = await queue.get()
-                if _fits(changed.summary(), namespace, workflow, ()):
-                    yield changed
+            yield self._changes(wanted, queue)
         finally:
             self._watchers.discard(queue)
+            stored.cancel()
+            await asyncio.gather(stored, return_exceptions=True)
+
+    async def _changes(self, wanted: Wanted, queue: Changes) -> AsyncIterator[ExitRecord]:
+        told: OrderedDict[str, LedgerSummary] = OrderedDict()
+        while True:
+            found = await queue.get()
+            if isinstance(found, Exception):
+                raise found
+            summary = found.summary() if isinstance(found, ExitRecord) else found
+            if told.get(summary.id) == summary or not wanted.fits(summary):
+                continue
+            record = found if isinstance(found, ExitRecord) else await self.get(summary.id)
+            if record is None:
+                continue
+            told[summary.id] = summary
+            told.move_to_end(summary.id)
+            if len(told) > REMEMBERED:
+                told.popitem(last=False)
+            yield record
+
+    async def _follow(self, namespace: str, queue: Changes, changes_only: bool) -> None:
+        since = time.time() if changes_only else 0.0
+        try:
+            async for summary in self._store.follow(namespace, since):
+                if summary.id not in self._live:  # of those that are live here changes are told as they happen
+                    queue.put_nowait(summary)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever watches
+            queue.put_nowait(error)
 
     async def _merged(self, namespace: str, hour: str) -> AsyncIterator[tuple[str, LedgerSummary]]:
         """Stored summaries with their hours, in place of which the live ones stand where there are any."""
@@ -180,14 +242,6 @@ class Ledger:
         async for at, stored in self._store.walk(namespace or "*", "" if hour == LIVE else hour):
             if stored.id not in fresh:
                 yield at, stored
-
-
-def _fits(summary: LedgerSummary, namespace: str, workflow: str, states: Collection[str]) -> bool:
-    return (
-        (not namespace or summary.namespace == namespace)
-        and (not workflow or summary.workflow == workflow)
-        and (not states or summary.state in states)
-    )
 
 
 def _token(hour: str, skip: int) -> str:

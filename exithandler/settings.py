@@ -26,6 +26,9 @@ class Settings(ActionServiceSettings):
     exit_handlers: tuple[str, ...] = setting(
         "As the schedulers' setting of this name: exit handlers that workflows started by handlers get", ()
     )
+    exit_on: tuple[str, ...] = setting(
+        "As the schedulers' setting of this name: at which ends exit handlers of workflows started by handlers run", ()
+    )
     log_bytes: int = setting(
         "Room for the log when its stream is made", 8 * 1024**3, unit="bytes", minimum=16 * 1024**2
     )
@@ -53,11 +56,11 @@ class Settings(ActionServiceSettings):
         return keyring.read_keys(self.secret_key)
 
     def handlers(self) -> Defaults:
-        """The default exit handlers. Raises SettingsError."""
+        """What every workflow gets. Raises SettingsError."""
         try:
-            return Defaults(self.exit_handlers)
+            return Defaults(self.exit_handlers, self.exit_on)
         except ValueError as error:
-            raise SettingsError([f"--exit-handlers: {error}"]) from None
+            raise SettingsError([str(error)]) from None
 
     def log(self) -> LogSettings:
         """How the log is kept."""

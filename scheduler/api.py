@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from typing import Any
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine.inputs import Input, Rejected, ResumeRun, SetNodes, Shutdown, SuspendRun
+from exeunt.engine.inputs import Input, Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError, Problem
 from exeunt.scheduler import logs, watch
+from exeunt.scheduler.again import Retries, resubmission
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.dispatch import Dispatch
@@ -48,6 +50,7 @@ class Parts:
     finder: Finder
     lists: Lists
     archiver: Archiver
+    retries: Retries
     dispatch: Dispatch
     peers: Peers
     projections: Projections
@@ -229,6 +232,50 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             metadata = found.tree["metadata"]
         await self._parts.archiver.remove(metadata["namespace"], metadata["name"], metadata["uid"])
         return pb.DeleteWorkflowResponse(gone=True)
+
+    @writes
+    async def RetryWorkflow(self, request: pb.RetryWorkflowRequest, context: Context) -> pb.Workflow:
+        """What failed runs again; only when all is over."""
+        parts = self._parts
+        request.request_id = _request_id(request.request_id)
+        parts.checker.check_parameters((p.name, p.value) for p in request.parameters)
+        found = await parts.finder.find(context, request.namespace, request.name)
+        if isinstance(found, Entry) and found.closed:
+            await parts.archiver.settled(found)
+            found = await parts.finder.find(context, request.namespace, request.name)
+        if isinstance(found, Elsewhere):
+            passed: pb.Workflow = await self._pass_on(found, "RetryWorkflow", request)
+            return passed
+        if request.request_id in (found.requests if isinstance(found, Archived) else found.run.state.requests):
+            return await _shown(found)
+        command = RetryRun(request.request_id, {p.name: p.value for p in request.parameters})
+        if isinstance(found, Entry):
+            await _ask(found, command)  # refused: it runs
+            return await _shown(found)
+        parts.launcher.admit(1)
+        try:
+            return await _shown(await parts.retries.retry(found, command))
+        except Rejected as error:  # of two retries the other one was quicker
+            raise wrong_state(error.reason, str(error), ("workflow", request.name)) from None
+        except (NotOwner, LogClosed):
+            raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
+
+    @writes
+    async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
+        """A new workflow of the same manifest and arguments."""
+        asked = pb.GetWorkflowRequest(namespace=request.namespace, name=request.name)
+        tree = json.loads((await self.GetWorkflow(asked, context)).json)
+        answer: pb.SubmitWorkflowResponse = await self.SubmitWorkflow(
+            pb.SubmitWorkflowRequest(
+                request_id=request.request_id,
+                documents=[pb.Document(file=request.name, text=resubmission(tree))],
+                namespace=request.namespace,
+                parameters=request.parameters,
+                labels=request.labels,
+            ),
+            context,
+        )
+        return answer.workflows[0]
 
     async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
         """By id."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from exeunt import traces
 from exeunt.engine.decide import Run
+from exeunt.engine.phases import BAD
+from exeunt.engine.state import pack
 from exeunt.journal.projections import Projections
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.runs import Entry, Runs
@@ -30,6 +33,7 @@ class Archived:
     tree: Tree
     version: int
     requests: tuple[str, ...] = ()
+    state: Any = None  # of one that did not succeed: what a retry goes on from
 
 
 class Archiver:
@@ -76,6 +80,8 @@ class Archiver:
             await self.remove(run.namespace, run.name, run.uid)
         else:
             tree = entry.ending or render(run)
+            if run.state.started.run_attempt:  # a record of an attempt before may lie under another hour
+                await self._projections.archive.remove(run.uid, run.namespace)
             await self._projections.archive.put(
                 run.namespace, run.now, run.uid, summary(tree, run.commits), body(run, tree)
             )
@@ -107,7 +113,8 @@ class Archiver:
         if found is None:
             return None
         kept, record = found
-        return Archived(record["workflow"], kept.version, tuple(record.get("requests", ())))
+        requests = tuple(record.get("requests", ()))
+        return Archived(record["workflow"], kept.version, requests, record.get("state"))
 
     async def remove(self, namespace: str, name: str, uid: str) -> None:
         """Removes all that is kept of a workflow: its tombstone first, so that a late repeat is known."""
@@ -126,4 +133,8 @@ def measure(run: Run) -> None:
 
 def body(run: Run, tree: Tree) -> dict[str, object]:
     """What an archive record holds."""
-    return {"format": 1, "workflow": tree, "commits": run.commits, "requests": list(run.state.requests)}
+    kept: dict[str, object] = {"format": 1, "workflow": tree, "commits": run.commits}
+    kept["requests"] = list(run.state.requests)
+    if run.phase in BAD:
+        kept["state"] = pack(run.state)
+    return kept

@@ -14,6 +14,7 @@ from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.scheduler import numbers
+from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.api import Parts, WorkflowService
 from exeunt.scheduler.archive import Archiver
@@ -93,6 +94,7 @@ class Core:
             finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),
             lists=Lists(self.runs, projections.archive, self.peers, self.standing),
             archiver=self.archiver,
+            retries=Retries(self.runs, projections, steady),
             dispatch=self.dispatch,
             peers=self.peers,
             projections=projections,

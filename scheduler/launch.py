@@ -61,7 +61,7 @@ class Launcher:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
-            self._admit(known.count(None))
+            self.admit(known.count(None))
         names = await self._steady(lambda: self._prepare(checked, uids, request_id))
         jobs = zip(checked.workflows, uids, names, strict=True)
         if len(uids) == 1:
@@ -77,7 +77,8 @@ class Launcher:
             self._runs.remember(accepted.digest, accepted.bundle)
         return await self._claim_all(checked.workflows, uids, request_id)
 
-    def _admit(self, count: int) -> None:
+    def admit(self, count: int) -> None:
+        """Raises UNAVAILABLE or RESOURCE_EXHAUSTED when there is no room for so many more workflows."""
         if not self._standing.reading.trouble and self._standing.writing.trouble:
             raise unavailable(
                 "NO_WRITES",

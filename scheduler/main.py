@@ -9,7 +9,7 @@ from functools import partial
 from exeunt.journal.log import Log
 from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.projections import open_projections
-from exeunt.journal.wire import connect, wire_of
+from exeunt.journal.wire import connect
 from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
@@ -32,7 +32,6 @@ async def serve(settings: Settings) -> None:
 async def _start(program: Program, settings: Settings) -> None:
     nc = await connect([url.strip() for url in settings.nats_url.split(",")], f"scheduler {settings.replica}")
     await program.enter(closing(nc, nc.close))
-    wire = await wire_of(nc)
     journal = await Log.open(nc, "m", settings.replica, log_settings(settings))
     await program.enter(closing(journal, journal.close))
     program.background("log", journal.ended())

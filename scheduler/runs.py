@@ -18,7 +18,8 @@ from exeunt.engine import commit, decide
 from exeunt.engine.commit import Commit
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event, RunClosed, RunStarted
-from exeunt.engine.inputs import HookEnded
+from exeunt.engine.inputs import HookEnded, Input
+from exeunt.engine.state import State
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.log import Log, LogClosed, NotOwner
 from exeunt.journal.replay import Loaded, OpenRun
@@ -138,6 +139,36 @@ class Runs:
             entry = self._add(run, family_of(started.uid))
             entry.ready = entry.driver.start(events)
         await entry.ready_now()
+        return entry
+
+    async def reopen(self, state: State, commits: int, command: Input) -> Entry:
+        """Takes up a run that had closed after so many commits, and answers when the command has opened it again.
+
+        Raises NotOwner, Rejected.
+        """
+        uid = state.started.uid
+        bundle = await self.bundle(state.started.bundle)
+        entry = self.by_uid.get(uid)
+        if entry is not None:  # somebody else was quicker
+            await entry.ready_now()
+            await entry.driver.ask(command)
+            return entry
+        self.require(partition_of(uid))
+        run = Run(state, bundle)
+        run.commits = commits
+        entry = self._add(run, family_of(uid))
+        entry.ready = asyncio.get_running_loop().create_future()
+        try:
+            snapshot = commit.encode(run.now, [decide.snapshot(run)])
+            await self._journal.append(entry.driver.family, commits + 1, "c", snapshot, snapshot=True)
+            run.commits = commits + 1
+            await entry.driver.ask(command)
+        except BaseException as error:
+            self._drop(entry)
+            entry.ready.set_exception(error if isinstance(error, NotOwner | LogClosed) else NotOwner(str(error)))
+            entry.ready.exception()  # whoever waits may be gone
+            raise
+        entry.ready.set_result(None)
         return entry
 
     def require(self, partition: int) -> None:
@@ -323,7 +354,7 @@ class Runs:
             on_commit=self._committed,
             on_lost=self._driver_lost,
         )
-        entry = Entry(driver, created=run.state.started_at)
+        entry = Entry(driver, created=run.created_at)
         self.by_uid[run.uid] = entry
         self.by_name[run.namespace, run.name] = entry
         return entry

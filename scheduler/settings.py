@@ -47,6 +47,11 @@ class Settings(ServiceSettings):
         "workflowtemplate or clusterworkflowtemplate; the exit handlers need the same setting",
         (),
     )
+    exit_on: tuple[str, ...] = setting(
+        "At which ends exit handlers run besides Argo's, for workflows that do not say it: each [NAMESPACE=]terminate, "
+        "delete, terminate+delete or none; the exit handlers need the same setting",
+        (),
+    )
     ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)
 
     def keys(self) -> keyring.Keyring:
@@ -54,8 +59,8 @@ class Settings(ServiceSettings):
         return keyring.read_keys(self.secret_key)
 
     def handlers(self) -> Defaults:
-        """The default exit handlers. Raises SettingsError."""
+        """What every workflow gets. Raises SettingsError."""
         try:
-            return Defaults(self.exit_handlers)
+            return Defaults(self.exit_handlers, self.exit_on)
         except ValueError as error:
-            raise SettingsError([f"--exit-handlers: {error}"]) from None
+            raise SettingsError([str(error)]) from None

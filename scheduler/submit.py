@@ -28,6 +28,7 @@ from exeunt.language.templates import CLUSTER_KIND, scope_of
 from exeunt.language.validate import resolve, validate, validate_template
 from exeunt.language.variables import text as value_text
 from exeunt.launch import encode_bundle
+from exeunt.service.errors import invalid
 
 DEFAULT_NAMESPACE = "default"
 CACHED_CHECKS = 64
@@ -135,6 +136,14 @@ class Checker:
             if len(self._known) > CACHED_CHECKS:
                 self._known.popitem(last=False)
         return checked
+
+    def check_parameters(self, given: Iterable[tuple[str, str]]) -> None:
+        """Raises INVALID_ARGUMENT for a value that is too large."""
+        for i, (name, value) in enumerate(given):
+            size = len(value.encode())
+            if size > self._parameter_bytes:
+                text = f"the parameter {name!r} has {size:,} bytes; at most {self._parameter_bytes:,} may be"
+                raise invalid(text, [(f"parameters[{i}].value", text)])
 
     async def lint(self, documents: Iterable[tuple[str, str]], namespace: str) -> list[Problem]:
         """Everything that is wrong or may surprise, in the order of files and lines."""

@@ -2,21 +2,76 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from exeunt.cli import times
 from exeunt.cli.connect import with_client
-from exeunt.cli.failure import WRONG_INPUT, CommandError
-from exeunt.cli.output import note, output_option, print_json, print_table, print_yaml
+from exeunt.cli.exits_shown import full, ledger_line, print_exit, print_ledger, record, state
+from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
+from exeunt.cli.output import note, output_option, print_json, print_yaml
+from exeunt.client import Client, ClientError
 from exeunt.v1.exit_service_pb2 import Exit
 
+F = TypeVar("F", bound=Callable[..., Any])
 PREFIX = "STATE_"
 FAILED = (Exit.State.STATE_FAILED, Exit.State.STATE_PARKED)
 STATES = [name.removeprefix(PREFIX).lower() for name in Exit.State.keys() if name != "STATE_UNSPECIFIED"]  # noqa: SIM118 (an enum, not a mapping)
+NOT_AGAIN = ("due", "running", "skipped")
+"""States in which there is nothing to replay."""
+
+
+class Wanted(NamedTuple):
+    """Which records: what the options say."""
+
+    namespace: str
+    workflow: str
+    hook: str
+    states: list[Exit.State.ValueType]
+
+
+def which(function: F) -> F:
+    """The options that choose records, as one argument `wanted`."""
+
+    @functools.wraps(function)
+    def call(
+        *, namespace: str, workflow: str, hook: str, failed: bool, states: tuple[str, ...], **others: Any
+    ) -> object:
+        chosen = [Exit.State.Value(f"{PREFIX}{state.upper()}") for state in states] + list(FAILED) * failed
+        return function(wanted=Wanted(namespace, workflow, hook, chosen), **others)
+
+    wrapped: Any = call
+    for option in (
+        click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these; repeatable."),
+        click.option("--failed", is_flag=True, help="Only failed and parked ones."),
+        click.option("--hook", default="", metavar="NAME", help="Only this hook's; exit for onExit."),
+        click.option("--workflow", default="", metavar="NAME", help="Only this workflow's."),
+        click.option("-n", "--namespace", default="", help="One namespace.  [default: all]"),
+    ):
+        wrapped = option(wrapped)
+    found: F = wrapped
+    return found
+
+
+class _Moment(click.ParamType[Any]):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return times.since(value)
+        except ValueError:
+            self.fail(f"{value!r}: 30m, 2h or 1d ago is expected, or a time as 2026-11-23T10:00:00Z", param, ctx)
+
+
+since_option = click.option(
+    "--since", type=_Moment(), metavar="TIME", help="Due then or later: 30m, 2h, 1d, or a time."
+)
+until_option = click.option("--until", type=_Moment(), metavar="TIME", help="Due before.")
 
 
 @click.group("exits")
@@ -25,18 +80,14 @@ def exits_command() -> None:
 
 
 @exits_command.command("list")
-@click.option("-n", "--namespace", default="", help="One namespace.  [default: all]")
-@click.option("--workflow", default="", metavar="NAME", help="Only this workflow's.")
-@click.option("--failed", is_flag=True, help="Only failed and parked ones.")
-@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these states; repeatable.")
+@which
+@since_option
+@until_option
 @click.option("--limit", type=click.IntRange(0), default=0, help="At most this many.  [default: all]")
 @output_option
-def exits_list(
-    *, namespace: str, workflow: str, failed: bool, states: tuple[str, ...], limit: int, output: str | None
-) -> None:
+def exits_list(*, wanted: Wanted, since: Any, until: Any, limit: int, output: str | None) -> None:
     """Lists records, newest first."""
-    wanted = [Exit.State.Value(f"{PREFIX}{state.upper()}") for state in states] + list(FAILED) * failed
-    found = with_client(lambda client: client.list_exits(namespace, workflow=workflow, states=wanted, limit=limit))
+    found = with_client(lambda client: client.list_exits(**wanted._asdict(), since=since, until=until, limit=limit))
     if output == "json":
         print_json([record(one) for one in found])
     elif output == "yaml":
@@ -68,114 +119,74 @@ def exits_get(*, exit_id: str, output: str | None) -> None:
         print_exit(found)
 
 
+@exits_command.command("watch")
+@which
+@click.option("--all", "everything", is_flag=True, help="Begin with the records that are there.")
+@click.option("-o", "--output", type=click.Choice(["wide", "json", "name"]), help="json: one record for each line.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Stop after this; exit code 3.")
+def exits_watch(*, wanted: Wanted, everything: bool, output: str | None, timeout: float | None) -> None:
+    """Prints records as they change, until it is interrupted."""
+
+    async def work(client: Client) -> None:
+        async for found in client.watch_exits(**wanted._asdict(), changes_only=not everything):
+            if output == "json":
+                click.echo(json.dumps(record(found), ensure_ascii=False))
+            else:
+                click.echo(found.id if output == "name" else ledger_line(found, time.time()))
+
+    with_client(work, timeout)
+
+
 @exits_command.command("replay")
-@click.argument("exit_id", metavar="ID")
+@click.argument("exit_ids", nargs=-1, metavar="[ID...]")
+@which
+@since_option
+@until_option
 @click.option("--again", is_flag=True, help="Do everything once more: new workflows, new idempotency keys.")
 @click.option("--request-id", default="", help="The same id again is the same replay.")
 @output_option
-def exits_replay(*, exit_id: str, again: bool, request_id: str, output: str | None) -> None:
-    """Runs an exit run again, with the inputs as they were."""
-    found = with_client(lambda client: client.replay_exit(exit_id, again=again, request_id=request_id))
-    if output == "json":
-        print_json(record(found))
-    elif output == "yaml":
-        print_yaml([record(found)])
-    else:
-        click.echo(f"exit run {found.id} of {found.workflow} runs again")
+def exits_replay(
+    *,
+    exit_ids: tuple[str, ...],
+    wanted: Wanted,
+    since: Any,
+    until: Any,
+    again: bool,
+    request_id: str,
+    output: str | None,
+) -> int:
+    """Runs exit runs again, with the inputs as they were: those named, or all that match the options."""
+    narrowed = any(wanted) or since or until
+    if bool(exit_ids) == bool(narrowed):
+        text = "either IDs, or options that choose records (--failed, --workflow, --since, …) are needed"
+        raise CommandError(text, code=WRONG_INPUT)
 
+    async def work(client: Client) -> int:
+        ids = list(exit_ids)
+        if narrowed:
+            found = await client.list_exits(**wanted._asdict(), since=since, until=until)
+            ids = [one.id for one in found if state(one) not in NOT_AGAIN]
+            if not ids:
+                note("no exit runs to replay")
+        done, code = [], SUCCEEDED
+        for id in ids:
+            try:
+                done.append(await client.replay_exit(id, again=again, request_id=request_id))
+            except ClientError as error:
+                if error.unreachable or len(ids) == 1:
+                    raise
+                note(f"{id}: {error}")
+                code = 1
+                continue
+            if output is None:
+                click.echo(f"exit run {id} of {done[-1].workflow} runs again")
+        if output == "json":
+            print_json([record(one) for one in done] if narrowed or len(ids) > 1 else record(done[0]))
+        elif output == "yaml":
+            print_yaml([record(one) for one in done])
+        elif output is not None:
+            for one in done:
+                click.echo(one.id)
+        return code
 
-def record(found: Exit) -> dict[str, Any]:
-    """A record as `-o json` has it."""
-    return {
-        "id": found.id,
-        "workflow": found.workflow,
-        "namespace": found.namespace,
-        "uid": found.uid,
-        "node": found.node,
-        "hook": found.hook,
-        "state": state(found),
-        "attempts": [
-            {
-                "node": one.node,
-                "startedAt": times.iso(times.of_proto(one.start_time)),
-                "finishedAt": times.iso(times.of_proto(one.finish_time)),
-                "phase": one.phase,
-                "error": one.error,
-                **({"answer": _json(one.answer_json)} if one.answer_json else {}),
-            }
-            for one in found.attempts
-        ],
-        "error": found.error,
-        "dueAt": times.iso(times.of_proto(found.due_time)),
-        "startedAt": times.iso(times.of_proto(found.start_time)),
-        "finishedAt": times.iso(times.of_proto(found.finish_time)),
-        "replays": found.replays,
-    }
-
-
-def full(found: Exit) -> dict[str, Any]:
-    """The same with everything that the exit handler keeps."""
-    return {**record(found), **({"record": _json(found.json)} if found.json else {})}
-
-
-def print_ledger(found: list[Exit], *, wide: bool) -> None:
-    """A line for each record."""
-    now = time.time()
-    head: tuple[str, ...] = ("ID", "WORKFLOW", "HOOK", "NODE", "STATE", "ATTEMPTS", "AGE", "DURATION")
-    body = []
-    for one in found:
-        due, started, finished = (times.of_proto(t) for t in (one.due_time, one.start_time, one.finish_time))
-        cells: tuple[str, ...] = (
-            one.id,
-            one.workflow,
-            one.hook,
-            "" if one.node == one.workflow else one.node.removeprefix(one.workflow),
-            state(one),
-            str(len(one.attempts)),
-            times.duration(now - due) if due else "",
-            times.duration((finished or now) - started) if started else "",
-        )
-        if wide:
-            cells = (one.namespace, one.uid, str(one.replays), *cells)
-        body.append((*cells, " ".join(one.error.split())))
-    print_table((*(("NAMESPACE", "UID", "REPLAYS") if wide else ()), *head, "ERROR"), body)
-
-
-def print_exit(found: Exit) -> None:
-    """One record for people."""
-    lines = [
-        ("Id", found.id),
-        ("Workflow", f"{found.namespace}/{found.workflow}"),
-        ("Node", found.node),
-        ("Hook", found.hook),
-        ("State", state(found)),
-        ("Error", found.error),
-        ("Due", times.iso(times.of_proto(found.due_time)) or ""),
-        ("Started", times.iso(times.of_proto(found.start_time)) or ""),
-        ("Finished", times.iso(times.of_proto(found.finish_time)) or ""),
-        ("Replays", str(found.replays) if found.replays else ""),
-    ]
-    for name, text in lines:
-        if text:
-            click.echo(f"{name + ':':<12}{text}")
-    body = []
-    for number, one in enumerate(found.attempts, 1):
-        started, finished = times.of_proto(one.start_time), times.of_proto(one.finish_time)
-        length = times.duration(finished - started) if started and finished else ""
-        said = one.error or one.answer_json
-        body.append((str(number), one.node, one.phase, times.iso(started) or "", length, " ".join(said.split())))
-    if body:
-        click.echo()
-        print_table(("ATTEMPT", "NODE", "PHASE", "STARTED", "DURATION", "ERROR OR ANSWER"), body)
-
-
-def state(found: Exit) -> str:
-    """due, running, succeeded, failed, skipped, cancelled or parked."""
-    return Exit.State.Name(found.state).removeprefix(PREFIX).lower()
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return with_client(work)

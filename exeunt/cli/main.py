@@ -23,6 +23,8 @@ COMMANDS = {
     "terminate": ("exeunt.cli.steer", "End a workflow at once"),
     "suspend": ("exeunt.cli.steer", "Start no further steps of a workflow"),
     "resume": ("exeunt.cli.steer", "Resume a workflow or its suspended steps"),
+    "retry": ("exeunt.cli.again", "Run again what failed of a workflow that ended"),
+    "resubmit": ("exeunt.cli.again", "Submit a workflow once more"),
     "delete": ("exeunt.cli.steer", "Delete a workflow after its exit handlers ran"),
     "node": ("exeunt.cli.steer", "Give suspended steps their outputs"),
     "lint": ("exeunt.cli.lint", "Check manifests without running them"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import calendar
+import re
 import time
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -18,6 +20,15 @@ def seconds(text: str | None) -> float | None:
         return base + (float(f"0.{fraction}") if fraction else 0.0)
     except ValueError:
         return None
+
+
+def since(text: str) -> datetime:
+    """A time ago (`90s`, `30m`, `2h`, `1d`), or a moment (`2026-11-23T10:00:00Z`). Raises ValueError."""
+    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if ago:
+        return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[ago[2]])
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def of_proto(stamp: Timestamp) -> float | None:

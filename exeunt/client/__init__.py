@@ -18,16 +18,19 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
+from exeunt.client_errors import ClientError, error_of
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1.exit_service_pb2_grpc import ExitServiceStub
 from exeunt.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+
+__all__ = ["Client", "ClientError", "Followed", "error_of", "new_request_id", "trace_in"]
 
 T = TypeVar("T")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -43,24 +46,6 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-
-
-class ClientError(Exception):
-    """A call that was refused or could not be made."""
-
-    def __init__(self, code: str, reason: str, text: str, problems: Sequence[str] = (), pause: float = 0.0) -> None:
-        """`code` is the gRPC code's name, `reason` the stable one; `problems` has a line each; `pause` in seconds."""
-        super().__init__("\n".join([text, *(p for p in problems if p != text)]))
-        self.code = code
-        self.reason = reason
-        self.text = text
-        self.problems = list(problems)
-        self.pause = pause
-
-    @property
-    def unreachable(self) -> bool:
-        """True when the service could not be reached or could not answer now, and asking again may help."""
-        return self.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 @dataclass(frozen=True)
@@ -270,6 +255,42 @@ class Client:
         )
         return await self._call(self._workflows.SetNodes, request)
 
+    async def retry(
+        self,
+        name: str,
+        namespace: str = "",
+        *,
+        parameters: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> pb.Workflow:
+        """Runs again what failed of a workflow that has ended, its exit handlers included."""
+        request = pb.RetryWorkflowRequest(
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
+        )
+        return await self._call(self._workflows.RetryWorkflow, request)
+
+    async def resubmit(
+        self,
+        name: str,
+        namespace: str = "",
+        *,
+        parameters: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> pb.Workflow:
+        """Submits a new workflow of the manifest and arguments of another."""
+        request = pb.ResubmitWorkflowRequest(
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
+            labels=dict(labels or {}),
+        )
+        return await self._call(self._workflows.ResubmitWorkflow, request)
+
     async def delete(self, name: str, namespace: str = "", *, request_id: str = "") -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
         request = pb.DeleteWorkflowRequest(request_id=request_id or new_request_id(), namespace=namespace, name=name)
@@ -295,17 +316,43 @@ class Client:
         namespace: str = "",
         *,
         workflow: str = "",
+        hook: str = "",
         states: Sequence[exits.Exit.State.ValueType] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 0,
     ) -> list[exits.Exit]:
-        """Records, newest first; all that match when `limit` is 0. An empty namespace means every one."""
+        """Records, newest first; all that match when `limit` is 0. An empty namespace means every one.
+
+        `since` and `until` bound the time at which they became due.
+        """
+        narrowed = exits.ListExitsRequest(namespace=namespace, workflow=workflow, hook=hook, states=states)
+        if since is not None:
+            narrowed.due_after.FromDatetime(since)
+        if until is not None:
+            narrowed.due_before.FromDatetime(until)
 
         def request(token: str, size: int) -> exits.ListExitsRequest:
-            return exits.ListExitsRequest(
-                namespace=namespace, page_size=size, page_token=token, workflow=workflow, states=states
-            )
+            narrowed.page_token, narrowed.page_size = token, size
+            return narrowed
 
         return await self._pages(self._exits.ListExits, request, lambda answer: answer.exits, limit)
+
+    async def watch_exits(
+        self,
+        namespace: str = "",
+        *,
+        workflow: str = "",
+        hook: str = "",
+        states: Sequence[exits.Exit.State.ValueType] = (),
+        changes_only: bool = False,
+    ) -> AsyncIterator[exits.Exit]:
+        """Records as they change, for ever; first those there are. After a break with the service it begins anew."""
+        request = exits.WatchExitsRequest(
+            namespace=namespace, workflow=workflow, hook=hook, states=states, changes_only=changes_only
+        )
+        async for record in self._stream(lambda: self._exits.WatchExits(request, metadata=self._metadata)):
+            yield record
 
     async def replay_exit(self, exit_id: str, *, again: bool = False, request_id: str = "") -> exits.Exit:
         """Runs an exit run again; with `again` under new effect keys."""
@@ -379,35 +426,3 @@ def trace_in(environ: Mapping[str, str]) -> dict[str, str]:
 def new_request_id() -> str:
     """An id under which a call may be repeated."""
     return str(uuid.uuid4())
-
-
-def error_of(error: grpc.aio.AioRpcError) -> ClientError:
-    """A gRPC error with its google.rpc details, as a ClientError."""
-    code = error.code().name
-    reason, problems, pause = code, [], 0.0
-    for detail in _details(error):
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        failure, retry = error_details_pb2.PreconditionFailure(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            reason = info.reason
-        elif detail.Unpack(bad):
-            problems += [_line(v.field, v.description) for v in bad.field_violations]
-        elif detail.Unpack(failure):
-            problems += [v.description for v in failure.violations]
-        elif detail.Unpack(retry):
-            pause = retry.retry_delay.ToNanoseconds() / 1e9
-    return ClientError(code, reason, error.details() or code, problems, pause)
-
-
-def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            try:
-                return list(status_pb2.Status.FromString(value).details)
-            except ValueError:
-                return ()
-    return ()
-
-
-def _line(field: str, description: str) -> str:
-    return description if not field or field in description else f"{field}: {description}"

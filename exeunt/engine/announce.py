@@ -9,7 +9,7 @@ import msgspec
 
 from exeunt.cloudevents import STEP_ENDED, WORKFLOW_ENDED, Exiting, Kind, StepEnded, Workflow
 from exeunt.engine import hooks, phases
-from exeunt.engine.events import Event, MainEnded, NodeEnded, RunClosed, RunStarted, StepFinished, StepPlaced
+from exeunt.engine.events import Event, MainEnded, NodeEnded, Retried, RunClosed, RunStarted, StepFinished, StepPlaced
 from exeunt.engine.nodes import Node
 from exeunt.engine.scope import rfc3339
 from exeunt.engine.shape import outputs_tree
@@ -44,6 +44,8 @@ def _of(run: Run, event: Event) -> list[PublicEvent]:
     match event:
         case RunStarted():
             return [PublicEvent("workflow.submitted", run.name, Workflow(**_identity(run)))]
+        case Retried():
+            return [PublicEvent("workflow.running", run.name, Workflow(**_identity(run)))]
         case StepPlaced():
             return _first(run, event)
         case StepFinished():

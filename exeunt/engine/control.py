@@ -9,6 +9,7 @@ from exeunt.engine.events import (
     NodeEnded,
     NodeNoted,
     Reopened,
+    Retried,
     ShutdownSet,
     StepCancelled,
     StepDue,
@@ -26,6 +27,7 @@ from exeunt.engine.inputs import (
     Rejected,
     Replay,
     ResumeRun,
+    RetryRun,
     SetNodes,
     Shutdown,
     StepEnded,
@@ -39,9 +41,9 @@ from exeunt.engine.start import exempt, found_of
 from exeunt.engine.state import Run
 from exeunt.engine.steps import StepOutcome
 from exeunt.engine.suspension import defaults
+from exeunt.engine.workflow import set_deadline
 from exeunt.language.manifest import Template
 from exeunt.language.templates import TemplateNotFoundError
-
 
 KILLED = "killed"
 """The timer of killed steps that have not said yet that they are over."""
@@ -386,6 +388,20 @@ def set_nodes(run: Run, given: SetNodes) -> None:
             run.emit(NodeNoted(node.key, message, outputs))
     if given.request_id:
         run.emit(SuspensionSet(run.state.suspended, given.request_id))
+
+
+def retry_run(run: Run, given: RetryRun) -> None:
+    if _known(run, given.request_id):
+        return
+    if not run.closed:
+        raise Rejected(
+            "WORKFLOW_RUNNING", f"workflow {run.name} runs, or its exit handlers do: wait until it has ended"
+        )
+    if run.phase not in phases.BAD:
+        raise Rejected("WORKFLOW_SUCCEEDED", f"workflow {run.name} is {run.phase}: there is nothing to retry")
+    run.emit(Retried(given.request_id, given.parameters))
+    if run.nodes:  # with the first node it starts by itself
+        set_deadline(run)
 
 
 def replay(run: Run, given: Replay) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 
 from exeunt.engine import hooks, parallelism, phases
 from exeunt.engine.dag_frame import Frame, Walk, frame_of, look_exit, scope_for
@@ -75,15 +76,16 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     if not (yield from _exits(run, node, frame, number, group)):
         return
     where = found_of(run, node).scope
-    plans = _plans(run, node, frame, number, group)
-    while len(group.members) < len(plans):
-        plan = plans[len(group.members)]
+    todo = _todo(run, group, _plans(run, node, frame, number, group))
+    while todo:
+        plan = todo[0]
         if group.members and run.nodes[group.members[-1]].raised:
             break  # an item that could not be begun ends the loop
         begun = run_plan(run, node, plan, Spot(group.key, plan.suffix, number, plan.item), where)
         if begun is None:
             frame.waiting.append(number)
             return
+        todo.popleft()
         child = begun.node
         if child.type in phases.COMPOSITES and not child.fulfilled:
             yield child
@@ -101,6 +103,16 @@ def end(run: Run, group: Node) -> None:
             if run.nodes[key].failed:
                 phase = run.nodes[key].phase
         run.emit(NodeEnded(group.key, phase))
+
+
+def _todo(run: Run, group: Node, plans: list[Plan]) -> deque[Plan]:
+    """The items without a node, in their order: those behind the last one, or after a retry any."""
+    known = run.cache.get(("todo", group.key))
+    if known is None or known[1] is not plans:
+        there = {run.nodes[key].item for key in group.members}
+        known = run.cache["todo", group.key] = deque(plan for plan in plans if plan.item not in there), plans
+    left: deque[Plan] = known[0]
+    return left
 
 
 def _exits_of(run: Run, group: Node) -> Exits:

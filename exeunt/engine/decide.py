@@ -22,6 +22,7 @@ from exeunt.engine.inputs import (
     Rejected,
     Replay,
     ResumeRun,
+    RetryRun,
     SetNodes,
     Shutdown,
     StepEnded,
@@ -52,6 +53,7 @@ INPUTS: dict[type, Callable[[Run, Any], None]] = {
     SetNodes: control.set_nodes,
     Cancel: control.cancel,
     Replay: control.replay,
+    RetryRun: control.retry_run,
 }
 
 LOOKS: dict[str, Callable[[Run, Node], Generator[Node, None, Any]]] = {

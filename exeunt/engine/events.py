@@ -180,6 +180,13 @@ class Reopened(Event, tag="replay"):
     request_id: str = ""
 
 
+class Retried(Event, tag="again"):
+    """A closed main run goes on as its next attempt: what failed is taken out of its nodes (reopen.py)."""
+
+    request_id: str = ""
+    parameters: dict[str, str] = {}  # in place of those it was submitted with
+
+
 class Snapshot(Event, tag="snapshot"):
     """A run's whole state as one event: what the engine's `snapshot` made and `replay` reads."""
 

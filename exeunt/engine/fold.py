@@ -19,6 +19,7 @@ from exeunt.engine.events import (
     NodeNoted,
     NodeStarted,
     Reopened,
+    Retried,
     RunClosed,
     RunStarted,
     ShutdownSet,
@@ -32,6 +33,7 @@ from exeunt.engine.events import (
     TimerSet,
 )
 from exeunt.engine.nodes import Names, Node, Outputs, fnv, tail_of
+from exeunt.engine.reopen import reopened
 from exeunt.engine.state import Hook, Run, State
 from exeunt.engine.steps import StepOutcome
 
@@ -357,7 +359,7 @@ def _run_closed(run: Run, event: RunClosed) -> None:
 
 def _reopened(run: Run, event: Reopened) -> None:
     old = run.state
-    run.state = State(
+    state = State(
         started=old.started,
         phase=phases.RUNNING,
         commits=old.commits,
@@ -369,9 +371,20 @@ def _reopened(run: Run, event: Reopened) -> None:
         outgoing=old.outgoing,
         requests=[*old.requests, event.request_id] if event.request_id else old.requests,
     )
-    run.nodes = run.state.nodes
+    _begin_anew(run, state)
+
+
+def _retried(run: Run, event: Retried) -> None:
+    _begin_anew(run, reopened(run.state, event))
+
+
+def _begin_anew(run: Run, state: State) -> None:
+    run.state = state
+    run.nodes = state.nodes
     run.names = Names(run.name, run.nodes)
-    run.by_id = {}
+    run.by_id = {run.names.id(node): node.key for node in run.nodes}
+    run.fresh = True
+    run.outputs_version += 1
     run.cache.clear()
     run.dirty.clear()
     run.held.clear()
@@ -406,6 +419,7 @@ FOLDS: dict[type[Event], Any] = {
     MainEnded: _main_ended,
     RunClosed: _run_closed,
     Reopened: _reopened,
+    Retried: _retried,
     Snapshot: _snapshot,
 }
 

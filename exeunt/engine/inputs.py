@@ -91,6 +91,13 @@ class Replay(msgspec.Struct):
     again: bool = False
 
 
+class RetryRun(msgspec.Struct):
+    """To a closed main run that did not succeed: run again what failed. `parameters` in place of its own."""
+
+    request_id: str = ""
+    parameters: dict[str, str] = {}
+
+
 Input = (
     Placed
     | StepEnded
@@ -103,6 +110,7 @@ Input = (
     | SetNodes
     | Cancel
     | Replay
+    | RetryRun
 )
 
 

@@ -169,8 +169,10 @@ def _deadline(template: Template) -> float:
 
 
 def effect_key(run: Run, node: Node) -> str:
-    """Known for ever as this node's effect: the same for each attempt, another only where a replay asks for it."""
+    """Known for ever as this node's effect, in each try of it; a retry of the workflow and `--again` make another."""
     parts = [run.uid, run.hook_id, run.id(node)]
+    if run.state.started.run_attempt and not run.exit:  # of an exit run it is part of its id
+        parts.append(f"retry {run.state.started.run_attempt}")
     if run.state.again:
         parts.append(str(run.state.replay))
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]

@@ -85,7 +85,7 @@ def _own(run: Run) -> Scope:
         "workflow.mainEntrypoint": started.entrypoint or run.spec.entrypoint,
         "workflow.serviceAccountName": run.spec.service_account_name,
     }
-    scope.update(_times(int(run.state.started_at)))
+    scope.update(_times(int(run.created_at)))
     if run.spec.priority is not None:
         scope["workflow.priority"] = str(run.spec.priority)
     labels = {**run.workflow.metadata.labels, **started.labels}

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from exeunt.language.handlers import further_handlers
+from exeunt.language.handlers import further_handlers, order
 from exeunt.language.manifest import Bundle, Model
 from exeunt.language.templates import Templates
 
@@ -48,6 +48,7 @@ class Shared:
         self.templates = Templates(bundle)
         self.forms = Forms()
         self.handlers = further_handlers(bundle.workflow)
+        self.order = order(bundle.workflow)
         self.lively = _has_hooks(bundle)
         self.watching = self.lively and _asks_for_outputs(bundle)
 

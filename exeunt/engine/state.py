@@ -20,6 +20,7 @@ from exeunt.engine.events import (
 from exeunt.engine.nodes import Names, Node
 from exeunt.engine.shared import shared_of
 from exeunt.engine.steps import Struct
+from exeunt.language.handlers import EXIT_ON, entries
 from exeunt.language.manifest import Bundle, Template, Workflow, WorkflowSpec
 
 
@@ -78,6 +79,7 @@ class State(Struct):
     open_hooks: int = 0
     requests: list[str] = []
     outgoing: int = 0  # public events told so far
+    created_at: float = 0.0  # of a workflow that was retried: when it was submitted
 
 
 class Run:
@@ -110,6 +112,8 @@ class Run:
         self.outputs_version = len(state.global_outputs)
         self.handlers = {} if self.exit else self.shared.handlers
         """The workflow's exit handlers besides `onExit`, by the names of their hooks."""
+        self.order = {} if self.exit else self.shared.order
+        """Of each of them the names of those that have to end before it."""
         self.lively = self.shared.lively
         """Some step, task or the workflow has a hook that may be due at any time."""
         self.watching = self.shared.watching
@@ -196,9 +200,14 @@ class Run:
         return any(self.nodes[key].ending for key, _ in self.state.cancelled)
 
     @property
+    def created_at(self) -> float:
+        """When it was submitted, in seconds since the epoch."""
+        return self.state.created_at or self.state.started_at
+
+    @property
     def runs_anyway(self) -> bool:
         """Whether handlers run even when the workflow is terminated, or deleted: as its annotation asks."""
-        asked = {part.strip() for part in self.annotations.get("exeunt.dev/exit-on", "").split(",")}
+        asked = entries(self.annotations.get(EXIT_ON, ""))
         return ("delete" if self.state.deleted else "terminate") in asked
 
     @property

@@ -19,7 +19,7 @@ def status(run: Run) -> dict[str, Any]:
     workflow = msgspec.to_builtins(run.workflow)
     metadata = {key: value for key, value in workflow.get("metadata", {}).items() if value}
     metadata.update(name=run.name, namespace=run.namespace, uid=run.uid)
-    metadata["creationTimestamp"] = rfc3339(run.state.started_at)
+    metadata["creationTimestamp"] = rfc3339(run.created_at)
     if started.labels:
         metadata["labels"] = {**metadata.get("labels", {}), **started.labels}
     if started.annotations:
@@ -73,6 +73,8 @@ def _status(run: Run) -> dict[str, Any]:
         }
     if state.suspended:
         tree["suspended"] = True
+    if state.started.run_attempt:
+        tree["runAttempt"] = state.started.run_attempt
     return tree
 
 

@@ -17,6 +17,7 @@ from exeunt.engine.shape import hook_nodes, outputs_tree
 from exeunt.engine.start import Caller, Spot, begin
 from exeunt.engine.state import Run
 from exeunt.engine.summary import add_summary
+from exeunt.language.handlers import FAIL_WORKFLOW
 from exeunt.language.manifest import Arguments, LifecycleHook, Parameter, Step
 
 Walk = Generator[Node, None, Any]
@@ -30,14 +31,19 @@ def start(run: Run) -> Walk:
         spot = Spot(-1, owed.hook_node_name, hook=owed.hook, hooked=True)
         begun = begin(run, spot, Caller(hook, owed.caller_scope, _texts(owed.arguments)))
     else:
-        if run.spec.active_deadline_seconds not in (None, ""):
-            due = float(int(run.now)) + seconds(run.spec.active_deadline_seconds)
-            run.emit(TimerSet("deadline", due))
+        set_deadline(run)
         entrypoint = run.state.started.entrypoint or run.spec.entrypoint
         caller = Caller(Step(template=entrypoint), run.templates.local, workflow_parameters(run))
         begun = begin(run, Spot(-1, run.name), caller)
     if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
         yield begun.node
+
+
+def set_deadline(run: Run) -> None:
+    """The workflow's deadline counts from here."""
+    if run.spec.active_deadline_seconds not in (None, ""):
+        due = float(int(run.now)) + seconds(run.spec.active_deadline_seconds)
+        run.emit(TimerSet("deadline", due))
 
 
 def _texts(arguments: dict[str, Any]) -> dict[str, str]:
@@ -115,18 +121,22 @@ def _hooks(run: Run, root: Node) -> Walk:
 
 
 def _exit(run: Run, root: Node) -> Walk:
-    """The exit handlers of the workflow, side by side. Returns whether all are done, or there are none."""
+    """The exit handlers of the workflow, each when those before it are over. Returns whether all are."""
     handlers = exit_hooks(run)
     if not handlers:
         return True
     view = _view(run)
-    done = True
+    open_: set[str] = set()
     for name, hook in handlers.items():
+        if not open_.isdisjoint(run.order.get(name, ())):
+            open_.add(name)
+            continue
         try:
-            done = (yield from hooks.look_exit(run, root, hook, view, name)) and done
+            if not (yield from hooks.look_exit(run, root, hook, view, name)):
+                open_.add(name)
         except NodeError as error:
             hooks.skip(run, root, hook, view, str(error), name=name)
-    return done
+    return not open_
 
 
 def exit_hooks(run: Run) -> dict[str, LifecycleHook]:
@@ -159,7 +169,8 @@ def own_arguments(run: Run) -> Arguments:
 
 def _close(run: Run, root: Node) -> None:
     phase, message = run.state.outcome, _message(run, root)
-    for name in (hooks.EXIT, *run.handlers):
+    lenient = run.annotations.get(FAIL_WORKFLOW, "") == "false"
+    for name in () if lenient else (hooks.EXIT, *run.handlers):
         handler = hooks.of(run, root, name)
         if phase == "Succeeded" and handler is not None and handler.phase in phases.BAD:
             phase = handler.phase

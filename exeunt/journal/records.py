@@ -205,11 +205,13 @@ class Records(Generic[S]):
             for summary in reversed([self._summary_of(message) async for message in messages]):
                 yield hour, summary
 
-    async def follow(self, namespace: str = "*") -> AsyncIterator[S]:
-        """Every record's summary as it stands, then each change, for ever."""
+    async def follow(self, namespace: str = "*", since: float = 0.0) -> AsyncIterator[S]:
+        """Every record's summary as it stands (or only what was written since a time), then each change, for ever."""
         if not _is_namespace(namespace):
             return
-        async for message in read(self._js, f"{self._prefix}.{namespace}.>", follow=True, headers_only=True):
+        start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)) if since else ""
+        subject = f"{self._prefix}.{namespace}.>"
+        async for message in read(self._js, subject, follow=True, headers_only=True, start_time=start):
             yield self._summary_of(message)
 
     def _summary_of(self, message: Msg) -> S:

@@ -210,16 +210,23 @@ class _Validation:
             self._further(further, joined)
 
     def _further(self, further: list[str], joined: WorkflowSpec) -> None:
-        """The handlers that the annotation names exist, and their hooks' names are their own."""
+        """Our annotations: handlers exist, the names of their hooks are their own, and they can be put in order."""
+        given = self._workflow.metadata.annotations
+        if wrong := handlers.wrong_ends(given.get(handlers.EXIT_ON, "")):
+            self._report.add(self._annotations.at(handlers.EXIT_ON), wrong)
+        if given.get(handlers.FAIL_WORKFLOW, "true") not in ("true", "false"):
+            self._report.add(self._annotations.at(handlers.FAIL_WORKFLOW), '"true" or "false" is expected')
         place = self._annotations.at(handlers.ANNOTATION)
         for entry in further:
             if wrong := handlers.wrong_entry(entry):
                 self._report.add(place, wrong)
                 continue
             name, hook = handlers.handler_of(entry)
-            if name in joined.hooks:
+            if name in joined.hooks or name == handlers.ON_EXIT:
                 self._report.add(place, f"{name!r} is a hook of spec.hooks already; give one of them another name")
             self._walker.check_workflow_hook("exit", hook, self._base, place)
+        if wrong := handlers.wrong_order(handlers.order(self._workflow)):
+            self._report.add(place, wrong)
 
     def _open_global_artifacts(self, spec: WorkflowSpec) -> None:
         names = [artifact.global_name for template in spec.templates for artifact in template.outputs.artifacts]

@@ -1,4 +1,4 @@
-"""The alert rules are PromQL, and the page and the operator's form say the same. The numbers: tests/e2e/test_alerts.py."""
+"""The alert rules are PromQL, and the page and the operator's form say the same. Numbers: tests/e2e/test_alerts.py."""
 
 from __future__ import annotations
 

@@ -115,6 +115,19 @@ def test_rule_11_a_handler_that_fails_hides_nothing(cluster: Cluster) -> None:
     assert "exit code 4" in condition["message"]
 
 
+@pytest.mark.parametrize(("word", "phase"), [("true", "Failed"), ("false", "Succeeded")])
+def test_rule_11_whether_a_failing_handler_fails_the_workflow_is_its_choice(
+    cluster: Cluster, word: str, phase: str
+) -> None:
+    tree = json.loads(manifest(sh("main", "true"), sh("bye", "exit 4"), sh("a", "exit 5"), onExit="bye"))
+    tree["metadata"]["annotations"] = {"exeunt.dev/handlers-fail-workflow": word, "exeunt.dev/exit-handlers": "a"}
+    [workflow] = cluster.run(json.dumps(tree))
+    status = workflow["status"]
+    assert (status["outcome"], status["finalization"], status["phase"]) == ("Succeeded", "Failed", phase)
+    failed = [c["message"] for c in status["conditions"] if c["type"] == "HandlerFailed"]
+    assert sorted(message[-2] for message in failed) == ["4", "5"], "they stand there in either case"
+
+
 def test_rule_14_delivery_can_be_seen(cluster: Cluster) -> None:
     bye = {**sh("bye", "exit 4"), "retryStrategy": {"limit": 1}}
     [workflow] = cluster.run(manifest(sh("main", "true"), bye, onExit="bye"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import EXEUNT, Cluster
 from tests.e2e.test_operators import do, manifest, recorded, sh
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
@@ -59,6 +60,52 @@ def test_a_replay_finds_the_child_that_exists(cluster: Cluster) -> None:
     assert len(both) == 2
     assert child in both
     assert cluster.get(name)["status"]["phase"] == "Succeeded"
+
+
+def test_a_record_leads_to_what_the_handler_started(cluster: Cluster) -> None:
+    [first, child] = cluster.run(parent(uuid.uuid4().hex[:8]))
+    [entry] = cluster.exits("--workflow", first["metadata"]["name"], "--hook", "exit", "--since", "1h")
+    assert entry["children"] == [{key: child["metadata"][key] for key in ("name", "namespace", "uid")}]
+    shown = do(cluster, "exits", "get", entry["id"])
+    assert f"Children:   default/{child['metadata']['name']}" in shown.splitlines()
+    assert cluster.exits("--workflow", first["metadata"]["name"], "--until", "2020-01-01T00:00:00Z") == []
+
+
+def test_all_that_match_are_replayed(cluster: Cluster, tmp_path: Path) -> None:
+    mended, mark = tmp_path / "mended", tmp_path / "mark"
+    name = f"many-{uuid.uuid4().hex[:8]}"
+    text = manifest(sh("main", "true"), sh("bad", f"[ -e {mended} ]"), sh("good", f"echo x >> {mark}"), onExit="bad")
+    tree = json.loads(text)
+    tree["metadata"]["annotations"] = {"exeunt.dev/exit-handlers": "good"}
+    cluster.run(json.dumps(tree), "--name", name)
+    watch = subprocess.Popen(
+        [*EXEUNT, "exits", "watch", "--workflow", name, "--hook", "exit", "--all", "-o", "json"],
+        env=cluster.environ, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert watch.stdout is not None
+        assert json.loads(watch.stdout.readline())["state"] == "failed", "what is there comes first"
+        mended.touch()
+        [entry] = cluster.exits("--failed", "--workflow", name)
+        out = do(cluster, "exits", "replay", "--failed", "--workflow", name)
+        assert out == f"exit run {entry['id']} of {name} runs again\n"
+        seen = []
+        while not seen or seen[-1] != (entry["id"], "succeeded"):
+            told = json.loads(watch.stdout.readline())
+            seen.append((told["id"], told["state"]))
+        assert seen[0] == (entry["id"], "running")
+    finally:
+        watch.kill()
+        watch.wait()
+    do(cluster, "exits", "replay", "--workflow", name, "--request-id", "all-of-it", "-o", "json")
+    deadline = time.monotonic() + 30
+    while {entry["hook"]: (entry["replays"], entry["state"]) for entry in cluster.exits("--workflow", name)} != {
+        "exit": (2, "succeeded"), "good": (1, "succeeded"),
+    }:  # fmt: skip
+        assert time.monotonic() < deadline, cluster.exits("--workflow", name)
+        time.sleep(0.1)
+    assert mark.read_text() == "x\n" * 2
+    assert cluster.call("exits", "replay").returncode == 2, "all of everything has to be said"
 
 
 def test_the_same_replay_sent_twice_is_one(cluster: Cluster, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,15 +76,49 @@ def test_a_handler_of_a_stored_template(cluster: Cluster, tmp_path: Path) -> Non
     assert states(cluster, name) == {"several-tools.tell": "succeeded"}
 
 
-def test_what_is_not_there_is_refused(cluster: Cluster) -> None:
-    for named, why in (("aa", "there is no template 'aa'"), ("x/y", "TEMPLATE is expected")):
-        done = cluster.call("submit", "-", stdin=several(manifest(sh("main", "true")), named))
-        assert done.returncode == 2
-        assert "metadata.annotations" in done.stderr
-        assert why in done.stderr
+def test_rule_12_they_run_beside_each_other_unless_one_comes_after_others(cluster: Cluster, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    slow = "sleep 0.5; echo {0} >> {1}"
+    templates = [sh(name, slow.format(name, said)) for name in ("tell", "count")]
+    late = [sh(name, f"echo {name} >> {said}; false") for name in ("clean-up", "bye")]
+    text = manifest(sh("main", "true"), *templates, *late, onExit="bye")
+    [workflow] = cluster.run(several(text, "clean-up after count+tell, tell after exit, count"))
+    assert workflow["status"]["finalization"] == "Failed"
+    lines = said.read_text().split()
+    assert lines.index("bye") < lines.index("tell") < lines.index("clean-up"), "however the one before it ended"
+    assert lines.index("count") < lines.index("clean-up")
+    found = nodes(workflow)
+    assert found[".hooks.count"]["startedAt"] <= found[".onExit"]["finishedAt"], "what waits for nobody is at once"
+
+
+def test_one_that_waits_for_another_gets_its_end_when_the_workflow_is_terminated(cluster: Cluster) -> None:
+    text = manifest(sh("main", "true"), sh("a", "sleep 100"), sh("b", "true"))
+    [name] = cluster.submit(several(text, "b after a, a"))
+    until(cluster, name, runs(".hooks.a"))
+    do(cluster, "terminate", name)
+    cluster.wait(name)
+    until(cluster, name, lambda _: states(cluster, name) == {"a": "cancelled", "b": "skipped"})
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("aa", "there is no template 'aa'"),
+        ("x/y", "TEMPLATE is expected"),
+        ("main after", "TEMPLATE is expected"),
+        ("main after x", "'main' comes after 'x', which is none of the handlers: exit"),
+        ("main after a, a after main", "wait for each other"),
+    ],
+)
+def test_what_is_not_there_is_refused(cluster: Cluster, named: str, why: str) -> None:
+    done = cluster.call("submit", "-", stdin=several(manifest(sh("main", "true"), sh("a", "true")), named))
+    assert done.returncode == 2
+    assert "metadata.annotations" in done.stderr
+    assert why in done.stderr
 
 
 DEFAULTS = "clusterworkflowtemplate/ops/tell,team-a=workflowtemplate/bye/tell"
+EXIT_ON = "terminate+delete,team-a=none"
 
 
 def stored(kind: str, name: str, mark: Path, **metadata: str) -> str:
@@ -96,7 +131,7 @@ def stored(kind: str, name: str, mark: Path, **metadata: str) -> str:
 @pytest.fixture
 def ruled(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster whose operator gives every workflow a handler, and those of one namespace another."""
-    ruled = Cluster(tmp_path / "data", environ={"EXEUNT_EXIT_HANDLERS": DEFAULTS})
+    ruled = Cluster(tmp_path / "data", environ={"EXEUNT_EXIT_HANDLERS": DEFAULTS, "EXEUNT_EXIT_ON": EXIT_ON})
     ruled.up()
     try:
         yield ruled
@@ -104,7 +139,7 @@ def ruled(tmp_path: Path) -> Iterator[Cluster]:
         ruled.down()
 
 
-def test_an_operators_handlers_run_for_every_workflow_also_those_that_handlers_start(
+def test_rule_13_an_operators_handlers_run_for_every_workflow_also_those_that_handlers_start(
     ruled: Cluster, tmp_path: Path
 ) -> None:
     mark = tmp_path / "told"
@@ -129,3 +164,20 @@ def test_an_operators_handlers_run_for_every_workflow_also_those_that_handlers_s
     assert shown == "workflowtemplate/bye/tell,clusterworkflowtemplate/ops/tell", "what runs can be read"
     assert sorted(mark.read_text().splitlines())[:1] == ["bye mine"]
     assert "ops mine" in mark.read_text().splitlines()
+
+    # at which ends they run: what the workflow says, or else its namespace, or else the cluster
+    sleeps = manifest(sh("main", "sleep 100"))
+    for namespace, on, shown, state in (
+        ("default", None, "terminate,delete", "succeeded"),
+        ("default", "delete", "delete", "skipped"),
+        ("team-a", None, "none", "skipped"),
+    ):
+        text = sleeps if on is None else several(sleeps, "", on)
+        [name] = ruled.submit(text, "--namespace", namespace)
+        do(ruled, "terminate", name, "--namespace", namespace)
+        [ended] = json.loads(ruled.call("watch", name, "--namespace", namespace, "-o", "json").stdout)
+        assert ended["metadata"]["annotations"]["exeunt.dev/exit-on"] == shown
+        deadline = time.monotonic() + 20
+        while set(states(ruled, name).values()) != {state}:
+            assert time.monotonic() < deadline, states(ruled, name)
+            time.sleep(0.1)

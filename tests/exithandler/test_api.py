@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
 import grpc
+import msgspec
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.exithandler.handler import Handler
+from exeunt.exithandler.record import ExitRecord
 from exeunt.service.grpc import serve_grpc
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc as rpc
@@ -84,6 +88,12 @@ async def test_lists_can_be_narrowed(main: Main, service: Service, world: World)
     assert await ids(pb.ListExitsRequest(states=[pb.Exit.STATE_FAILED, pb.Exit.STATE_PARKED])) == [bad.hook_id]
     assert await ids(pb.ListExitsRequest(workflow=good.name)) == [good.hook_id]
     assert await ids(pb.ListExitsRequest(namespace="elsewhere")) == []
+    assert await ids(pb.ListExitsRequest(hook="exit")) == [good.hook_id, bad.hook_id]
+    assert await ids(pb.ListExitsRequest(hook="other")) == []
+    between = Timestamp()
+    between.FromNanoseconds(int(good.due_at * 1e9))
+    assert await ids(pb.ListExitsRequest(due_after=between)) == [good.hook_id]
+    assert await ids(pb.ListExitsRequest(due_before=between)) == [bad.hook_id]
 
 
 async def test_running_handlers_show_their_nodes(main: Main, service: Service, world: World) -> None:
@@ -111,6 +121,36 @@ async def test_a_watch_shows_what_is_there_and_what_comes(main: Main, service: S
             seen.append((exit.id, pb.Exit.State.Name(exit.state)))
     assert seen[0] == (before.hook_id, "STATE_SUCCEEDED")
     assert (after.hook_id, "STATE_RUNNING") in seen
+    watch.cancel()
+
+
+async def test_a_watch_of_changes_has_what_fits_and_is_new(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    before = await main.owe(workflow(call(world.url)))
+    await main.result(before)
+    only = pb.WatchExitsRequest(changes_only=True, states=[pb.Exit.STATE_FAILED], hook="exit")
+    watch = stub.WatchExits(only)
+    await watch.initial_metadata()
+    await main.result(await main.owe(workflow(call(world.url))))
+    world.reply(500)
+    bad = await main.owe(workflow(call(world.url)))
+    async with asyncio.timeout(10):
+        assert (await watch.read()).id == bad.hook_id
+    watch.cancel()
+
+
+async def test_a_watch_tells_of_what_other_exit_handlers_write(main: Main, service: Service, world: World) -> None:
+    handler, stub = service
+    watch = stub.WatchExits(pb.WatchExitsRequest(workflow="of-another"))
+    record = ExitRecord("e" * 24, uid="u", workflow="of-another", namespace="ns", state="running", due_at=time.time())
+    theirs = handler.ledger._store
+    await theirs.put_version("ns", record.due_at, record.id, record.summary(), msgspec.to_builtins(record), version=1)
+    async with asyncio.timeout(10):
+        assert (await watch.read()).state == pb.Exit.STATE_RUNNING
+        record.state = "failed"
+        body = msgspec.to_builtins(record)
+        await theirs.put_version("ns", record.due_at, record.id, record.summary(), body, version=2)
+        assert (await watch.read()).state == pb.Exit.STATE_FAILED
     watch.cancel()
 
 

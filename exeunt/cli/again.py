@@ -1,0 +1,98 @@
+"""Commands that run a workflow once more: retry goes on with it, resubmit makes a new one of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from exeunt.cli.connect import with_client
+from exeunt.cli.failure import SUCCEEDED
+from exeunt.cli.files import read_parameters
+from exeunt.cli.output import output_option
+from exeunt.cli.show import namespace_option
+from exeunt.cli.steer import names_argument
+from exeunt.cli.submit import finish, print_submitted
+from exeunt.client import Client
+from exeunt.v1 import workflow_service_pb2 as pb
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(function: F) -> F:
+    for option in (
+        output_option,
+        click.option("--timeout", type=float, metavar="SECONDS", help="Give up waiting after this; exit code 3."),
+        click.option("--watch", is_flag=True, help="The same, showing their trees meanwhile."),
+        click.option(
+            "--wait", is_flag=True, help="Wait until workflows, exit handlers and what they started have ended."
+        ),
+        click.option("--request-id", default="", help="The same id again is the same request; of one workflow."),
+        click.option(
+            "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="In place of its own."
+        ),
+        namespace_option,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("retry")
+@names_argument
+@_options
+def retry_command(
+    *,
+    names: tuple[str, ...],
+    namespace: str,
+    parameters: tuple[str, ...],
+    request_id: str,
+    wait: bool,
+    watch: bool,
+    timeout: float | None,
+    output: str | None,
+) -> int:
+    """Runs again what failed of workflows that have ended; what went well stays, and exit handlers are due anew."""
+    given = read_parameters(parameters, None)
+
+    async def work(client: Client) -> int:
+        again = [await client.retry(name, namespace, parameters=given, request_id=request_id) for name in names]
+        return await _ended(client, again, output, wait=wait, watch=watch)
+
+    return with_client(work, timeout)
+
+
+@click.command("resubmit")
+@names_argument
+@click.option("-l", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label to add.")
+@_options
+def resubmit_command(
+    *,
+    names: tuple[str, ...],
+    namespace: str,
+    parameters: tuple[str, ...],
+    labels: tuple[str, ...],
+    request_id: str,
+    wait: bool,
+    watch: bool,
+    timeout: float | None,
+    output: str | None,
+) -> int:
+    """Submits workflows once more, as new ones with the same manifest and arguments, and prints their names."""
+    given, more = read_parameters(parameters, None), read_parameters(labels, None)
+
+    async def work(client: Client) -> int:
+        new = [
+            await client.resubmit(name, namespace, parameters=given, labels=more, request_id=request_id)
+            for name in names
+        ]
+        return await _ended(client, new, output, wait=wait, watch=watch)
+
+    return with_client(work, timeout)
+
+
+async def _ended(client: Client, workflows: list[pb.Workflow], output: str | None, *, wait: bool, watch: bool) -> int:
+    if wait or watch:
+        return await finish(client, workflows, output, quiet=not watch)
+    print_submitted(workflows, output or "name")
+    return SUCCEEDED
