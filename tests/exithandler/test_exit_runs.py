@@ -11,6 +11,7 @@ from exeunt.cloudevents import STREAM
 from exeunt.engine import decide
 from exeunt.engine.events import Event, HookCancelled, HookDue, HookSkipped
 from exeunt.engine.inputs import Input, StepEnded
+from exeunt.exithandler.ledger import Wanted
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.nats_server import NatsServer
 
@@ -115,10 +116,11 @@ async def test_what_cannot_be_carried_out_is_parked_and_holds_up_nobody(
     assert (lost.state, lost.phase) == ("parked", "Error")
     assert "manifest is gone" in lost.message
     states = {}
-    async for record in handler.ledger.watch(namespace="", workflow=""):
-        states[record.uid] = record.state
-        if len(states) == 4 and "running" not in states.values():
-            break
+    async with handler.ledger.watching(Wanted()) as records:
+        async for record in records:
+            states[record.uid] = record.state
+            if len(states) == 4 and "running" not in states.values():
+                break
     assert states == {good.uid: "succeeded", missing.uid: "parked", gone.uid: "parked", "uid-broken": "parked"}
 
 
@@ -145,9 +147,9 @@ async def test_a_skipped_handler_stands_in_the_ledger_with_the_reason(main: Main
     handler = await handlers.start()
     skipped = obligation_of(77, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
-    async for record in handler.ledger.watch(namespace="ns", workflow=skipped.name):
-        assert (record.state, record.error) == ("skipped", "its condition was false")
-        break
+    async with handler.ledger.watching(Wanted(namespace="ns", workflow=skipped.name)) as records:
+        record = await anext(records)
+    assert (record.state, record.error) == ("skipped", "its condition was false")
 
 
 async def test_slow_handlers_hold_up_nobody(main: Main, handlers: Handlers, world: World) -> None:

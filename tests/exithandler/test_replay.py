@@ -10,6 +10,7 @@ from exeunt.cloudevents import STREAM
 from exeunt.engine.events import HookSkipped
 from exeunt.engine.inputs import Rejected
 from exeunt.exithandler.handler import Handler
+from exeunt.exithandler.ledger import Wanted
 from exeunt.exithandler.record import ExitRecord
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.exithandler.test_exit_runs import call, workflow
@@ -89,10 +90,10 @@ async def test_a_running_or_skipped_handler_is_not_replayed(main: Main, handlers
         await handler.runs.replay(await record_of(handler, owed.hook_id), "r1", again=False)
     skipped = obligation_of(78, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
-    async for record in handler.ledger.watch(namespace="", workflow=skipped.name):
-        with pytest.raises(Rejected, match="its condition was false"):
-            await handler.runs.replay(record, "r2", again=False)
-        break
+    async with handler.ledger.watching(Wanted(workflow=skipped.name)) as records:
+        record = await anext(records)
+    with pytest.raises(Rejected, match="its condition was false"):
+        await handler.runs.replay(record, "r2", again=False)
 
 
 async def test_events_of_a_replay_have_ids_of_their_own(main: Main, handlers: Handlers, world: World) -> None:
