@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from nats.aio.msg import Msg
@@ -31,6 +32,7 @@ async def read(
         config.opt_start_time = start_time  # type: ignore[assignment]  # sent as it is; nats-py's annotation is too narrow
     subscription = await js.subscribe(subject, ordered_consumer=True, config=config)
     try:
+        _heed_cancellation()
         if not follow:
             info = await subscription.consumer_info()
             if not info.num_pending and not (info.delivered and info.delivered.consumer_seq):
@@ -42,8 +44,20 @@ async def read(
                 if follow:
                     continue
                 return
+            _heed_cancellation()
             yield message
             if not follow and message.metadata.num_pending == 0:
                 return
     finally:
         await subscription.unsubscribe()
+
+
+def _heed_cancellation() -> None:
+    """Raises CancelledError when the task was cancelled and nobody has heeded it.
+
+    nats-py waits with `asyncio.wait_for`, which up to Python 3.11 forgets a cancellation that comes in the same moment
+    as the answer (https://github.com/python/cpython/issues/86296): reading would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

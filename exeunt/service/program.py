@@ -28,6 +28,8 @@ T = TypeVar("T")
 READY_VARIABLE = "EXEUNT_READY_FD"
 """Names an open file descriptor to which a service writes one line of JSON when it is ready: its addresses."""
 
+CANCEL_AGAIN_SECONDS = 2.0
+
 Step = Callable[[], Awaitable[None]]
 
 
@@ -128,9 +130,16 @@ class Program:
         await self._run_steps("stopping intake", self._intake, self._grace)
         await self._run_steps("finishing work", self._finish, self._grace)
 
-    def _cancel(self, group: asyncio.TaskGroup) -> None:
-        for task in list(self._tasks[group]):
-            task.cancel()
+    async def _cancel(self, group: asyncio.TaskGroup) -> None:
+        """Cancels tasks until they have ended.
+
+        Once may not be enough: `asyncio.wait_for`, which nats-py waits with, forgets a cancellation that comes in the
+        same moment as its answer, up to Python 3.11 (https://github.com/python/cpython/issues/86296).
+        """
+        while tasks := [task for task in self._tasks[group] if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CANCEL_AGAIN_SECONDS)
 
 
 class ProgramError(Exception):
@@ -160,8 +169,8 @@ async def run(setup: Callable[[Program], Awaitable[None]], *, grace: float = 20.
                         owner_task.cancel()
                         await program._set_up.wait()
                     await program._end()
-                    program._cancel(program._routines)
-                program._cancel(program._background)
+                    await program._cancel(program._routines)
+                await program._cancel(program._background)
             program._ended.set()
     if program.failure is not None:
         raise program.failure

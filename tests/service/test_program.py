@@ -142,6 +142,24 @@ async def test_work_that_does_not_finish_is_left_after_the_grace() -> None:
     assert story.told == ["log closed"]
 
 
+async def test_a_routine_that_loses_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exeunt.service.program.CANCEL_AGAIN_SECONDS", 0.01)
+    story = Story()
+
+    async def forgetful() -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # as wait_for does when its answer comes in the same moment
+            await asyncio.Event().wait()
+        await story.forever("worker")
+
+    async def setup(program: Program) -> None:
+        program.routine("worker", forgetful())
+        program.stop()
+
+    async with asyncio.timeout(5):
+        await run(setup, signals=False)
+    assert story.told == ["worker ended"]
+
+
 async def test_one_failing_step_of_the_end_does_not_keep_the_others_from_running() -> None:
     story = Story()
 
