@@ -18,7 +18,7 @@ from exeunt.journal.blobs import digest
 from exeunt.journal.manifests import Manifests
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import partition_of
-from exeunt.language.decode import Loaded, decode, load_manifests
+from exeunt.language.decode import Loaded, decode, read_manifests
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, ConfigMap, Parameter, Secret, Workflow, WorkflowTemplate
@@ -155,23 +155,28 @@ class Checker:
     async def _check(self, given: list[tuple[str, str]], wishes: Wishes) -> tuple[Checked, list[Problem], bool]:
         problems: list[Problem] = []
         loaded: list[Loaded] = []
+        unread = False
         for file, text in given:
             try:
-                loaded += load_manifests(text, file)
+                read, found = read_manifests(text, file)
             except ManifestError as error:
                 problems += error.problems
-        if problems:
+                unread = True
+            else:
+                loaded += read
+                problems += found
+        if unread:  # what the others refer to may stand there
             return Checked(), problems, False
         checked = Checked()
-        workflows: list[tuple[Workflow, Document]] = []
-        templates: list[WorkflowTemplate] = []
+        workflows: list[tuple[Workflow, Loaded]] = []
+        templates: list[tuple[WorkflowTemplate, Loaded]] = []
         stored = _Stored(self._manifests)
         for one in loaded:
             match one.model:
                 case Workflow():
-                    workflows.append((_completed(one.model, wishes), one.document))
+                    workflows.append((_completed(one.model, wishes), one))
                 case WorkflowTemplate():
-                    templates.append(one.model)
+                    templates.append((one.model, one))
                     checked.stored.append(stored.add_template(one.model, one.document, wishes.namespace))
                 case ConfigMap():
                     checked.stored.append(stored.add_config_map(one.model, one.document, wishes.namespace))
@@ -182,16 +187,16 @@ class Checker:
                     problems += found
                     if self._secrets is not None and not found:
                         checked.stored.append(_sealed(one.model, wishes.namespace, self._secrets))
-        problems += _names(workflows, wishes)
-        for template in templates:
+        problems += _names([(workflow, one.document) for workflow, one in workflows], wishes)
+        for template, one in templates:
             await stored.fetch(Workflow(metadata=template.metadata, spec=template.spec))
-            problems += validate_template(template, stored.lookup, stored.documents.get(scope_of(template)))
-        for workflow, document in workflows:
+            problems += one.beside(validate_template(template, stored.lookup, one.document))
+        for workflow, one in workflows:
             self._handlers.add_to(workflow)
             await stored.fetch(workflow)
             bundle = resolve(workflow, stored.lookup, stored.config_map)
-            found = validate(bundle, document, stored.documents)
-            found += _too_large(workflow, document, self._parameter_bytes)
+            found = one.beside(validate(bundle, one.document, stored.documents))
+            found += _too_large(workflow, one.document, self._parameter_bytes)
             problems += found
             if all(problem.warning for problem in found):
                 checked.workflows.append(_accepted(bundle, wishes))

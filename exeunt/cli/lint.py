@@ -38,7 +38,7 @@ def lint_command(*, files: tuple[str, ...], quiet: bool) -> int:
 
 def check(documents: Sequence[tuple[str, str]]) -> list[Problem]:
     """All problems of documents that shall be submitted together, in the order of files and lines."""
-    from exeunt.language.decode import load_manifests
+    from exeunt.language.decode import read_manifests
     from exeunt.language.manifest import ConfigMap, Secret, Workflow, WorkflowTemplate
     from exeunt.language.problems import ManifestError
     from exeunt.language.secret import check_secret
@@ -49,9 +49,12 @@ def check(documents: Sequence[tuple[str, str]]) -> list[Problem]:
     loaded = []
     for file, text in documents:
         try:
-            loaded += load_manifests(text, file)
+            read, found = read_manifests(text, file)
         except ManifestError as error:
             problems += error.problems
+        else:
+            loaded += read
+            problems += found
     templates: dict[str, WorkflowTemplate] = {}
     config_maps: dict[str, ConfigMap] = {}
     places = {}
@@ -70,8 +73,8 @@ def check(documents: Sequence[tuple[str, str]]) -> list[Problem]:
     for one in loaded:
         if isinstance(one.model, Workflow):
             bundle = resolve(one.model, lookup, lambda _, name: config_maps.get(name))
-            problems += validate(bundle, one.document, places)
+            problems += one.beside(validate(bundle, one.document, places))
         elif isinstance(one.model, WorkflowTemplate):
-            problems += validate_template(one.model, lookup, one.document)
+            problems += one.beside(validate_template(one.model, lookup, one.document))
     order = {file: i for i, (file, _) in enumerate(documents)}
     return sorted(set(problems), key=lambda p: (order.get(p.file, len(order)), p.line, p.path, p.message))

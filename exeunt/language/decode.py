@@ -6,6 +6,7 @@ Argo is text here: `args: [1]` is refused and says how to write it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -15,7 +16,7 @@ from msgspec import inspect
 
 from exeunt.language import manifest
 from exeunt.language.load import Document, load_documents
-from exeunt.language.problems import ManifestError, Path, Problem, nearest, quoted_list, shorten
+from exeunt.language.problems import ManifestError, Path, Problem, nearest, quoted_list, shorten, show_path
 
 AnyManifest = manifest.Workflow | manifest.WorkflowTemplate | manifest.ConfigMap | manifest.Secret
 
@@ -52,48 +53,79 @@ _ANY_STRING = frozenset({(manifest.Parameter, "value"), (manifest.Parameter, "de
 _TEXT_OF_ANY = frozenset({(manifest.Parameter, "description")})
 _MAX_PROBLEMS = 200
 _BAD: Final = object()
+_IN_A_TEMPLATE = 3
+"""So many parts has the path of a template of a workflow: spec, templates, its number."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A manifest and the document it was read from, which knows the lines."""
+    """A manifest and the document it was read from, which knows the lines. What stood at `wrong` is left out of it."""
 
     model: AnyManifest
     document: Document
+    wrong: tuple[Path, ...] = ()
+
+    def beside(self, found: Iterable[Problem]) -> list[Problem]:
+        """Of what validation found in it, that which does not come of the parts that are left out.
+
+        A mistake in one template says nothing of the others; one anywhere else may be the reason for all the rest.
+        """
+        if any(path[:2] != ("spec", "templates") or len(path) <= _IN_A_TEMPLATE for path in self.wrong):
+            return []
+        spoilt = tuple({show_path(path[:_IN_A_TEMPLATE]) for path in self.wrong})
+        return [problem for problem in found if not problem.path.startswith(spoilt)]
 
 
 def load_manifests(text: str, file: str = "-") -> list[Loaded]:
     """All manifests of a text, in their order. Raises ManifestError with every problem of every document."""
-    loaded: list[Loaded] = []
-    problems: list[Problem] = []
-    for document in load_documents(text, file):
-        try:
-            loaded.append(Loaded(decode(document), document))
-        except ManifestError as error:
-            problems += error.problems
+    loaded, problems = read_manifests(text, file)
     if problems:
         raise ManifestError(problems)
     return loaded
 
 
+def read_manifests(text: str, file: str = "-") -> tuple[list[Loaded], list[Problem]]:
+    """All manifests of a text as far as they can be read, and everything that is wrong with their shape.
+
+    Raises ManifestError for a text that is no YAML.
+    """
+    loaded: list[Loaded] = []
+    problems: list[Problem] = []
+    for document in load_documents(text, file):
+        one, found = read(document)
+        if one is not None:
+            loaded.append(one)
+        problems += found
+    return loaded, problems
+
+
 def decode(document: Document) -> AnyManifest:
     """The model of a document of a known kind. Raises ManifestError with everything that is wrong with its shape."""
+    loaded, problems = read(document)
+    if problems or loaded is None:
+        raise ManifestError(problems)
+    return loaded.model
+
+
+def read(document: Document) -> tuple[Loaded | None, list[Problem]]:
+    """The model of a document as far as it can be read, and everything that is wrong with its shape."""
     tree = document.value
     if not isinstance(tree, dict):
-        raise ManifestError([document.problem((), f"a manifest is a mapping; this is {_kind_of(tree)}")])
+        return None, [document.problem((), f"a manifest is a mapping; this is {_kind_of(tree)}")]
     kind, version = tree.get("kind"), tree.get("apiVersion")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise ManifestError([document.problem(("kind",), _unknown_kind(kind))])
+        return None, [document.problem(("kind",), _unknown_kind(kind))]
     wanted, model = _KINDS[kind]
     reader = _Reader(document, quotes=kind != "Secret")
     if version != wanted:
         shown = "missing" if version is None else repr(shorten(str(version)))
         reader.problem(("apiVersion",), f"is {shown}; of a {kind} it is {wanted}")
-    result = reader.struct(tree, _info(model), ())
-    if reader.problems or result is _BAD:
-        raise ManifestError(reader.problems)
+    try:
+        result = reader.struct(tree, _info(model), ())
+    except _TooManyError:
+        return None, reader.problems
     assert isinstance(result, AnyManifest)
-    return result
+    return Loaded(result, document, tuple(reader.wrong)), reader.problems
 
 
 def _unknown_kind(kind: object) -> str:
@@ -118,18 +150,24 @@ def _fields(model: type[msgspec.Struct]) -> dict[str, inspect.Field]:
     return {field.encode_name: field for field in _info(model).fields}
 
 
+class _TooManyError(Exception):
+    """So much is wrong that reading on helps nobody."""
+
+
 class _Reader:
     """One walk over a document along the models' types. A part that is wrong is reported and left out."""
 
     def __init__(self, document: Document, *, quotes: bool) -> None:
         self.problems: list[Problem] = []
+        self.wrong: list[Path] = []
         self._document = document
         self._quotes = quotes  # problems may quote values: not those of a Secret
 
     def problem(self, path: Path, message: str) -> None:
         self.problems.append(self._document.problem(path, message))
+        self.wrong.append(path)
         if len(self.problems) >= _MAX_PROBLEMS:
-            raise ManifestError(self.problems)
+            raise _TooManyError
 
     def struct(self, value: Any, info: inspect.StructType, path: Path) -> Any:
         if not isinstance(value, dict):

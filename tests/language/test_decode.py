@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from exeunt.language.decode import load_manifests
-from exeunt.language.manifest import ConfigMap, Secret, WorkflowTemplate
+from exeunt.language.decode import load_manifests, read_manifests
+from exeunt.language.manifest import ConfigMap, Secret, Workflow, WorkflowTemplate
 from exeunt.language.problems import ManifestError
+from exeunt.language.validate import resolve, validate
 
 from .manifests import HEAD, HELLO, workflow
 
@@ -113,3 +114,24 @@ def test_everything_wrong_in_all_documents_is_said_at_once() -> None:
 def test_a_description_may_be_a_number() -> None:
     text = "spec: {arguments: {parameters: [{name: a, value: 1, description: 5}]}}"
     assert workflow(text).spec.arguments.parameters[0].description == "5"
+
+
+def test_a_mistake_of_shape_in_one_template_hides_nothing_of_the_others() -> None:
+    text = HEAD + (
+        "spec:\n  entrypoint: main\n  onExit: bye\n  templates:\n"
+        "  - name: main\n    steps: [[{name: a, template: wrk}]]\n"
+        "  - name: work\n    container: {image: x, comand: [sh], args: ['{{inputs.parameters.nothing}}']}\n"
+    )
+    [one], shape = read_manifests(text, "w.yaml")
+    assert isinstance(one.model, Workflow)
+    found = [problem.path for problem in one.beside(validate(resolve(one.model, lambda *_: None), one.document))]
+    assert [problem.path for problem in shape] == ["spec.templates[1].container.comand"]
+    assert sorted(found) == ["spec.onExit", "spec.templates[0].steps[0][0].template"]
+
+
+def test_a_mistake_of_shape_outside_of_templates_may_be_the_reason_for_all_the_rest() -> None:
+    text = HEAD + "spec:\n  entrypoint: main\n  templats:\n  - name: main\n    container: {image: x}\n"
+    [one], shape = read_manifests(text, "w.yaml")
+    assert isinstance(one.model, Workflow)
+    assert [problem.path for problem in shape] == ["spec.templats"]
+    assert one.beside(validate(resolve(one.model, lambda *_: None), one.document)) == []

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exeunt.language.decode import decode, load_manifests
+from exeunt.language.decode import load_manifests, read
 from exeunt.language.load import Document, load_documents
 from exeunt.language.manifest import Workflow, WorkflowTemplate
 from exeunt.language.problems import ManifestError, Problem
@@ -82,20 +82,21 @@ WORKFLOWS = st.fixed_dictionaries(
 
 
 def all_problems(document: Document) -> list[Problem]:
-    """What decoding and validation say; a model that comes through can be stored and read again."""
-    try:
-        model = decode(document)
-    except ManifestError as error:
-        assert error.problems
-        return error.problems
-    assert msgspec.json.decode(msgspec.json.encode(model), type=type(model)) is not None
+    """What reading and validation say, also of what is read in part; a whole model can be stored and read again."""
+    loaded, found = read(document)
+    if loaded is None:
+        assert found
+        return found
+    model = loaded.model
+    assert found or msgspec.json.decode(msgspec.json.encode(model), type=type(model)) is not None
     if isinstance(model, WorkflowTemplate):
-        return validate_template(model, lambda *_: None, document)
+        return found + loaded.beside(validate_template(model, lambda *_: None, document))
     if not isinstance(model, Workflow):
-        return []
+        return found
     library = WorkflowTemplate(kind="WorkflowTemplate", spec=model.spec)
     library.metadata.name = "lib"
-    return validate(resolve(model, lambda _kind, _ns, name: library if name == "lib" else None), document)
+    bundle = resolve(model, lambda _kind, _ns, name: library if name == "lib" else None)
+    return found + loaded.beside(validate(bundle, document))
 
 
 def check(found: list[Problem], file: str) -> None:
