@@ -33,8 +33,8 @@ class Announcer:
             self._out |= await self._events.published(uids, since)
 
     def started(self, obligation: Obligation, record: ExitRecord) -> None:
-        """The run has begun: that is published soon, and in any case before its end."""
-        if f"{obligation.uid}.{_number(record, 1)}" in self._out:
+        """The run has begun: that is published soon, and in any case before its end. One that cannot begin has none."""
+        if not record.started_at or f"{obligation.uid}.{_number(record, 1)}" in self._out:
             return
         body = _body(obligation, record)
         posted = self._post(obligation, _number(record, 1), "exit.started", record.started_at, body)

@@ -261,9 +261,7 @@ class ExitRuns:
         before = (record.state, record.error, record.replays)
         fold(record, events, driver.run.now)
         record.commits = driver.run.commits
-        if opened.announced != record.replays:
-            opened.announced = record.replays
-            self._announcer.started(opened.obligation, record)
+        self._started(opened)
         if (record.state, record.error, record.replays) != before:
             self._ledger.changed(record)
 
@@ -274,10 +272,16 @@ class ExitRuns:
         if record.state not in ENDED or record.commits != number + 1:
             fold(record, events, now)
             record.commits = number + 1
+        self._started(opened)  # it may have begun and ended in one commit
         async with asyncio.TaskGroup() as group:
             group.create_task(self._announcer.ended(opened.obligation, record))
             group.create_task(self._ledger.settle(record))
         spans.export(opened.obligation, record)
+
+    def _started(self, opened: ExitRun) -> None:
+        if opened.announced != opened.record.replays:
+            opened.announced = opened.record.replays
+            self._announcer.started(opened.obligation, opened.record)
 
     def _closed(self, opened: ExitRun) -> None:
         closed_runs.add(1, (("state", opened.record.state),))
@@ -364,8 +368,7 @@ class ExitRuns:
         driver = opened.driver
         assert driver is not None
         run = driver.run
-        opened.announced = opened.record.replays
-        self._announcer.started(opened.obligation, opened.record)
+        self._started(opened)
         if opened.ending is None:
             driver.resume()
             return

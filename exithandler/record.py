@@ -18,6 +18,7 @@ from exeunt.engine.events import (
     Obligation,
     Reopened,
     RunClosed,
+    RunStarted,
     StepCancelled,
     StepDue,
     StepFinished,
@@ -130,6 +131,8 @@ def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
     """Takes one commit of the exit run into its record. The same commit twice changes nothing."""
     for event in events:
         match event:
+            case RunStarted():
+                _begun(record, now)
             case StepDue():
                 _due(record, event, now)
             case StepPlaced():
@@ -142,11 +145,15 @@ def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
                     attempt.finished_at, attempt.phase, attempt.error = now, "Error", "cancelled"
             case Reopened():
                 record.replays = event.replay
-                record.state, record.error, record.finished_at = RUNNING, "", 0.0
+                record.state, record.error, record.started_at, record.finished_at = RUNNING, "", now, 0.0
                 if event.request_id and event.request_id not in record.requests:
                     record.requests.append(event.request_id)
             case RunClosed():
                 close(record, event.hook, event.message, now)
+    _begun(record, now)
+
+
+def _begun(record: ExitRecord, now: float) -> None:
     if record.state == DUE:
         record.state, record.started_at = RUNNING, now
 

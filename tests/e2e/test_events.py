@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,37 @@ async def test_only_the_end_of_all_attempts_is_told(cluster: Cluster, tmp_path: 
         "workflow.exiting",
         "workflow.succeeded",
     ]
+
+
+async def test_a_handler_with_nothing_to_do_has_begun_and_ended(cluster: Cluster) -> None:
+    never = {"name": "never", "template": "quiet", "when": "{{workflow.status}} != Succeeded"}
+    [found] = cluster.run(
+        manifest(sh("main", "true"), {"name": "bye", "steps": [[never]]}, sh("quiet", "true"), onExit="bye")
+    )
+    events = in_order(await heard(cluster, found["metadata"]["uid"]))
+    assert [kind(e) for e in events] == with_handler("step.succeeded", "workflow.succeeded")
+    times = {kind(e): datetime.fromisoformat((e.headers or {})["ce-time"]) for e in events}
+    assert times["workflow.exiting"] <= times["exit.started"] <= times["exit.succeeded"] <= times["workflow.succeeded"]
+
+
+async def test_a_replay_tells_when_it_began(cluster: Cluster) -> None:
+    [found] = cluster.run(workflow())
+    uid = found["metadata"]["uid"]
+    [entry] = cluster.exits("--workflow", found["metadata"]["name"])
+    await heard(cluster, uid)
+    before = datetime.now(UTC)
+    assert cluster.call("exits", "replay", entry["id"]).returncode == 0
+    exits: list[Msg] = []
+    async with subscribed(cluster, uid) as events:
+        while len(exits) < 4:
+            event = await events.next_msg(timeout=30)
+            exits += [event] if kind(event).startswith("exit.") else []
+    assert [(e.headers or {})["ce-id"].rpartition(".")[2] for e in exits] == ["1", "2", "3", "4"]
+    times = [datetime.fromisoformat((e.headers or {})["ce-time"]) for e in exits]
+    assert times[:2] == sorted(times[:2])
+    assert before - timedelta(seconds=1) < times[2] <= times[3]
+    [again] = cluster.exits("--workflow", found["metadata"]["name"])
+    assert datetime.fromisoformat(again["startedAt"]) >= before.replace(microsecond=0)
 
 
 @pytest.mark.xdist_group("restarts")
