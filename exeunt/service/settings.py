@@ -73,7 +73,10 @@ class ServiceSettings:
 
     listen: str = setting("Where gRPC is served; port 0 takes a free one", "127.0.0.1:0", unit="HOST:PORT")
     advertise: str = setting("Where the others reach this service; empty for `listen`", "", unit="HOST:PORT")
-    nats_url: str = setting("Where NATS with JetStream listens; several separated by commas", "nats://127.0.0.1:4222")
+    nats_url: str = setting(
+        "Where NATS with JetStream listens, as in nats://USER:PASSWORD@HOST:4222; several separated by commas",
+        "nats://127.0.0.1:4222",
+    )
     replica: str = setting(
         "Name of this process among the replicas", factory=_replica, shown="host name, process id and six random digits"
     )
