@@ -147,6 +147,14 @@ async def test_live_means_from_now_on(nats_server: NatsServer, publisher: Publis
     await consumers(publisher, 0)
 
 
+async def test_leaving_the_loop_closes_it(nats_server: NatsServer, publisher: Publisher) -> None:
+    await publisher.tell("workflow.submitted")
+    async for _ in events.subscribe(nats_server.url, since=events.ALL_KEPT):
+        await consumers(publisher, 1)
+        break
+    await consumers(publisher, 0)
+
+
 async def consumers(publisher: Publisher, count: int) -> None:
     """Waits until the stream has so many."""
     async with asyncio.timeout(10):
