@@ -70,7 +70,7 @@ spec:
     - name: call
       http:
         url: URL/call
-        headers: [{name: X-Token, valueFrom: {secretKeyRef: {name: api, key: token}}}]
+        headers: [{name: X-Robot, valueFrom: {secretKeyRef: {name: api, key: token}}}]
     - name: break
       container:
         image: "python:3.12"
@@ -91,7 +91,7 @@ spec:
     - name: missing
       http:
         url: URL/never
-        headers: [{name: X-Token, valueFrom: {secretKeyRef: {name: api, key: nope}}}]
+        headers: [{name: X-Robot, valueFrom: {secretKeyRef: {name: api, key: nope}}}]
 """
 
 
@@ -153,14 +153,14 @@ def test_a_secret_is_used_and_never_kept(own_cluster: Cluster, listener: Listene
     assert set(heard) == {"/show", "/call", "/hook"}
     assert [json.loads(body)["TOKEN"] for _, body in heard["/show"]] == [TOKEN, TOKEN]
     assert [(json.loads(b)["S_pin"], json.loads(b)["LEVEL"]) for _, b in heard["/show"]] == [(PIN, "debug")] * 2
-    assert [headers["X-Token"] for headers, _ in heard["/call"]] == [TOKEN, TOKEN]
+    assert [headers["X-Robot"] for headers, _ in heard["/call"]] == [TOKEN, TOKEN]
 
     assert found["[0].show"]["outputs"]["parameters"][0]["value"] == "***"
     assert found["[0].call"]["outputs"]["result"] == "***"
     assert found["[0].break"]["message"] == "main: Error (exit code 3)"
     missing = found[".onExit[0].missing"]
     assert missing["phase"] == "Error"
-    assert missing["message"] == "http.headers[0] (X-Token): the secret 'api' has no key 'nope'"
+    assert missing["message"] == "http.headers[0] (X-Robot): the secret 'api' has no key 'nope'"
     logs = cluster.call("logs", name).stdout
     assert logs.count("***") >= 6
 
