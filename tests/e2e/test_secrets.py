@@ -15,7 +15,7 @@ from urllib.parse import quote
 import nats
 import pytest
 
-from tests.e2e.cluster import Cluster, nodes
+from tests.e2e.cluster import ROOT, Cluster, nodes
 from tests.e2e.test_hooks_over_http import Listener, listener
 
 __all__ = ["listener"]
@@ -185,3 +185,24 @@ def test_a_secret_is_used_and_never_kept(own_cluster: Cluster, listener: Listene
     key = cluster.data_dir / "secret.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert grep(cluster.data_dir, key.read_text().strip()) == [str(key)]
+
+
+@pytest.mark.parametrize(
+    ("example", "host", "header"),
+    [
+        ("github-status", "https://api.github.com", {"Authorization": "Bearer your-token"}),
+        ("gitlab-status", "https://gitlab.com", {"PRIVATE-TOKEN": "your-token"}),
+    ],
+    ids=["github", "gitlab"],
+)
+def test_examples_of_commit_statuses_send_their_token(
+    cluster: Cluster, listener: Listener, example: str, host: str, header: dict[str, str]
+) -> None:
+    text = (ROOT / f"examples/actions/{example}.yaml").read_text()
+    [workflow] = cluster.run(text.replace(host, listener.url))
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+    [(path, headers, body)] = listener.heard
+    assert path.endswith("/statuses/abc")
+    assert header.items() <= headers.items()
+    assert json.loads(body)["state"] == "success"
+    assert "your-token" not in json.dumps(workflow)
