@@ -142,6 +142,7 @@ def _connected(server: Server) -> Iterator[Connection]:
     host = server.url.host or ""
     if server.kind == "postgresql":
         arguments["connect_timeout"] = CONNECT_SECONDS
+        arguments["client_encoding"] = "utf8"  # of a database in SQL_ASCII, texts would come as bytes
         arguments["options"] = f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={STATEMENT_SECONDS // 2}s"
         if server.guard is not None:
             arguments["hostaddr"] = _address(host, server.guard)  # libpq connects there and looks nothing up
