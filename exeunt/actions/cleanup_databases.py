@@ -19,7 +19,7 @@ from exeunt.actions.cleanup_report import NotRemoved, Report
 from exeunt.actions.context import Context
 from exeunt.actions.guard import Guard, Refused
 from exeunt.actions.secrets import secret
-from exeunt.actions.watched import guarded
+from exeunt.actions.watched import Watch, guarded
 from exeunt.language.actions import Database
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _connected(server: Server) -> Iterator[Connection]:
             with engine.connect() as connection:
                 yield connection
         else:
-            with guarded(server.guard) as watch:
+            with guarded(Watch(server.guard)) as watch:
                 watch.allow(host)
                 with engine.connect() as connection:
                     yield connection

@@ -1,4 +1,4 @@
-"""Stored manifests: WorkflowTemplates, ClusterWorkflowTemplates and ConfigMaps, by kind, namespace and name.
+"""Stored manifests by kind, namespace and name: templates, ConfigMaps, and Secrets, which are sealed.
 
 Stream `EXEUNT_MANIFESTS`, one message for each subject `xt.<kind>.<namespace>.<hash of name>`; an empty message is a
 removed one. What is cluster-wide lies in the namespace `_`.
