@@ -46,7 +46,7 @@ check: $(STAMP)  ## format, lint, types, import contract
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
 
 test: check  ## all checks and tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -rs
 
 format: $(STAMP)  ## format and mend what can be mended
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

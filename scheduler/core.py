@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Coroutine
 from functools import partial
 from typing import Any
@@ -36,6 +37,8 @@ from exeunt.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_s
 from exeunt.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from exeunt.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
 
+log = logging.getLogger(__name__)
+
 WORKFLOWS = "exeunt.v1.WorkflowService"
 
 
@@ -60,7 +63,8 @@ class Core:
         steady = Steady(journal.wire)
         self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
         keys = settings.keys()
-        secrets = Secrets(projections.manifests, keys, steady)
+        secrets = self._secrets = Secrets(projections.manifests, keys, steady)
+        self._changing_keys = len(keys) > 1
         self.runs = Runs(journal, projections.blobs, steps, clock, steady)
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
@@ -116,14 +120,23 @@ class Core:
 
     def routines(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run for as long as the scheduler does."""
-        looking = {"nats-server": self.nats.keep()} if self._looks else {}
-        return {
-            **looking,
+        routines = {
             "results and messages": self.runs.follow(),
             "events": self.announcer.run(),
             "archive": self.archiver.run(),
             "output of steps": self.logs.run(),
         }
+        if self._looks:
+            routines["nats-server"] = self.nats.keep()
+        if self._changing_keys:
+            routines["secrets"] = self._reseal()
+        return routines
+
+    async def _reseal(self) -> None:
+        """Keys are being changed: what was sealed with an older one is sealed with the first."""
+        count = await self._secrets.reseal()
+        if count:
+            log.info("sealed %d secrets with the first key", count)
 
     @property
     def loaded(self) -> bool:

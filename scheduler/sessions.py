@@ -43,7 +43,7 @@ class Stream:
         self._ready: deque[tuple[Flight, step_pb2.Step]] = deque()  # these have them
         self._later: list[tuple[list[str], str]] = []  # what is to be said of the waiting ones once they are sent
         self._give_secrets = give_secrets
-        self._asked = asyncio.Event()
+        self._giving = False
         self._cancels: list[str] = []
         self._acknowledged: list[str] = []
         self._forgotten: list[str] = []
@@ -54,10 +54,9 @@ class Stream:
         """Starts an attempt."""
         if flight.secretive:
             self._secretive[flight.id] = flight
-            self._asked.set()
         else:
             self._steps.append(flight)
-            self._wake.set()
+        self._wake.set()
 
     def cancel(self, id: str) -> None:
         """Ends an attempt."""
@@ -89,13 +88,17 @@ class Stream:
         self._wake.set()
 
     async def write(self, context: Context) -> None:
-        """Sends what is gathered, as fast as the stream takes it."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await context.write(self._frame())
-            if self._steps or self._ready or self._cancels or self._acknowledged or self._forgotten:
-                self._wake.set()
+        """Sends what is gathered, as fast as the stream takes it; steps with secrets when these are there."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._secretive and not self._giving:
+                    self._giving = True
+                    group.create_task(self._give())
+                await context.write(self._frame())
+                if self._steps or self._ready or self._cancels or self._acknowledged or self._forgotten:
+                    self._wake.set()
 
     def _frame(self) -> pb.SessionResponse:
         self._number += 1
@@ -124,20 +127,18 @@ class Stream:
             frame.cancels.extend(_some(self._cancels))
         return frame
 
-    async def give_secrets(self) -> None:
-        """Gets the secrets of steps that name some; the stream goes on meanwhile."""
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            waiting = list(self._secretive.values())
-            steps = await self._give_secrets([flight.make() for flight in waiting])
-            for flight, step in zip(waiting, steps, strict=True):
-                del self._secretive[flight.id]
-                self._ready.append((flight, step))
-            later, self._later = self._later, []
-            for queue, id in later:
-                self._say(queue, id)
-            self._wake.set()
+    async def _give(self) -> None:
+        """Gets the secrets of the steps that wait for them; the stream goes on meanwhile."""
+        waiting = list(self._secretive.values())
+        steps = await self._give_secrets([flight.make() for flight in waiting])
+        self._giving = False
+        for flight, step in zip(waiting, steps, strict=True):
+            del self._secretive[flight.id]
+            self._ready.append((flight, step))
+        later, self._later = self._later, []
+        for queue, id in later:
+            self._say(queue, id)
+        self._wake.set()
 
     def take(self, request: pb.SessionRequest, on_logs: OnLogs) -> None:
         """Takes in a frame of an executor that has said hello."""
@@ -208,7 +209,6 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
             tasks = [
                 asyncio.create_task(self._read(session, request_iterator)),
                 asyncio.create_task(session.write(context)),
-                asyncio.create_task(session.give_secrets()),
                 asyncio.create_task(session.closed.wait()),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -19,7 +19,7 @@ from exeunt.actions.cleanup_report import NotRemoved, Report
 from exeunt.actions.context import Context
 from exeunt.actions.guard import Guard, Refused
 from exeunt.actions.secrets import secret
-from exeunt.actions.watched import guarded
+from exeunt.actions.watched import Watch, guarded
 from exeunt.language.actions import Database
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def _connected(server: Server) -> Iterator[Connection]:
     host = server.url.host or ""
     if server.kind == "postgresql":
         arguments["connect_timeout"] = CONNECT_SECONDS
+        arguments["client_encoding"] = "utf8"  # of a database in SQL_ASCII, texts would come as bytes
         arguments["options"] = f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={STATEMENT_SECONDS // 2}s"
         if server.guard is not None:
             arguments["hostaddr"] = _address(host, server.guard)  # libpq connects there and looks nothing up
@@ -153,7 +154,7 @@ def _connected(server: Server) -> Iterator[Connection]:
             with engine.connect() as connection:
                 yield connection
         else:
-            with guarded(server.guard) as watch:
+            with guarded(Watch(server.guard)) as watch:
                 watch.allow(host)
                 with engine.connect() as connection:
                     yield connection

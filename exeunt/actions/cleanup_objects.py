@@ -76,7 +76,7 @@ async def objects(at: int, given: str | Objects, context: Context) -> Report:
         count, size = await _remove(store, place.prefix)
     except Exception as error:  # noqa: BLE001 - obstore raises of each store's own, and says all in the text
         report.unreachable = True
-        report.wrong(place.url, " ".join(str(error).split())[:500])
+        report.wrong(place.url, _words(error))
         return report
     report.note(f"{place.url} ({count} objects, {size} bytes)" if count else place.url, count > 0)
     return report
@@ -217,6 +217,11 @@ async def _remove(store: Any, prefix: str) -> tuple[int, int]:
         count += len(batch)
         size += sum(int(one["size"]) for one in batch)
     return count, size
+
+
+def _words(error: Exception) -> str:
+    """What obstore says, without the structures of its own that it adds for programmers."""
+    return " ".join(str(error).partition("Debug source:")[0].split()).rstrip(": ")[:500]
 
 
 async def _directory(url: str, where: str, context: Context) -> Report:

@@ -23,7 +23,7 @@ from exeunt.actions.context import Context
 from exeunt.actions.guard import Guard, Refused
 from exeunt.actions.message import full_message
 from exeunt.actions.secrets import secret_or
-from exeunt.actions.watched import guarded
+from exeunt.actions.watched import Watch, guarded
 from exeunt.engine.steps import StepOutcome
 from exeunt.language.actions import Email
 
@@ -116,7 +116,7 @@ def _watched(guard: Guard | None, host: str) -> Iterator[Any]:
     if guard is None:
         yield lambda: ""
         return
-    with guarded(guard) as watch:
+    with guarded(Watch(guard)) as watch:
         watch.allow(host)
         yield lambda: watch.refusal
 

@@ -89,8 +89,8 @@ async def _with_secrets(work: HttpWork, context: Context) -> HttpWork:
             continue
         key = SecretKey(ref.name, ref.key, ref.optional)
         found = await look_up(key, f"http.headers[{at}] ({name})", context)
-        if found:  # files that secrets are made of end in a line end, which no header can hold
-            headers.append((name, found.strip("\r\n")))
+        if found:
+            headers.append((name, found))
     return msgspec.structs.replace(work, headers=headers, header_secrets={})
 
 

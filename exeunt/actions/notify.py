@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from exeunt.actions.arguments import BadArguments, read
 from exeunt.actions.context import Context
-from exeunt.actions.guard import Guard, Refused
+from exeunt.actions.guard import Refused
 from exeunt.actions.masking import MASK, Masker
 from exeunt.actions.message import message_of
 from exeunt.actions.secrets import secret
-from exeunt.actions.watched import guarded, overheard
+from exeunt.actions.watched import Watch, guarded, overheard
 from exeunt.engine.steps import StepOutcome
 from exeunt.language.actions import Notify, Target
 
@@ -58,8 +58,16 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
     )
     loop = asyncio.get_running_loop()
     tools = context.tools
-    jobs = [loop.run_in_executor(tools.threads, deliver, url, message, tools.guard) for url in urls]
-    done, late = await asyncio.wait(jobs, timeout=context.settings.notify_timeout)
+    watches = [Watch(tools.guard, context.settings.answer_bytes) for _ in urls]
+    jobs = [
+        loop.run_in_executor(tools.threads, deliver, url, message, watch)
+        for url, watch in zip(urls, watches, strict=True)
+    ]
+    try:
+        done, late = await asyncio.wait(jobs, timeout=context.settings.notify_timeout)
+    finally:
+        for watch in watches:
+            watch.end()  # who is late, or not wanted any more, lets go of its thread
     deliveries = [
         job.result()
         if job in done
@@ -115,7 +123,7 @@ def hide(url: str, masker: Masker) -> None:
         masker.add(unquote(piece))
 
 
-def deliver(url: str, message: Message, guard: Guard) -> Delivery:
+def deliver(url: str, message: Message, watch: Watch) -> Delivery:
     """Sends to one target. Blocking; never raises."""
     name = _scheme(url)
     try:
@@ -130,7 +138,7 @@ def deliver(url: str, message: Message, guard: Guard) -> Delivery:
             allow_templates=False,
             storage_mode="memory",
         )
-        with overheard() as said, guarded(guard) as watch:
+        with overheard() as said, guarded(watch):
             target = apprise.Apprise.instantiate(url, asset=asset)
             if target is None:
                 return Delivery(

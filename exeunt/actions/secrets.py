@@ -14,7 +14,7 @@ async def secret(source: Source, where: str, context: Context) -> str:
 
 
 async def look_up(key: SecretKey, where: str, context: Context) -> str:
-    """The text of a key of a secret, as `secret` has it."""
+    """The text of a key of a secret, as `secret` has it; without the line end that files bring along."""
     ask = context.look_up or context.tools.secret
     if ask is None:
         raise BadArguments(f"{where}: this service has no store of secrets; name the value in its settings instead")
@@ -26,6 +26,7 @@ async def look_up(key: SecretKey, where: str, context: Context) -> str:
         raise BadArguments(f"{where}: {error.args[0]}") from None
     except SecretUnreadable as error:
         raise BadArguments(f"{where}: {error.args[0]}") from None
+    value = value.rstrip("\r\n")
     context.masker.add(value)
     return value
 

@@ -1,12 +1,16 @@
-"""Threads in which other people's code sends messages: where it connects to is guarded, what it logs is overheard."""
+"""Threads in which other people's code sends messages: where it connects to is guarded, what it logs is overheard.
+
+Answers that it reads with `requests` have a bound, and its connections can be ended from outside.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from exeunt.actions.guard import Guard, Refused
@@ -49,12 +53,19 @@ def overheard() -> Iterator[Said]:
 
 
 class Watch:
-    """Where this thread may connect to; `refusal` says where it was kept from."""
+    """Where a thread may connect to; `refusal` says where it was kept from, or what else was too much.
 
-    def __init__(self, guard: Guard) -> None:
+    `answer_bytes` bounds each answer that is read with `requests`, 0 for no bound.
+    """
+
+    def __init__(self, guard: Guard, answer_bytes: int = 0) -> None:
         self.refusal = ""
+        self.answer_bytes = answer_bytes
         self._guard = guard
         self._allowed: frozenset[str] = frozenset()
+        self._copies: list[socket.socket] = []  # of what it has opened: the originals are the thread's own to close
+        self._over = False
+        self._lock = threading.Lock()
 
     def allow(self, host: str) -> None:
         """Lets through the addresses of a host, if the settings name that host. Blocking."""
@@ -73,17 +84,35 @@ class Watch:
             self.refusal = str(error)
             raise
 
+    def opened(self, connection: socket.socket) -> None:
+        """The thread opens a connection. Raises Refused when it has been ended."""
+        with self._lock:
+            if self._over:
+                raise Refused("the time for it is over")
+            if connection.type & socket.SOCK_STREAM:
+                self._copies.append(connection.dup())
+
+    def end(self) -> None:
+        """Ends the thread's connections, from whatever thread: who waits on one goes on with an error."""
+        with self._lock:
+            self._over = True
+            copies, self._copies = self._copies, []
+        for copy in copies:
+            with contextlib.suppress(OSError):
+                copy.shutdown(socket.SHUT_RDWR)
+            copy.close()
+
 
 @contextlib.contextmanager
-def guarded(guard: Guard) -> Iterator[Watch]:
+def guarded(watch: Watch) -> Iterator[Watch]:
     """Within, no socket of this thread connects to where the guard says no; this holds for redirects too."""
     _prepare()
-    watch = Watch(guard)
     _here.watch = watch
     try:
         yield watch
     finally:
         _here.watch = None
+        watch.end()
 
 
 def _prepare() -> None:
@@ -96,7 +125,37 @@ def _prepare() -> None:
         apprise_log.addHandler(_Ear(logging.WARNING))
         apprise_log.propagate = False  # its lines may hold parts of target URLs
         logging.getLogger("urllib3").setLevel(logging.INFO)  # at debug level it writes paths
+        _bound_answers()
         sys.addaudithook(_audit)
+
+
+def _bound_answers() -> None:
+    """Has `requests` read no more of an answer than the thread's watch allows; it has no setting for that."""
+    import requests.adapters
+    import requests.sessions
+
+    class Bounded(requests.adapters.HTTPAdapter):
+        def build_response(self, req: Any, resp: Any) -> Any:
+            watch: Watch | None = getattr(_here, "watch", None)
+            if watch is not None and watch.answer_bytes:
+                resp.stream = _bounded(resp.stream, watch)
+            return super().build_response(req, resp)
+
+    sessions: Any = requests.sessions
+    sessions.HTTPAdapter = Bounded
+
+
+def _bounded(stream: Callable[..., Iterator[bytes]], watch: Watch) -> Callable[..., Iterator[bytes]]:
+    def read(*args: Any, **more: Any) -> Iterator[bytes]:
+        size = 0
+        for piece in stream(*args, **more):
+            size += len(piece)
+            if size > watch.answer_bytes:
+                watch.refusal = f"its answer is larger than {watch.answer_bytes} bytes"
+                raise OSError(watch.refusal)
+            yield piece
+
+    return read
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
@@ -106,3 +165,4 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     watch: Watch | None = getattr(_here, "watch", None)
     if watch is not None:
         watch.check(args[1])
+        watch.opened(args[0])

@@ -46,8 +46,8 @@ class Keyring:
         self._keys = {key_id(key): AESGCM(key) for key in keys}
         self.first = next(iter(self._keys), "")
 
-    def __bool__(self) -> bool:
-        return bool(self._keys)
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def seal(self, content: bytes, bound_to: bytes) -> Sealed:
         """Seals with the first key. The seal opens only with the same `bound_to`."""

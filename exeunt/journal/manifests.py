@@ -1,4 +1,4 @@
-"""Stored manifests: WorkflowTemplates, ClusterWorkflowTemplates and ConfigMaps, by kind, namespace and name.
+"""Stored manifests by kind, namespace and name: templates, ConfigMaps, and Secrets, which are sealed.
 
 Stream `EXEUNT_MANIFESTS`, one message for each subject `xt.<kind>.<namespace>.<hash of name>`; an empty message is a
 removed one. What is cluster-wide lies in the namespace `_`.
@@ -6,16 +6,19 @@ removed one. What is cluster-wide lies in the namespace `_`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 import msgspec
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError
 
 STREAM = "EXEUNT_MANIFESTS"
 CLUSTER = "_"
+WRONG_LAST_SEQUENCE = 10071
 
 
 def config(replicas: int) -> StreamConfig:
@@ -32,6 +35,14 @@ def config(replicas: int) -> StreamConfig:
 
 def _subject(kind: str, namespace: str, name: str) -> str:
     return f"xt.{kind}.{namespace or CLUSTER}.{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+class Stored(NamedTuple):
+    """A manifest in its place."""
+
+    subject: str
+    sequence: int
+    tree: Any
 
 
 class Manifests:
@@ -51,6 +62,26 @@ class Manifests:
         except NotFoundError:
             return None
         return msgspec.json.decode(message.data) if message.data else None
+
+    async def each(self, kind: str) -> AsyncIterator[Stored]:
+        """Every manifest of a kind, as it is now."""
+        info = await self._js.stream_info(STREAM, subjects_filter=f"xt.{kind}.>")
+        for subject in info.state.subjects or {}:
+            with contextlib.suppress(NotFoundError):
+                message = await self._js.get_last_msg(STREAM, subject)
+                if message.data:
+                    yield Stored(subject, message.seq or 0, msgspec.json.decode(message.data))
+
+    async def replace(self, stored: Stored, manifest: Any) -> bool:
+        """Puts a manifest in place of the one that was read; False when another one came in between."""
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(stored.sequence)}
+        try:
+            await self._js.publish(stored.subject, msgspec.json.encode(manifest), headers=expected, timeout=15)
+        except BadRequestError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                return False
+            raise
+        return True
 
     async def remove(self, kind: str, namespace: str, name: str) -> None:
         """Removes the manifest of that name; what is gone already is fine."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from exeunt.journal.keyring import CannotOpen, Keyring, Sealed
 from exeunt.journal.manifests import Manifests
 from exeunt.journal.steady import NATS_AWAY, Repeat, once
 from exeunt.language.secret import SecretMissing, SecretUnreadable, text_of
+
+T = TypeVar("T")
 
 KIND = "Secret"
 RETRY_SECONDS = 0.5  # NATS is connected and does not answer: nothing tells when it will
@@ -36,9 +38,12 @@ class Secrets:
 
     async def values(self, namespace: str, name: str) -> dict[str, bytes]:
         """All values of a secret by key; waits while NATS is away. Raises SecretMissing, SecretUnreadable."""
-        tree = await self._get(namespace, name)
+        tree = await self._patiently(lambda: self._manifests.get(KIND, namespace, name))
         if tree is None:
             raise SecretMissing(f"there is no secret '{name}' in namespace {namespace}")
+        return self._opened(tree, namespace, name)
+
+    def _opened(self, tree: Any, namespace: str, name: str) -> dict[str, bytes]:
         try:
             stored = msgspec.convert(tree, _Stored)
             content = self._keys.open(Sealed(stored.key, stored.sealed), _bound_to(namespace, name))
@@ -48,17 +53,39 @@ class Secrets:
         except msgspec.DecodeError:  # ValidationError too
             raise SecretUnreadable(f"the secret '{name}' cannot be read: it is stored in another form") from None
 
-    async def _get(self, namespace: str, name: str) -> Any | None:
-        while True:
-            try:
-                return await self._steady(lambda: self._manifests.get(KIND, namespace, name))
-            except NATS_AWAY as error:
-                log.warning("secrets cannot be read yet: %s", error or type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-
     async def text(self, namespace: str, name: str, key: str) -> str:
         """One value as text. Raises SecretMissing, SecretUnreadable."""
         return text_of(await self.values(namespace, name), name, key)
+
+    async def reseal(self) -> int:
+        """Seals with the first key what was sealed with another one that is known; how many. Waits while NATS is away.
+
+        What cannot be opened is left as it is, and told of.
+        """
+        return await self._patiently(self._reseal)
+
+    async def _reseal(self) -> int:
+        count = 0
+        async for stored in self._manifests.each(KIND):
+            if stored.tree.get("key") == self._keys.first:
+                continue
+            metadata = stored.tree.get("metadata") or {}
+            namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+            try:
+                values = self._opened(stored.tree, namespace, name)
+            except SecretUnreadable as error:
+                log.warning("namespace %s: %s", namespace, error)
+                continue
+            count += await self._manifests.replace(stored, self.sealed(namespace, name, values))
+        return count
+
+    async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        while True:
+            try:
+                return await self._steady(call)
+            except NATS_AWAY as error:
+                log.warning("the store of secrets does not answer yet: %s", error or type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 class _Stored(msgspec.Struct):

@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from exeunt.service import clock, telemetry
+from exeunt.service.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Program:
         try:
             await work
         except Exception as error:
-            if self.failure is None and not isinstance(error, ProgramError):
+            if self.failure is None and not isinstance(error, (ProgramError, SettingsError)):
                 log.exception("%s failed", name)
             self.fail(error)
 

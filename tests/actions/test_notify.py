@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from exeunt.actions import ActionSettings, Toolbox, open_toolbox, perform
 from exeunt.engine.steps import PluginWork, StepOutcome
@@ -112,6 +113,46 @@ async def test_a_silent_target_ends_at_the_bound(world: World) -> None:
         outcome = await notify(tools, {"targets": [target(world)], "body": "x"})
     assert outcome.phase == "Failed"
     assert "no answer within 0.2 s" in outcome.message
+
+
+async def test_a_target_that_drips_does_not_keep_its_thread(world: World) -> None:
+    """Byte by byte no timeout of a socket ever comes; with one thread, the next message would wait for it."""
+    released = asyncio.Event()
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            while True:
+                await answer.write(b".")
+                await asyncio.sleep(0.02)
+        finally:
+            released.set()
+
+    world.replies.append(drip)
+    async with open_toolbox(ActionSettings(allow_loopback=True, notify_timeout=0.5, threads=1)) as tools:
+        late = await notify(tools, {"targets": [target(world)], "body": "x"})
+        async with asyncio.timeout(20):
+            await released.wait()
+        following = await notify(tools, {"targets": [target(world)], "body": "y"})
+    assert (late.phase, following.phase) == ("Failed", "Succeeded"), following.message
+
+
+async def test_an_answer_beyond_the_bound_is_not_read(world: World) -> None:
+    world.reply(200, "x" * 100_000)
+    async with open_toolbox(ActionSettings(allow_loopback=True, answer_bytes=50_000)) as tools:
+        outcome = await notify(tools, {"targets": [target(world)], "body": "x"})
+    assert outcome.phase == "Failed"
+    assert "its answer is larger than 50000 bytes" in outcome.message
+
+
+async def test_redirects_that_go_round_come_to_an_end(world: World) -> None:
+    for _ in range(40):
+        world.reply(302, headers={"Location": "/again"})
+    async with open_toolbox(ActionSettings(allow_loopback=True)) as tools:
+        outcome = await notify(tools, {"targets": [target(world)], "body": "x"})
+    assert outcome.phase == "Failed"
+    assert len(world.requests) < 35
 
 
 async def test_many_at_once_hear_each_their_own_fault(world: World, tools: Toolbox) -> None:

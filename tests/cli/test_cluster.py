@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from exeunt.cli.cluster import Cluster, ClusterOptions, start_cluster
 from exeunt.cli.failure import UNREACHABLE, CommandError
 from exeunt.cli.state import AlreadyRunningError
 from exeunt.cli.supervisor import FREE_RESTARTS, LONGEST_PAUSE, pause_after
+from exeunt.journal.keyring import read_keys
 
 pytestmark = pytest.mark.services
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
@@ -166,3 +168,29 @@ async def test_a_child_that_ignores_the_end_is_killed(options: ClusterOptions) -
     assert await child.ready()
     await child.end()
     assert await child.ended() == -signal.SIGKILL
+
+
+def given_keys(cluster: Cluster) -> dict[str, str]:
+    """What each process has in its environment, as the system tells it."""
+    pids = {name: one.pid for name, one in [*cluster.services.items(), *((e.spec.name, e) for e in cluster.executors)]}
+    return {name: psutil.Process(pid).environ().get("EXEUNT_SECRET_KEY", "") for name, pid in pids.items()}
+
+
+async def test_a_key_for_secrets_is_made_once_and_handed_to_those_who_read_them(options: ClusterOptions) -> None:
+    file = options.data_dir / "secret.key"
+    async with start_cluster(options, kept=True) as first:
+        setting, content = f"file:{file}", file.read_text()
+        services = {"scheduler": setting, "exithandler": setting}
+        assert given_keys(first) == {**services, "executor-1": "", "executor-2": ""}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_keys(setting).first
+    async with start_cluster(options, kept=True):
+        assert file.read_text() == content
+
+
+async def test_a_key_of_the_users_own_is_taken(options: ClusterOptions) -> None:
+    own = replace(options, environ={**os.environ, "EXEUNT_SECRET_KEY": "mine"})
+    async with start_cluster(own, kept=True) as cluster:
+        found = given_keys(cluster)
+    assert found == {"scheduler": "mine", "exithandler": "mine", "executor-1": "", "executor-2": ""}
+    assert not (options.data_dir / "secret.key").exists()

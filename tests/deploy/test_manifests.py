@@ -21,6 +21,7 @@ OVERLAYS = ["base", "one-node"]
 SERVICES = ["scheduler", "exithandler", "executor"]
 KUBERNETES = "1.31"
 NATS = ["nats.conf", "kubernetes/base/nats.conf", "kubernetes/one-node/nats.conf"]
+KEY = "EXEUNT_SECRET_KEY"
 
 
 def variables(service: str) -> set[str]:
@@ -111,6 +112,24 @@ def test_nothing_runs_as_root(service: str) -> None:
     for found in pod["containers"]:
         assert found["securityContext"]["allowPrivilegeEscalation"] is False
         assert found["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_those_who_read_secrets_have_one_key_and_nobody_else_has_it(overlay: str) -> None:
+    given = {s: [e["valueFrom"] for e in container(overlay, s)["env"] if e["name"] == KEY] for s in SERVICES}
+    assert given["scheduler"] == given["exithandler"]
+    assert given["executor"] == []
+    [source] = given["scheduler"]
+    reference = source["secretKeyRef"]
+    assert reference["optional"] is True, "without the key the services start, and refuse secrets"
+    command = f"create secret generic {reference['name']} --from-literal={reference['key']}="
+    assert command in (DEPLOY / "README.md").read_text()
+
+
+def test_compose_hands_the_key_to_those_who_read_secrets() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    given = {name: services[name]["environment"].get(KEY) for name in SERVICES}
+    assert given == {"scheduler": "${EXEUNT_SECRET_KEY:-}", "exithandler": "${EXEUNT_SECRET_KEY:-}", "executor": None}
 
 
 def test_compose_starts_what_there_is() -> None:

@@ -32,7 +32,7 @@ class Listener:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
                 heard.append((self.path, dict(self.headers.items()), body))
                 self.send_response(200)
-                answer = self.headers.get("X-Token", "ok").encode("latin-1")
+                answer = self.headers.get("X-Robot", "ok").encode("latin-1")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)

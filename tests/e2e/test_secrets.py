@@ -15,7 +15,7 @@ from urllib.parse import quote
 import nats
 import pytest
 
-from tests.e2e.cluster import Cluster, nodes
+from tests.e2e.cluster import ROOT, Cluster, nodes
 from tests.e2e.test_hooks_over_http import Listener, listener
 
 __all__ = ["listener"]
@@ -70,7 +70,7 @@ spec:
     - name: call
       http:
         url: URL/call
-        headers: [{name: X-Token, valueFrom: {secretKeyRef: {name: api, key: token}}}]
+        headers: [{name: X-Robot, valueFrom: {secretKeyRef: {name: api, key: token}}}]
     - name: break
       container:
         image: "python:3.12"
@@ -91,7 +91,7 @@ spec:
     - name: missing
       http:
         url: URL/never
-        headers: [{name: X-Token, valueFrom: {secretKeyRef: {name: api, key: nope}}}]
+        headers: [{name: X-Robot, valueFrom: {secretKeyRef: {name: api, key: nope}}}]
 """
 
 
@@ -153,14 +153,14 @@ def test_a_secret_is_used_and_never_kept(own_cluster: Cluster, listener: Listene
     assert set(heard) == {"/show", "/call", "/hook"}
     assert [json.loads(body)["TOKEN"] for _, body in heard["/show"]] == [TOKEN, TOKEN]
     assert [(json.loads(b)["S_pin"], json.loads(b)["LEVEL"]) for _, b in heard["/show"]] == [(PIN, "debug")] * 2
-    assert [headers["X-Token"] for headers, _ in heard["/call"]] == [TOKEN, TOKEN]
+    assert [headers["X-Robot"] for headers, _ in heard["/call"]] == [TOKEN, TOKEN]
 
     assert found["[0].show"]["outputs"]["parameters"][0]["value"] == "***"
     assert found["[0].call"]["outputs"]["result"] == "***"
     assert found["[0].break"]["message"] == "main: Error (exit code 3)"
     missing = found[".onExit[0].missing"]
     assert missing["phase"] == "Error"
-    assert missing["message"] == "http.headers[0] (X-Token): the secret 'api' has no key 'nope'"
+    assert missing["message"] == "http.headers[0] (X-Robot): the secret 'api' has no key 'nope'"
     logs = cluster.call("logs", name).stdout
     assert logs.count("***") >= 6
 
@@ -185,3 +185,24 @@ def test_a_secret_is_used_and_never_kept(own_cluster: Cluster, listener: Listene
     key = cluster.data_dir / "secret.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert grep(cluster.data_dir, key.read_text().strip()) == [str(key)]
+
+
+@pytest.mark.parametrize(
+    ("example", "host", "header"),
+    [
+        ("github-status", "https://api.github.com", {"Authorization": "Bearer your-token"}),
+        ("gitlab-status", "https://gitlab.com", {"PRIVATE-TOKEN": "your-token"}),
+    ],
+    ids=["github", "gitlab"],
+)
+def test_examples_of_commit_statuses_send_their_token(
+    cluster: Cluster, listener: Listener, example: str, host: str, header: dict[str, str]
+) -> None:
+    text = (ROOT / f"examples/actions/{example}.yaml").read_text()
+    [workflow] = cluster.run(text.replace(host, listener.url))
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+    [(path, headers, body)] = listener.heard
+    assert path.endswith("/statuses/abc")
+    assert header.items() <= headers.items()
+    assert json.loads(body)["state"] == "success"
+    assert "your-token" not in json.dumps(workflow)

@@ -76,6 +76,34 @@ async def test_keys_can_be_changed_while_old_secrets_are_there(store: Manifests)
         await Secrets(store, read_keys(old)).values("ns", "api")
 
 
+async def test_what_is_stored_is_sealed_anew_with_the_first_key(store: Manifests) -> None:
+    old, new, gone = new_key(), new_key(), new_key()
+    for number in range(3):
+        await put(store, read_keys(old), name=f"old-{number}")
+    await put(store, read_keys(new), name="new")
+    await put(store, read_keys(gone), name="foreign")
+    foreign = await store.get("Secret", "ns", "foreign")
+    both = Secrets(store, read_keys(f"{new} {old}"))
+    assert [await both.reseal(), await both.reseal()] == [3, 0]
+    only = Secrets(store, read_keys(new))
+    for name in ("old-0", "old-1", "old-2", "new"):
+        assert await only.values("ns", name) == VALUES
+    assert await store.get("Secret", "ns", "foreign") == foreign
+
+
+async def test_sealing_anew_never_brings_an_old_value_back(store: Manifests) -> None:
+    """A value that is stored between reading the old one and writing it again stays."""
+    old, new = new_key(), new_key()
+    await put(store, read_keys(old))
+    async for stored in store.each("Secret"):
+        later = Secrets(store, read_keys(old)).sealed("ns", "api", {"token": b"later"})
+        await store.put("Secret", "ns", "api", later)
+        assert await store.replace(stored, stored.tree) is False
+    both = Secrets(store, read_keys(f"{new} {old}"))
+    assert await both.reseal() == 1
+    assert await Secrets(store, read_keys(new)).text("ns", "api", "token") == "later"
+
+
 async def test_without_a_key_it_says_which_setting_is_missing(store: Manifests) -> None:
     await put(store, read_keys(new_key()))
     with pytest.raises(SecretUnreadable, match="EXEUNT_SECRET_KEY"):

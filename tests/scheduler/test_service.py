@@ -7,10 +7,11 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
 import pytest
 
 from exeunt.client import Client, ClientError
-from exeunt.journal.keyring import new_key
+from exeunt.journal.keyring import new_key, read_keys
 from exeunt.scheduler.core import Core
 from exeunt.service.errors import RpcError
 from exeunt.v1 import step_pb2
@@ -362,3 +363,16 @@ async def test_a_step_gets_the_secret_as_it_is_when_it_is_sent(nats_server: Nats
             tree = await final(client, name)
             assert "geheim" not in json.dumps(tree)
     assert given == [{"api": {"token": f"tok-{n}-geheim".encode()}, "none": True} for n in (4711, 4712)]
+
+
+async def test_a_scheduler_with_a_new_key_seals_anew_what_is_stored(nats_server: NatsServer, tmp_path: Path) -> None:
+    old, new = new_key(), new_key()
+    async with scheduling(nats_server.url, tmp_path, secret_key=old) as core, Client(core.address) as client:
+        await client.submit([("secret.yaml", SECRET)])
+    nc = await nats.connect(nats_server.url)
+    stored = await nc.subscribe("xt.Secret.>")
+    await nc.flush()
+    async with scheduling(nats_server.url, tmp_path, secret_key=f"{new},{old}"):
+        message = await stored.next_msg(timeout=20)
+    await nc.close()
+    assert json.loads(message.data)["key"] == read_keys(new).first
