@@ -216,13 +216,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
-        """At once when it is over, else once its handlers have ended."""
+        """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         found = await self._parts.finder.find(context, request.namespace, request.name)
         if isinstance(found, Elsewhere):
             answer: pb.DeleteWorkflowResponse = await self._pass_on(found, "DeleteWorkflow", request)
             return answer
         if isinstance(found, Entry) and not found.closed:
-            command = Shutdown("Stop", _request_id(request.request_id), "the workflow is deleted", deleted=True)
+            command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
             await _ask(found, command)
             return pb.DeleteWorkflowResponse(gone=False)
         if isinstance(found, Entry):
