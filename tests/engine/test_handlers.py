@@ -162,12 +162,14 @@ def test_a_deletion_ends_the_handler_that_terminate_left_running() -> None:
     started = RunStarted("uid", "w", "default", "bundle", annotations={"exeunt.dev/exit-on": "terminate"})
     world = World(one_step(onExit="h"), started=started)
     world.settle()
+    world.step()
     world.feed("", Shutdown("Terminate"))
     world.settle()
-    assert not world.main.closed, "the handler runs"
+    assert [world.name(*at) for at in world.steps] == ["w.onExit"], "it goes on"
     world.feed("", Shutdown("Terminate", deleted=True))
-    world.settle()
+    world.run()
     assert (world.main.closed, world.main.deleted) == (True, True)
+    assert world.phases()["w.onExit"] == "Failed"
 
 
 def test_each_try_has_the_key_of_what_is_tried() -> None:
