@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +23,15 @@ from exeunt.language.resolve import resolve
 
 START = "start"
 """The mailbox name (`to`) of messages that start a workflow (journal.md §7)."""
+
+DEPTH_LABEL = "exeunt.dev/depth"
+"""On a child: how many workflows stand above it in the chain of triggers."""
+STARTED_BY = "exeunt.dev/started-by"
+"""The annotation of a child: the workflow whose handler started it."""
+RESUBMITTED_FROM = "workflows.argoproj.io/resubmitted-from-workflow"
+"""Argo's label of a resubmitted workflow: the name of the one that it was made of."""
+OF_THE_RUN = ("workflows.argoproj.io/completed", "workflows.argoproj.io/phase", DEPTH_LABEL, RESUBMITTED_FROM)
+"""Labels that say something of one run: a resubmission does not take them over."""
 
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' letters for generated names: nothing can be misread, and no words come about."""
@@ -55,6 +65,31 @@ def name_of(metadata: Metadata, uid: str, letters: int = 5) -> str:
         number, letter = divmod(number, len(LETTERS))
         suffix += LETTERS[letter]
     return (metadata.generate_name or "workflow-")[: 63 - letters] + suffix
+
+
+def resubmission(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a workflow like this one (Argo: FormulateResubmitWorkflow)."""
+    metadata = tree["metadata"]
+    name = metadata["name"]
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in OF_THE_RUN}
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != STARTED_BY}
+    return {
+        "apiVersion": tree["apiVersion"],
+        "kind": "Workflow",
+        "metadata": {
+            "generateName": _prefix(metadata),
+            "namespace": metadata["namespace"],
+            "labels": {**labels, RESUBMITTED_FROM: name},
+            "annotations": annotations,
+        },
+        "spec": tree["spec"],
+    }
+
+
+def _prefix(metadata: Mapping[str, Any]) -> str:
+    """As the workflow was named: by its generateName, or its name."""
+    given = metadata.get("generateName")
+    return str(given) if given else str(metadata["name"])[:50] + "-"
 
 
 def start_message(started: RunStarted, now: float) -> bytes:

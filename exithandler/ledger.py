@@ -26,6 +26,7 @@ REMEMBERED = 10_000  # of what a watcher was told, so that it is not told again 
 AT_ONCE = 50  # records that are read at the same time
 SOON_SECONDS = 0.5
 """A change of an open run is written so long after it: most runs have ended by then, and are written once."""
+AGAIN_SECONDS = 0.1
 LIVE = "live"  # where records of open runs stand in the order of a list: before all hours
 
 
@@ -203,8 +204,9 @@ class Ledger:
             yield self._changes(wanted, queue)
         finally:
             self._watchers.discard(queue)
-            stored.cancel()
-            await asyncio.gather(stored, return_exceptions=True)
+            while not stored.done():  # wait_for in Python 3.11 loses a cancellation that comes together with a message
+                stored.cancel()
+                await asyncio.wait([stored], timeout=AGAIN_SECONDS)
 
     async def _changes(self, wanted: Wanted, queue: Changes) -> AsyncIterator[ExitRecord]:
         told: OrderedDict[str, LedgerSummary] = OrderedDict()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
-from exeunt.actions.context import StartWorkflow
+from exeunt.actions.context import Chain
 from exeunt.driver import Driver
 from exeunt.engine.events import Obligation, StepDue
 from exeunt.engine.inputs import Placed, StepEnded, StepLost
@@ -60,7 +60,7 @@ class ExitSteps:
         *,
         tools: Toolbox,
         client: StepsClient,
-        starter: Callable[[Family, Obligation], StartWorkflow],
+        starter: Callable[[Family, Obligation], Chain],
         obligation_of: Callable[[Driver], Obligation],
     ) -> None:
         self._replica = replica
@@ -204,7 +204,7 @@ class ExitSteps:
             timeout_seconds=step.timeout_seconds,
             trace=traces.of_attempt(obligation.trace, id, driver.run.state.replay),
             facts=_facts(obligation),
-            starter=self._starter(driver.family, obligation),
+            chain=self._starter(driver.family, obligation),
         )
         outcome = await perform(work, context)
         actions.add(1, (("action", _kind(work)), ("phase", outcome.phase)))

@@ -7,14 +7,19 @@ node's idempotency key. So a trigger is durable at once, scheduler or not, and t
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from exeunt import traces
 from exeunt.actions import Child, StartRefused
-from exeunt.actions.context import StartWorkflow, Unavailable
+from exeunt.actions.context import Unavailable
 from exeunt.engine.events import Obligation, RunStarted
+from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
 from exeunt.journal.log import Address, Family, Log, LogClosed, LogFull, NotOwner, partition_of
 from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
@@ -25,15 +30,93 @@ from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.language.problems import ManifestError
 from exeunt.language.validate import validate
-from exeunt.launch import START, bundle_of, encode_bundle, name_of, start_message, uid_of_trigger
+from exeunt.launch import (
+    DEPTH_LABEL,
+    START,
+    STARTED_BY,
+    bundle_of,
+    decode_bundle,
+    encode_bundle,
+    name_of,
+    resubmission,
+    start_message,
+    uid_of_trigger,
+)
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RETRY_SECONDS = 1.0
-DEPTH_LABEL = "exeunt.dev/depth"
-"""On a child: how many workflows stand above it in the chain of triggers."""
-PARENT_ANNOTATION = "exeunt.dev/started-by"
 SUFFIX_LENGTHS = (5, 8, 13, 20)  # a generated name that is taken gets a longer suffix
+
+
+class Beginning(NamedTuple):
+    """A workflow that is to be started, under this uid, in this namespace unless it names its own."""
+
+    manifest: dict[str, Any]
+    namespace: str
+    uid: str
+    join: bool = False
+
+
+class RunChain:
+    """What one exit run can start (`exeunt.actions.context.Chain`)."""
+
+    def __init__(self, starter: Starter, family: Family, obligation: Obligation) -> None:
+        self._starter = starter
+        self._family = family
+        self._obligation = obligation
+
+    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+        """Starts the workflow of the manifest, once for each key."""
+        wanted = Beginning(manifest, namespace, uid_of_trigger(key))
+        return await self._starter.begin(wanted, self._family, self._obligation)
+
+    async def origin(self) -> dict[str, Any]:
+        """The workflow that ended, as it would be submitted once more, with the arguments that it had."""
+        owed = self._obligation
+        tree = msgspec.to_builtins((await self._starter.bundle(owed)).workflow)
+        metadata = {**tree.get("metadata", {}), "name": owed.name, "namespace": owed.namespace, "labels": owed.labels}
+        made = resubmission({**tree, "metadata": metadata})
+        arguments = made["spec"].get("arguments") or {}
+        had = {name: value for name, value in owed.scope.items() if name.startswith("workflow.parameters.")}
+        given = [
+            {"name": p["name"], "value": had[f"workflow.parameters.{p['name']}"]}
+            if f"workflow.parameters.{p['name']}" in had
+            else p
+            for p in arguments.get("parameters") or []
+        ]
+        return {**made, "spec": {**made["spec"], "arguments": {**arguments, "parameters": given}}}
+
+    async def join(self, request: JoinRequest) -> Child:
+        """Starts the run of the join unless another member has, and arrives there."""
+        owed = self._obligation
+        member = await self._member(request)
+        uid = uid_of_join(owed.namespace, request.key)
+        wanted = Beginning(manifest(request, owed.namespace), owed.namespace, uid, join=True)
+        child = await self._starter.begin(wanted, self._family, owed)
+        parameters = json.dumps(dict(request.parameters), ensure_ascii=False)
+        arrival = Arrival(FORMAT, uid, member, parameters, f"{owed.namespace}/{owed.name}")
+        await self._starter.arrive(arrival, self._family, owed)
+        return child
+
+    async def _member(self, request: JoinRequest) -> str:
+        """Which of the members this workflow is: as it says itself, or by its name, generateName or template."""
+        workflow = (await self._starter.bundle(self._obligation)).workflow
+        reference = workflow.spec.workflow_template_ref
+        names = [
+            self._obligation.name,
+            workflow.metadata.generate_name.rstrip("-"),
+            reference.name if reference else "",
+        ]
+        for name in [request.member] if request.member else names:
+            if name in request.of:
+                return name
+        told = request.member or " or ".join(repr(name) for name in names if name)
+        raise StartRefused(
+            f"{told} is none of the join's members {', '.join(request.of)}; `as` says which of them this one is"
+        )
 
 
 class Starter:
@@ -57,25 +140,33 @@ class Starter:
         self._chain_depth = chain_depth
         self._steady: Repeat = steady or once
 
-    def for_run(self, family: Family, obligation: Obligation) -> StartWorkflow:
+    def for_run(self, family: Family, obligation: Obligation) -> RunChain:
         """The port of one exit run's actions."""
+        return RunChain(self, family, obligation)
 
-        async def start(manifest: dict[str, Any], namespace: str, key: str) -> Child:
-            return await self._start(manifest, namespace, key, family, obligation)
-
-        return start
-
-    async def _start(
-        self, manifest: dict[str, Any], namespace: str, key: str, family: Family, obligation: Obligation
-    ) -> Child:
+    async def begin(self, wanted: Beginning, family: Family, obligation: Obligation) -> Child:
+        """Starts a workflow, or finds it started. Raises StartRefused, Unavailable."""
         depth = _depth(obligation) + 1
         if depth > self._chain_depth:
             raise StartRefused(
                 f"{depth - 1} workflows have started each other in a chain already; the bound is {self._chain_depth}"
             )
+        return await self._until_written(lambda: self._started(wanted, family, obligation, depth), obligation)
+
+    async def arrive(self, arrival: Arrival, family: Family, obligation: Obligation) -> None:
+        """Says in the log that a member of a join, whose run is started, has arrived."""
+        to = Address(partition_of(arrival.uid), "m", ARRIVE)
+        data, known_by = encode_arrival(arrival), arrival_id(arrival)
+        await self._until_written(lambda: self._journal.send(family.partition, to, known_by, data), obligation)
+
+    async def bundle(self, obligation: Obligation) -> Bundle:
+        """The manifests of the workflow that ended."""
+        return decode_bundle(await self._steady(lambda: self._projections.blobs.get(obligation.bundle)))
+
+    async def _until_written(self, write: Callable[[], Awaitable[T]], obligation: Obligation) -> T:
         while True:
             try:
-                return await self._started(manifest, namespace, key, family, obligation, depth=depth)
+                return await write()
             except NotOwner:
                 raise Unavailable("this exit handler does not own the workflow any more") from None
             except LogClosed as error:
@@ -85,21 +176,21 @@ class Starter:
                 log.warning("%s cannot start a workflow yet: %s", obligation.name, str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _started(
-        self, manifest: dict[str, Any], namespace: str, key: str, family: Family, obligation: Obligation, *, depth: int
-    ) -> Child:
+    async def _started(self, wanted: Beginning, family: Family, obligation: Obligation, depth: int) -> Child:
         """Everything that a start writes, in its order. A repeat finds what was written and changes nothing."""
-        bundle = await self._steady(lambda: self._bundle(manifest, namespace))
-        uid = uid_of_trigger(key)
-        name = await self._steady(lambda: self._claim(bundle.workflow, uid))
+        uid = wanted.uid
+        bundle = await self._steady(lambda: self._bundle(wanted))
         metadata = bundle.workflow.metadata
+        if await self._steady(lambda: self._projections.names.deleted(uid)):  # its name may be another's by now
+            return Child(name_of(metadata, uid), uid, metadata.namespace)
+        name = await self._steady(lambda: self._claim(bundle.workflow, uid))
         started = RunStarted(
             uid=uid,
             name=name,
             namespace=metadata.namespace,
             bundle=await self._steady(lambda: self._projections.blobs.put(encode_bundle(bundle))),
             labels={**metadata.labels, DEPTH_LABEL: str(depth)},
-            annotations={**metadata.annotations, PARENT_ANNOTATION: f"{obligation.namespace}/{obligation.name}"},
+            annotations={**metadata.annotations, STARTED_BY: f"{obligation.namespace}/{obligation.name}"},
             trace=traces.of_exit(obligation.trace, obligation.hook_id),
             parent=obligation.uid,
             depth=depth,
@@ -108,9 +199,9 @@ class Starter:
         await self._journal.send(family.partition, Address(partition_of(uid), "m", START), uid, message)
         return Child(name, uid, metadata.namespace)
 
-    async def _bundle(self, manifest: dict[str, Any], namespace: str) -> Bundle:
+    async def _bundle(self, wanted: Beginning) -> Bundle:
         """The child with everything that it names, checked as a submission is."""
-        document = Document("the started workflow", manifest, 0)
+        document = Document("the started workflow", wanted.manifest, 0)
         try:
             workflow = decode(document)
         except ManifestError as error:
@@ -118,8 +209,9 @@ class Starter:
         if not isinstance(workflow, Workflow):
             raise StartRefused(f"a Workflow is expected, not a {workflow.kind}")
         if not workflow.metadata.namespace:
-            workflow.metadata.namespace = namespace
-        self._handlers.add_to(workflow)
+            workflow.metadata.namespace = wanted.namespace
+        if not wanted.join:
+            self._handlers.add_to(workflow)
         bundle = await bundle_of(workflow, self._projections.manifests)
         problems = [p for p in validate(bundle, document) if not p.warning]
         if problems:

@@ -27,9 +27,7 @@ class Waiter:
         """The child whenever its phase changes, in Argo's shape; ends with its final state (the port WaitWorkflow)."""
         found = await self._projections.archive.get(child.uid)
         if found is not None:
-            summary = found[0]
-            status = {"phase": summary.phase, "message": summary.message, "outcome": summary.outcome}
-            yield {"metadata": child._asdict(), "status": status}
+            yield found[1]["workflow"]
             return
         told = cloudevents.subject(child.namespace, child.uid, "workflow.*")
         async for message in read(self._js, told, follow=True):

@@ -19,8 +19,9 @@ from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError, Problem
+from exeunt.launch import resubmission
 from exeunt.scheduler import logs, watch
-from exeunt.scheduler.again import Retries, resubmission
+from exeunt.scheduler.again import Retries
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.dispatch import Dispatch
@@ -216,13 +217,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
-        """At once when it is over, else once its handlers have ended."""
+        """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         found = await self._parts.finder.find(context, request.namespace, request.name)
         if isinstance(found, Elsewhere):
             answer: pb.DeleteWorkflowResponse = await self._pass_on(found, "DeleteWorkflow", request)
             return answer
         if isinstance(found, Entry) and not found.closed:
-            command = Shutdown("Stop", _request_id(request.request_id), "the workflow is deleted", deleted=True)
+            command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
             await _ask(found, command)
             return pb.DeleteWorkflowResponse(gone=False)
         if isinstance(found, Entry):
@@ -268,7 +269,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         answer: pb.SubmitWorkflowResponse = await self.SubmitWorkflow(
             pb.SubmitWorkflowRequest(
                 request_id=request.request_id,
-                documents=[pb.Document(file=request.name, text=resubmission(tree))],
+                documents=[pb.Document(file=request.name, text=json.dumps(resubmission(tree)))],
                 namespace=request.namespace,
                 parameters=request.parameters,
                 labels=request.labels,

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exeunt.engine.events import RunStarted
+from exeunt.engine.inputs import Rejected, SetNodes
+from exeunt.join import ARRIVE, decode_arrival
 from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
@@ -174,6 +176,9 @@ class Launcher:
 
     async def message(self, message: Message) -> None:
         """A message of the mailbox: a workflow that an exit run or a schedule starts. One that is known starts once."""
+        if message.to == ARRIVE:
+            await self._arrived(message)
+            return
         if message.to != START:
             log.warning("a message for %r is not known here", message.to)
             return
@@ -189,6 +194,33 @@ class Launcher:
             return
         if bundle is not None:
             await self._runs.begin(started, bundle)
+
+    async def _arrived(self, message: Message) -> None:
+        """A member of a join has arrived: its node in the join's run ends. What comes again, or late, is nothing."""
+        try:
+            arrival = decode_arrival(message.data)
+        except ValueError:
+            log.exception("the message %s says nothing of an arrival", message.id)
+            return
+        uid = arrival.uid
+        entry = self._runs.by_uid.get(uid)
+        if entry is None:
+            known = await self._steady(lambda: self._archiver.get(uid))
+            if known is None and not await self._steady(lambda: self._projections.names.deleted(uid)):
+                raise LookupError(f"the run of the join {uid} is not there yet")  # the next load tries again
+            return
+        await entry.ready_now()
+        ended = SetNodes(
+            selector=f"displayName={arrival.member}",
+            parameters={"parameters": arrival.parameters},
+            phase="Succeeded",
+            message=f"{arrival.by} has arrived",
+            request_id=f"arrival of {arrival.member}",
+        )
+        try:
+            await entry.driver.ask(ended)
+        except Rejected as error:
+            log.warning("%s arrives in vain at %s: %s", arrival.by, entry.run.name, error)
 
     async def _wanted(self, started: RunStarted) -> Bundle | None:
         """The bundle of a workflow that is to be started, its name claimed; None when it was started before."""

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 
 from exeunt.actions.guard import Guard, GuardedResolver
 from exeunt.actions.masking import Masker
+from exeunt.join import JoinRequest
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,20 @@ StartWorkflow = Callable[[dict[str, Any], str, str], Awaitable[Child]]
 Raises StartRefused. Calling again with the same key answers the child that exists.
 """
 
+
+class Chain(Protocol):
+    """What an exit run can start besides any workflow: it knows the workflow that ended. Raises StartRefused."""
+
+    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+        """As StartWorkflow."""
+
+    async def origin(self) -> dict[str, Any]:
+        """The manifest with which the workflow that ended would be submitted once more."""
+
+    async def join(self, request: JoinRequest) -> Child:
+        """Says that a member of a join has arrived; answers the join's own run. Safe to repeat."""
+
+
 WaitWorkflow = Callable[[Child], AsyncIterator[Mapping[str, Any]]]
 """The child in Argo's shape (`status.phase` at least), whenever it changes; ends with its final state."""
 
@@ -117,8 +132,8 @@ class Context:
     timeout_seconds: float = 0.0
     trace: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)  # for default texts, see `message`
-    starter: StartWorkflow | None = None  # in place of the toolbox's: one that knows who starts
     look_up: LookupSecret | None = None  # in place of the toolbox's: the secrets that came with the step
+    chain: Chain | None = None  # in an exit run; it starts in place of the toolbox's `start_workflow`
     masker: Masker = field(default_factory=Masker)
 
     @property

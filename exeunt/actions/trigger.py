@@ -5,33 +5,118 @@ There is one child for each node, however often it is tried: its uid comes from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from exeunt.actions.arguments import BadArguments, read
 from exeunt.actions.conditions import BadCondition, Term, all_hold, failed_term, parse
 from exeunt.actions.context import Child, Context, StartRefused, Unavailable
+from exeunt.engine.durations import seconds
+from exeunt.engine.problem import NodeError
 from exeunt.engine.steps import ResourceWork, StepOutcome
-from exeunt.language.actions import Trigger
+from exeunt.join import JoinRequest
+from exeunt.language.actions import Join, Trigger
 from exeunt.language.load import load_documents
 from exeunt.language.problems import ManifestError
 from exeunt.language.variables import text
 
 API = "argoproj.io/v1alpha1"
+_MEMBER = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,62}")
+
+
+class Conditions(NamedTuple):
+    """What is waited for. `at_end`: the child as it ended is judged, else every state of it."""
+
+    success: list[Term]
+    failure: list[Term]
+    at_end: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to wait for."""
+        return bool(self.success or self.failure)
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Starts what `trigger` says; the result is the child's name, uid and namespace as JSON."""
     try:
         wanted = read("trigger", arguments, Trigger)
-        manifest = _manifest(wanted)
-    except BadArguments as error:
+        conditions = _conditions(wanted)
+        if wanted.join is not None:
+            return await _join(wanted, wanted.join, arguments, conditions, context)
+        manifest = await _manifest(wanted, context)
+    except (BadArguments, BadCondition) as error:
         return StepOutcome(phase="Error", message=str(error))
-    success = "status.phase == Succeeded" if wanted.wait else ""
-    failure = "status.phase in (Failed, Error)" if wanted.wait else ""
-    return await _start(manifest, success, failure, context)
+    except StartRefused as error:
+        return StepOutcome(phase="Failed", message=f"the workflow was refused: {error}")
+    except Unavailable as error:
+        return StepOutcome(phase="Error", message=f"the workflow could not be started: {error}")
+    return await _start(manifest, conditions, context)
+
+
+def _conditions(wanted: Trigger) -> Conditions:
+    """Those given, or with `wait` alone that the child succeeds: over the child as it ended."""
+    success, failure = wanted.success_condition, wanted.failure_condition
+    if wanted.wait and not (success or failure):
+        success, failure = "status.phase == Succeeded", "status.phase in (Failed, Error)"
+    return Conditions(parse(success), parse(failure), at_end=True)
+
+
+async def _join(wanted: Trigger, join: Join, arguments: Any, conditions: Conditions, context: Context) -> StepOutcome:
+    """This member has arrived; whoever was the last starts the child, or rather the run of the join does."""
+    chain = context.chain
+    if chain is None:
+        raise BadArguments("plugin.trigger.join is for exit handlers: what joins are workflows that ended")
+    if wanted.resubmit or (wanted.workflow is None) == (not wanted.template):
+        raise BadArguments("plugin.trigger: either workflow (a manifest) or template (a name) is expected with join")
+    if not join.key or len(set(join.of)) < len(join.of) or not all(_MEMBER.fullmatch(name) for name in join.of):
+        raise BadArguments(
+            "plugin.trigger.join: a key, and members by different names of letters, digits and '-', are expected"
+        )
+    own = ("join", "parameters", "parametersFrom")
+    request = JoinRequest(
+        key=join.key,
+        of=join.of,
+        member=join.as_,
+        within=_within(join),
+        trigger={name: value for name, value in arguments.items() if name not in own},
+        parameters=_parameters(wanted),
+    )
+    if len(json.dumps(request.parameters).encode()) > context.settings.result_bytes:
+        raise BadArguments(f"plugin.trigger.parameters have more than {context.settings.result_bytes:,} bytes")
+    if conditions.waits:  # the run of the join waits for the child with the conditions; this for the run
+        conditions = Conditions(parse("status.phase == Succeeded"), [], at_end=True)
+    return await _begin(lambda: chain.join(request), "joined", conditions, context)
+
+
+def _within(join: Join) -> int:
+    try:
+        length = seconds(join.within or 0)
+    except NodeError:
+        length = -1
+    if length < 0:
+        raise BadArguments(
+            f"plugin.trigger.join.within: seconds are expected, or a time as 90s or 2h, not {join.within}"
+        )
+    return math.ceil(length)
+
+
+def _parameters(wanted: Trigger) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in filter(None, wanted.parameters_from):
+        try:
+            given = json.loads(source)
+        except ValueError:
+            given = None
+        if not isinstance(given, dict):
+            raise BadArguments(f"plugin.trigger.parametersFrom: {source[:100]!r} is no JSON object")
+        found |= {str(name): text(value) for name, value in given.items()}
+    return found | {name: text(value) for name, value in wanted.parameters.items()}
 
 
 async def perform_resource(work: ResourceWork, context: Context) -> StepOutcome:
@@ -51,31 +136,40 @@ async def perform_resource(work: ResourceWork, context: Context) -> StepOutcome:
             phase="Error",
             message=f"resource.manifest: kind {kind!r} needs a Kubernetes API; only Workflow is started here",
         )
-    return await _start(manifest, work.success_condition, work.failure_condition, context)
-
-
-async def _start(manifest: dict[str, Any], success: str, failure: str, context: Context) -> StepOutcome:
-    start = context.starter or context.tools.start_workflow
-    if start is None:
-        return StepOutcome(phase="Error", message="workflows cannot be started from here")
     try:
-        conditions = parse(success), parse(failure)
+        conditions = Conditions(parse(work.success_condition), parse(work.failure_condition))
     except BadCondition as error:
         return StepOutcome(phase="Error", message=str(error))
-    if any(conditions) and context.tools.wait_workflow is None:
+    return await _start(manifest, conditions, context)
+
+
+async def _start(manifest: dict[str, Any], conditions: Conditions, context: Context) -> StepOutcome:
+    """Starts the workflow of the manifest."""
+    start = context.chain.start if context.chain is not None else context.tools.start_workflow
+    if start is None:
+        return StepOutcome(phase="Error", message="workflows cannot be started from here")
+    key = context.idempotency_key
+    return await _begin(lambda: start(manifest, context.namespace, key), "started", conditions, context)
+
+
+async def _begin(
+    begin: Callable[[], Awaitable[Child]], done: str, conditions: Conditions, context: Context
+) -> StepOutcome:
+    """Starts something, and waits for it where there are conditions."""
+    if conditions.waits and context.tools.wait_workflow is None:
         return StepOutcome(
             phase="Error",
             message="waiting for a started workflow is not supported here yet; leave wait and conditions out",
         )
     try:
-        child = await start(manifest, context.namespace, context.idempotency_key)
+        child = await begin()
     except StartRefused as error:
         return StepOutcome(phase="Failed", message=f"the workflow was refused: {error}")
     except Unavailable as error:
         return StepOutcome(phase="Error", message=f"the workflow could not be started: {error}")
-    phase, message = "Succeeded", f"started {child.namespace}/{child.name}"
-    if any(conditions):
-        phase, message = await _waited(child, *conditions, context)
+    phase, message = "Succeeded", f"{done} {child.namespace}/{child.name}"
+    if conditions.waits:
+        phase, message = await _waited(child, conditions, context)
     return StepOutcome(
         phase=phase,
         message=message,
@@ -85,29 +179,45 @@ async def _start(manifest: dict[str, Any], success: str, failure: str, context: 
     )
 
 
-async def _waited(child: Child, success: list[Term], failure: list[Term], context: Context) -> tuple[str, str]:
+async def _waited(child: Child, conditions: Conditions, context: Context) -> tuple[str, str]:
     """Follows the child until one of the conditions holds; a child that ends before fails the step."""
     assert context.tools.wait_workflow is not None
     name = f"{child.namespace}/{child.name}"
-    phase = ""
+    tree: Mapping[str, Any] = {}
     async for tree in context.tools.wait_workflow(child):
-        failed = failed_term(failure, tree)
-        if failed is not None:
-            return "Failed", f"{name}: failure condition '{failed}' evaluated true"
-        if success and all_hold(success, tree):
-            return "Succeeded", f"{name}: the success condition holds"
-        phase = str((tree.get("status") or {}).get("phase", ""))
-    if not success:
+        judged = None if conditions.at_end else _judged(name, tree, conditions)
+        if judged is not None:
+            return judged
+    phase = str((tree.get("status") or {}).get("phase", ""))
+    judged = _judged(name, tree, conditions)
+    if judged is not None:
+        return judged
+    if not conditions.success:
         return "Succeeded", f"{name} ended: {phase}"
     return "Failed", f"{name} ended ({phase}) and the success condition does not hold"
 
 
-def _manifest(wanted: Trigger) -> dict[str, Any]:
-    if (wanted.workflow is None) == (not wanted.template):
-        raise BadArguments("plugin.trigger: either workflow (a manifest) or template (a name) is expected")
+def _judged(name: str, tree: Mapping[str, Any], conditions: Conditions) -> tuple[str, str] | None:
+    failed = failed_term(conditions.failure, tree)
+    if failed is not None:
+        return "Failed", f"{name}: failure condition '{failed}' evaluated true"
+    if conditions.success and all_hold(conditions.success, tree):
+        return "Succeeded", f"{name}: the success condition holds"
+    return None
+
+
+async def _manifest(wanted: Trigger, context: Context) -> dict[str, Any]:
+    if (wanted.workflow is not None) + bool(wanted.template) + wanted.resubmit != 1:
+        raise BadArguments(
+            "plugin.trigger: either workflow (a manifest), template (a name) or resubmit: true is expected"
+        )
     if wanted.artifacts is not None:
         raise BadArguments("plugin.trigger.artifacts is not supported yet")
-    if wanted.workflow is not None:
+    if wanted.resubmit:
+        if context.chain is None:
+            raise BadArguments("plugin.trigger.resubmit is for exit handlers: there is no workflow that ended")
+        manifest = await context.chain.origin()
+    elif wanted.workflow is not None:
         manifest = (
             wanted.workflow
             if isinstance(wanted.workflow, dict)
@@ -139,13 +249,14 @@ def _overridden(manifest: dict[str, Any], wanted: Trigger) -> dict[str, Any]:
         metadata["labels"] = {**_fields(metadata, "labels"), **wanted.labels}
     if wanted.entrypoint:
         spec["entrypoint"] = wanted.entrypoint
-    if wanted.parameters:
+    parameters = _parameters(wanted)
+    if parameters:
         arguments = dict(_fields(spec, "arguments"))
         there = arguments.get("parameters") or []
         if not isinstance(there, list):
             raise BadArguments("plugin.trigger.workflow: spec.arguments.parameters is no list")
-        kept = [p for p in there if not (isinstance(p, dict) and p.get("name") in wanted.parameters)]
-        arguments["parameters"] = [*kept, *({"name": n, "value": text(v)} for n, v in wanted.parameters.items())]
+        kept = [p for p in there if not (isinstance(p, dict) and p.get("name") in parameters)]
+        arguments["parameters"] = [*kept, *({"name": n, "value": v} for n, v in parameters.items())]
         spec["arguments"] = arguments
     return {**manifest, "metadata": metadata, "spec": spec}
 

@@ -80,12 +80,12 @@ def resume_command(*, names: tuple[str, ...], namespace: str, selector: str) -> 
 @names_argument
 @namespace_option
 def delete_command(*, names: tuple[str, ...], namespace: str) -> int:
-    """Deletes workflows; those that run are stopped first, and are gone when their exit handlers have ended."""
+    """Deletes workflows; those that run are ended, with exit handlers only where exeunt.dev/exit-on asks for them."""
 
     async def work(client: Client) -> int:
         for name in names:
             gone = await client.delete(name, namespace)
-            click.echo(f"workflow {name} {'deleted' if gone else 'stops, and is deleted after its exit handlers'}")
+            click.echo(f"workflow {name} {'deleted' if gone else 'ends, and is deleted then'}")
         return SUCCEEDED
 
     return with_client(work)

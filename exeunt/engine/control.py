@@ -236,7 +236,8 @@ def shutdown(run: Run, given: Shutdown) -> None:
         raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished: there is nothing to stop")
     if given.strategy not in ("Stop", "Terminate"):
         raise Rejected("INVALID_STRATEGY", f"{given.strategy!r} is no way to stop: Stop and Terminate are")
-    if run.state.shutdown == "Terminate" or (run.state.shutdown == given.strategy and not given.deleted):
+    known = run.state.shutdown in ("Terminate", given.strategy)
+    if known and (run.state.deleted or not given.deleted):
         return
     reason = "Deleted" if given.deleted else "Stopped" if given.strategy == "Stop" else "Terminated"
     run.emit(ShutdownSet(given.strategy, given.message, given.request_id, given.deleted, reason))

@@ -79,6 +79,7 @@ def _node_started(run: Run, event: NodeStarted) -> None:
         depth=0 if boundary < 0 else nodes[boundary].depth + 1,
         raised=event.raised,
         shown=event.display,
+        effect=_effect(owner, event),
     )
     nodes.append(node)
     run.by_id[run.names.id(node)] = node.key
@@ -94,6 +95,12 @@ def _node_started(run: Run, event: NodeStarted) -> None:
     _count(run, node, 1)
     if owner is not None and not event.hook:
         owner.open_members += 1
+
+
+def _effect(owner: Node | None, event: NodeStarted) -> int:
+    if owner is None or not (owner.effect or event.retried):
+        return 0
+    return owner.effect or owner.hash if event.retried else fnv(event.suffix, owner.effect)
 
 
 def _link(run: Run, node: Node, owner: Node | None, links: list[int] | None) -> None:

@@ -169,8 +169,11 @@ def _deadline(template: Template) -> float:
 
 
 def effect_key(run: Run, node: Node) -> str:
-    """Known for ever as this node's effect, in each try of it; a retry of the workflow and `--again` make another."""
-    parts = [run.uid, run.hook_id, run.id(node)]
+    """Known for ever as this node's effect, in each try by its retryStrategy and in a replay.
+
+    A retry of the workflow makes another, and so does a replay that is to do everything once more (`--again`).
+    """
+    parts = [run.uid, run.hook_id, f"{run.name}-{node.effect}" if node.effect else run.id(node)]
     if run.state.started.run_attempt and not run.exit:  # of an exit run it is part of its id
         parts.append(f"retry {run.state.started.run_attempt}")
     if run.state.again:

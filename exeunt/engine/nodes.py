@@ -87,6 +87,7 @@ class Node(Struct):
     bad: int = 0
     tail: list[str] = []  # the last lines of the log of a step that failed
     ending: bool = False  # killed, and what runs it has not said yet that it is over (Argo: taskResultSynced)
+    effect: int = 0  # the hash without the numbers of attempts in the name; 0 where there are none
 
     @property
     def fulfilled(self) -> bool:

@@ -174,6 +174,7 @@ def _moved(node: Node, numbers: dict[int, int], hooks: dict[int, int], *, again:
         active=0,
         active_pods=0,
         bad=0,
+        ending=False,
     )
     if not again:
         return moved

@@ -45,19 +45,36 @@ class Notify(msgspec.Struct):
     type: str = ""
 
 
+class Join(msgspec.Struct, rename={"as_": "as"}):
+    """Fan-in: the workflow is started once, when all of these have arrived under the key. `as`: which one this is."""
+
+    key: str
+    of: list[str]
+    as_: str = ""
+    within: int | str = ""
+
+
 class Trigger(msgspec.Struct, rename="camel"):
-    """`trigger`. Either a whole manifest, or the name of a WorkflowTemplate with parameters."""
+    """`trigger`. A whole manifest, the name of a WorkflowTemplate, or the workflow that ended once more (`resubmit`).
+
+    `parameters_from` are JSON objects, each with parameters; later ones come before earlier, `parameters` before all.
+    """
 
     workflow: dict[str, Any] | str | None = None
     template: str = ""
     cluster_scope: bool = False
+    resubmit: bool = False
     name: str = ""
     generate_name: str = ""
     entrypoint: str = ""
     parameters: dict[str, Any] = {}
+    parameters_from: list[str] = []
     labels: dict[str, str] = {}
     artifacts: Any = None
     wait: bool = False
+    success_condition: str = ""
+    failure_condition: str = ""
+    join: Join | None = None
 
 
 class Email(msgspec.Struct, rename={"from_": "from", "reply_to": "replyTo", "password_from": "passwordFrom"}):

@@ -98,6 +98,22 @@ async def test_a_trigger_that_waits_ends_as_its_child_does(phases: list[str], ph
     assert outcome.parameters["uid"] == "u"
 
 
+@pytest.mark.parametrize(
+    ("success", "failure", "phases", "phase"),
+    [
+        ("status.phase in (Succeeded, Failed)", "", ["Running", "Failed"], "Succeeded"),
+        ("status.phase == Running", "", ["Running", "Succeeded"], "Failed"),
+        ("", "status.phase != Succeeded", ["Running", "Succeeded"], "Succeeded"),
+        ("", "status.phase != Succeeded", ["Running", "Error"], "Failed"),
+    ],
+)
+async def test_a_trigger_judges_its_child_as_it_ended(
+    success: str, failure: str, phases: list[str], phase: str
+) -> None:
+    arguments = {"template": "t", "successCondition": success, "failureCondition": failure}
+    assert (await waited(phases, PluginWork(name="trigger", arguments=arguments))).phase == phase
+
+
 async def test_a_resource_waits_for_its_conditions() -> None:
     assert (await waited(["Running"], create("status.phase == Running"))).phase == "Succeeded"
     failed = await waited(["Failed"], create("status.phase == Succeeded", "status.phase == Failed"))

@@ -73,6 +73,14 @@ async def test_parameters_replace_those_of_the_manifest() -> None:
     assert there["arguments"]["parameters"][0]["value"] == "old"
 
 
+async def test_parameters_come_from_objects_too() -> None:
+    scheduler = Scheduler()
+    given = ['{"a": "1", "b": {"c": 2}}', "", '{"a": "3"}']
+    await do(scheduler, trigger(template="x", parametersFrom=given, parameters={"d": "4"}))
+    parameters = scheduler.started["key-1"][0]["spec"]["arguments"]["parameters"]
+    assert {p["name"]: p["value"] for p in parameters} == {"a": "3", "b": '{"c":2}', "d": "4"}
+
+
 async def test_a_resource_that_creates_a_workflow_is_a_trigger() -> None:
     scheduler = Scheduler()
     manifest = (
@@ -86,7 +94,13 @@ async def test_a_resource_that_creates_a_workflow_is_a_trigger() -> None:
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        (trigger(), "either workflow (a manifest) or template"),
+        (trigger(), "either workflow (a manifest), template"),
+        (trigger(template="x", resubmit=True), "either workflow"),
+        (trigger(resubmit=True), "there is no workflow that ended"),
+        (trigger(template="x", parametersFrom=["[1]"]), "is no JSON object"),
+        (trigger(template="x", join={"key": "k", "of": ["a", "b"]}), "is for exit handlers"),
+        (trigger(template="x", join={"key": "k"}), "of"),
+        (trigger(template="x", successCondition="a ==== b"), "is no condition"),
         (trigger(workflow={}, template="x"), "either workflow"),
         (trigger(workflow={"kind": "Pod"}), "a Workflow is expected"),
         (trigger(workflow="a: [1"), "plugin.trigger.workflow"),

@@ -1,7 +1,7 @@
 """The rules that answer what users of other engines complain about, each in one short test that names it.
 
-Rules with a page of their own are tried there: every verb (7) in test_every_end and test_operators, the idempotency key
-(4) in test_hooks_over_http, several handlers and defaults (12, 13) in test_several_handlers.
+Rules with a page of their own are tried there: every verb (7) in test_every_verb, retry (8) in test_again, several
+handlers and defaults (12, 13) in test_several_handlers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import pytest
 
 from tests.e2e.cluster import Cluster, nodes
 from tests.e2e.test_events import TERMINAL, heard, kind
+from tests.e2e.test_hooks_over_http import Listener, listener
 from tests.e2e.test_operators import do, manifest, recorded, runs, sh, until
+
+__all__ = ["listener"]
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -53,6 +56,34 @@ def test_rule_3_a_handler_is_owed_whatever_becomes_of_the_graph_around_it(cluste
     assert found[".b"]["phase"] == "Omitted"
     assert found[".a.onExit"]["phase"] == "Succeeded"
     assert mark.read_text() == "x\n", "for the task that ended, and not for the one that was omitted"
+
+
+@pytest.mark.parametrize("kind", ["http", "container"])
+def test_rule_4_each_try_has_the_same_key_and_a_replay_too(
+    cluster: Cluster, listener: Listener, tmp_path: Path, kind: str
+) -> None:
+    mark = tmp_path / "keys"
+    bye = {"name": "bye", "http": {"url": listener.url}}
+    if kind == "container":
+        bye = sh("bye", f"echo $EXEUNT_IDEMPOTENCY_KEY >> {mark}; [ $(wc -l < {mark}) != 1 ]")
+    else:
+        bye["http"] = {"url": listener.url, "successCondition": "response.body == 'no'"}
+    [workflow] = cluster.run(manifest(sh("main", "true"), {**bye, "retryStrategy": {"limit": 1}}, onExit="bye"))
+    name = workflow["metadata"]["name"]
+    [entry] = cluster.exits("--workflow", name)
+    for again in ("", "--again"):
+        do(cluster, "exits", "replay", entry["id"], *filter(None, [again]))
+        until(cluster, name, lambda _: recorded(cluster, name) != [])
+
+    def keys() -> list[str]:
+        if kind == "container":
+            return mark.read_text().split()
+        return [headers["Idempotency-Key"] for _, headers, _ in listener.heard]
+
+    tries = 2 if kind == "http" else 1  # of a replay: the container goes well from its second time on
+    first, last = keys()[: 2 + tries], keys()[2 + tries :]
+    assert (len(set(first)), len(last), len(set(last))) == (1, tries, 1)
+    assert first[0] != last[0], "new keys when everything is to be done once more"
 
 
 def test_rule_5_a_flood_of_work_leaves_room_for_handlers(cluster: Cluster, tmp_path: Path) -> None:

@@ -158,6 +158,37 @@ def test_deletion_runs_no_handler_unless_asked() -> None:
     assert "w.onExit" not in world.phases()
 
 
+def test_a_deletion_ends_the_handler_that_terminate_left_running() -> None:
+    started = RunStarted("uid", "w", "default", "bundle", annotations={"exeunt.dev/exit-on": "terminate"})
+    world = World(one_step(onExit="h"), started=started)
+    world.settle()
+    world.step()
+    world.feed("", Shutdown("Terminate"))
+    world.settle()
+    assert [world.name(*at) for at in world.steps] == ["w.onExit"], "it goes on"
+    world.feed("", Shutdown("Terminate", deleted=True))
+    world.run()
+    assert (world.main.closed, world.main.deleted) == (True, True)
+    assert world.phases()["w.onExit"] == "Failed"
+
+
+def test_each_try_has_the_key_of_what_is_tried() -> None:
+    graph = {"name": "g", "steps": [[step("a")]], "retryStrategy": {"limit": 1}}
+    leaf = {**LEAF, "retryStrategy": {"limit": 1}}
+    spec = {"entrypoint": "g", "templates": [graph, leaf], "onExit": "t"}
+    tried = failing(*(f"w({i})[0].a({j})" for i in range(2) for j in range(2)), "w.onExit(0)")
+    world = World(spec, tried)
+    keys: dict[str, str] = {}
+    world.settle()
+    while world.steps:
+        for (key, node), due in world.steps.items():
+            keys[world.name(key, node)] = due.step.idempotency_key
+        world.step()
+    assert len(keys) == 6
+    assert len({key for name, key in keys.items() if "onExit" not in name}) == 1, "tries of tries, too"
+    assert keys["w.onExit(0)"] == keys["w.onExit(1)"] != keys["w(0)[0].a(0)"]
+
+
 def test_stop_ends_the_work_and_runs_the_handler() -> None:
     world = World(one_step(onExit="h"))
     world.settle()
