@@ -60,7 +60,7 @@ class Steps(Protocol):
         """The attempt is not wanted any more: take it out of the queue, or end it."""
 
     def recorded(self, driver: Driver, node: str, attempt: int) -> None:
-        """The attempt's result is durable: it may be acknowledged and forgotten."""
+        """The attempt's result is durable, or that it was lost: it may be acknowledged and forgotten."""
 
 
 class Clock:
@@ -349,6 +349,8 @@ class Driver:
             match event:
                 case StepDue():
                     self._due[event.node, event.attempt] = event
+                    if self._due.pop((event.node, event.attempt - 1), None) is not None:  # that one was lost
+                        self.steps.recorded(self, event.node, event.attempt - 1)
                 case StepFinished():
                     self._due.pop((event.node, event.attempt), None)
                     self.steps.recorded(self, event.node, event.attempt)

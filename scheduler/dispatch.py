@@ -59,11 +59,16 @@ class Dispatch:
         if slot is not None:
             self._match([(flight, slot)])
 
-    def send(self, id: str) -> None:
+    def send(self, id: str, executor: str) -> None:
         """The placement is durable: the attempt goes out. Unknown ids (withdrawn meanwhile) are passed over."""
         flight = self.flights.get(id)
-        if flight is not None and flight.state is State.PLACED:
-            self._give(flight, self._executor(flight.executor))
+        if flight is None or flight.state not in {State.WAITING, State.PLACED}:
+            return
+        if flight.state is State.PLACED and flight.executor == executor:
+            self._give(flight, self._executor(executor))
+        else:  # it was asked for again on a new stream, and the answer to the old one is what the log says
+            self._withdraw(flight)
+            self.expect(flight, executor)
 
     def expect(self, flight: Flight, executor: str) -> None:
         """The log says that the attempt was placed there earlier: it runs there, or ended, or never arrived."""
@@ -85,6 +90,13 @@ class Dispatch:
         self._add(flight)
         flight.state = State.SENT
         flight.cancelled = True
+        for executor in self.executors.values():
+            if flight.id in executor.listed:
+                self._found(flight, executor)
+
+    def unclaimed(self, id: str) -> bool:
+        """Whether an executor knows the attempt and nobody here has asked for it."""
+        return id not in self.flights and any(id in executor.listed for executor in self.executors.values())
 
     def cancel(self, id: str) -> None:
         """The attempt is not wanted any more: out of the line, or ended where it runs."""
@@ -98,8 +110,11 @@ class Dispatch:
             self._withdraw(flight)
         elif flight.state is State.ENDED and flight.report is not None:
             self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
-        elif (link := self._link(flight)) is not None:
-            link.cancel(id)
+        elif (executor := self.executors.get(flight.executor)) is not None and executor.link is not None:
+            if id in executor.listed:
+                executor.link.cancel(id)
+            else:
+                self._never_began(flight)
 
     def acknowledge(self, id: str) -> None:
         """The attempt's result is durable."""
@@ -128,6 +143,7 @@ class Dispatch:
         """The run is over: its results are acknowledged, and what still runs is ended, with its grace."""
         for flight in list(group.values()):
             flight.owner = self
+            flight.group.pop(flight.id, None)
             flight.group = {}
             if flight.state is State.ENDED:
                 self.acknowledge(flight.id)
@@ -155,6 +171,7 @@ class Dispatch:
         self.unjudged = False
         for executor in list(self.executors.values()):
             if executor.link is not None:
+                self._bring(executor)
                 self._judge(executor, partitions)
 
     def loaded(self, partitions: Collection[int]) -> None:
@@ -179,6 +196,24 @@ class Dispatch:
                     else:
                         executor.link.forget(id)
 
+    def goes(self, flight: Flight, executor: Executor) -> bool:
+        """Whether an attempt that was given to a stream goes out with its next frame.
+
+        Not when it is somebody else's by now; while it is not certain that it is ours, when that is confirmed.
+        """
+        now = self.flights.get(flight.id)
+        if now is not None and not now.cancelled and self._judges(partition_of(flight.uid)):
+            return True
+        executor.listed.discard(flight.id)
+        if now is not None and now.cancelled:
+            self._never_began(now)
+        elif now is not None:
+            self.unjudged = True
+        if flight.slot is not None:
+            slot, flight.slot = flight.slot, None
+            self._match(self.placement.give_back(slot))
+        return False
+
     # --- for the executors' streams -----------------------------------------------------------------------------------
 
     def attach(self, link: Link, profile: Profile, attempts: Iterable[str], reports: Iterable[Report]) -> Executor:
@@ -202,12 +237,10 @@ class Dispatch:
             if flight.state is not State.SENT:
                 continue
             if flight.cancelled and flight.id not in executor.listed:
-                self._remove(flight)  # it never arrived, or is over: there is nothing to end
-                flight.owner.lost(flight, "it was cancelled before it began")
+                self._never_began(flight)
             elif flight.cancelled:
                 link.cancel(flight.id)
-            elif flight.id not in executor.listed:
-                self._give(flight, executor)
+        self._bring(executor)
         self._judge(executor, None)
         return executor
 
@@ -254,9 +287,7 @@ class Dispatch:
             flight = self.flights.get(id)
             if flight is not None:
                 if not flight.executor and flight.state is State.SENT:
-                    self._bind(flight, executor)
-                    if executor.link is not None:
-                        executor.link.cancel(id)
+                    self._found(flight, executor)
                 continue
             try:
                 attempt = attempt_of(id)
@@ -345,6 +376,26 @@ class Dispatch:
             self.sent += 1
             self.waited_seconds += asyncio.get_running_loop().time() - flight.since
 
+    def _bring(self, executor: Executor) -> None:
+        """Sends what is to be there and is not."""
+        for flight in list(executor.flights.values()):
+            if flight.state is State.SENT and not flight.cancelled and flight.id not in executor.listed:
+                self._give(flight, executor)
+
+    def _never_began(self, flight: Flight) -> None:
+        """A cancelled attempt never arrived, or is over: there is nothing to end."""
+        self._remove(flight)
+        flight.owner.lost(flight, "it was cancelled before it began")
+
+    def _found(self, flight: Flight, executor: Executor) -> None:
+        """An executor knows a cancelled attempt."""
+        self._bind(flight, executor)
+        report = executor.held.pop(flight.id, None)
+        if report is not None:
+            self._ended(flight, report)
+        elif executor.link is not None:
+            executor.link.cancel(flight.id)
+
     def _bind(self, flight: Flight, executor: Executor) -> None:
         flight.executor = executor.profile.id
         executor.flights[flight.id] = flight
@@ -356,10 +407,6 @@ class Dispatch:
             flight.owner.lost(flight, report.result.message)
         else:
             flight.owner.ended(flight, report.result)
-
-    def _link(self, flight: Flight) -> Link | None:
-        executor = self.executors.get(flight.executor)
-        return executor.link if executor is not None else None
 
     def _executor(self, id: str) -> Executor:
         """The executor of that id, also when it has not been seen yet: then it has the grace period to come."""

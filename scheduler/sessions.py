@@ -91,6 +91,8 @@ class Stream:
         size = ordinary = kept = 0
         while self._steps and size < FRAME_BYTES:
             flight = self._steps.popleft()
+            if self.executor is None or not self._dispatch.goes(flight, self.executor):
+                continue
             step = flight.make()
             size += step.ByteSize()
             frame.dispatches.append(step)

@@ -189,7 +189,7 @@ class Service:
         pass
 
     def settings(self) -> LogSettings:
-        return LogSettings(deadline=3.0, window=WINDOW, renew_distance=12, tick=0.3)
+        return LogSettings(deadline=3.0, window=WINDOW, renew_distance=12, tick=0.5)
 
 
 class _Stopped(Exception):  # noqa: N818 - how a service ends itself
@@ -263,7 +263,7 @@ class ExitService(Service):
             await journal.confirm(sent)
 
         self.members = members = Members(world, self.link, Member("x", self.name, self.name), confirm)
-        client = StepsClient(self.name, lambda p: _address(members.owner_of(p, "m")))
+        client = StepsClient(self.name, lambda p: _address(members.owner_of(p, "m")), journal.fence)
         tools: Any = SimpleNamespace(settings=ActionSettings(), start_workflow=None, wait_workflow=None, secret=None)
         steps = ExitSteps(
             self.name,
