@@ -118,7 +118,9 @@ class Holdings:
                 continue
             try:
                 await self._handler.take(new)
-                self.held |= new
+                self.held |= {
+                    p for p in new if self._handler.journal.owns(p)
+                }  # what was lost meanwhile is looked at again
             except NotOwner as error:
                 log.info("%s; looking again", error)
                 self._handler.give(new)

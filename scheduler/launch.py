@@ -12,7 +12,7 @@ from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
 from exeunt.journal.steady import Steady
-from exeunt.journal.subjects import Message
+from exeunt.journal.subjects import Message, partition_of
 from exeunt.language.manifest import Bundle, Metadata
 from exeunt.launch import START, name_of, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
@@ -56,11 +56,12 @@ class Launcher:
 
     async def submit(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[Entry | Archived]:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
+        tenures = [self._runs.tenure(partition_of(uid)) for uid in uids]
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
             self._admit(known.count(None))
         names = await self._steady(lambda: self._prepare(checked, uids, request_id))
-        jobs = zip(checked.workflows, uids, names, strict=True)
+        jobs = zip(checked.workflows, uids, names, tenures, strict=True)
         if len(uids) == 1:
             return [await self._start(*next(jobs), request_id)]
         return await asyncio.gather(*(self._start(*job, request_id) for job in jobs))
@@ -129,7 +130,9 @@ class Launcher:
             resource=("workflow", f"{namespace}/{name}"),
         )
 
-    async def _start(self, accepted: Accepted, uid: str, named: tuple[str, bool], request_id: str) -> Entry | Archived:
+    async def _start(
+        self, accepted: Accepted, uid: str, named: tuple[str, bool], tenure: int, request_id: str
+    ) -> Entry | Archived:
         name, new = named
         if not new and uid not in self._runs.by_uid:
             old = await self._steady(lambda: self._known(uid))
@@ -147,7 +150,7 @@ class Launcher:
             request_id=request_id,
             trace=telemetry.current.headers(),
         )
-        return await self._runs.begin(started, accepted.bundle)
+        return await self._runs.begin(started, accepted.bundle, tenure)
 
     async def _known(self, uid: str) -> Archived | None:
         """A workflow that this uid once was. Raises NOT_FOUND when it was deleted."""
@@ -172,13 +175,14 @@ class Launcher:
         except ValueError:
             log.exception("the message %s starts nothing", message.id)
             return
+        tenure = self._runs.tenure(partition_of(started.uid))
         try:
             bundle = await self._steady(lambda: self._wanted(started))
         except NameTaken as error:
             log.error("%s/%s cannot be started: %s", started.namespace, started.name, error)  # noqa: TRY400 - no fault of ours
             return
         if bundle is not None:
-            await self._runs.begin(started, bundle)
+            await self._runs.begin(started, bundle, tenure)
 
     async def _wanted(self, started: RunStarted) -> Bundle | None:
         """The bundle of a workflow that is to be started, its name claimed; None when it was started before."""
