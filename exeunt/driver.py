@@ -243,6 +243,8 @@ class Driver:
             events: list[Event] = []
             for given, asked in batch:
                 if isinstance(given, _WriteSnapshot):
+                    if self.run.closed:  # the commit before closed it: nothing may follow that
+                        continue
                     if not events and len(batch) == 1:
                         self._snapshot(given.told)
                         return

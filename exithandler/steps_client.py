@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import grpc
 
@@ -40,13 +40,18 @@ class Waiting(Protocol):
         """Its executor is gone."""
 
 
+Said = Literal["wants", "cancels", "acknowledged", ""]
+"""What a scheduler is to hear of an attempt; nothing while its result is being written to the log."""
+
+
 class _Item:
-    """One attempt that is not over yet; without a step, one that was cancelled and whose end was not heard of."""
+    """One attempt that is not over yet. What is said of it goes out once on each stream."""
 
-    __slots__ = ("executor", "partition", "said_on", "step", "who")
+    __slots__ = ("executor", "partition", "said", "said_on", "step", "who")
 
-    def __init__(self, partition: int, step: step_pb2.Step | None, executor: str, who: Waiting | None) -> None:
+    def __init__(self, partition: int, said: Said, step: step_pb2.Step | None, executor: str, who: Waiting | None):
         self.partition = partition
+        self.said = said
         self.step = step
         self.executor = executor  # as committed; empty while it has no place
         self.who = who
@@ -78,30 +83,29 @@ class StepsClient:
 
     def want(self, step: step_pb2.Step, executor: str, who: Waiting) -> None:
         """Has the step run; with an executor when its placement is in the log already."""
-        self._put(step.id, _Item(step.partition, step, executor, who))
+        self._put(step.id, _Item(step.partition, "wants", step, executor, who))
 
     def confirm(self, id: str, executor: str) -> None:
         """The placement is in the log: the step may be sent there."""
         item = self._items.get(id)
-        if item is not None and item.step is not None:
+        if item is not None and item.said == "wants":
             item.executor = executor
             self._say(item, lambda stream: stream.placed.append(pb.Placement(id=id, executor=executor)))
 
     def cancel(self, id: str, partition: int) -> None:
         """The step is not wanted any more; its result, if it has one, is not waited for."""
-        self._put(id, _Item(partition, None, "", None))
+        self._put(id, _Item(partition, "cancels", None, "", None))
 
     def acknowledge(self, id: str) -> None:
         """The result is in the log, or that the step is lost."""
         item = self._items.get(id)
-        if item is not None and item.step is not None:
-            del self._items[id]
-            self._say(item, lambda stream: stream.acknowledged.append(id))
+        if item is not None and item.said != "cancels":
+            self._put(id, _Item(item.partition, "acknowledged", None, "", None))
 
     def forget(self, id: str) -> None:
         """The exit run is somebody else's now; the step goes on."""
         item = self._items.pop(id, None)
-        if item is not None and item.step is not None:
+        if item is not None and item.said == "wants":
             self._say(item, lambda stream: stream.released.append(id))
 
     def __len__(self) -> int:
@@ -115,10 +119,12 @@ class StepsClient:
     def _offer(self, id: str, item: _Item) -> None:
         """Says it on the stream of its partition's owner, once on each: owners become known, and change."""
         stream = self._stream_of(item.partition)
-        if stream is not None and item.said_on is not stream:
+        if item.said and stream is not None and item.said_on is not stream:
             item.said_on = stream
-            (stream.cancels if item.step is None else stream.wants).append(id)
+            getattr(stream, item.said).append(id)
             stream.wake.set()
+            if item.said == "acknowledged":
+                del self._items[id]
 
     def _say(self, item: _Item, what: Callable[[_Stream], None]) -> None:
         """More about a step, to whom it was said."""
@@ -155,7 +161,7 @@ class StepsClient:
                     continue
 
     def _offer_all(self) -> None:
-        for id, item in self._items.items():
+        for id, item in list(self._items.items()):
             self._offer(id, item)
 
     def owners_changed(self) -> None:
@@ -226,15 +232,17 @@ class StepsClient:
         for result in response.results:
             item = self._items.get(result.id)
             if item is not None and item.who is not None:
+                item.said = ""
                 item.who.ended(result.result)
         for id in response.lost:
             item = self._items.get(id)
             if item is None or item.said_on is not stream:
                 continue  # whose partition it is says what is lost
-            if item.who is not None:
-                item.who.lost()
-            else:
+            if item.said == "cancels":
                 del self._items[id]
+            elif item.who is not None:
+                item.said = ""
+                item.who.lost()
         for moved in response.moved:
             self._moved(moved, stream, address)
 

@@ -119,14 +119,14 @@ class Dispatch:
     def acknowledge(self, id: str) -> None:
         """The attempt's result is durable."""
         flight = self.flights.get(id)
-        if flight is None or flight.state is not State.ENDED:
-            return
-        self._remove(flight)
-        executor = self.executors.get(flight.executor)
-        if executor is not None:
-            executor.listed.discard(id)
-            if executor.link is not None:
-                executor.link.acknowledge(id)
+        if flight is None:
+            for executor in self.executors.values():
+                if id in executor.listed:
+                    self._acknowledge(executor, id)
+        elif flight.state is State.ENDED:
+            self._remove(flight)
+            if flight.executor in self.executors:
+                self._acknowledge(self.executors[flight.executor], id)
 
     def drop(self, group: dict[str, Flight]) -> None:
         """Lets go of all attempts of a run or stream: another owner will ask for those that are with executors."""
@@ -272,9 +272,7 @@ class Dispatch:
             elif flight.state is not State.ENDED:
                 log.warning("executor %s reports %s, which was not sent to it", executor.profile.id, id)
         elif self._stale(id):
-            executor.listed.discard(id)
-            if executor.link is not None:
-                executor.link.acknowledge(id)
+            self._acknowledge(executor, id)
         else:
             executor.held[id] = report
             executor.listed.add(id)
@@ -375,6 +373,12 @@ class Dispatch:
             executor.link.send(flight)
             self.sent += 1
             self.waited_seconds += asyncio.get_running_loop().time() - flight.since
+
+    def _acknowledge(self, executor: Executor, id: str) -> None:
+        executor.listed.discard(id)
+        executor.held.pop(id, None)
+        if executor.link is not None:
+            executor.link.acknowledge(id)
 
     def _bring(self, executor: Executor) -> None:
         """Sends what is to be there and is not."""
