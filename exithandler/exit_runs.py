@@ -302,7 +302,8 @@ class ExitRuns:
         assert self.steps is not None
         self.steps.drop(driver)
         now = max(self._clock.now(), opened.obligation.due_at)
-        closed = parked(opened.obligation, driver.broken, now)
+        attempt = max((node.attempt for node in driver.run.nodes), default=-1)
+        closed = parked(opened.obligation, driver.broken, now, attempt)
         # a commit of this run may be on its way still: two with one number are never written, the log knows the first
         self._tasks.add(opened.family.partition, self._close_broken(opened, driver, now, closed))
 
@@ -355,7 +356,8 @@ class ExitRuns:
         record.commits = opened.number
         opened.driver = self._driver(run, opened)
         opened.ending = next((e for e in commits[-1].events if isinstance(e, RunClosed)), None)
-        if run.closed and opened.ending is None:  # a replay that was never begun
+        if run.closed and opened.ending is None:  # a replay that was never begun; the next one comes behind it
+            await self._until_written(record)
             self._closed(opened)
             return None
         return opened

@@ -123,8 +123,11 @@ def started_by(obligation: Obligation) -> RunStarted:
     )
 
 
-def parked(obligation: Obligation, error: str, now: float) -> RunClosed:
-    """How a run closes that cannot be carried out: the main run goes on, and the ledger keeps it for a replay."""
+def parked(obligation: Obligation, error: str, now: float, attempt: int = -1) -> RunClosed:
+    """How a run closes that cannot be carried out: the main run goes on, and the ledger keeps it for a replay.
+
+    `attempt` is the greatest number of an attempt that it began.
+    """
     node = {
         "id": obligation.hook_node,
         "name": obligation.hook_node_name,
@@ -134,7 +137,7 @@ def parked(obligation: Obligation, error: str, now: float) -> RunClosed:
         "message": error,
     }
     outcome = HookOutcome(
-        hook_id=obligation.hook_id, phase="Error", message=error, state="parked", nodes=[node], finished_at=now
+        obligation.hook_id, "Error", message=error, state="parked", nodes=[node], finished_at=now, attempt=attempt
     )
     return RunClosed(phase="Error", message=error, hook=outcome)
 

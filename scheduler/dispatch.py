@@ -14,10 +14,9 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Executor, Flight, Link, Profile, Report, State, kinds_of
+from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Profile, Report, State, kinds_of
 from exeunt.scheduler.placement import Placement, Slot
 from exeunt.steps import attempt_of
-from exeunt.v1 import step_pb2
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,7 @@ class Dispatch:
         self._judges = judges
         self._now = now  # wall clock, for people
         self._placed: list[Flight] = []
+        self._over = Over(self.acknowledge)
 
     # --- for those who want steps run ---------------------------------------------------------------------------------
 
@@ -108,8 +108,9 @@ class Dispatch:
         flight.cancelled = True
         if flight.state in {State.WAITING, State.PLACED}:
             self._withdraw(flight)
-        elif flight.state is State.ENDED and flight.report is not None:
-            self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
+        elif flight.state is State.ENDED:
+            if flight.report is not None:
+                self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
         elif (executor := self.executors.get(flight.executor)) is not None and executor.link is not None:
             if id in executor.listed:
                 executor.link.cancel(id)
@@ -122,11 +123,11 @@ class Dispatch:
         if flight is None:
             for executor in self.executors.values():
                 if id in executor.listed:
-                    self._acknowledge(executor, id)
+                    self._let_go(executor, id)
         elif flight.state is State.ENDED:
             self._remove(flight)
             if flight.executor in self.executors:
-                self._acknowledge(self.executors[flight.executor], id)
+                self._let_go(self.executors[flight.executor], id, flight.report)
 
     def drop(self, group: dict[str, Flight]) -> None:
         """Lets go of all attempts of a run or stream: another owner will ask for those that are with executors."""
@@ -142,7 +143,7 @@ class Dispatch:
     def close(self, group: dict[str, Flight]) -> None:
         """The run is over: its results are acknowledged, and what still runs is ended, with its grace."""
         for flight in list(group.values()):
-            flight.owner = self
+            flight.owner = self._over
             flight.group.pop(flight.id, None)
             flight.group = {}
             if flight.state is State.ENDED:
@@ -152,19 +153,6 @@ class Dispatch:
             else:
                 self.cancel(flight.id)
         group.clear()
-
-    # of attempts whose run is over, the dispatch is the owner itself
-
-    def placed(self, flights: list[Flight]) -> None:
-        """Nothing that is over waits for a slot."""
-
-    def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
-        """Nobody needs the result."""
-        self.acknowledge(flight.id)
-
-    def lost(self, flight: Flight, message: str) -> None:
-        """Nobody needs to know."""
-        self.acknowledge(flight.id)
 
     def judge(self, partitions: Collection[int]) -> None:
         """Says what becomes of attempts of these partitions that executors know and nobody here does."""
@@ -181,20 +169,20 @@ class Dispatch:
                 self._watch(executor)
         self.judge(partitions)
 
-    def exit_closed(self, uid: str, hook_id: str) -> None:
-        """An exit run has closed: nobody will ask for its results any more. What was cancelled has its grace to end."""
+    def exit_closed(self, uid: str, hook_id: str, attempt: int) -> None:
+        """An exit run has closed: nobody will ask for its results any more, up to that attempt (a replay has others).
+
+        What was cancelled has its grace to end.
+        """
         prefix = f"{uid}.{hook_id}/"
         for executor in self.executors.values():
             for id in [id for id in executor.listed if id.startswith(prefix)]:
-                flight = self.flights.get(id)
-                if flight is not None:
+                if attempt_of(id).attempt > attempt:
+                    continue
+                if id in self.flights:
                     self.acknowledge(id)
-                elif executor.link is not None:
-                    executor.listed.discard(id)
-                    if executor.held.pop(id, None) is not None:
-                        executor.link.acknowledge(id)
-                    else:
-                        executor.link.forget(id)
+                else:
+                    self._let_go(executor, id)
 
     def goes(self, flight: Flight, executor: Executor) -> bool:
         """Whether an attempt that was given to a stream goes out with its next frame.
@@ -269,10 +257,13 @@ class Dispatch:
             if flight.state is State.SENT:
                 self._bind(flight, executor)
                 self._ended(flight, report)
-            elif flight.state is not State.ENDED:
+            elif flight.state is State.ENDED:
+                if flight.report is None:  # it is counted as lost, and that is being written
+                    executor.held[id] = report
+            else:
                 log.warning("executor %s reports %s, which was not sent to it", executor.profile.id, id)
         elif self._stale(id):
-            self._acknowledge(executor, id)
+            self._let_go(executor, id, report)
         else:
             executor.held[id] = report
             executor.listed.add(id)
@@ -294,12 +285,8 @@ class Dispatch:
                 continue
             if attempt.hook_id or (partitions is not None and partition_of(attempt.uid) not in partitions):
                 continue
-            if self._stale(id) and executor.link is not None:
-                executor.listed.discard(id)
-                if executor.held.pop(id, None) is not None:
-                    executor.link.acknowledge(id)
-                else:
-                    executor.link.forget(id)
+            if self._stale(id):
+                self._let_go(executor, id)
 
     def _stale(self, id: str) -> bool:
         """True when nobody wants this attempt, for certain: a main run's, of a partition that is ours and loaded."""
@@ -374,11 +361,14 @@ class Dispatch:
             self.sent += 1
             self.waited_seconds += asyncio.get_running_loop().time() - flight.since
 
-    def _acknowledge(self, executor: Executor, id: str) -> None:
+    def _let_go(self, executor: Executor, id: str, report: Report | None = None) -> None:
+        """Nobody needs the attempt any more: its result is not kept, and it is ended if it runs."""
         executor.listed.discard(id)
-        executor.held.pop(id, None)
-        if executor.link is not None:
+        report = executor.held.pop(id, report)
+        if executor.link is not None and report is not None:
             executor.link.acknowledge(id)
+        elif executor.link is not None:
+            executor.link.forget(id)
 
     def _bring(self, executor: Executor) -> None:
         """Sends what is to be there and is not."""
@@ -446,5 +436,5 @@ class Dispatch:
         for flight in list(executor.flights.values()):
             executor.flights.pop(flight.id)
             if flight.state is State.SENT:
-                self._remove(flight)
+                flight.state = State.ENDED  # without a report; known until that is written
                 flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")

@@ -115,7 +115,7 @@ class Runs:
         self.on_message: OnMessage | None = None
         self.on_loaded: Callable[[Collection[int]], None] = lambda partitions: None
         self.on_lost: Callable[[Collection[int]], None] = lambda partitions: None
-        self.on_exit_closed: Callable[[str, str], None] = lambda uid, hook_id: None
+        self.on_exit_closed: Callable[[str, str, int], None] = lambda uid, hook_id, attempt: None
         self.holding_changed: list[Callable[[], None]] = []
         self._journal = journal
         self._blobs = blobs
@@ -293,8 +293,9 @@ class Runs:
     def hook_ended(self, record: Record) -> None:
         """An exit run has closed: its result goes into the main run."""
         entry = self.by_uid.get(record.family.uid)
-        self.on_exit_closed(record.family.uid, record.family.hook_id)
         closed = _closing(record)
+        if closed is not None and closed.hook is not None:
+            self.on_exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
         if record.family.uid in self.broken:
             return  # it keeps its place in the log until its run can be read
         if entry is None or entry.closed or closed is None or closed.hook is None:

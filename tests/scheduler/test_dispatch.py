@@ -60,6 +60,8 @@ class Wanting:
 
     def lost(self, flight: Flight, message: str) -> None:
         self.lost_ones.put_nowait(flight.id)
+        if self.commits:
+            self.dispatch.acknowledge(flight.id)
 
 
 class Rig:
@@ -203,6 +205,24 @@ async def test_an_executor_that_stays_away_loses_its_steps(rig: Rig, channel: gr
     again = Stub(channel)
     await again.hello(attempts=["u/n/0"])
     assert await again.until("forgotten") == ["u/n/0"]
+
+
+@pytest.mark.parametrize("rig", [{"grace": 0.2}], indirect=True)
+async def test_a_lost_steps_result_is_kept_until_the_loss_is_written(rig: Rig, channel: grpc.aio.Channel) -> None:
+    rig.wanting.commits = False
+    executor = Stub(channel)
+    await executor.hello(credits=1)
+    rig.wanting.want("u/n/0")
+    await executor.until("dispatches")
+    executor.call.cancel()
+    await rig.wanting.lost_ones.get()
+    again = Stub(channel)
+    await again.hello(attempts=["u/n/0"], updates=[result("u/n/0")])
+    await again.say(number=2)
+    frame = await again.hear()
+    assert [*frame.acknowledged, *frame.forgotten] == []
+    rig.dispatch.acknowledge("u/n/0")
+    assert await again.until("acknowledged") == ["u/n/0"]
 
 
 @pytest.mark.parametrize("rig", [{"grace": 0.2}], indirect=True)
@@ -384,7 +404,7 @@ async def test_results_of_a_closed_exit_run_are_waited_for_by_nobody(rig: Rig, c
     await executor.say(updates=[result("u.h/n/0")])
     await exits.hear()
     exits.call.cancel()  # it has written the result and the end of its run, and dies before it can say so
-    rig.dispatch.exit_closed("u", "h")
+    rig.dispatch.exit_closed("u", "h", 0)
     assert await executor.until("acknowledged") == ["u.h/n/0"]
 
 
@@ -431,6 +451,17 @@ async def test_a_former_owner_sends_nothing_before_it_knows_that_it_owns(rig: Ri
     rig.loaded = True
     rig.dispatch.judge(range(64))
     assert await executor.until("dispatches") == ["u/n/0"]
+
+
+async def test_the_end_of_an_exit_run_leaves_its_replay_alone(rig: Rig, channel: grpc.aio.Channel) -> None:
+    executor = Stub(channel)
+    ended = [result("u.h/n/0"), result("u.h/n/1")]
+    await executor.hello(attempts=["u.h/n/0", "u.h/n/1"], updates=ended)
+    rig.dispatch.exit_closed("u", "h", 0)
+    assert await executor.until("acknowledged") == ["u.h/n/0"]
+    exits = Exits(channel)
+    await exits.want("u.h/n/1", "e1")
+    assert (await exits.hear()).results[0].id == "u.h/n/1"
 
 
 async def test_a_cancelled_exit_step_is_waited_for_by_nobody(rig: Rig, channel: grpc.aio.Channel) -> None:
