@@ -60,7 +60,7 @@ class Steps(Protocol):
         """The attempt is not wanted any more: take it out of the queue, or end it."""
 
     def recorded(self, driver: Driver, node: str, attempt: int) -> None:
-        """The attempt's result is durable: it may be acknowledged and forgotten."""
+        """The attempt's result is durable, or that it was lost: it may be acknowledged and forgotten."""
 
 
 class Clock:
@@ -241,6 +241,8 @@ class Driver:
             events: list[Event] = []
             for given, asked in batch:
                 if isinstance(given, _WriteSnapshot):
+                    if self.run.closed:  # the commit before closed it: nothing may follow that
+                        continue
                     if not events and len(batch) == 1:
                         self._snapshot(given.told)
                         return
@@ -343,6 +345,8 @@ class Driver:
             match event:
                 case StepDue():
                     self._due[event.node, event.attempt] = event
+                    if self._due.pop((event.node, event.attempt - 1), None) is not None:  # that one was lost
+                        self.steps.recorded(self, event.node, event.attempt - 1)
                 case StepFinished():
                     self._due.pop((event.node, event.attempt), None)
                     self.steps.recorded(self, event.node, event.attempt)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from exeunt.engine import commit
 from exeunt.engine.events import Event, RunClosed
+from exeunt.exithandler.run import Tasks
 from exeunt.journal.log import Family, Log, LogClosed, NotOwner
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class ClosingJournal:
     def __init__(self, journal: Log, settled: Settled) -> None:
         self._journal = journal
         self._settled = settled
-        self._closings: set[asyncio.Task[None]] = set()
+        self._closings = Tasks()
 
     def append(
         self, family: Family, number: int, kind: str, data: bytes, *, snapshot: bool = False
@@ -40,29 +41,22 @@ class ClosingJournal:
         if kind != "r":
             return self._journal.append(family, number, kind, data, snapshot=snapshot)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._start(self._close(family, number, data, done), done)
+        self._closings.add(family.partition, _guarded(self._close(family, number, data, done), done))
         return done
 
     def finish(self, family: Family, number: int, now: float, closed: RunClosed) -> asyncio.Future[int]:
         """The later steps of a run whose outcome stands in the log as commit `number`."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._start(self._tell(family, number, now, [closed], done), done)
+        self._closings.add(family.partition, _guarded(self._tell(family, number, now, [closed], done), done))
         return done
 
     async def drain(self) -> None:
         """Waits for closings that are under way."""
-        if self._closings:
-            await asyncio.wait(list(self._closings))
+        await self._closings.drain()
 
-    def drop(self) -> None:
-        """Ends closings that are under way; they are taken up again from the log."""
-        for task in self._closings:
-            task.cancel()
-
-    def _start(self, work: Awaitable[None], done: asyncio.Future[int]) -> None:
-        task = asyncio.ensure_future(_guarded(work, done))
-        self._closings.add(task)
-        task.add_done_callback(self._closings.discard)
+    def lose(self, partitions: Collection[int]) -> None:
+        """Ends closings of these partitions: whoever owns them takes them up from the log."""
+        self._closings.end(partitions)
 
     async def _close(self, family: Family, number: int, data: bytes, done: asyncio.Future[int]) -> None:
         await self._journal.append(family, number, "c", data)

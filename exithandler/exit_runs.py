@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
 
 from exeunt.driver import Clock, Driver
 from exeunt.engine import commit, decide
@@ -28,6 +27,7 @@ from exeunt.exithandler.run import (
     ExitDriver,
     ExitRun,
     Taken,
+    Tasks,
     after,
     closed_run,
     failed,
@@ -35,13 +35,12 @@ from exeunt.exithandler.run import (
     started_by,
     withdrawn_in,
 )
-from exeunt.journal.log import Family, Loaded, Log, NotOwner, OpenRun, Record, family_of
+from exeunt.journal.log import PARTITIONS, Family, Loaded, Log, NotOwner, OpenRun, Record, family_of, partition_of
+from exeunt.journal.steady import surely
 from exeunt.language.manifest import Bundle
 from exeunt.service.metrics import Counter
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
 
 closed_runs = Counter("exeunt.exits.closed", "Exit runs that ended, by state", "{run}")
 for _state in sorted(ENDED - {SKIPPED}):  # a count that begins at 1 would not show as an increase
@@ -65,9 +64,9 @@ class ExitRuns:
         self._clock = clock or Clock()
         self._closing = ClosingJournal(journal, self._settled)
         self._of_uid: dict[str, set[str]] = {}
-        self._beginning: dict[str, list[tuple[str, Taken]]] = {}  # cancelled before they began: why
-        self._replaying: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._beginning: dict[Family, list[tuple[str, Taken]]] = {}  # cancelled before they began: why
+        self._replaying: dict[str, int] = {}  # exit runs that are about to run again, and their partitions
+        self._tasks = Tasks()
 
     # --- owning -------------------------------------------------------------------------------------------------------
 
@@ -85,6 +84,10 @@ class ExitRuns:
             if run.driver is not None:
                 run.driver.drop()
             self._forget(run)
+        self._beginning = {f: cancelled for f, cancelled in self._beginning.items() if f.partition not in gone}
+        self._replaying = {id: partition for id, partition in self._replaying.items() if partition not in gone}
+        self._tasks.end(gone)
+        self._closing.lose(gone)
 
     async def drain(self) -> None:
         """Waits for closings that are under way and for the ledger."""
@@ -93,11 +96,8 @@ class ExitRuns:
 
     async def close(self) -> None:
         """Stops everything; what is open comes again from the log."""
-        self.lose({r.family.partition for r in self.runs.values()})
-        self._closing.drop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.lose(range(PARTITIONS))
+        await self._tasks.close()
 
     def obligation_of(self, driver: Driver) -> Obligation:
         """What the driver's run was made from."""
@@ -129,46 +129,44 @@ class ExitRuns:
             decoded = commit.decode(record.data)
         except Exception as error:
             log.exception("a commit of %s cannot be read", record.family.uid)
-            self._task(self._park_unread(record, error))
+            self._tasks.add(record.family.partition, self._park_unread(record, error))
             return
         for event in decoded.events:
             match event:
                 case HookDue():
                     id = event.obligation.hook_id
-                    if id not in known and id not in self.runs and id not in self._beginning:
+                    family = family_of(event.obligation.uid, id)
+                    if id not in known and id not in self.runs and family not in self._beginning:
                         taken.one()
-                        self._begin(event.obligation, taken, (withdrawn or {}).get(id))
+                        self._begin(family, event.obligation, taken, (withdrawn or {}).get(id))
                 case HookCancelled():
                     taken.one()
-                    self._cancel(event, taken)
+                    self._cancel(record.family.uid, event, taken)
                 case HookSkipped():
                     taken.one()
-                    self._task(self._skip(event, decoded.now, taken))
+                    self._tasks.add(record.family.partition, self._skip(event, decoded.now, taken))
         taken.done()
 
-    def _begin(self, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
+    def _begin(self, family: Family, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
         bundle = self._bundles.known(obligation.bundle)
         if bundle is not None:
             self._begin_with(obligation, bundle, taken, withdrawn)
             return
-        self._beginning[obligation.hook_id] = []
-        self._task(self._begin_later(obligation, taken, withdrawn))
+        self._beginning[family] = []
+        self._tasks.add(family.partition, self._begin_later(family, obligation, taken, withdrawn))
 
-    async def _begin_later(self, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
-        family = family_of(obligation.uid, obligation.hook_id)
+    async def _begin_later(self, family: Family, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
         try:
             bundle: Bundle | BundleUnusable = await self._bundles.get(obligation.bundle)
         except BundleUnusable as error:
             bundle = error
-        cancelled = self._beginning.pop(obligation.hook_id, [])
-        if not self._journal.owns(family.partition):
-            return
+        cancelled = self._beginning.pop(family, [])
         if isinstance(bundle, BundleUnusable):
             self._park(obligation, str(bundle), taken)
         else:
             self._begin_with(obligation, bundle, taken, cancelled[0][0] if cancelled else withdrawn)
         for reason, waiting in cancelled:
-            self._cancel(HookCancelled(hook_id=obligation.hook_id, reason=reason), waiting)
+            self._cancel(obligation.uid, HookCancelled(hook_id=obligation.hook_id, reason=reason), waiting)
 
     def _begin_with(self, obligation: Obligation, bundle: Bundle, taken: Taken, withdrawn: str | None) -> None:
         now = max(self._clock.now(), obligation.due_at)
@@ -199,9 +197,10 @@ class ExitRuns:
 
         closed.add_done_callback(over)
 
-    def _cancel(self, event: HookCancelled, taken: Taken) -> None:
-        if event.hook_id in self._beginning:
-            self._beginning[event.hook_id].append((event.reason, taken))
+    def _cancel(self, uid: str, event: HookCancelled, taken: Taken) -> None:
+        beginning = self._beginning.get(family_of(uid, event.hook_id))
+        if beginning is not None:
+            beginning.append((event.reason, taken))
             return
         run = self.runs.get(event.hook_id)
         if run is None or run.driver is None:
@@ -309,9 +308,10 @@ class ExitRuns:
         assert self.steps is not None
         self.steps.drop(driver)
         now = max(self._clock.now(), opened.obligation.due_at)
-        closed = parked(opened.obligation, driver.broken, now)
+        attempt = max((node.attempt for node in driver.run.nodes), default=-1)
+        closed = parked(opened.obligation, driver.broken, now, attempt)
         # a commit of this run may be on its way still: two with one number are never written, the log knows the first
-        self._task(self._close_broken(opened, driver, now, closed))
+        self._tasks.add(opened.family.partition, self._close_broken(opened, driver, now, closed))
 
     async def _close_broken(self, opened: ExitRun, driver: Driver, now: float, closed: RunClosed) -> None:
         await driver.settled()
@@ -328,25 +328,28 @@ class ExitRuns:
             self._journal.done(closed.family)
         restored = [run for found in loaded.runs if (run := await self._read(found)) is not None]
         oldest = min((r.obligation.due_at for r in restored), default=0.0)
-        await self._announcer.look([r.obligation.uid for r in restored], oldest)
+        await surely(lambda: self._announcer.look([r.obligation.uid for r in restored], oldest))
+        self.lose([r.family.partition for r in restored if not self._journal.owns(r.family.partition)])
         for opened in restored:
-            self._resume(opened)
+            if self.runs.get(opened.id) is opened:
+                self._resume(opened)
         withdrawn = withdrawn_in(loaded.told)
         for record in sorted(loaded.told, key=lambda r: r.sequence):
-            self.oblige(record, loaded.hooks, withdrawn)
+            if self._journal.owns(record.family.partition):
+                self.oblige(record, loaded.hooks, withdrawn)
         for message in loaded.messages:
             self._journal.finish(message)
 
     async def _read(self, found: OpenRun) -> ExitRun | None:
         """A run as its commits say; None when they cannot be read: then it is parked, and what it needs is kept."""
         family = found.family
+        stored = await surely(lambda: self._ledger.get(family.hook_id)) if found.records[0].snapshot else None
         try:
             commits = [commit.decode(r.data) for r in found.records]
             run = await self._bundles.replayed(commits)
             obligation = run.obligation
             if obligation is None:
                 raise ValueError("it does not begin with an obligation")
-            stored = await self._ledger.get(family.hook_id) if found.records[0].snapshot else None
             record = stored or new_record(obligation)
             for one in commits:
                 fold(record, one.events, one.now)
@@ -359,7 +362,8 @@ class ExitRuns:
         record.commits = opened.number
         opened.driver = self._driver(run, opened)
         opened.ending = next((e for e in commits[-1].events if isinstance(e, RunClosed)), None)
-        if run.closed and opened.ending is None:  # a replay that was never begun
+        if run.closed and opened.ending is None:  # a replay that was never begun; the next one comes behind it
+            await self._until_written(record)
             self._closed(opened)
             return None
         return opened
@@ -376,7 +380,7 @@ class ExitRuns:
         finished.add_done_callback(lambda done: None if failed(done) else self._closed(opened))
 
     async def _park_unreadable(self, family: Family, error: Exception) -> None:
-        stored = await self._ledger.get(family.hook_id)
+        stored = await surely(lambda: self._ledger.get(family.hook_id))
         record = stored or ExitRecord(family.hook_id, uid=family.uid, namespace="unknown", due_at=self._clock.now())
         park(record, f"its commits cannot be read: {error}", self._clock.now())
         await self._until_written(record)
@@ -396,26 +400,32 @@ class ExitRuns:
             await closing.gone.wait()
         if record.id in self.runs or record.id in self._replaying:
             raise Rejected("EXIT_RUNNING", f"the exit run {record.id} is running")
-        if record.state == SKIPPED:
-            raise Rejected("EXIT_SKIPPED", f"the exit run {record.id} was not due: {record.error}")
-        if record.state not in ENDED:
-            raise Rejected("EXIT_RUNNING", f"the exit run {record.id} is {record.state}")
-        self._replaying.add(record.id)
+        partition = partition_of(record.uid)
+        if not self._journal.owns(partition):
+            raise NotOwner(f"partition {partition:02x} is not ours")
+        self._replaying[record.id] = partition
         try:
             return await self._replay(record, request_id, again)
         finally:
-            self._replaying.discard(record.id)
+            self._replaying.pop(record.id, None)
 
     async def _replay(self, record: ExitRecord, request_id: str, again: bool) -> ExitRecord:
+        id = record.id
+        record = await self._ledger.get(id) or record  # as it is now that nobody else can run it
+        if request_id in record.requests:
+            return record
+        if record.state == SKIPPED:
+            raise Rejected("EXIT_SKIPPED", f"the exit run {id} was not due: {record.error}")
+        if record.state not in ENDED:
+            raise Rejected("EXIT_RUNNING", f"the exit run {id} is {record.state}")
         obligation = obligation_of(record)
-        family = family_of(obligation.uid, obligation.hook_id)
-        if not self._journal.owns(family.partition):
-            raise NotOwner(f"partition {family.partition:02x} is not ours")
         try:
             bundle = await self._bundles.get(obligation.bundle)
             run = closed_run(started_by(obligation), bundle, record, max(self._clock.now(), record.finished_at))
         except Exception as error:
-            raise Rejected("EXIT_UNUSABLE", f"the exit run {record.id} cannot be run again: {error}") from error
+            raise Rejected("EXIT_UNUSABLE", f"the exit run {id} cannot be run again: {error}") from error
+        if id not in self._replaying:
+            raise NotOwner("the exit run has moved to another owner")
         opened = self._open(obligation, record)
         opened.driver = driver = self._driver(run, opened)
         try:
@@ -431,25 +441,8 @@ class ExitRuns:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        self._tasks.add(task := asyncio.create_task(work))
-        task.add_done_callback(self._over)
-        return task
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("something about an exit run failed", exc_info=task.exception())
-
     def _written_soon(self, record: ExitRecord) -> asyncio.Task[None]:
-        return self._task(self._until_written(record))
+        return self._tasks.add(partition_of(record.uid), self._until_written(record))
 
     async def _until_written(self, record: ExitRecord) -> None:
-        while True:
-            try:
-                await self._ledger.settle(record)
-            except Exception as error:  # noqa: BLE001 - NATS is away: it waits
-                log.warning("the ledger record %s is not out yet: %s", record.id, error)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return
+        await surely(lambda: self._ledger.settle(record))

@@ -100,7 +100,7 @@ async def open_handler(
         bundles = Bundles(projections.blobs, steady)
         runs = ExitRuns(journal, bundles, ledger, Announcer(projections.events), clock)
         starter = Starter(journal, projections, settings.chain_depth, steady, settings.handlers())
-        client = StepsClient(settings.replica, address_of)
+        client = StepsClient(settings.replica, address_of, journal.fence)
         steps = ExitSteps(
             settings.replica,
             journal,

@@ -119,7 +119,8 @@ class Holdings:
                 continue
             try:
                 await self._handler.take(new)
-                self.held |= new
+                # what was lost meanwhile is looked at again
+                self.held |= {p for p in new if self._handler.journal.owns(p)}
             except (NotOwner, *NATS_AWAY) as error:
                 log.info("%s; looking again", str(error) or type(error).__name__)
                 self._handler.give(new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,41 @@ from exeunt.journal.log import Family, Log, Record
 from exeunt.language.manifest import Bundle
 
 log = logging.getLogger(__name__)
+
+
+class Tasks:
+    """What is under way for partitions. It ends with their ownership: nothing of it goes on under a later one."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[asyncio.Task[None], int] = {}
+
+    def add(self, partition: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begins it; an error of it is logged."""
+        task = asyncio.create_task(work)
+        self._partitions[task] = partition
+        task.add_done_callback(self._over)
+        return task
+
+    def end(self, partitions: Collection[int]) -> None:
+        """These partitions are somebody else's."""
+        for task, partition in self._partitions.items():
+            if partition in partitions:
+                task.cancel()
+
+    async def drain(self) -> None:
+        """Waits for all of it."""
+        if self._partitions:
+            await asyncio.wait(list(self._partitions))
+
+    async def close(self) -> None:
+        """Ends all of it; what is open comes again from the log."""
+        self.end(set(self._partitions.values()))
+        await self.drain()
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        del self._partitions[task]
+        if not task.cancelled() and task.exception() is not None:
+            log.error("something about an exit run failed", exc_info=task.exception())
 
 
 class ExitDriver(Driver):
@@ -88,8 +123,11 @@ def started_by(obligation: Obligation) -> RunStarted:
     )
 
 
-def parked(obligation: Obligation, error: str, now: float) -> RunClosed:
-    """How a run closes that cannot be carried out: the main run goes on, and the ledger keeps it for a replay."""
+def parked(obligation: Obligation, error: str, now: float, attempt: int = -1) -> RunClosed:
+    """How a run closes that cannot be carried out: the main run goes on, and the ledger keeps it for a replay.
+
+    `attempt` is the greatest number of an attempt that it began.
+    """
     node = {
         "id": obligation.hook_node,
         "name": obligation.hook_node_name,
@@ -99,7 +137,7 @@ def parked(obligation: Obligation, error: str, now: float) -> RunClosed:
         "message": error,
     }
     outcome = HookOutcome(
-        hook_id=obligation.hook_id, phase="Error", message=error, state="parked", nodes=[node], finished_at=now
+        obligation.hook_id, "Error", message=error, state="parked", nodes=[node], finished_at=now, attempt=attempt
     )
     return RunClosed(phase="Error", message=error, hook=outcome)
 
@@ -132,6 +170,7 @@ def closed_run(started: RunStarted, bundle: Bundle, record: ExitRecord, now: flo
     run, _ = decide.begin(started, bundle, now)
     decide.decide(run, Cancel("replayed"), now)
     run.state.replay = record.replays
+    run.state.first_attempt = max([0, *(attempt.attempt for attempt in record.attempts)])  # an executor may know them
     run.commits = record.commits
     return run
 

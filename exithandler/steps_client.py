@@ -1,8 +1,9 @@
 """Container and script steps of exit runs, run by the scheduler on its executors (StepService.Run).
 
-Want → placement → (the exit run commits it) → confirm → result → (committed) → acknowledge. What is kept here says
-what is, not what was sent: a new stream begins with all of it, so lost frames and restarts of either side heal by
-attempt id. While no scheduler answers, steps wait; nothing is lost and nothing else is held up.
+Want → placement → (the exit run commits it) → placed → result → (committed) → acknowledge. What is kept here says
+what is, not what was sent: each step is said on the stream of whoever owns its partition now, and again on the next
+one, so lost frames, moves and restarts of either side heal by attempt id. While no scheduler answers, steps wait;
+nothing is lost and nothing else is held up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import grpc
 
@@ -39,87 +40,100 @@ class Waiting(Protocol):
         """Its executor is gone."""
 
 
+Said = Literal["wants", "cancels", "acknowledged", ""]
+"""What a scheduler is to hear of an attempt; nothing while its result is being written to the log."""
+
+
 class _Item:
-    """One attempt that is not over yet."""
+    """One attempt that is not over yet. What is said of it goes out once on each stream."""
 
-    __slots__ = ("confirmed", "executor", "partition", "step", "who")
+    __slots__ = ("executor", "partition", "said", "said_on", "step", "who")
 
-    def __init__(self, step: step_pb2.Step, executor: str, who: Waiting) -> None:
+    def __init__(self, partition: int, said: Said, step: step_pb2.Step | None, executor: str, who: Waiting | None):
+        self.partition = partition
+        self.said = said
         self.step = step
-        self.partition = step.partition
         self.executor = executor  # as committed; empty while it has no place
-        self.confirmed = bool(executor)
         self.who = who
+        self.said_on: _Stream | None = None  # where it was said last; what is said on a stream that broke is said again
 
 
 AddressOf = Callable[[int], str | None]
 """The address of the scheduler that owns a partition, where it is known."""
 
+FenceOf = Callable[[int], int | None]
+"""The position of our fence of a partition; None when it is not ours."""
+
 
 class StepsClient:
     """The steps of this process's exit runs. `run()` keeps streams to the schedulers; it ends when it is cancelled."""
 
-    def __init__(self, replica: str, address_of: AddressOf) -> None:
+    def __init__(self, replica: str, address_of: AddressOf, fence_of: FenceOf) -> None:
         self._replica = replica
         self._address_of = address_of
+        self._fence_of = fence_of
         self._items: dict[str, _Item] = {}
-        self._streams: dict[str, _Stream] = {}
-        self._cancelled: dict[str, int] = {}  # attempts whose end has not been heard of, and their partitions
+        self._streams: dict[str, _Stream] = {}  # by address: the stream that is open, or was last
+        self._kept: set[str] = set()  # addresses to which streams are kept
         self._told: dict[int, str] = {}  # partition → address that a scheduler named
+        self._pauses: dict[int, asyncio.TimerHandle] = {}  # partitions that nobody owns at the moment
         self._changed = asyncio.Event()
 
     # --- what exit runs ask -------------------------------------------------------------------------------------------
 
     def want(self, step: step_pb2.Step, executor: str, who: Waiting) -> None:
         """Has the step run; with an executor when its placement is in the log already."""
-        known = self._items.get(step.id)
-        if known is not None and known.executor == executor:
-            known.who = who
-            return
-        item = self._items[step.id] = _Item(step, executor, who)
-        stream = self._stream_of(item.partition)
-        if stream is not None:
-            stream.offered.add(step.id)
-            stream.wants.add(step.id)
-            stream.wake.set()
-        self._changed.set()
+        self._put(step.id, _Item(step.partition, "wants", step, executor, who))
 
     def confirm(self, id: str, executor: str) -> None:
-        """The placement is in the log: the step may be sent."""
+        """The placement is in the log: the step may be sent there."""
         item = self._items.get(id)
-        if item is None:
-            return
-        item.executor, item.confirmed = executor, True
-        self._send(item.partition, "confirmed", id)
+        if item is not None and item.said == "wants":
+            item.executor = executor
+            self._say(item, lambda stream: stream.placed.append(pb.Placement(id=id, executor=executor)))
 
     def cancel(self, id: str, partition: int) -> None:
-        """The step is not wanted any more; its result, if it has one, is not waited for. Said on every new stream."""
-        self._items.pop(id, None)
-        self._cancelled[id] = partition
-        self._send(partition, "cancels", id)
+        """The step is not wanted any more; its result, if it has one, is not waited for."""
+        self._put(id, _Item(partition, "cancels", None, "", None))
 
     def acknowledge(self, id: str) -> None:
-        """The result is in the log."""
-        item = self._items.pop(id, None)
-        if item is not None:
-            self._send(item.partition, "acknowledged", id)
+        """The result is in the log, or that the step is lost."""
+        item = self._items.get(id)
+        if item is not None and item.said != "cancels":
+            self._put(id, _Item(item.partition, "acknowledged", None, "", None))
 
     def forget(self, id: str) -> None:
         """The exit run is somebody else's now; the step goes on."""
-        self._items.pop(id, None)
-        self._cancelled.pop(id, None)
+        item = self._items.pop(id, None)
+        if item is not None and item.said == "wants":
+            self._say(item, lambda stream: stream.released.append(id))
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def _send(self, partition: int, what: str, id: str) -> None:
-        stream = self._stream_of(partition)
-        if stream is not None:
-            getattr(stream, what).append(id)
+    def _put(self, id: str, item: _Item) -> None:
+        self._items[id] = item
+        self._offer(id, item)
+        self._changed.set()
+
+    def _offer(self, id: str, item: _Item) -> None:
+        """Says it on the stream of its partition's owner, once on each: owners become known, and change."""
+        stream = self._stream_of(item.partition)
+        if item.said and stream is not None and item.said_on is not stream:
+            item.said_on = stream
+            getattr(stream, item.said).append(id)
             stream.wake.set()
+            if item.said == "acknowledged":
+                del self._items[id]
+
+    def _say(self, item: _Item, what: Callable[[_Stream], None]) -> None:
+        """More about a step, to whom it was said."""
+        if item.said_on is not None:
+            what(item.said_on)
+            item.said_on.wake.set()
 
     def _stream_of(self, partition: int) -> _Stream | None:
-        address = self._address(partition)
+        address = None if partition in self._pauses else self._address(partition)
         return self._streams.get(address) if address else None
 
     def _address(self, partition: int) -> str | None:
@@ -133,48 +147,43 @@ class StepsClient:
             while True:
                 for item in self._items.values():
                     address = self._address(item.partition)
-                    if address and address not in self._streams:
-                        self._streams[address] = stream = _Stream()
-                        group.create_task(self._keep(address, stream), name=f"steps at {address}")
-                self._offer()
+                    if address and address not in self._kept:
+                        self._kept.add(address)
+                        group.create_task(self._keep(address), name=f"steps at {address}")
+                self._offer_all()
                 self._changed.clear()
-                # who owns a partition may be learned without a word to us: look again while a step has no stream
-                orphans = any(self._stream_of(i.partition) is None for i in self._items.values())
+                # who owns a partition may be learned without a word to us: look again while a step has no address
+                orphans = any(self._address(i.partition) is None for i in self._items.values())
                 try:
                     async with asyncio.timeout(0.5 if orphans else None):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
 
-    def _offer(self) -> None:
-        """Says each step on the stream of its partition's owner, once for each: owners become known, and change."""
-        for stream in self._streams.values():
-            stream.offered &= self._items.keys()
-        for id, item in self._items.items():
-            to = self._stream_of(item.partition)
-            if to is not None and id not in to.offered:
-                to.offered.add(id)
-                to.wants.add(id)
-                to.wake.set()
+    def _offer_all(self) -> None:
+        for id, item in list(self._items.items()):
+            self._offer(id, item)
 
     def owners_changed(self) -> None:
         """Members came or went: what schedulers said before may not hold any more."""
         self._told.clear()
+        for pause in self._pauses.values():
+            pause.cancel()
+        self._pauses.clear()
         self._changed.set()
 
-    async def _keep(self, address: str, stream: _Stream) -> None:
+    async def _keep(self, address: str) -> None:
         pause = SHORTEST_PAUSE
         try:
             async with open_channel(address, retries=False) as channel:
                 stub = step_service_pb2_grpc.StepServiceStub(channel)
-                while self._mine(address):
-                    cancels = [id for id, partition in self._cancelled.items() if self._address(partition) == address]
-                    stream.reset(self._mine(address), cancels)
+                while any(self._address(item.partition) == address for item in self._items.values()):
+                    stream = self._streams[address] = _Stream()
+                    self._offer_all()
                     try:
-                        call = stub.Run(self._requests(stream), metadata=metadata())
-                        async for response in call:
+                        async for response in stub.Run(self._requests(stream), metadata=metadata()):
                             pause = SHORTEST_PAUSE
-                            self._take(response, address)
+                            self._take(response, stream, address)
                     except grpc.aio.AioRpcError as error:
                         log.log(
                             logging.DEBUG if error.code() is grpc.StatusCode.UNAVAILABLE else logging.WARNING,
@@ -182,109 +191,93 @@ class StepsClient:
                             address,
                             error.details(),
                         )
-                    stream.wake.set()
+                    finally:
+                        stream.end()
+                    self._told = {p: told for p, told in self._told.items() if told != address}
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                     pause = min(pause * 2, LONGEST_PAUSE)
         finally:
             self._streams.pop(address, None)
+            self._kept.discard(address)
             self._changed.set()
 
-    def _mine(self, address: str) -> list[str]:
-        return [id for id, item in self._items.items() if self._address(item.partition) == address]
-
     async def _requests(self, stream: _Stream) -> AsyncIterator[pb.RunRequest]:
-        number = stream.number
-        first = True
-        while stream.number == number:
-            frame = self._frame(stream)
-            if first:
-                frame.replica, first = self._replica, False
-                yield frame
-            elif frame.ByteSize():
-                yield frame
-            if not stream.anything():
-                await stream.wake.wait()
+        yield pb.RunRequest(replica=self._replica)
+        while not stream.over:
             stream.wake.clear()
+            frame = self._frame(stream)
+            if frame.ByteSize():
+                yield frame
+            else:
+                await stream.wake.wait()
 
     def _frame(self, stream: _Stream) -> pb.RunRequest:
-        wanted: list[pb.Want] = []
-        while stream.wants and len(wanted) < FRAME_WANTS:
-            item = self._items.get(stream.wants.pop())
-            if item is not None:
-                wanted.append(pb.Want(step=item.step, executor=item.executor if item.confirmed else ""))
-        return pb.RunRequest(
-            wants=wanted,
-            confirmed=stream.take("confirmed"),
-            cancels=stream.take("cancels"),
-            acknowledged=stream.take("acknowledged"),
+        frame = pb.RunRequest(
+            placed=stream.placed, cancels=stream.cancels, acknowledged=stream.acknowledged, released=stream.released
         )
+        stream.placed, stream.cancels, stream.acknowledged, stream.released = [], [], [], []
+        wants, stream.wants = stream.wants[:FRAME_WANTS], stream.wants[FRAME_WANTS:]
+        for id in wants:
+            item = self._items.get(id)
+            fence = self._fence_of(item.partition) if item is not None else None
+            if item is not None and item.step is not None and item.said_on is stream and fence is not None:
+                frame.wants.append(pb.Want(step=item.step, executor=item.executor, fence=fence))
+        return frame
 
-    def _take(self, response: pb.RunResponse, address: str) -> None:
+    def _take(self, response: pb.RunResponse, stream: _Stream, address: str) -> None:
         for placement in response.placements:
             item = self._items.get(placement.id)
-            if item is not None and not item.confirmed:
+            if item is not None and item.who is not None and item.said_on is stream and not item.executor:
                 item.who.placed(placement.executor)
         for result in response.results:
             item = self._items.get(result.id)
-            if item is not None:
+            if item is not None and item.who is not None:
+                item.said = ""
                 item.who.ended(result.result)
-            else:  # decided long ago: whoever keeps it may forget it
-                self._cancelled.pop(result.id, None)
-                stream = self._streams.get(address)
-                if stream is not None:
-                    stream.acknowledged.append(result.id)
-                    stream.wake.set()
         for id in response.lost:
-            self._cancelled.pop(id, None)
-            item = self._items.pop(id, None)
-            if item is not None:
+            item = self._items.get(id)
+            if item is None or item.said_on is not stream:
+                continue  # whose partition it is says what is lost
+            if item.said == "cancels":
+                del self._items[id]
+            elif item.who is not None:
+                item.said = ""
                 item.who.lost()
         for moved in response.moved:
-            self._moved(moved, address)
+            self._moved(moved, stream, address)
 
-    def _moved(self, moved: pb.Moved, address: str) -> None:
-        if moved.address and moved.address != address:
-            self._told[moved.partition] = moved.address
-            self._changed.set()
-            return
-        self._told.pop(moved.partition, None)
-        # it has no owner at the moment: ask again a little later
-        asyncio.get_running_loop().call_later(LONGEST_PAUSE / 4, self._ask_again, moved.partition)
+    def _moved(self, moved: pb.Moved, stream: _Stream, address: str) -> None:
+        partition = moved.partition
+        for item in self._items.values():
+            if item.partition == partition and item.said_on is stream:
+                item.said_on = None
+        sent_here = self._told.pop(partition, None)
+        if moved.address and moved.address != address and sent_here is None:
+            self._told[partition] = moved.address
+        elif partition not in self._pauses:
+            # it has no owner at the moment, or two schedulers do not agree yet: ask again a little later
+            loop = asyncio.get_running_loop()
+            self._pauses[partition] = loop.call_later(LONGEST_PAUSE / 4, self._ask_again, partition)
+        self._changed.set()
 
     def _ask_again(self, partition: int) -> None:
-        stream = self._stream_of(partition)
-        if stream is not None:
-            stream.wants |= {id for id, item in self._items.items() if item.partition == partition}
-            stream.wake.set()
+        self._pauses.pop(partition, None)
         self._changed.set()
 
 
 class _Stream:
-    """What is to be said on one stream."""
+    """What is to be said on one stream, from its beginning to its end."""
 
     def __init__(self) -> None:
-        self.wants: set[str] = set()
-        self.offered: set[str] = set()  # all that was ever in `wants`, and is not over
-        self.confirmed: list[str] = []
+        self.wants: list[str] = []
+        self.placed: list[pb.Placement] = []
         self.cancels: list[str] = []
         self.acknowledged: list[str] = []
+        self.released: list[str] = []
         self.wake = asyncio.Event()
-        self.number = 0
+        self.over = False
 
-    def reset(self, wants: list[str], cancels: list[str]) -> None:
-        """A new stream: it begins with everything that is wanted."""
-        self.number += 1
-        self.wants = set(wants)
-        self.offered = set(wants)
-        self.cancels = cancels
-        self.confirmed = []  # a want that names its executor says the same
-
-    def take(self, what: str) -> list[str]:
-        """What is waiting of that kind, which then waits no more."""
-        found: list[str] = getattr(self, what)
-        setattr(self, what, [])
-        return found
-
-    def anything(self) -> bool:
-        """Whether something is waiting to be said."""
-        return bool(self.wants or self.confirmed or self.cancels or self.acknowledged)
+    def end(self) -> None:
+        """Nothing more is said on it."""
+        self.over = True
+        self.wake.set()

@@ -33,6 +33,24 @@ class Owner(Protocol):
         """It is lost with its executor: commit, then `acknowledge`; nothing more will come of it."""
 
 
+class Over:
+    """Who owns attempts whose run is over: nobody needs to know what becomes of them."""
+
+    def __init__(self, acknowledge: Callable[[str], None]) -> None:
+        self._acknowledge = acknowledge
+
+    def placed(self, flights: list[Flight]) -> None:
+        """Nothing that is over waits for a slot."""
+
+    def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
+        """It has ended."""
+        self._acknowledge(flight.id)
+
+    def lost(self, flight: Flight, message: str) -> None:
+        """It will not be heard of."""
+        self._acknowledge(flight.id)
+
+
 class Flight:
     """One attempt under way."""
 

@@ -14,10 +14,9 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Executor, Flight, Link, Profile, Report, State, kinds_of
+from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Profile, Report, State, kinds_of
 from exeunt.scheduler.placement import Placement, Slot
 from exeunt.steps import attempt_of
-from exeunt.v1 import step_pb2
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,7 @@ class Dispatch:
         self._judges = judges
         self._now = now  # wall clock, for people
         self._placed: list[Flight] = []
+        self._over = Over(self.acknowledge)
 
     # --- for those who want steps run ---------------------------------------------------------------------------------
 
@@ -59,11 +59,16 @@ class Dispatch:
         if slot is not None:
             self._match([(flight, slot)])
 
-    def send(self, id: str) -> None:
+    def send(self, id: str, executor: str) -> None:
         """The placement is durable: the attempt goes out. Unknown ids (withdrawn meanwhile) are passed over."""
         flight = self.flights.get(id)
-        if flight is not None and flight.state is State.PLACED:
-            self._give(flight, self._executor(flight.executor))
+        if flight is None or flight.state not in {State.WAITING, State.PLACED}:
+            return
+        if flight.state is State.PLACED and flight.executor == executor:
+            self._give(flight, self._executor(executor))
+        else:  # it was asked for again on a new stream, and the answer to the old one is what the log says
+            self._withdraw(flight)
+            self.expect(flight, executor)
 
     def expect(self, flight: Flight, executor: str) -> None:
         """The log says that the attempt was placed there earlier: it runs there, or ended, or never arrived."""
@@ -85,6 +90,13 @@ class Dispatch:
         self._add(flight)
         flight.state = State.SENT
         flight.cancelled = True
+        for executor in self.executors.values():
+            if flight.id in executor.listed:
+                self._found(flight, executor)
+
+    def unclaimed(self, id: str) -> bool:
+        """Whether an executor knows the attempt and nobody here has asked for it."""
+        return id not in self.flights and any(id in executor.listed for executor in self.executors.values())
 
     def cancel(self, id: str) -> None:
         """The attempt is not wanted any more: out of the line, or ended where it runs."""
@@ -96,22 +108,26 @@ class Dispatch:
         flight.cancelled = True
         if flight.state in {State.WAITING, State.PLACED}:
             self._withdraw(flight)
-        elif flight.state is State.ENDED and flight.report is not None:
-            self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
-        elif (link := self._link(flight)) is not None:
-            link.cancel(id)
+        elif flight.state is State.ENDED:
+            if flight.report is not None:
+                self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
+        elif (executor := self.executors.get(flight.executor)) is not None and executor.link is not None:
+            if id in executor.listed:
+                executor.link.cancel(id)
+            else:
+                self._never_began(flight)
 
     def acknowledge(self, id: str) -> None:
         """The attempt's result is durable."""
         flight = self.flights.get(id)
-        if flight is None or flight.state is not State.ENDED:
-            return
-        self._remove(flight)
-        executor = self.executors.get(flight.executor)
-        if executor is not None:
-            executor.listed.discard(id)
-            if executor.link is not None:
-                executor.link.acknowledge(id)
+        if flight is None:
+            for executor in self.executors.values():
+                if id in executor.listed:
+                    self._let_go(executor, id)
+        elif flight.state is State.ENDED:
+            self._remove(flight)
+            if flight.executor in self.executors:
+                self._let_go(self.executors[flight.executor], id, flight.report)
 
     def drop(self, group: dict[str, Flight]) -> None:
         """Lets go of all attempts of a run or stream: another owner will ask for those that are with executors."""
@@ -127,7 +143,8 @@ class Dispatch:
     def close(self, group: dict[str, Flight]) -> None:
         """The run is over: its results are acknowledged, and what still runs is ended, with its grace."""
         for flight in list(group.values()):
-            flight.owner = self
+            flight.owner = self._over
+            flight.group.pop(flight.id, None)
             flight.group = {}
             if flight.state is State.ENDED:
                 self.acknowledge(flight.id)
@@ -137,24 +154,12 @@ class Dispatch:
                 self.cancel(flight.id)
         group.clear()
 
-    # of attempts whose run is over, the dispatch is the owner itself
-
-    def placed(self, flights: list[Flight]) -> None:
-        """Nothing that is over waits for a slot."""
-
-    def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
-        """Nobody needs the result."""
-        self.acknowledge(flight.id)
-
-    def lost(self, flight: Flight, message: str) -> None:
-        """Nobody needs to know."""
-        self.acknowledge(flight.id)
-
     def judge(self, partitions: Collection[int]) -> None:
         """Says what becomes of attempts of these partitions that executors know and nobody here does."""
         self.unjudged = False
         for executor in list(self.executors.values()):
             if executor.link is not None:
+                self._bring(executor)
                 self._judge(executor, partitions)
 
     def loaded(self, partitions: Collection[int]) -> None:
@@ -164,20 +169,38 @@ class Dispatch:
                 self._watch(executor)
         self.judge(partitions)
 
-    def exit_closed(self, uid: str, hook_id: str) -> None:
-        """An exit run has closed: nobody will ask for its results any more. What was cancelled has its grace to end."""
+    def exit_closed(self, uid: str, hook_id: str, attempt: int) -> None:
+        """An exit run has closed: nobody will ask for its results any more, up to that attempt (a replay has others).
+
+        What was cancelled has its grace to end.
+        """
         prefix = f"{uid}.{hook_id}/"
         for executor in self.executors.values():
             for id in [id for id in executor.listed if id.startswith(prefix)]:
-                flight = self.flights.get(id)
-                if flight is not None:
+                if attempt_of(id).attempt > attempt:
+                    continue
+                if id in self.flights:
                     self.acknowledge(id)
-                elif executor.link is not None:
-                    executor.listed.discard(id)
-                    if executor.held.pop(id, None) is not None:
-                        executor.link.acknowledge(id)
-                    else:
-                        executor.link.forget(id)
+                else:
+                    self._let_go(executor, id)
+
+    def goes(self, flight: Flight, executor: Executor) -> bool:
+        """Whether an attempt that was given to a stream goes out with its next frame.
+
+        Not when it is somebody else's by now; while it is not certain that it is ours, when that is confirmed.
+        """
+        now = self.flights.get(flight.id)
+        if now is not None and not now.cancelled and self._judges(partition_of(flight.uid)):
+            return True
+        executor.listed.discard(flight.id)
+        if now is not None and now.cancelled:
+            self._never_began(now)
+        elif now is not None:
+            self.unjudged = True
+        if flight.slot is not None:
+            slot, flight.slot = flight.slot, None
+            self._match(self.placement.give_back(slot))
+        return False
 
     # --- for the executors' streams -----------------------------------------------------------------------------------
 
@@ -202,12 +225,10 @@ class Dispatch:
             if flight.state is not State.SENT:
                 continue
             if flight.cancelled and flight.id not in executor.listed:
-                self._remove(flight)  # it never arrived, or is over: there is nothing to end
-                flight.owner.lost(flight, "it was cancelled before it began")
+                self._never_began(flight)
             elif flight.cancelled:
                 link.cancel(flight.id)
-            elif flight.id not in executor.listed:
-                self._give(flight, executor)
+        self._bring(executor)
         self._judge(executor, None)
         return executor
 
@@ -236,12 +257,13 @@ class Dispatch:
             if flight.state is State.SENT:
                 self._bind(flight, executor)
                 self._ended(flight, report)
-            elif flight.state is not State.ENDED:
+            elif flight.state is State.ENDED:
+                if flight.report is None:  # it is counted as lost, and that is being written
+                    executor.held[id] = report
+            else:
                 log.warning("executor %s reports %s, which was not sent to it", executor.profile.id, id)
         elif self._stale(id):
-            executor.listed.discard(id)
-            if executor.link is not None:
-                executor.link.acknowledge(id)
+            self._let_go(executor, id, report)
         else:
             executor.held[id] = report
             executor.listed.add(id)
@@ -254,9 +276,7 @@ class Dispatch:
             flight = self.flights.get(id)
             if flight is not None:
                 if not flight.executor and flight.state is State.SENT:
-                    self._bind(flight, executor)
-                    if executor.link is not None:
-                        executor.link.cancel(id)
+                    self._found(flight, executor)
                 continue
             try:
                 attempt = attempt_of(id)
@@ -265,12 +285,8 @@ class Dispatch:
                 continue
             if attempt.hook_id or (partitions is not None and partition_of(attempt.uid) not in partitions):
                 continue
-            if self._stale(id) and executor.link is not None:
-                executor.listed.discard(id)
-                if executor.held.pop(id, None) is not None:
-                    executor.link.acknowledge(id)
-                else:
-                    executor.link.forget(id)
+            if self._stale(id):
+                self._let_go(executor, id)
 
     def _stale(self, id: str) -> bool:
         """True when nobody wants this attempt, for certain: a main run's, of a partition that is ours and loaded."""
@@ -345,6 +361,35 @@ class Dispatch:
             self.sent += 1
             self.waited_seconds += asyncio.get_running_loop().time() - flight.since
 
+    def _let_go(self, executor: Executor, id: str, report: Report | None = None) -> None:
+        """Nobody needs the attempt any more: its result is not kept, and it is ended if it runs."""
+        executor.listed.discard(id)
+        report = executor.held.pop(id, report)
+        if executor.link is not None and report is not None:
+            executor.link.acknowledge(id)
+        elif executor.link is not None:
+            executor.link.forget(id)
+
+    def _bring(self, executor: Executor) -> None:
+        """Sends what is to be there and is not."""
+        for flight in list(executor.flights.values()):
+            if flight.state is State.SENT and not flight.cancelled and flight.id not in executor.listed:
+                self._give(flight, executor)
+
+    def _never_began(self, flight: Flight) -> None:
+        """A cancelled attempt never arrived, or is over: there is nothing to end."""
+        self._remove(flight)
+        flight.owner.lost(flight, "it was cancelled before it began")
+
+    def _found(self, flight: Flight, executor: Executor) -> None:
+        """An executor knows a cancelled attempt."""
+        self._bind(flight, executor)
+        report = executor.held.pop(flight.id, None)
+        if report is not None:
+            self._ended(flight, report)
+        elif executor.link is not None:
+            executor.link.cancel(flight.id)
+
     def _bind(self, flight: Flight, executor: Executor) -> None:
         flight.executor = executor.profile.id
         executor.flights[flight.id] = flight
@@ -356,10 +401,6 @@ class Dispatch:
             flight.owner.lost(flight, report.result.message)
         else:
             flight.owner.ended(flight, report.result)
-
-    def _link(self, flight: Flight) -> Link | None:
-        executor = self.executors.get(flight.executor)
-        return executor.link if executor is not None else None
 
     def _executor(self, id: str) -> Executor:
         """The executor of that id, also when it has not been seen yet: then it has the grace period to come."""
@@ -395,5 +436,5 @@ class Dispatch:
         for flight in list(executor.flights.values()):
             executor.flights.pop(flight.id)
             if flight.state is State.SENT:
-                self._remove(flight)
+                flight.state = State.ENDED  # without a report; known until that is written
                 flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")

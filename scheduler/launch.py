@@ -15,7 +15,7 @@ from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
-from exeunt.journal.subjects import Message
+from exeunt.journal.subjects import Message, partition_of
 from exeunt.language.manifest import Bundle, Metadata
 from exeunt.launch import START, name_of, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
@@ -61,11 +61,12 @@ class Launcher:
 
     async def submit(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[Entry | Archived]:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
+        tenures = [self._runs.tenure(partition_of(uid)) for uid in uids]
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
             self.admit(known.count(None))
         names = await self._steady(lambda: self._prepare(checked, uids, request_id))
-        jobs = zip(checked.workflows, uids, names, strict=True)
+        jobs = zip(checked.workflows, uids, names, tenures, strict=True)
         if len(uids) == 1:
             return [await self._start(*next(jobs), request_id)]
         return await asyncio.gather(*(self._start(*job, request_id) for job in jobs))
@@ -141,7 +142,9 @@ class Launcher:
             resource=("workflow", f"{namespace}/{name}"),
         )
 
-    async def _start(self, accepted: Accepted, uid: str, named: tuple[str, bool], request_id: str) -> Entry | Archived:
+    async def _start(
+        self, accepted: Accepted, uid: str, named: tuple[str, bool], tenure: int, request_id: str
+    ) -> Entry | Archived:
         name, new = named
         if not new and uid not in self._runs.by_uid:
             old = await self._steady(lambda: self._known(uid))
@@ -159,7 +162,7 @@ class Launcher:
             request_id=request_id,
             trace=telemetry.current.headers(),
         )
-        return await self._runs.begin(started, accepted.bundle)
+        return await self._runs.begin(started, accepted.bundle, tenure)
 
     async def _known(self, uid: str) -> Archived | None:
         """A workflow that this uid once was. Raises NOT_FOUND when it was deleted."""
@@ -187,13 +190,14 @@ class Launcher:
         except ValueError:
             log.exception("the message %s starts nothing", message.id)
             return
+        tenure = self._runs.tenure(partition_of(started.uid))
         try:
             bundle = await self._steady(lambda: self._wanted(started))
         except NameTaken as error:
             log.error("%s/%s cannot be started: %s", started.namespace, started.name, error)  # noqa: TRY400 - no fault of ours
             return
         if bundle is not None:
-            await self._runs.begin(started, bundle)
+            await self._runs.begin(started, bundle, tenure)
 
     async def _arrived(self, message: Message) -> None:
         """A member of a join has arrived: its node in the join's run ends. What comes again, or late, is nothing."""

@@ -62,7 +62,7 @@ class RunSteps:
         if again:
             self._dispatch.expect(self._flight(driver, due.node, due.attempt, due.step), executor)
         else:
-            self._dispatch.send(_id(driver, due.node, due.attempt))
+            self._dispatch.send(_id(driver, due.node, due.attempt), executor)
 
     def cancel(self, driver: Driver, node: str, attempt: int) -> None:
         """Ends the step."""

@@ -116,7 +116,7 @@ class Runs:
         self.on_message: OnMessage | None = None
         self.on_loaded: Callable[[Collection[int]], None] = lambda partitions: None
         self.on_lost: Callable[[Collection[int]], None] = lambda partitions: None
-        self.on_exit_closed: Callable[[str, str], None] = lambda uid, hook_id: None
+        self.on_exit_closed: Callable[[str, str, int], None] = lambda uid, hook_id, attempt: None
         self.holding_changed: list[Callable[[], None]] = []
         self._journal = journal
         self._blobs = blobs
@@ -125,16 +125,21 @@ class Runs:
         self._steady = steady
         self._bundles: dict[str, Bundle] = {}
         self._early: dict[int, list[Record | Message]] = {}
+        self._tenures: dict[int, int] = {}  # how often each partition was taken
         journal.on_lost.append(lambda partition: self.lose([partition]))
         journal.on_snapshot = self._snapshot
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
-    async def begin(self, started: RunStarted, bundle: Bundle) -> Entry:
-        """Starts a run; answers when its first commit is durable. One that is here already is answered as it is."""
+    async def begin(self, started: RunStarted, bundle: Bundle, tenure: int) -> Entry:
+        """Starts a run; answers when its first commit is durable. One that is here already is answered as it is.
+
+        `tenure` is that of the moment before it was looked for elsewhere: another owner may have had it meanwhile.
+        """
         entry = self.by_uid.get(started.uid)
         if entry is None:
-            self.require(partition_of(started.uid))
+            if self.tenure(partition_of(started.uid)) != tenure:
+                raise unavailable("MOVED", "this part of the workflows was elsewhere for a moment; ask again")
             run, events = decide.begin(started, bundle, self._clock.now())
             entry = self._add(run, family_of(started.uid))
             entry.ready = entry.driver.start(events)
@@ -176,6 +181,11 @@ class Runs:
         if partition not in self.loaded:
             raise unavailable("LOADING", "this part of the workflows is being loaded; ask again in a moment")
 
+    def tenure(self, partition: int) -> int:
+        """Which time it is that the partition is ours. Raises UNAVAILABLE unless it is ours and loaded."""
+        self.require(partition)
+        return self._tenures[partition]
+
     async def bundle(self, digest: str) -> Bundle:
         """The manifest bundle of that hash."""
         bundle = self._bundles.get(digest)
@@ -199,6 +209,8 @@ class Runs:
         entries = await self._restore(loaded)
         mine = {p for p in partitions if self._journal.owns(p)}
         self.loaded |= mine
+        for partition in mine:
+            self._tenures[partition] = self._tenures.get(partition, 0) + 1
         for entry in [e for e in self.by_uid.values() if e.driver.family.partition not in self.loaded]:
             self._drop(entry)  # its partition was lost while it was being restored
         for entry in entries:
@@ -312,8 +324,9 @@ class Runs:
     def hook_ended(self, record: Record) -> None:
         """An exit run has closed: its result goes into the main run."""
         entry = self.by_uid.get(record.family.uid)
-        self.on_exit_closed(record.family.uid, record.family.hook_id)
         closed = _closing(record)
+        if closed is not None and closed.hook is not None:
+            self.on_exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
         if record.family.uid in self.broken:
             return  # it keeps its place in the log until its run can be read
         if entry is None or entry.closed or closed is None or closed.hook is None:

@@ -108,11 +108,10 @@ class Stream:
             self._welcome = None
         size = ordinary = kept = 0
         while (self._steps or self._ready) and size < FRAME_BYTES:
-            if self._ready:
-                flight, step = self._ready.popleft()
-            else:
-                flight = self._steps.popleft()
-                step = flight.make()
+            flight, step = self._ready.popleft() if self._ready else (self._steps.popleft(), None)
+            if self.executor is None or not self._dispatch.goes(flight, self.executor):
+                continue
+            step = flight.make() if step is None else step
             size += step.ByteSize()
             frame.dispatches.append(step)
             if flight.slot is not None:

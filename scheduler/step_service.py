@@ -1,4 +1,4 @@
-"""Steps of exit handlers (StepService): wanted, placed, confirmed when that is in the log, sent, and their results."""
+"""Steps of exit handlers (StepService): wanted, placed, sent when that is in the log, and their results."""
 
 # ruff: noqa: N802 - the names of methods are the contract's
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import grpc
 
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Flight
+from exeunt.scheduler.attempts import Flight, State
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import attempt_of, secrets_wanted
 from exeunt.v1 import step_pb2, step_service_pb2_grpc
@@ -29,11 +29,14 @@ OwnerOf = Callable[[int], str | None]
 class StepStream:
     """One stream with an exit handler. It owns the attempts that are wanted on it (`dispatch.Owner`)."""
 
-    def __init__(self, dispatch: Dispatch, owner_of: OwnerOf, on_step: Callable[[step_pb2.Step], None]) -> None:
+    def __init__(
+        self, dispatch: Dispatch, owner_of: OwnerOf, on_step: Callable[[step_pb2.Step], None], fences: dict[int, int]
+    ) -> None:
         self.closed = asyncio.Event()
         self._dispatch = dispatch
         self._owner_of = owner_of
         self._on_step = on_step
+        self._fences = fences  # partition → the newest fence that an exit handler has named, on any stream
         self._flights: dict[str, Flight] = {}
         self._wake = asyncio.Event()
         self._placements: list[pb.Placement] = []
@@ -47,12 +50,16 @@ class StepStream:
         """Takes in one frame."""
         for id in request.acknowledged:
             self._dispatch.acknowledge(id)
+        for id in request.released:
+            if (flight := self._flights.get(id)) is not None:
+                self._dispatch.drop({id: flight})
         for want in request.wants:
             self._want(want)
-        for id in request.confirmed:
-            self._dispatch.send(id)
+        for placement in request.placed:
+            if placement.id in self._flights:
+                self._dispatch.send(placement.id, placement.executor)
         for id in request.cancels:
-            self._dispatch.cancel(id)
+            self._cancel(id)
 
     def _want(self, want: pb.Want) -> None:
         step = want.step
@@ -67,15 +74,27 @@ class StepStream:
             self._moved[partition] = owner or ""
             self._wake.set()
             return
-        known = self._dispatch.flights.get(step.id)
-        if known is not None and known.owner is self:
-            return
+        if want.fence < self._fences.get(partition, 0):
+            return  # a former owner, which has not noticed yet
+        self._fences[partition] = want.fence
         self._on_step(step)
-        flight = self._flight(step)
+        known = self._flights.get(step.id)
         if want.executor:
-            self._dispatch.expect(flight, want.executor)
-        else:
-            self._dispatch.wait(flight)
+            self._dispatch.expect(self._flight(step), want.executor)
+        elif known is None:
+            self._dispatch.wait(self._flight(step))
+        elif known.state is State.PLACED:
+            self.placed([known])
+
+    def _cancel(self, id: str) -> None:
+        """That is durable: it ends with its grace, and nobody waits for what comes of it."""
+        if self._dispatch.unclaimed(id):
+            self._dispatch.expect_cancelled(self._flight(step_pb2.Step(id=id, uid=attempt_of(id).uid)))
+        flight = self._dispatch.flights.get(id)
+        if flight is not None:
+            self._dispatch.close({id: flight})
+        self._lost.append(id)
+        self._wake.set()
 
     def _flight(self, step: step_pb2.Step) -> Flight:
         return Flight(
@@ -105,10 +124,9 @@ class StepStream:
         self._wake.set()
 
     def lost(self, flight: Flight, message: str) -> None:
-        """The executor is gone, or was restarted: the exit run has the step started again, whatever becomes of this."""
+        """The executor is gone, or was restarted: the exit run has the step started again."""
         self._lost.append(flight.id)
         self._wake.set()
-        self._dispatch.acknowledge(flight.id)
 
     # --- the stream ---------------------------------------------------------------------------------------------------
 
@@ -156,6 +174,7 @@ class StepService(step_service_pb2_grpc.StepServiceServicer):
         self._owner_of = owner_of
         self._on_step = on_step
         self._streams: set[StepStream] = set()
+        self._fences: dict[int, int] = {}
         self._stopping = False
 
     async def Run(  # type: ignore[override]  # grpc.aio also takes a coroutine that writes by itself
@@ -164,7 +183,7 @@ class StepService(step_service_pb2_grpc.StepServiceServicer):
         """One exit handler, as long as its stream lives."""
         if self._stopping:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this scheduler stops; connect again")
-        stream = StepStream(self._dispatch, self._owner_of, self._on_step)
+        stream = StepStream(self._dispatch, self._owner_of, self._on_step, self._fences)
         self._streams.add(stream)
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._read(stream, request_iterator)),

@@ -59,6 +59,7 @@ class HookOutcome(Struct):
     outputs: dict[str, Any] = {}  # of the handler's own node
     global_outputs: dict[str, Any] = {}  # exported by globalName
     finished_at: float = 0.0
+    attempt: int = -1  # the greatest number of an attempt in the run; those of a replay are greater
 
 
 class Event(Struct, tag=True):

@@ -220,6 +220,7 @@ def _close_exit(run: Run) -> None:
                 outputs={} if root.outputs is None else outputs_tree(root.outputs),
                 global_outputs=dict(run.state.global_outputs),
                 finished_at=run.now,
+                attempt=max(node.attempt for node in run.nodes),
             ),
         )
     )

@@ -322,6 +322,10 @@ class Log:
         """Whether the partition is ours, as far as this process knows."""
         return partition in self._fences
 
+    def fence(self, partition: int) -> int | None:
+        """The position of our fence; None when the partition is not ours. That of a later owner is greater."""
+        return self._fences.held.get(partition)
+
     def fresh(self, partition: int) -> bool:
         """Whether ownership was confirmed within the last second: only then act outside (journal.md §2)."""
         return partition in self._fences and asyncio.get_running_loop().time() - self._confirmed < FRESH_SECONDS

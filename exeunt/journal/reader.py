@@ -32,6 +32,7 @@ PULL_SECONDS = 30
 AHEAD = 256
 
 _HEARTBEAT, _EXPIRED = "100", "408"
+_SENT = "Nats-Last-Consumer"  # in heartbeats: the number of the last message that was sent
 
 
 class Item(NamedTuple):
@@ -95,8 +96,8 @@ class Reader:
                 status = (message.headers or {}).get("Status")
                 if status == _EXPIRED:
                     asked = 0
-                elif status != _HEARTBEAT:
-                    return  # the consumer is gone
+                elif status != _HEARTBEAT or int((message.headers or {}).get(_SENT, 0)) >= self._expected:
+                    return  # the consumer is gone, or what it sent last has not come
                 continue
             tokens = message.reply.split(".")
             sequence, count, pending = int(tokens[5]), int(tokens[6]), int(tokens[8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from exeunt.journal.errors import JetStreamError
 from exeunt.journal.wire import Wire
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Repeat(Protocol):
@@ -27,6 +29,18 @@ async def once(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 NATS_AWAY = (NatsError, JetStreamError, OSError, TimeoutError)
 """What a call into NATS raises while the server is away."""
+
+RETRY_SECONDS = 1.0
+
+
+async def surely(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Makes a call that is safe to repeat until it is answered, however long NATS is away or says nothing."""
+    while True:
+        try:
+            return await call()
+        except NATS_AWAY as error:
+            log.warning("NATS does not answer: %s; trying again", error or type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 class Steady:

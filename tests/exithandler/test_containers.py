@@ -1,4 +1,4 @@
-"""Container steps of exit runs: placed, committed, confirmed, acknowledged, and never in the way of actions."""
+"""Container steps of exit runs: placed, committed, sent, acknowledged, and never in the way of actions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ async def test_a_container_is_run_by_the_scheduler(main: Main, handlers: Handler
     assert (step.workflow, step.namespace, list(step.container.args)) == (owed.name, "ns", ["Failed"])
     assert step.id.startswith(f"{owed.uid}.{owed.hook_id}/")
     scheduler.say.put_nowait(pb.RunResponse(placements=[pb.Placement(id=step.id, executor="e1")]))
-    assert list((await scheduler.hears(lambda f: bool(f.confirmed))).confirmed) == [step.id]
+    said = (await scheduler.hears(lambda f: bool(f.placed))).placed
+    assert [(p.id, p.executor) for p in said] == [(step.id, "e1")]
     result = step_pb2.StepResult(phase="Succeeded", result="Failed")
     scheduler.say.put_nowait(pb.RunResponse(results=[pb.RunResult(id=step.id, result=result)]))
     assert list((await scheduler.hears(lambda f: bool(f.acknowledged))).acknowledged) == [step.id]
@@ -58,7 +59,7 @@ async def test_a_placed_container_is_asked_for_where_it_is_after_a_kill(
     owed = await main.owe(workflow(CONTAINER))
     step = (await scheduler.hears(lambda f: bool(f.wants))).wants[0].step
     scheduler.say.put_nowait(pb.RunResponse(placements=[pb.Placement(id=step.id, executor="e1")]))
-    await scheduler.hears(lambda f: bool(f.confirmed))
+    await scheduler.hears(lambda f: bool(f.placed))
     await handlers.kill(first)
     await handlers.start(scheduler=scheduler.address)
     want = (await scheduler.hears(lambda f: bool(f.wants))).wants[0]
@@ -76,7 +77,7 @@ async def test_a_container_that_is_lost_is_started_again(main: Main, handlers: H
         step = (await scheduler.hears(lambda f: bool(f.wants))).wants[0].step
         ids.append(step.id)
         scheduler.say.put_nowait(pb.RunResponse(placements=[pb.Placement(id=step.id, executor=executor)]))
-        await scheduler.hears(lambda f: bool(f.confirmed))
+        await scheduler.hears(lambda f: bool(f.placed))
         if executor == "e1":
             scheduler.say.put_nowait(pb.RunResponse(lost=[step.id]))
     assert ids[0].endswith("/0")

@@ -90,7 +90,7 @@ async def serve() -> AsyncIterator[Serve]:
 @pytest.fixture
 async def scheduler(serve: Serve) -> AsyncIterator[tuple[Scheduler, StepsClient]]:
     scheduler, address = await serve()
-    client = StepsClient("x1", lambda partition: address)
+    client = StepsClient("x1", lambda partition: address, lambda partition: 1)
     running = asyncio.create_task(client.run())
     yield scheduler, client
     running.cancel()
@@ -108,7 +108,8 @@ async def test_a_step_from_wanting_to_acknowledging(scheduler: Pair) -> None:
     server.say.put_nowait(pb.RunResponse(placements=[pb.Placement(id="u.h/n/0", executor="e1")]))
     assert await step.hears() == "placed on e1"
     client.confirm("u.h/n/0", "e1")
-    await server.hears(lambda f: list(f.confirmed) == ["u.h/n/0"])
+    said = await server.hears(lambda f: bool(f.placed))
+    assert [(p.id, p.executor) for p in said.placed] == [("u.h/n/0", "e1")]
     result = pb.RunResult(id="u.h/n/0", result=step_pb2.StepResult(phase="Succeeded"))
     server.say.put_nowait(pb.RunResponse(results=[result]))
     assert await step.hears() == "ended Succeeded"
@@ -131,7 +132,7 @@ async def test_a_broken_stream_is_opened_again_with_everything_that_is_wanted(sc
     server.say.put_nowait(pb.RunResponse(placements=[pb.Placement(id="u.h/placed/0", executor="e1")]))
     await placed.hears()
     client.confirm("u.h/placed/0", "e1")
-    await server.hears(lambda f: bool(f.confirmed))
+    await server.hears(lambda f: bool(f.placed))
     server.say.put_nowait(None)
     seen: dict[str, str] = {}
     while len(seen) < 2:
@@ -141,40 +142,52 @@ async def test_a_broken_stream_is_opened_again_with_everything_that_is_wanted(sc
     assert server.streams == 2
 
 
-async def test_a_result_that_nobody_waits_for_any_more_is_acknowledged(scheduler: Pair) -> None:
+async def test_a_result_that_somebody_else_waits_for_is_left_alone(scheduler: Pair) -> None:
     server, client = scheduler
-    Step(client, "u.h/n/0")
+    Step(client, "u.h/moved/0")
     await server.hears(lambda f: bool(f.wants))
-    server.say.put_nowait(pb.RunResponse(results=[pb.RunResult(id="u.h/old/0")]))
-    await server.hears(lambda f: list(f.acknowledged) == ["u.h/old/0"])
+    client.forget("u.h/moved/0")
+    assert list((await server.hears(lambda f: bool(f.released))).released) == ["u.h/moved/0"]
+    server.say.put_nowait(pb.RunResponse(results=[pb.RunResult(id="u.h/moved/0")]))
+    Step(client, "u.h/next/0")
+    frames = [await server.hears(lambda f: True)]
+    while not frames[-1].wants:
+        frames.append(await server.hears(lambda f: True))
+    assert not any(frame.acknowledged for frame in frames)
 
 
-async def test_a_lost_step_is_told_once(scheduler: Pair) -> None:
+async def test_a_lost_step_is_acknowledged_when_that_is_in_the_log(scheduler: Pair) -> None:
     server, client = scheduler
     step = Step(client, "u.h/n/0", executor="e1")
     want = await server.hears(lambda f: bool(f.wants))
     assert want.wants[0].executor == "e1"
-    server.say.put_nowait(pb.RunResponse(lost=["u.h/n/0", "u.h/n/0"]))
+    server.say.put_nowait(pb.RunResponse(lost=["u.h/n/0"]))
     assert await step.hears() == "lost"
-    assert step.events.empty()
+    assert len(client) == 1
+    client.acknowledge("u.h/n/0")
+    await server.hears(lambda f: list(f.acknowledged) == ["u.h/n/0"])
     assert len(client) == 0
 
 
-async def test_a_cancelled_step_is_told_and_forgotten(scheduler: Pair) -> None:
+async def test_a_cancelled_step_is_told_until_its_end_is_heard_of(scheduler: Pair) -> None:
     server, client = scheduler
-    step = Step(client, "u.h/n/0")
+    step, other = Step(client, "u.h/n/0"), Step(client, "u.h/other/0", executor="e1")
     await server.hears(lambda f: bool(f.wants))
     client.cancel("u.h/n/0", 7)
     await server.hears(lambda f: list(f.cancels) == ["u.h/n/0"])
-    server.say.put_nowait(pb.RunResponse(results=[pb.RunResult(id="u.h/n/0")]))
-    await server.hears(lambda f: list(f.acknowledged) == ["u.h/n/0"])
+    server.say.put_nowait(None)  # the stream breaks before it could answer
+    await server.hears(lambda f: list(f.cancels) == ["u.h/n/0"])
+    results = [pb.RunResult(id=id) for id in ("u.h/n/0", "u.h/other/0")]
+    server.say.put_nowait(pb.RunResponse(results=results, lost=["u.h/n/0"]))
+    assert await other.hears() == "ended "
+    assert len(client) == 1
     assert step.events.empty()
 
 
 async def test_steps_of_a_partition_that_moved_go_to_its_new_owner(serve: Serve) -> None:
     old, old_address = await serve()
     new, new_address = await serve()
-    client = StepsClient("x1", lambda partition: old_address)
+    client = StepsClient("x1", lambda partition: old_address, lambda partition: 1)
     running = asyncio.create_task(client.run())
     Step(client, "u.h/moves/0", partition=1)
     Step(client, "u.h/stays/0", partition=2)
@@ -186,9 +199,27 @@ async def test_steps_of_a_partition_that_moved_go_to_its_new_owner(serve: Serve)
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_partition_that_moves_away_and_back_is_asked_for_again(serve: Serve) -> None:
+    one, one_address = await serve()
+    two, two_address = await serve()
+    owner = [one_address]
+    client = StepsClient("x1", lambda partition: owner[0], lambda partition: 1)
+    running = asyncio.create_task(client.run())
+    Step(client, "u.h/n/0", partition=1)
+    await one.hears(lambda f: bool(f.wants))
+    one.say.put_nowait(pb.RunResponse(moved=[pb.Moved(partition=1)]))  # it has begun anew and owns nothing yet
+    owner[0] = two_address
+    client.owners_changed()
+    await two.hears(lambda f: bool(f.wants))
+    two.say.put_nowait(pb.RunResponse(moved=[pb.Moved(partition=1, address=one_address)]))
+    assert (await one.hears(lambda f: bool(f.wants))).wants[0].step.id == "u.h/n/0"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_steps_wait_while_nobody_is_there(serve: Serve) -> None:
     address: list[str] = []
-    client = StepsClient("x1", lambda partition: address[0] if address else None)
+    client = StepsClient("x1", lambda partition: address[0] if address else None, lambda partition: 1)
     running = asyncio.create_task(client.run())
     Step(client, "u.h/n/0")
     scheduler, where = await serve()

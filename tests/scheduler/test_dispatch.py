@@ -44,15 +44,15 @@ class Wanting:
         )
 
     def want(self, id: str, *, secretive: bool = False) -> None:
-        flight = self.flight(id, secretive=secretive)
-        if self.dispatch.place(flight) is None:
+        executor = self.dispatch.place(self.flight(id, secretive=secretive))
+        if executor is None:
             self.dispatch.wait(self.flight(id, secretive=secretive))
         else:
-            self.dispatch.send(id)
+            self.dispatch.send(id, executor)
 
     def placed(self, flights: list[Flight]) -> None:
         for flight in flights:
-            self.dispatch.send(flight.id)
+            self.dispatch.send(flight.id, flight.executor)
 
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         self.results.put_nowait((flight.id, result.phase))
@@ -61,6 +61,8 @@ class Wanting:
 
     def lost(self, flight: Flight, message: str) -> None:
         self.lost_ones.put_nowait(flight.id)
+        if self.commits:
+            self.dispatch.acknowledge(flight.id)
 
 
 class Rig:
@@ -267,6 +269,24 @@ async def test_an_executor_that_stays_away_loses_its_steps(rig: Rig, channel: gr
 
 
 @pytest.mark.parametrize("rig", [{"grace": 0.2}], indirect=True)
+async def test_a_lost_steps_result_is_kept_until_the_loss_is_written(rig: Rig, channel: grpc.aio.Channel) -> None:
+    rig.wanting.commits = False
+    executor = Stub(channel)
+    await executor.hello(credits=1)
+    rig.wanting.want("u/n/0")
+    await executor.until("dispatches")
+    executor.call.cancel()
+    await rig.wanting.lost_ones.get()
+    again = Stub(channel)
+    await again.hello(attempts=["u/n/0"], updates=[result("u/n/0")])
+    await again.say(number=2)
+    frame = await again.hear()
+    assert [*frame.acknowledged, *frame.forgotten] == []
+    rig.dispatch.acknowledge("u/n/0")
+    assert await again.until("acknowledged") == ["u/n/0"]
+
+
+@pytest.mark.parametrize("rig", [{"grace": 0.2}], indirect=True)
 async def test_an_executor_that_falls_silent_loses_its_steps(rig: Rig, channel: grpc.aio.Channel) -> None:
     executor = Stub(channel)
     await executor.hello(credits=1)
@@ -375,9 +395,12 @@ class Exits:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.call = step_service_pb2_grpc.StepServiceStub(channel).Run()
 
-    async def want(self, id: str, executor: str = "") -> None:
+    async def want(self, id: str, executor: str = "", fence: int = 1) -> None:
         step = step_pb2.Step(id=id, uid=id.split(".")[0], exit=True, container=step_pb2.ContainerWork(image="i"))
-        await self.say(wants=[step_service_pb2.Want(step=step, executor=executor)])
+        await self.say(wants=[step_service_pb2.Want(step=step, executor=executor, fence=fence)])
+
+    async def commit(self, id: str, executor: str = "e1") -> None:
+        await self.say(placed=[step_service_pb2.Placement(id=id, executor=executor)])
 
     async def say(self, **frame: object) -> None:
         await self.call.write(step_service_pb2.RunRequest(**frame))  # type: ignore[arg-type]  # as above
@@ -396,7 +419,7 @@ async def test_an_exit_step_is_sent_only_when_its_placement_is_confirmed(rig: Ri
     assert (placement.id, placement.executor) == ("u.h/n/0", "e1")
     await executor.say(number=2)
     assert not (await executor.hear()).dispatches
-    await exits.say(confirmed=["u.h/n/0"])
+    await exits.commit("u.h/n/0")
     assert await executor.until("dispatches") == ["u.h/n/0"]
     await executor.say(updates=[result("u.h/n/0")])
     assert (await exits.hear()).results[0].result.phase == "Succeeded"
@@ -411,7 +434,7 @@ async def test_an_exit_steps_result_waits_for_an_exit_handler_that_restarts(
     await executor.hello(credits=1)
     await exits.want("u.h/n/0")
     await exits.hear()
-    await exits.say(confirmed=["u.h/n/0"])
+    await exits.commit("u.h/n/0")
     await executor.until("dispatches")
     exits.call.cancel()
     await executor.say(updates=[result("u.h/n/0")])
@@ -437,10 +460,81 @@ async def test_results_of_a_closed_exit_run_are_waited_for_by_nobody(rig: Rig, c
     await executor.hello(credits=1)
     await exits.want("u.h/n/0")
     await exits.hear()
-    await exits.say(confirmed=["u.h/n/0"])
+    await exits.commit("u.h/n/0")
     await executor.until("dispatches")
     await executor.say(updates=[result("u.h/n/0")])
     await exits.hear()
     exits.call.cancel()  # it has written the result and the end of its run, and dies before it can say so
-    rig.dispatch.exit_closed("u", "h")
+    rig.dispatch.exit_closed("u", "h", 0)
+    assert await executor.until("acknowledged") == ["u.h/n/0"]
+
+
+async def test_an_exit_step_goes_where_its_run_has_committed_it(rig: Rig, channel: grpc.aio.Channel) -> None:
+    first, second = Stub(channel), Stub(channel)
+    await first.hello("e1", credits=1)
+    exits = Exits(channel)
+    await exits.want("u.h/n/0")
+    assert (await exits.hear()).placements[0].executor == "e1"
+    exits.call.cancel()  # the stream breaks while the placement is being written
+    await first.say(credits=0)
+    await first.hear()
+    await second.hello("e2", credits=1)
+    again = Exits(channel)
+    await again.want("u.h/n/0")
+    assert (await again.hear()).placements[0].executor == "e2"
+    await again.commit("u.h/n/0", "e1")
+    assert await first.until("dispatches") == ["u.h/n/0"]
+    rig.wanting.want("u/n/0")  # the slot of the other one is free again
+    assert await second.until("dispatches") == ["u/n/0"]
+
+
+async def test_what_a_former_exit_handler_says_late_is_passed_over(rig: Rig, channel: grpc.aio.Channel) -> None:
+    executor, former, owner = Stub(channel), Exits(channel), Exits(channel)
+    await executor.hello(credits=2)
+    await owner.want("u.h/n/0", fence=7)
+    await owner.hear()
+    await owner.commit("u.h/n/0")
+    assert await executor.until("dispatches") == ["u.h/n/0"]
+    await former.want("u.h/n/0", "e1", fence=3)
+    await former.say(cancels=["u.h/unknown/0"])  # so that it is known that it was heard
+    assert list((await former.hear()).lost) == ["u.h/unknown/0"]
+    await executor.say(updates=[result("u.h/n/0")])
+    assert (await owner.hear()).results[0].id == "u.h/n/0"
+
+
+async def test_a_former_owner_sends_nothing_before_it_knows_that_it_owns(rig: Rig, channel: grpc.aio.Channel) -> None:
+    rig.dispatch.expect(rig.wanting.flight("u/n/0"), "e1")
+    rig.loaded = False  # it slept
+    executor = Stub(channel)
+    await executor.hello(credits=1)
+    await executor.say(number=2)
+    assert not (await executor.hear()).dispatches
+    rig.loaded = True
+    rig.dispatch.judge(range(64))
+    assert await executor.until("dispatches") == ["u/n/0"]
+
+
+async def test_the_end_of_an_exit_run_leaves_its_replay_alone(rig: Rig, channel: grpc.aio.Channel) -> None:
+    executor = Stub(channel)
+    ended = [result("u.h/n/0"), result("u.h/n/1")]
+    await executor.hello(attempts=["u.h/n/0", "u.h/n/1"], updates=ended)
+    rig.dispatch.exit_closed("u", "h", 0)
+    assert await executor.until("acknowledged") == ["u.h/n/0"]
+    exits = Exits(channel)
+    await exits.want("u.h/n/1", "e1")
+    assert (await exits.hear()).results[0].id == "u.h/n/1"
+
+
+async def test_a_cancelled_exit_step_is_waited_for_by_nobody(rig: Rig, channel: grpc.aio.Channel) -> None:
+    executor, exits = Stub(channel), Exits(channel)
+    await executor.hello(credits=1)
+    await exits.want("u.h/n/0")
+    await exits.hear()
+    await exits.commit("u.h/n/0")
+    await executor.until("dispatches")
+    await exits.say(cancels=["u.h/n/0", "u.h/unknown/0"])
+    assert list((await exits.hear()).lost) == ["u.h/n/0", "u.h/unknown/0"]
+    assert await executor.until("cancels") == ["u.h/n/0"]
+    exits.call.cancel()
+    await executor.say(updates=[result("u.h/n/0", "Error")])
     assert await executor.until("acknowledged") == ["u.h/n/0"]

@@ -95,7 +95,7 @@ class Cluster:
             case "snapshot":
                 self._snapshots()
             case "loss":
-                self.world.server.loss = 0.15
+                self.world.server.loss = self.world.network.doubled = 0.15
                 self.later(long, self._sound)
             case "slow":
                 self.world.server.slow = 0.6
@@ -135,7 +135,7 @@ class Cluster:
                 self.world.loop.call_soon(ask, families, context=service.process.context)
 
     def _sound(self) -> None:
-        self.world.server.loss = self.world.server.slow = 0.0
+        self.world.server.loss = self.world.server.slow = self.world.network.doubled = 0.0
 
     def heal(self) -> None:
         """No more faults: everything runs, is connected and goes on."""

@@ -28,7 +28,7 @@ class Process:
         self.fuse = -1
         self.on_fuse: Callable[[Process], None] = lambda process: None
         self.wall_offset = 0.0  # how far its wall clock is wrong, in seconds
-        self.held: list[_Handle | _Timer] = []
+        self.held: list[_Handle] = []
         self.context = contextvars.copy_context()
         self.context.run(_PROCESS.set, self)
 
@@ -41,27 +41,39 @@ def current() -> Process | None:
     return _PROCESS.get()
 
 
-class _Handle(asyncio.Handle):
-    __slots__ = ("process",)
-    process: Process | None
+class _Handle:
+    """A callback that is due, now or at `at`: as asyncio's handles, and with the process that it belongs to."""
 
+    __slots__ = ("_args", "_at", "_callback", "_context", "process")
 
-class _Timer(asyncio.TimerHandle):
-    __slots__ = ("process",)
-    process: Process | None
+    def __init__(self, callback: Callable[..., Any], args: Any, context: contextvars.Context | None, at: float) -> None:
+        self._callback: Callable[..., Any] | None = callback
+        self._args = args
+        self._context = contextvars.copy_context() if context is None else context
+        self._at = at
+        self.process = self._context.get(_PROCESS)
+
+    def when(self) -> float:
+        return self._at
+
+    def cancel(self) -> None:
+        self._callback = self._args = None
+
+    def cancelled(self) -> bool:
+        return self._callback is None
 
 
 class _Numbered:
-    """Hashes by order of making, so that sets of tasks and futures are the same in every run of a seed."""
+    """Hashes by order of first asking, so that sets of tasks and futures are the same in every run of a seed."""
 
     _numbers = itertools.count()
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        self._number = next(_Numbered._numbers)
-        super().__init__(*args, **named)
-
     def __hash__(self) -> int:
-        return self._number
+        try:
+            return self._number
+        except AttributeError:
+            self._number: int = next(_Numbered._numbers)
+            return self._number
 
 
 class _Task(_Numbered, asyncio.Task):  # type: ignore[type-arg]  # a subclass of a generic that is used bare
@@ -84,9 +96,9 @@ class SimLoop(_Loop):  # type: ignore[misc]  # as said above
         self.most = 1_000_000
         """More callbacks than that are a loop without end."""
         self._now = 0.0
-        self._ready: deque[_Handle | _Timer] = deque()
-        self._timers: list[tuple[float, int, _Timer]] = []
-        self._count = itertools.count()
+        self._ready: deque[_Handle] = deque()
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._timed = 0
         self._tasks: list[asyncio.Task[Any]] = []  # kept: collecting one would run its `finally`
         self._closed = False
         self.problems: list[str] = []
@@ -107,29 +119,25 @@ class SimLoop(_Loop):  # type: ignore[misc]  # as said above
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context)
-        handle.process = _owner(handle)
+    ) -> _Handle:
+        handle = _Handle(callback, args, context, self._now)
         if not self._closed:
             self._ready.append(handle)
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> _Handle:
         return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        handle = _Timer(when, callback, args, self, context)
-        handle.process = _owner(handle)
+    ) -> _Handle:
+        handle = _Handle(callback, args, context, when)
         if not self._closed:
-            heapq.heappush(self._timers, (when, next(self._count), handle))
+            self._timed += 1
+            heapq.heappush(self._timers, (when, self._timed, handle))
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass
 
     def create_future(self) -> asyncio.Future[Any]:
         return _Future(loop=self)
@@ -158,48 +166,53 @@ class SimLoop(_Loop):  # type: ignore[misc]  # as said above
     # --- turning ------------------------------------------------------------------------------------------------------
 
     def run(self, until: Callable[[], bool], limit: float) -> bool:
-        """Turns until the condition holds (asked after every callback) or the clock reads `limit`: then False."""
+        """Turns until the condition holds, asked whenever the clock moves on. False when the clock reads `limit`."""
         asyncio.events._set_running_loop(self)
         try:
+            self._turn()
             while not until():
                 if self.callbacks > self.most:
                     self.problems.append(f"Error(): {self.most} callbacks, and no end")
                     return False
-                if not self._turn(limit):
-                    return until()
+                if not self._timers or self._timers[0][0] > limit:
+                    return False
+                self._now = max(self._now, self._timers[0][0])
+                self._turn()
             return True
         finally:
             asyncio.events._set_running_loop(None)
 
-    def _turn(self, limit: float) -> bool:
-        while self._timers and (not self._ready or self._timers[0][0] <= self._now):
-            when, _, timer = self._timers[0]
-            if not self._ready and when > self._now:
-                if when > limit:
-                    return False
-                self._now = when
-            heapq.heappop(self._timers)
-            if not timer.cancelled():
-                self._ready.append(timer)
-        if not self._ready:
-            return False
-        handle = self._ready.popleft()
-        process = handle.process
-        if process is not None:
-            if not process.alive:
-                return True
-            if process.paused:
-                process.held.append(handle)
-                return True
-            if process.fuse >= 0:
-                process.fuse -= 1
-                if process.fuse < 0:
-                    process.on_fuse(process)
-                    return True
-        if not handle.cancelled():
+    def _turn(self) -> None:
+        """All that is due now, and what follows from it at once."""
+        ready, timers, now = self._ready, self._timers, self._now
+        while True:
+            while timers and timers[0][0] <= now:
+                ready.append(heapq.heappop(timers)[2])
+            if not ready:
+                return
+            handle = ready.popleft()
+            callback = handle._callback
+            if callback is None:  # cancelled
+                continue
+            process = handle.process
+            if process is not None:
+                if not process.alive:
+                    continue
+                if process.paused:
+                    process.held.append(handle)
+                    continue
+                if process.fuse >= 0:
+                    process.fuse -= 1
+                    if process.fuse < 0:
+                        process.on_fuse(process)
+                        continue
             self.callbacks += 1
-            handle._run()
-        return True
+            if self.callbacks > self.most:
+                return
+            try:
+                handle._context.run(callback, *handle._args)
+            except Exception as error:  # noqa: BLE001 - told as asyncio does
+                self.problems.append(f"{callback!r}: {error!r}")
 
     def go_on(self, process: Process) -> None:
         """A held process runs again, with all that has become due meanwhile."""
@@ -215,8 +228,3 @@ class SimLoop(_Loop):  # type: ignore[misc]  # as said above
         for task in self._tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # a killed task is no mistake here
         self._tasks.clear()
-
-
-def _owner(handle: asyncio.Handle) -> Process | None:
-    context: contextvars.Context = handle._context  # type: ignore[attr-defined]  # where asyncio keeps it
-    return context.get(_PROCESS)

@@ -102,7 +102,8 @@ class Server:
         self.on_cut: Callable[[int], None] = lambda upto: None
         self.heard: dict[tuple[str, str], tuple[float, Any]] = {}
         self.slow = 0.0  # seconds that the disk adds to each write
-        self.loss = 0.0  # part of the writes whose answer is lost; of these a third never arrive and a third come late
+        self.loss = 0.0  # part of the writes whose answer is lost; of these a third never arrive and a third come late;
+        # of what consumers are sent a third of that part
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
@@ -182,6 +183,8 @@ class Server:
                 continue
             consumer.credit -= 1
             consumer.count += 1
+            if self.rng.random() < self.loss / 3:
+                continue  # it is lost on its way
             reply = f"$JS.ACK.s.{consumer.name}.1.{message.sequence}.{consumer.count}.0.0"
             consumer.link.deliver(Message(message.subject, reply, dict(message.headers), message.data), consumer.inbox)
 
@@ -190,7 +193,8 @@ class Server:
         if consumer is None:
             return
         if consumer.inbox:
-            consumer.link.deliver(Message(consumer.inbox, "", {"Status": "100"}, b""))
+            headers = {"Status": "100", "Nats-Last-Consumer": str(consumer.count)}
+            consumer.link.deliver(Message(consumer.inbox, "", headers, b""))
         self.loop.call_later(HEARTBEAT_SECONDS, self._beat, name)
 
     def _stream(self, name: str) -> Stream:

@@ -38,8 +38,9 @@ class _Pipe:
     def put(self, item: Any) -> None:
         """Sends; what is an exception, or EOF, ends the direction when it arrives."""
         loop, rng = self._network.loop, self._network.rng
-        self._there = max(self._there, loop.time() + rng.uniform(0.0001, 0.003))
-        loop.call_at(self._there, self.arrive, item, context=self._reader.context)
+        for _ in range(2 if rng.random() < self._network.doubled else 1):
+            self._there = max(self._there, loop.time() + rng.uniform(0.0001, 0.003))
+            loop.call_at(self._there, self.arrive, item, context=self._reader.context)
 
     def arrive(self, item: Any) -> None:
         if self.end is not None:
@@ -191,6 +192,7 @@ class Network:
         self.loop, self.rng = loop, rng
         self.endpoints: dict[str, Endpoint] = {}
         self.calls: list[Call] = []
+        self.doubled = 0.0  # part of the frames that come twice
 
     def channel(self, address: str, **options: Any) -> Channel:
         """In place of `exeunt.service.channel.open_channel`."""

@@ -6,12 +6,15 @@ import asyncio
 import itertools
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from exeunt.engine.inputs import Rejected, Shutdown
+from exeunt.engine.inputs import Rejected, ResumeRun, Shutdown, SuspendRun
 from exeunt.engine.steps import StepOutcome
 from exeunt.journal.blobs import digest
 from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.steady import NATS_AWAY
 from exeunt.language.decode import decode
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow
@@ -23,12 +26,29 @@ from tests.simulation.faults import Cluster
 from tests.simulation.loop import SimLoop
 from tests.simulation.nats import WORLD, Server
 from tests.simulation.network import Network
-from tests.simulation.services import EPOCH, PARTITIONS, SchedulerService, World
+from tests.simulation.services import EPOCH, PARTITIONS, World
 from tests.simulation.watch import Watch
 from tests.simulation.workloads import workflow
 
 PATIENCE = 240.0
 """Virtual seconds after the last fault within which everything has to end: retries, graces and repeats fit in."""
+
+
+COMMANDS = [
+    ["Stop"],
+    ["Terminate"],
+    ["Delete"],
+    ["Suspend", "Resume"],
+    ["Replay"],
+    ["Stop", "Replay", "Delete"],
+    ["Replay", "Replay"],
+]
+STEERING: dict[str, Callable[[str], Any]] = {
+    "Stop": partial(Shutdown, "Stop"),
+    "Terminate": partial(Shutdown, "Terminate"),
+    "Suspend": SuspendRun,
+    "Resume": ResumeRun,
+}
 
 
 class Result(NamedTuple):
@@ -90,9 +110,10 @@ class Simulation:
         watch.lines = [] if trace else None
         server.on_stored, server.on_cut = watch.stored, watch.cut
         self.world = World(server, network, watch)
-        watch.archived = lambda: self.world.durable.archive
+        watch.kept = lambda uid: uid in self.world.durable.archive or uid in self.world.durable.tombstones
         _Current.loop, _Current.network, _Current.rng = loop, network, random.Random(rng.random())
         self.uids: list[str] = []
+        self.names: dict[str, str] = {}
         self.accepted: set[str] = set()
         self.healed = False
         self._clients: set[asyncio.Task[None]] = set()
@@ -105,8 +126,9 @@ class Simulation:
         for i in range(rng.randint(1, 4)):
             uid = f"{rng.getrandbits(64):016x}-{i}"
             self.uids.append(uid)
+            self.names[uid] = f"w{i}"
             manifest = workflow(rng, f"w{i}")
-            commands = [(rng.uniform(0, 12), rng.choice(["Stop", "Terminate"]))] if rng.random() < 0.3 else []
+            commands = [(rng.uniform(0, 12), c) for c in rng.choice(COMMANDS)] if rng.random() < 0.5 else []
             loop.call_later(rng.uniform(0, 5), self._start, self._client(uid, manifest, commands), context=WORLD)
         self.cluster.later(0.0, lambda: self.cluster.trouble(trouble))
         loop.run(lambda: bool(self.watch.wrongs), trouble)
@@ -141,10 +163,10 @@ class Simulation:
     def _over(self) -> bool:
         if self.watch.wrongs:
             return True
-        if not self.healed or len(self.accepted) < len(self.uids):
+        if not self.healed or len(self.accepted) < len(self.uids) or self._clients or self.watch.open:
             return False
-        archive = self.world.durable.archive
-        return all(uid in archive for uid in self.uids) and all(uid in archive for uid in self.watch.asked)
+        kept = self.watch.kept
+        return all(kept(uid) for uid in self.uids) and all(kept(uid) for uid in self.watch.asked)
 
     def _start(self, work: Any) -> None:
         def over(task: asyncio.Task[None]) -> None:
@@ -164,54 +186,81 @@ class Simulation:
         bundle = Bundle(workflow=model)
         content = encode_bundle(bundle)
         accepted = Accepted(bundle, content, digest(content), "default", "", {}, {})
-        await self._until_done(uid, lambda core: self._submit(core, uid, accepted))
+        await self._until_done(uid, "m", partial(self._submit, uid, accepted))
         self.accepted.add(uid)
         self.watch.say(f"{uid} is accepted")
         if not any(f.uid == uid for f in self.watch.runs):
             self.watch.wrong(f"{uid} was accepted and is not in the log")
-        for i, (seconds, strategy) in enumerate(commands):
+        for i, (seconds, command) in enumerate(commands):
             await asyncio.sleep(seconds)
-            await self._until_done(uid, lambda core, s=strategy, n=i: self._command(core, uid, s, f"r{n}"))
+            match command:
+                case "Replay":
+                    ended = sorted(id for id in self.watch.results if self.watch.due[id][0].uid == uid)
+                    if ended:
+                        chosen, again = self.rng.choice(ended), self.rng.random() < 0.3
+                        await self._until_done(uid, "x", partial(self._replay, chosen, f"r{i}", again))
+                case "Delete":
+                    await self._until_done(uid, "m", partial(self._delete, uid, f"r{i}"))
+                case _:
+                    await self._until_done(uid, "m", partial(self._command, uid, STEERING[command](f"r{i}")))
 
-    async def _until_done(self, uid: str, make: Any) -> None:
-        while not await self._on_owner(uid, make):  # noqa: ASYNC110 - a client knows of nothing better
+    async def _until_done(self, uid: str, role: str, make: Any) -> None:
+        while not await self._on_owner(uid, role, make):  # noqa: ASYNC110 - a client knows of nothing better
             await asyncio.sleep(0.3)
 
-    async def _on_owner(self, uid: str, make: Any) -> bool:
-        """Has the scheduler that owns the workflow do it, and waits for a while."""
+    async def _on_owner(self, uid: str, role: str, make: Any) -> bool:
+        """Has the service that owns the workflow do it, and waits for a while."""
         partition = partition_of(uid)
-        for service in self.cluster.of_role("m"):
-            if not isinstance(service, SchedulerService) or not hasattr(service, "core"):
+        for service in self.cluster.of_role(role):
+            if service.process.paused or not service.has(partition):
                 continue
-            core = service.core
-            if partition not in core.runs.loaded or service.process.paused:
-                continue
-            task = asyncio.get_running_loop().create_task(make(core), context=service.process.context.copy())
+            task = asyncio.get_running_loop().create_task(make(service), context=service.process.context.copy())
             await asyncio.wait([task], timeout=4.0)
             if task.done() and not task.cancelled():
                 return bool(task.result())
         return False
 
-    async def _submit(self, core: Any, uid: str, accepted: Accepted) -> bool:
-        launcher = core.runs.on_message.__self__
+    async def _submit(self, uid: str, accepted: Accepted, service: Any) -> bool:
+        launcher = service.core.runs.on_message.__self__
         try:
             await launcher.submit(Checked([accepted]), [uid], f"request-{uid}")
-        except (RpcError, NotOwner, OSError, TimeoutError):
+        except (RpcError, NotOwner, *NATS_AWAY):
             return False
-        except Exception as error:
-            if "nats" in type(error).__module__:
-                return False
-            raise
         return True
 
-    async def _command(self, core: Any, uid: str, strategy: str, request: str) -> bool:
-        entry = core.runs.by_uid.get(uid)
+    async def _command(self, uid: str, command: Any, service: Any) -> bool:
+        entry = service.core.runs.by_uid.get(uid)
         if entry is None:
-            return uid in self.world.durable.archive
+            return self.watch.kept(uid)
         try:
-            await entry.driver.ask(Shutdown(strategy, request))
+            await entry.driver.ask(command)
         except Rejected:
             return True
         except Exception:  # noqa: BLE001 - it moved: ask again
+            return False
+        return True
+
+    async def _delete(self, uid: str, request: str, service: Any) -> bool:
+        entry = service.core.runs.by_uid.get(uid)
+        if entry is not None and not entry.closed:
+            return await self._command(uid, Shutdown("Stop", request, deleted=True), service)
+        if uid not in self.world.durable.archive:
+            return uid in self.world.durable.tombstones
+        try:
+            await service.core.archiver.remove("default", self.names[uid], uid)
+        except NATS_AWAY:
+            return False
+        return True
+
+    async def _replay(self, id: str, request: str, again: bool, service: Any) -> bool:
+        try:
+            record = await service.handler.ledger.get(id)
+            if record is None:
+                return False
+            if request not in record.requests:
+                await service.handler.runs.replay(record, request, again=again)
+        except Rejected as error:
+            return error.reason != "EXIT_RUNNING"
+        except (NotOwner, *NATS_AWAY):
             return False
         return True

@@ -18,7 +18,7 @@ from exeunt.driver import Clock
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Entry as BookEntry
 from exeunt.executor.links import Links
-from exeunt.executor.runtime.base import Ended, Job
+from exeunt.executor.runtime.base import Ended, Job, NotStarted
 from exeunt.executor.session import Profile
 from exeunt.executor.slots import Slots
 from exeunt.exithandler.announce import Announcer
@@ -32,6 +32,7 @@ from exeunt.exithandler.start import Starter
 from exeunt.exithandler.steps_client import StepsClient
 from exeunt.journal.log import Log, LogSettings
 from exeunt.journal.ownership import Member, owner_among
+from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Role
 from exeunt.scheduler.core import Core
 from exeunt.scheduler.holdings import Holdings
@@ -41,6 +42,7 @@ from tests.simulation.nats import Link, Server, SimWire, ask
 from tests.simulation.network import Endpoint, Network
 from tests.simulation.stores import Durable, Stores
 from tests.simulation.watch import Watch
+from tests.simulation.workloads import MISSING
 
 PARTITIONS = 3
 EPOCH = 1_767_323_045.0
@@ -182,6 +184,10 @@ class Service:
             self.link.cut()
             self.world.network.gone(self.process)
 
+    def has(self, partition: int) -> bool:
+        """Whether it owns the partition and has loaded it."""
+        return False
+
     async def open(self, group: asyncio.TaskGroup) -> None:
         raise NotImplementedError
 
@@ -189,7 +195,7 @@ class Service:
         pass
 
     def settings(self) -> LogSettings:
-        return LogSettings(deadline=3.0, window=WINDOW, renew_distance=12, tick=0.3)
+        return LogSettings(deadline=3.0, window=WINDOW, renew_distance=12, tick=0.5)
 
 
 class _Stopped(Exception):  # noqa: N818 - how a service ends itself
@@ -207,6 +213,9 @@ class SchedulerService(Service):
 
     role = "m"
     core: Core
+
+    def has(self, partition: int) -> bool:
+        return hasattr(self, "core") and partition in self.core.runs.loaded
 
     async def open(self, group: asyncio.TaskGroup) -> None:
         world = self.world
@@ -251,26 +260,30 @@ class ExitService(Service):
     role = "x"
     handler: Handler
 
+    def has(self, partition: int) -> bool:
+        return hasattr(self, "holdings") and partition in self.holdings.held
+
     async def open(self, group: asyncio.TaskGroup) -> None:
         world = self.world
         journal = await Log.open(SimWire(self.link), "x", self.name, self.settings())  # type: ignore[arg-type]  # as above
         stores: Any = Stores(world.durable, self.link)
         ledger = Ledger(stores.ledger)
         clock = Wall(world, self.process)
-        runs = ExitRuns(journal, Bundles(stores.blobs), ledger, Announcer(stores.events), clock)
+        steady = Steady(journal.wire)
+        runs = ExitRuns(journal, Bundles(stores.blobs, steady), ledger, Announcer(stores.events), clock)
 
         async def confirm(sent: float) -> None:
             await journal.confirm(sent)
 
         self.members = members = Members(world, self.link, Member("x", self.name, self.name), confirm)
-        client = StepsClient(self.name, lambda p: _address(members.owner_of(p, "m")))
+        client = StepsClient(self.name, lambda p: _address(members.owner_of(p, "m")), journal.fence)
         tools: Any = SimpleNamespace(settings=ActionSettings(), start_workflow=None, wait_workflow=None, secret=None)
         steps = ExitSteps(
             self.name,
             journal,
             tools=tools,
             client=client,
-            starter=Starter(journal, stores, 32).for_run,
+            starter=Starter(journal, stores, 32, steady).for_run,
             obligation_of=runs.obligation_of,
         )
         runs.steps = steps
@@ -360,6 +373,8 @@ class Programs:
 
     def start(self, job: Job, on_output: Any, on_end: Callable[[Ended], None]) -> Program:
         self._world.watch.program(job.id, self._process)
+        if job.command[-1] == str(MISSING):
+            raise NotStarted("there is no such program")
         return Program(self._world, job, on_end)
 
     async def close(self) -> None:

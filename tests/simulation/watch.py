@@ -6,13 +6,14 @@ memory, with what programs and actions are started, with what is cut.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
 from exeunt.driver import Driver
 from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event, HookDue, HookSkipped, RunClosed, Snapshot, StepPlaced
+from exeunt.engine.events import Event, HookDue, HookSkipped, Reopened, RunClosed, Snapshot, StepPlaced
 from exeunt.engine.state import pack, unpack
 from exeunt.journal.subjects import Family, Fence, Joiner, Message, Piece, Record, parse
 from exeunt.language.manifest import Bundle
@@ -33,7 +34,7 @@ class Watch:
     def __init__(self, loop: SimLoop, blobs: Callable[[], dict[str, bytes]]) -> None:
         self.loop = loop
         self.blobs = blobs
-        self.archived: Callable[[], Collection[str]] = lambda: ()
+        self.kept: Callable[[str], bool] = lambda uid: False  # whether a workflow is in the archive, or was deleted
         self.wrongs: list[str] = []
         self.lines: list[str] | None = None
         self.runs: dict[Family, Run] = {}
@@ -41,6 +42,9 @@ class Watch:
         self.numbers: dict[Family, int] = {}
         self.due: dict[str, tuple[Family, int]] = {}  # hook id → its main run, and where it became due
         self.results: dict[str, int] = {}  # hook id → position of the closing commit
+        self.replays: Counter[str] = Counter()  # hook id → how often it was run again
+        self.closings: Counter[str] = Counter()  # hook id → how often its run has closed
+        self.open: dict[Family, None] = {}  # runs that have not handed over their end
         self.asked: dict[str, int] = {}  # uids of children → where their start was asked for
         self.placed: dict[str, str] = {}
         self.programs: dict[str, Process] = {}
@@ -93,11 +97,17 @@ class Watch:
         if record.number != last + 1:
             self.wrong(f"commit {record.number} of {family} follows commit {last} (#{record.sequence})")
         self.numbers[family] = record.number
+        again = family.hook_id and (record.snapshot or isinstance(decoded.events[0], Reopened))
+        if last and family not in self.open and not again:
+            self.wrong(f"{_name(family)} goes on after its end (#{record.sequence})")
         if record.number == 1 or record.snapshot:
             self.needed[family] = record.first
+        self.open[family] = None
         run = self._fold(family, decoded)
         for event in decoded.events:
             self._event(family, record, event)
+        if run.closed and (record.kind == "r" or not family.hook_id or isinstance(decoded.events[0], Snapshot)):
+            del self.open[family]
         if record.kind in "ze":
             open_hooks = [h for h, (main, _) in self.due.items() if main == family and h not in self.results]
             if open_hooks:
@@ -107,7 +117,7 @@ class Watch:
 
     def _fold(self, family: Family, decoded: commit.Commit) -> Run:
         run = self.runs.get(family)
-        if run is None:
+        if run is None or (run.closed and isinstance(decoded.events[0], Snapshot)):  # it begins, or begins anew
             run = self.runs[family] = decide.replay(self._bundle, [decoded])
         else:
             for event in decoded.events:
@@ -134,8 +144,11 @@ class Watch:
                     self.due[id] = family, record.sequence
             case StepPlaced():
                 self.placed[Attempt(family.uid, event.node, event.attempt, family.hook_id).id] = event.executor
+            case Reopened():
+                self.replays[family.hook_id] += 1
             case RunClosed() if record.kind == "r":
-                if family.hook_id in self.results:
+                self.closings[family.hook_id] += 1
+                if self.closings[family.hook_id] > 1 + self.replays[family.hook_id]:
                     self.wrong(f"the exit run {family.hook_id} closed twice")
                 self.results[family.hook_id] = record.sequence
 
@@ -149,7 +162,7 @@ class Watch:
         self.cuts += 1
         self.say(f"cut before #{upto}")
         for family, needed in self.needed.items():
-            over = self.runs[family].closed and (family.hook_id in self.results or family.uid in self.archived())
+            over = self.runs[family].closed and (family.hook_id in self.results or self.kept(family.uid))
             if needed < upto and not over:
                 self.wrong(f"the cut before #{upto} takes what {family} needs from #{needed} on")
         for id, (main, position) in self.due.items():
@@ -264,7 +277,6 @@ class Watch:
 
     def ended(self, ledger: dict[str, tuple[Any, Any]], events: dict[str, tuple[str, str, str]]) -> None:
         """Everything is over: nothing may be left, and the world has heard of all."""
-        heard = list(events.values())
         for family, run in self.runs.items():
             if not run.closed:
                 self.wrong(f"{_name(family)} has not ended: {run.phase}")
@@ -273,14 +285,16 @@ class Watch:
                 self.wrong(f"the handler {id} of {main.uid} has not ended")
             elif id not in ledger or ledger[id][0].state not in ("succeeded", "failed", "cancelled", "parked"):
                 self.wrong(f"the ledger does not tell how the handler {id} ended")
+        heard = [(i, ident, uid, kind) for i, (ident, (uid, kind, _)) in enumerate(events.items())]
         for family in [f for f in self.runs if not f.hook_id]:
-            ends = [i for i, (uid, kind, _) in enumerate(heard) if uid == family.uid and kind in ENDS]
-            exits = [i for i, (uid, kind, _) in enumerate(heard) if uid == family.uid and kind in EXIT_ENDS]
+            ends = [i for i, _, uid, kind in heard if uid == family.uid and kind in ENDS]
+            exits = [(i, ident) for i, ident, uid, kind in heard if uid == family.uid and kind in EXIT_ENDS]
+            first = [i for i, ident in exits if ident.endswith(".2")]  # and not of a replay
             if len(ends) != 1:
                 self.wrong(f"subscribers heard {len(ends)} times that {family.uid} ended")
-            elif exits and max(exits) > ends[0]:
+            elif first and max(first) > ends[0]:
                 self.wrong(f"subscribers heard of the end of {family.uid} before that of its handlers")
-            owed = sum(main == family for main, _ in self.due.values())
+            owed = sum(1 + self.replays[id] for id, (main, _) in self.due.items() if main == family)
             if len(exits) != owed:
                 self.wrong(f"subscribers heard of {len(exits)} handlers of {family.uid} that ended; {owed} were due")
 

@@ -7,8 +7,11 @@ from typing import Any
 
 Manifest = dict[str, Any]
 
-LEAVES = ["ok", "ok", "ok", "bad", "again", "nap"]
-HANDLERS = ["h", "h", "call", "graph", "next"]
+MISSING = 404
+"""The exit code of a program that cannot be started."""
+
+LEAVES = ["ok", "ok", "ok", "bad", "again", "nap", "late", "missing"]
+HANDLERS = ["h", "h", "call", "graph", "tree", "next"]
 
 
 def workflow(rng: random.Random, name: str) -> Manifest:
@@ -23,6 +26,8 @@ def workflow(rng: random.Random, name: str) -> Manifest:
         spec["hooks"] = {"seen": {"template": "h", "expression": 'workflow.status == "Running"'}}
     if rng.random() < 0.15:
         spec["parallelism"] = rng.randint(1, 3)
+    if rng.random() < 0.15:
+        spec["activeDeadlineSeconds"] = rng.randint(1, 8)
     metadata: Manifest = {"name": name, "namespace": "default"}
     if rng.random() < 0.1:
         metadata["annotations"] = {"exeunt.dev/exit-on": "terminate,delete"}
@@ -49,22 +54,44 @@ def _fixed(rng: random.Random, name: str) -> list[Manifest]:
     }
     if rng.random() < 0.3:
         del child["spec"]["onExit"]  # type: ignore[attr-defined]  # a nested dictionary
+    late = _container("late", 0)
+    late["activeDeadlineSeconds"] = 1
+    handler = _container("h", rng.choice([0, 0, 1]))
+    if rng.random() < 0.2:
+        handler["activeDeadlineSeconds"] = 1
     return [
         _container("ok", 0),
         _container("bad", 1),
+        _container("missing", MISSING),
+        late,
         again,
         {"name": "nap", "suspend": {"duration": "1"}},
-        _container("h", rng.choice([0, 0, 1])),
+        handler,
         {"name": "call", "http": {"url": "http://there.example/"}},
         {"name": "next", "plugin": {"trigger": {"workflow": child}}},
         {
             "name": "graph",
             "steps": [
-                [{"name": "one", "template": "h"}, {"name": "two", "template": "call"}],
-                [{"name": "three", "template": rng.choice(["again", "next", "call"])}],
+                [{"name": "one", "template": "h"}, {"name": "two", "template": "call", **_nested(rng)}],
+                [{"name": "three", "template": rng.choice(["again", "next", "call"]), **_nested(rng)}],
             ],
         },
+        {
+            "name": "tree",
+            "dag": {
+                "tasks": [
+                    {"name": "a", "template": rng.choice(["h", "call"]), "withItems": [1, 2], **_nested(rng)},
+                    {"name": "b", "template": rng.choice(["h", "graph"]), "depends": "a.Succeeded || a.Failed"},
+                    {"name": "c", "template": "nap", "depends": "a"},
+                ]
+            },
+        },
     ]
+
+
+def _nested(rng: random.Random) -> Manifest:
+    """A handler of a handler's step."""
+    return {"hooks": {"exit": {"template": rng.choice(["h", "call"])}}} if rng.random() < 0.3 else {}
 
 
 def _graph(rng: random.Random, name: str, callable_: list[str]) -> Manifest:
