@@ -13,6 +13,8 @@ from exeunt.language.secret import SecretMissing, SecretUnreadable
 from exeunt.steps import secrets_wanted
 from exeunt.v1 import step_pb2
 
+STEP_BYTES = 1024 * 1024
+
 
 class Opener:
     """Reads secrets for steps."""
@@ -37,6 +39,12 @@ class Opener:
                 for key, value in values.items():
                     if keys is None or key in keys:
                         secret.values[key] = value
+                if made.ByteSize() - step.ByteSize() > STEP_BYTES:  # a larger message would break the stream
+                    secret.Clear()
+                    secret.name = name
+                    secret.problem = (
+                        f"the secrets of one step may have {STEP_BYTES:,} bytes together; '{name}' is too much"
+                    )
             opened.append(made)
         return opened
 
