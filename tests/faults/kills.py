@@ -225,12 +225,14 @@ class Round:
         self.report.wrong += judge(found, records, self.marks, self.count, self.failing)
 
 
-async def all_workflows(stub: rpc.WorkflowServiceAsyncStub, timeout: float = 10) -> list[pb.Workflow]:
+async def all_workflows(
+    stub: rpc.WorkflowServiceAsyncStub, timeout: float = 10, namespace: str = "*"
+) -> list[pb.Workflow]:
     """Every workflow, page by page."""
     found: list[pb.Workflow] = []
     token = ""
     while True:
-        request = pb.ListWorkflowsRequest(namespace="*", page_size=1000, page_token=token)
+        request = pb.ListWorkflowsRequest(namespace=namespace, page_size=1000, page_token=token)
         answer = await stub.ListWorkflows(request, timeout=timeout)
         found += answer.workflows
         token = answer.next_page_token
