@@ -10,6 +10,7 @@ from nats.js import JetStreamContext
 
 from exeunt import cloudevents
 from exeunt.actions import Child
+from exeunt.cloudevents import STREAM
 from exeunt.journal.projections import Projections
 from exeunt.journal.reading import read
 
@@ -32,7 +33,7 @@ class Waiter:
             yield {"metadata": child._asdict(), "status": status}
             return
         told = cloudevents.subject(child.namespace, child.uid, "workflow.*")
-        async for message in read(self._js, told, follow=True):
+        async for message in read(self._js, STREAM, told, follow=True):
             kind = cloudevents.kind_of(message.subject)
             if kind in FINAL:
                 tree = msgspec.json.decode(message.data)
