@@ -40,6 +40,7 @@ class Dispatch:
         self._judges = judges
         self._now = now  # wall clock, for people
         self._placed: list[Flight] = []
+        self._unclaimed: set[str] = set()  # what the last sweep found
 
     # --- for those who want steps run ---------------------------------------------------------------------------------
 
@@ -172,12 +173,30 @@ class Dispatch:
                 flight = self.flights.get(id)
                 if flight is not None:
                     self.acknowledge(id)
-                elif executor.link is not None:
-                    executor.listed.discard(id)
-                    if executor.held.pop(id, None) is not None:
-                        executor.link.acknowledge(id)
-                    else:
-                        executor.link.forget(id)
+                else:
+                    _let_go(executor, id)
+
+    def sweep(self, over: Callable[[str, str], bool]) -> None:
+        """Executors forget what is left of exit runs that are over, where nobody has asked for it since the last sweep.
+
+        As a rule `exit_closed` says so. An executor or a scheduler that was away at that moment, or that the
+        acknowledgement did not reach, has such an attempt for ever. `over` is told the workflow's uid and the hook's
+        id; a replay of the exit run has until the next sweep to ask.
+        """
+        unclaimed: set[str] = set()
+        for executor in self.executors.values():
+            for id in [id for id in executor.listed if id not in self.flights]:
+                try:
+                    attempt = attempt_of(id)
+                except ValueError:
+                    continue
+                if not attempt.hook_id or not over(attempt.uid, attempt.hook_id):
+                    continue
+                if id in self._unclaimed:
+                    _let_go(executor, id)
+                else:
+                    unclaimed.add(id)
+        self._unclaimed = unclaimed
 
     # --- for the executors' streams -----------------------------------------------------------------------------------
 
@@ -265,12 +284,8 @@ class Dispatch:
                 continue
             if attempt.hook_id or (partitions is not None and partition_of(attempt.uid) not in partitions):
                 continue
-            if self._stale(id) and executor.link is not None:
-                executor.listed.discard(id)
-                if executor.held.pop(id, None) is not None:
-                    executor.link.acknowledge(id)
-                else:
-                    executor.link.forget(id)
+            if self._stale(id):
+                _let_go(executor, id)
 
     def _stale(self, id: str) -> bool:
         """True when nobody wants this attempt, for certain: a main run's, of a partition that is ours and loaded."""
@@ -397,3 +412,14 @@ class Dispatch:
             if flight.state is State.SENT:
                 self._remove(flight)
                 flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")
+
+
+def _let_go(executor: Executor, id: str) -> None:
+    """Nobody wants the attempt: its result is acknowledged, or it is ended and forgotten."""
+    if executor.link is None:
+        return
+    executor.listed.discard(id)
+    if executor.held.pop(id, None) is not None:
+        executor.link.acknowledge(id)
+    else:
+        executor.link.forget(id)
