@@ -13,6 +13,7 @@ from exeunt.actions import Child
 from exeunt.cloudevents import STREAM
 from exeunt.journal.projections import Projections
 from exeunt.journal.reading import read
+from exeunt.journal.steady import Repeat
 
 FINAL: dict[str, str] = {kind: phase for phase, kind in cloudevents.WORKFLOW_ENDED.items()}
 
@@ -20,13 +21,14 @@ FINAL: dict[str, str] = {kind: phase for phase, kind in cloudevents.WORKFLOW_END
 class Waiter:
     """Follows children. One for each process."""
 
-    def __init__(self, js: JetStreamContext, projections: Projections) -> None:
+    def __init__(self, js: JetStreamContext, projections: Projections, steady: Repeat) -> None:
         self._js = js
         self._projections = projections
+        self._steady = steady
 
     async def follow(self, child: Child) -> AsyncIterator[Mapping[str, Any]]:
         """The child whenever its phase changes, in Argo's shape; ends with its final state (the port WaitWorkflow)."""
-        found = await self._projections.archive.get(child.uid)
+        found = await self._steady(lambda: self._projections.archive.get(child.uid))
         if found is not None:
             summary = found[0]
             status = {"phase": summary.phase, "message": summary.message, "outcome": summary.outcome}
