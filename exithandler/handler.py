@@ -90,8 +90,8 @@ async def open_handler(
         journal = await Log.open(nc, "x", settings.replica, settings.log())
         stack.push_async_callback(journal.close)
         js = nc.jetstream(timeout=15)
-        waiter = Waiter(js, projections)
         steady = Steady(journal.wire)
+        waiter = Waiter(js, projections, steady)
         secrets = Secrets(projections.manifests, settings.keys(), steady)
         tools = await stack.enter_async_context(
             open_toolbox(settings.actions(), wait_workflow=waiter.follow, steps=Steps(js), secret=secrets.text)

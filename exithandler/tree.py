@@ -11,6 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
+from exeunt.cloudevents import STREAM
 from exeunt.journal.reading import read
 
 MOST = 5000  # events that are looked at
@@ -28,14 +29,14 @@ class Steps:
         seen = 0
         try:
             async with asyncio.timeout(seconds):
-                async for message in read(self._js, f"exeunt.events.{namespace}.{uid}.>", follow=True):
+                async for message in read(self._js, STREAM, f"exeunt.events.{namespace}.{uid}.>", follow=True):
                     seen += 1
                     kind = ".".join(message.subject.split(".")[-2:])
                     if kind.startswith("step."):
                         told = msgspec.json.decode(message.data)
                         steps.pop(told["nodeName"], None)  # of a workflow that was retried the last end counts
                         steps[told["nodeName"]] = {**told, "seconds": _seconds(told)}
-                    if seen >= MOST or (kind == "workflow.exiting" and not message.metadata.num_pending):
+                    if seen >= MOST or (kind == "workflow.exiting" and not message.pending):
                         break
         except TimeoutError:
             pass

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Coroutine
 from functools import partial
 from typing import Any
 
 from exeunt.driver import Clock
+from exeunt.engine import decide
 from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import PARTITIONS, Log, LogSettings
 from exeunt.journal.projections import Projections
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
+from exeunt.journal.subjects import partition_of
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import Announcer
@@ -45,6 +48,9 @@ WORKFLOWS = "exeunt.v1.WorkflowService"
 def log_settings(settings: Settings) -> LogSettings:
     """How the log is kept."""
     return LogSettings(replicas=settings.replicas, max_bytes=settings.log_bytes, window=settings.window)
+
+
+SWEEP_SECONDS = 10.0  # an exit handler that restarts has asked for its steps by then
 
 
 class Core:
@@ -125,6 +131,7 @@ class Core:
             "events": self.announcer.run(),
             "archive": self.archiver.run(),
             "output of steps": self.logs.run(),
+            "left attempts": self._sweep(),
         }
         if self._looks:
             routines["nats-server"] = self.nats.keep()
@@ -163,6 +170,18 @@ class Core:
         """Ownership has just been confirmed: what was left open for want of that can be judged."""
         if self.dispatch.unjudged:
             self.dispatch.judge(self.runs.loaded)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.dispatch.sweep(self._over)
+
+    def _over(self, uid: str, hook_id: str) -> bool:
+        """Whether an exit run is over for certain: its partition is ours and loaded, and no open workflow waits."""
+        if not self._judges(partition_of(uid)) or uid in self.runs.broken:
+            return False
+        entry = self.runs.by_uid.get(uid)
+        return entry is None or all(o.hook_id != hook_id for o in decide.pending(entry.run).hooks)
 
     def _step_owner(self, partition: int) -> str | None:
         if partition in self.runs.loaded:

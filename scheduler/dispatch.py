@@ -40,6 +40,7 @@ class Dispatch:
         self._now = now  # wall clock, for people
         self._placed: list[Flight] = []
         self._over = Over(self.acknowledge)
+        self._unclaimed: set[str] = set()  # what the last sweep found
 
     # --- for those who want steps run ---------------------------------------------------------------------------------
 
@@ -201,6 +202,28 @@ class Dispatch:
             slot, flight.slot = flight.slot, None
             self._match(self.placement.give_back(slot))
         return False
+
+    def sweep(self, over: Callable[[str, str], bool]) -> None:
+        """Executors forget what is left of exit runs that are over, where nobody has asked for it since the last sweep.
+
+        As a rule `exit_closed` says so. An executor or a scheduler that was away at that moment, or that the
+        acknowledgement did not reach, has such an attempt for ever. `over` is told the workflow's uid and the hook's
+        id; a replay of the exit run has until the next sweep to ask.
+        """
+        unclaimed: set[str] = set()
+        for executor in self.executors.values():
+            for id in [id for id in executor.listed if id not in self.flights]:
+                try:
+                    attempt = attempt_of(id)
+                except ValueError:
+                    continue
+                if not attempt.hook_id or not over(attempt.uid, attempt.hook_id):
+                    continue
+                if id in self._unclaimed:
+                    self._let_go(executor, id)
+                else:
+                    unclaimed.add(id)
+        self._unclaimed = unclaimed
 
     # --- for the executors' streams -----------------------------------------------------------------------------------
 

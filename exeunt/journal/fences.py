@@ -69,9 +69,13 @@ class Fences:
         last = await self._last(partitions)
         await self._write({p: sequence for p, (sequence, _) in last.items()}, {}, steal=True)
 
-    async def renew(self, partitions: Collection[int], projected: dict[int, int]) -> None:
-        """New fences in place of our own. Those that somebody else took meanwhile are lost."""
-        await self._write({p: self._held[p] for p in partitions if p in self._held}, projected, steal=False)
+    async def renew(self, partitions: Collection[int], projected: dict[int, int], *, patient: bool = True) -> None:
+        """New fences in place of our own. Those that somebody else took meanwhile are lost.
+
+        Not `patient`: when there is no room for them the old ones stay.
+        """
+        expected = {p: self._held[p] for p in partitions if p in self._held}
+        await self._write(expected, projected, steal=False, patient=patient)
 
     async def verify(self) -> bool:
         """Reads the last fences of all partitions that are held. False when one turned out to be lost."""
@@ -82,7 +86,9 @@ class Fences:
             self._gone(partition)
         return not gone
 
-    async def _write(self, expected: dict[int, int], projected: dict[int, int], *, steal: bool) -> None:
+    async def _write(
+        self, expected: dict[int, int], projected: dict[int, int], *, steal: bool, patient: bool = True
+    ) -> None:
         while expected:
             self._count += 1
             answer = await self._wire.ask_batch(
@@ -92,6 +98,8 @@ class Fences:
                 first = answer.sequence - len(expected) + 1
                 for i, partition in enumerate(expected):
                     self._hold(partition, first + i)
+                return
+            if answer is not None and answer.code in FULL and not patient:
                 return
             if answer is not None and answer.code != WRONG_LAST:
                 if answer.code not in FULL | PASSING and self._count % 10 == 1:

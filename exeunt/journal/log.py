@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
 from exeunt.journal.marks import Marks, due_snapshots, window
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import Loaded, OpenRun, Sorter
-from exeunt.journal.settle import Key, find
+from exeunt.journal.settle import find, key_of_write
 from exeunt.journal.streams import ensure_raw, log_stream
 from exeunt.journal.subjects import (
     CLOSING,
@@ -102,8 +103,9 @@ class Log:
         self.wire = wire
         self.head = 0
         """The highest position that is known of."""
-        self.fullness = 0.0
-        """How much of the log's room is taken, 0 to 1. Above 0.8 new work should be refused."""
+        self._room = -1  # bytes; without a limit it is negative
+        self._snapshots = 0  # bytes of them that were ever written
+        self._bytes = 0  # taken of it: as the stream said, and what was written since
         self.on_lost: list[Callable[[int], None]] = []
         """Called with a partition that somebody else has taken."""
         self.on_snapshot: Callable[[list[Family]], None] = lambda families: None
@@ -134,6 +136,7 @@ class Log:
         wire = await wire_of(nc)
         config = await ensure_raw(wire, log_stream(settings.replicas, settings.max_bytes))
         self = cls(wire, role, check_token(replica), settings)
+        self._room = int(config.get("max_bytes", -1))
         if int(config.get("num_replicas", 1)) > 1:  # the stream decides: it may be older than the settings
             self._gatherer.plain_limit = 1
         self._task = asyncio.create_task(self._run(), name=f"log {role} {replica}")
@@ -172,6 +175,7 @@ class Log:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         headers = b"%b: %d\r\n" % (COMMIT.encode(), number)
         if snapshot:
+            self._snapshots += len(data)
             headers += b"%b: 1\r\n" % SNAPSHOT.encode()
         entry = Entry(commit_subject(family, kind), headers, data, family.partition, done)
         entry.tag = (family, number, kind, snapshot)
@@ -207,6 +211,7 @@ class Log:
 
     def _stored(self, entry: Entry, sequence: int) -> None:
         self.head = max(self.head, sequence)
+        self._bytes += entry.size
         if isinstance(entry.tag, tuple) and isinstance(entry.tag[0], Family):
             family, number, kind, snapshot = entry.tag
             first = sequence - entry.count + 1
@@ -239,7 +244,7 @@ class Log:
         found = await find(self.wire, self.role, min(e.floor for e in mine) + 1, until, partitions)
         again = []
         for entry in mine:
-            sequence = found.get(_key(entry))
+            sequence = found.get(key_of_write(entry.tag))
             if sequence is None:
                 again.append(entry)
                 continue
@@ -337,6 +342,11 @@ class Log:
         self._confirmed = max(self._confirmed, sent)
 
     @property
+    def fullness(self) -> float:
+        """How much of the log's room is taken, 0 to 1. Above 0.8 new work should be refused."""
+        return self._bytes / self._room if self._room > 0 else 0.0
+
+    @property
     def gatherer(self) -> Gatherer:
         """What writes, for whoever wants to know how that goes."""
         return self._gatherer
@@ -402,29 +412,29 @@ class Log:
         """One turn of housekeeping: renew fences, ask for snapshots, announce marks, cut. Comes by itself as well."""
         info = await self.wire.api(f"STREAM.INFO.{STREAM}")
         state: dict[str, Any] = info["state"]
-        max_bytes = int(info["config"].get("max_bytes", -1))
+        self._room, self._bytes = int(info["config"].get("max_bytes", -1)), int(state["bytes"])
         self.head = max(self.head, int(state["last_seq"]))
-        self.fullness = int(state["bytes"]) / max_bytes if max_bytes > 0 else 0.0
-        await self._renew_old()
-        span = window(
-            self.settings.window, self._marks.open_runs, max_bytes, int(state["bytes"]), int(state["messages"])
-        )
-        families = due_snapshots(self._marks, self.head, span)
-        if families:
-            self.on_snapshot(families)
+        span = window(self.settings.window, self._marks.open_runs, self._room, self._bytes, int(state["messages"]))
+        distance = max(1, min(self._distance, span // 5))  # few messages, when it is large ones that fill the log
+        await self._renew_old(distance)
+        free = self._room - self._bytes if self._room > 0 else math.inf
+        most = self._snapshots + free // 4  # what these replace goes before the next turn's are written
+        for family in due_snapshots(self._marks, self.head, span):
+            if self._snapshots < most:
+                self.on_snapshot([family])
         await self._cutter.announce(self._marks)
         if self.role == "m" and 0 in self._marks:
-            await self._cutter.cut(int(state["first_seq"]), self._distance)
+            await self._cutter.cut(int(state["first_seq"]), distance)
 
-    async def _renew_old(self) -> None:
-        old = [p for p, f in self._fences.held.items() if self.head - f > self._distance]
+    async def _renew_old(self, distance: int) -> None:
+        old = [p for p, f in self._fences.held.items() if self.head - f > distance]
         old = [p for p in old if p in self._marks]
         if not old:
             return
 
         async def renew() -> None:
             projected = {p: needs.projected(self._gatherer.high) for p, needs in self._marks}
-            await self._fences.renew(old, projected)
+            await self._fences.renew(old, projected, patient=False)
             self._renewed(old)
 
         await self._gatherer.exclusively(renew)
@@ -442,11 +452,3 @@ class Log:
 
 def _not_owner(partition: int) -> NotOwner:
     return NotOwner(f"partition {partition:02x} is not ours (any more)")
-
-
-def _key(entry: Entry) -> Key:
-    tag = entry.tag
-    assert isinstance(tag, tuple)
-    if isinstance(tag[0], Family):
-        return ("commit", tag[0], tag[1])
-    return tag

@@ -91,7 +91,7 @@ class Events:
             return await self._published_each(wanted)
         found: set[str] = set()
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, since)))
-        async for message in read(self._js, SUBJECTS, headers_only=True, start_time=start):
+        async for message in read(self._js, STREAM, SUBJECTS, headers_only=True, start_time=start):
             if message.subject.split(".")[3] in wanted:
                 found.add((message.headers or {}).get("ce-id", ""))
         return found
@@ -102,7 +102,7 @@ class Events:
 
         async def look(uid: str) -> None:
             async with room:
-                async for message in read(self._js, cloudevents.subject("*", uid, ">"), headers_only=True):
+                async for message in read(self._js, STREAM, cloudevents.subject("*", uid, ">"), headers_only=True):
                     found.add((message.headers or {}).get("ce-id", ""))
 
         async with asyncio.TaskGroup() as group:

@@ -47,15 +47,29 @@ class Item(NamedTuple):
 
 
 class Reader:
-    """Gives the messages of a stream that match one of the filters, from position `start` on. For one iteration."""
+    """Gives the messages of a stream that match one of the filters, from position `start` on. For one iteration.
+
+    `start_time` (RFC 3339) leaves out older ones; `to_end` ends behind the last one that is there.
+    """
 
     def __init__(
-        self, wire: Wire, stream: str, filters: list[str], start: int = 1, *, headers_only: bool = False
+        self,
+        wire: Wire,
+        stream: str,
+        filters: list[str],
+        start: int = 1,
+        *,
+        headers_only: bool = False,
+        start_time: str = "",
+        to_end: bool = False,
     ) -> None:
         self._wire = wire
         self._stream = stream
         self._filters = filters
         self._headers_only = headers_only
+        self._start_time = start_time
+        self._to_end = to_end
+        self._pending = 0  # that a new consumer has before it
         self._next = max(start, 1)
         self._queue: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._inbox = ""
@@ -68,9 +82,14 @@ class Reader:
         try:
             while True:
                 await self._make()
+                if self._to_end and not self._pending:
+                    return
                 async for item in self._items():
                     self._next = item.sequence + 1
+                    self._start_time = ""
                     yield item
+                    if self._to_end and not item.pending:
+                        return
         finally:
             self._wire.on_back.remove(self._again)
             await self._drop()
@@ -131,7 +150,7 @@ class Reader:
 
             try:
                 self._subscription = await whole(nc.subscribe(self._inbox, cb=arrived))
-                await self._wire.api(
+                made = await self._wire.api(
                     f"CONSUMER.CREATE.{self._stream}.{self._name}",
                     {"stream_name": self._stream, "config": self._config()},
                     SILENCE_SECONDS,
@@ -142,6 +161,7 @@ class Reader:
                 await self._wire.connected.wait()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                self._pending = int(made.get("num_pending", 0))
                 return
 
     def _config(self) -> dict[str, Any]:
@@ -157,6 +177,9 @@ class Reader:
         }
         if self._headers_only:
             config["headers_only"] = True
+        if self._start_time:
+            del config["opt_start_seq"]
+            config |= {"deliver_policy": "by_start_time", "opt_start_time": self._start_time}
         return config
 
     async def _drop(self) -> None:

@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -24,6 +23,7 @@ from nats.js.errors import NotFoundError
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.errors import Refused
 from exeunt.journal.gather import PASSING, WRONG_LAST
+from exeunt.journal.reader import Item
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import is_token
 
@@ -201,7 +201,7 @@ class Records(Generic[S]):
         for hour in await self.hours(namespace):
             if before_hour and hour > before_hour:
                 continue
-            messages = read(self._js, f"{self._prefix}.{namespace}.{hour}.*", headers_only=True)
+            messages = read(self._js, self._stream, f"{self._prefix}.{namespace}.{hour}.*", headers_only=True)
             for summary in reversed([self._summary_of(message) async for message in messages]):
                 yield hour, summary
 
@@ -211,10 +211,10 @@ class Records(Generic[S]):
             return
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)) if since else ""
         subject = f"{self._prefix}.{namespace}.>"
-        async for message in read(self._js, subject, follow=True, headers_only=True, start_time=start):
+        async for message in read(self._js, self._stream, subject, follow=True, headers_only=True, start_time=start):
             yield self._summary_of(message)
 
-    def _summary_of(self, message: Msg) -> S:
+    def _summary_of(self, message: Item) -> S:
         return msgspec.json.decode((message.headers or {})[SUMMARY], type=self._summary)
 
 

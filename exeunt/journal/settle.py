@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exeunt.journal.reader import Reader
-from exeunt.journal.subjects import EVERYTHING, STREAM, Address, Fence, Joiner, Message, Piece, Role, parse
+from exeunt.journal.subjects import EVERYTHING, STREAM, Address, Family, Fence, Joiner, Message, Piece, Role, parse
 from exeunt.journal.wire import Wire
 
 Key = tuple[object, ...]
@@ -14,6 +14,12 @@ def key_of(what: Piece | Message) -> Key:
     if isinstance(what, Piece):
         return ("commit", what.family, what.number)
     return ("message", Address(what.partition, what.role, what.to), what.id)
+
+
+def key_of_write(tag: object) -> Key:
+    """The same of what `Log` is writing, by its tag."""
+    assert isinstance(tag, tuple)
+    return ("commit", tag[0], tag[1]) if isinstance(tag[0], Family) else tag
 
 
 async def find(wire: Wire, role: Role, start: int, until: int, partitions: set[int]) -> dict[Key, int]:

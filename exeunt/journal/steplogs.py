@@ -70,7 +70,7 @@ class StepLogs:
     async def read(self, namespace: str, uid: str, node: str = "*", *, follow: bool = False) -> AsyncIterator[Frame]:
         """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
         seen: dict[tuple[str, int], int] = {}
-        async for message in read(self._js, f"xo.{namespace}.{uid}.{node}.*", follow=follow):
+        async for message in read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow):
             frame = _frame(message.subject, message.headers or {}, message.data)
             if frame.number > seen.get((frame.node, frame.attempt), 0):  # a frame may have been sent twice
                 seen[frame.node, frame.attempt] = frame.number

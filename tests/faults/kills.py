@@ -1,9 +1,9 @@
 """The kill test: workflows with handlers, while services and nats-server are killed with SIGKILL at seeded instants.
 
 Each workflow has a main step that is retried, and an exit handler that appends a line to a file and starts one child
-workflow. Whatever dies: in the end every workflow has its right phase, every handler has run to its end, each child
-exists exactly once, and the ledger has each handler once. `python -m tests.faults.kills [--rounds N] [--seed S]` runs
-it by hand; `make soak` does.
+workflow, whose end every second one waits for. Whatever dies: in the end every workflow has its right phase, every
+handler has run to its end, each child exists exactly once, and the ledger has each handler once.
+`python -m tests.faults.kills [--rounds N] [--seed S]` runs it by hand; `make soak` does.
 """
 
 from __future__ import annotations
@@ -41,8 +41,19 @@ def manifest(number: int, marks: Path, fails: bool) -> str:
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"generateName": f"child-{name}-", "labels": {"parent": name}},
-        "spec": {"entrypoint": "c", "templates": [{"name": "c", "container": {"image": "none", "command": ["true"]}}]},
+        "spec": {
+            "entrypoint": "c",
+            "templates": [
+                {
+                    "name": "c",
+                    "retryStrategy": {"retryPolicy": "Always", "limit": 20},
+                    "container": {"image": "none", "command": ["true"]},
+                }
+            ],
+        },
     }
+    ended = {"successCondition": "status.phase == Succeeded", "failureCondition": "status.phase in (Failed, Error)"}
+    waited = ended if number % 2 else {}
     templates: list[dict[str, Any]] = [
         {
             "name": "main",
@@ -65,7 +76,7 @@ def manifest(number: int, marks: Path, fails: bool) -> str:
                 "args": [f"echo {{{{workflow.name}}}} {{{{workflow.status}}}} >> {marks}; sleep 0.3"],
             },
         },
-        {"name": "child", "resource": {"action": "create", "manifest": json.dumps(child)}},
+        {"name": "child", "resource": {"action": "create", "manifest": json.dumps(child), **waited}},
     ]
     return json.dumps(
         {
@@ -225,12 +236,14 @@ class Round:
         self.report.wrong += judge(found, records, self.marks, self.count, self.failing)
 
 
-async def all_workflows(stub: rpc.WorkflowServiceAsyncStub, timeout: float = 10) -> list[pb.Workflow]:
+async def all_workflows(
+    stub: rpc.WorkflowServiceAsyncStub, timeout: float = 10, namespace: str = "*"
+) -> list[pb.Workflow]:
     """Every workflow, page by page."""
     found: list[pb.Workflow] = []
     token = ""
     while True:
-        request = pb.ListWorkflowsRequest(namespace="*", page_size=1000, page_token=token)
+        request = pb.ListWorkflowsRequest(namespace=namespace, page_size=1000, page_token=token)
         answer = await stub.ListWorkflows(request, timeout=timeout)
         found += answer.workflows
         token = answer.next_page_token

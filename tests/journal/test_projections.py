@@ -88,6 +88,20 @@ async def _uids(stores: Projections, before: str) -> AsyncIterator[str]:
         yield found.uid
 
 
+async def test_following_goes_on_when_the_server_is_back(stores: Projections, nats_server: NatsServer) -> None:
+    now = time.time()
+    heard: list[str] = []
+    async with asyncio.timeout(15):  # nothing here may wait until it is noticed that nothing comes any more
+        await stores.archive.put("default", now, "u0", summary("u0"), {})
+        async for found in stores.archive.follow("default"):
+            heard.append(found.uid)
+            if len(heard) == 4:
+                break
+            await nats_server.restart()
+            await stores.archive.put("default", now, f"u{len(heard)}", summary(f"u{len(heard)}"), {})
+    assert heard == ["u0", "u1", "u2", "u3"]
+
+
 async def test_a_record_may_be_larger_than_a_message(stores: Projections) -> None:
     body = {"x": os.urandom(2_500_000)}
     await stores.archive.put("default", time.time(), "big", summary("big"), body)

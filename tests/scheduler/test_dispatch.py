@@ -534,3 +534,18 @@ async def test_a_cancelled_exit_step_is_waited_for_by_nobody(rig: Rig, channel: 
     exits.call.cancel()
     await executor.say(updates=[result("u.h/n/0", "Error")])
     assert await executor.until("acknowledged") == ["u.h/n/0"]
+
+
+async def test_what_is_left_of_an_exit_run_that_is_over_is_swept_unless_somebody_asks_for_it(
+    rig: Rig, channel: grpc.aio.Channel
+) -> None:
+    executor, exits = Stub(channel), Exits(channel)
+    await executor.hello(attempts=["u.over/n/0", "u.open/n/0", "u.replayed/n/0"], credits=1)
+    over = {"over", "replayed"}
+    rig.dispatch.sweep(lambda uid, hook_id: hook_id in over)
+    await exits.want("u.replayed/n/0", "e1")
+    await executor.say(updates=[result("u.replayed/n/0")])
+    assert (await exits.hear()).results[0].id == "u.replayed/n/0"
+    rig.dispatch.sweep(lambda uid, hook_id: hook_id in over)
+    assert await executor.until("forgotten") == ["u.over/n/0"]
+    assert rig.dispatch.executors["e1"].listed == {"u.open/n/0", "u.replayed/n/0"}

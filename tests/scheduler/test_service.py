@@ -299,7 +299,7 @@ async def test_a_page_token_of_somebody_else_is_refused(core: Core) -> None:
 
 
 async def test_new_work_is_refused_while_the_log_is_nearly_full(core: Core, client: Client) -> None:
-    core.journal.fullness = 0.9
+    core.journal._bytes = int(0.9 * core.journal._room)
     with pytest.raises(ClientError, match="the log is 90% full") as refused:
         await submit(client, HELLO)
     assert refused.value.code == "RESOURCE_EXHAUSTED"

@@ -36,7 +36,7 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 async def event_headers(core: Core, uid: str) -> list[dict[str, str]]:
     """What subscribers got, headers only, by type."""
     found = []
-    async for message in read(core.projections.events._js, f"exeunt.events.*.{uid}.>"):
+    async for message in read(core.projections.events._js, "EXEUNT_EVENTS", f"exeunt.events.*.{uid}.>"):
         found.append(dict(message.headers or {}))
     return found
 
