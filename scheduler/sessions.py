@@ -41,7 +41,6 @@ class Stream:
         self._steps: deque[Flight] = deque()
         self._secretive: dict[str, Flight] = {}  # these wait for their secrets
         self._ready: deque[tuple[Flight, step_pb2.Step]] = deque()  # these have them
-        self._later: list[tuple[list[str], str]] = []  # what is to be said of the waiting ones once they are sent
         self._give_secrets = give_secrets
         self._giving = False
         self._cancels: list[str] = []
@@ -60,22 +59,18 @@ class Stream:
 
     def cancel(self, id: str) -> None:
         """Ends an attempt."""
-        self._say(self._cancels, id)
+        self._cancels.append(id)
+        self._wake.set()
 
     def acknowledge(self, id: str) -> None:
         """Its result is durable."""
-        self._say(self._acknowledged, id)
+        self._acknowledged.append(id)
+        self._wake.set()
 
     def forget(self, id: str) -> None:
         """Nobody wants it any more."""
-        self._say(self._forgotten, id)
-
-    def _say(self, queue: list[str], id: str) -> None:
-        if id in self._secretive:
-            self._later.append((queue, id))
-        else:
-            queue.append(id)
-            self._wake.set()
+        self._forgotten.append(id)
+        self._wake.set()
 
     def close(self) -> None:
         """Ends the stream; the executor opens another one if it is alive."""
@@ -134,9 +129,6 @@ class Stream:
         for flight, step in zip(waiting, steps, strict=True):
             del self._secretive[flight.id]
             self._ready.append((flight, step))
-        later, self._later = self._later, []
-        for queue, id in later:
-            self._say(queue, id)
         self._wake.set()
 
     def take(self, request: pb.SessionRequest, on_logs: OnLogs) -> None:
