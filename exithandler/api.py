@@ -26,6 +26,7 @@ from exeunt.v1 import exit_service_pb2_grpc
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
+LATEST = 253_402_300_800  # the end of the year 9999
 STATES = {
     "due": pb.Exit.STATE_DUE,
     "running": pb.Exit.STATE_RUNNING,
@@ -66,8 +67,8 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
             workflow=request.workflow,
             hook=request.hook,
             states=_states(request.states),
-            since=request.due_after.ToNanoseconds() / 1e9,
-            until=request.due_before.ToNanoseconds() / 1e9,
+            since=_moment(request.due_after, "due_after"),
+            until=_moment(request.due_before, "due_before"),
         )
         size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         try:
@@ -129,6 +130,13 @@ def _states(numbers: Iterable[pb.Exit.State.ValueType]) -> list[str]:
     if unknown:
         raise invalid("states holds one that does not exist", [("states", f"{unknown[0]} is no state")])
     return [NAMES[number] for number in numbers]
+
+
+def _moment(stamp: Timestamp, field: str) -> float:
+    """Seconds since the epoch; 0 for an unset time."""
+    if not (0 <= stamp.seconds < LATEST and 0 <= stamp.nanos < 1_000_000_000):
+        raise invalid(f"{field} is no time", [(field, "a time from 1970 to 9999 is expected")])
+    return float(stamp.seconds) + stamp.nanos / 1e9
 
 
 async def _passed_on(address: str, request: pb.ReplayExitRequest) -> pb.Exit:
