@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from exeunt.client_errors import ClientError, error_of
+from exeunt.client.errors import ClientError, error_of
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1.exit_service_pb2_grpc import ExitServiceStub
