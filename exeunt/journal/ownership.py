@@ -92,10 +92,14 @@ class Membership:
         return sorted((m for m in self._members.values() if m.role == role), key=lambda m: m.replica)
 
     def owner_of(self, partition: int, role: Role) -> Member | None:
-        """Who should own the partition; None when nobody is there, or before `ready`."""
+        """Who should own the partition; None when nobody is there, and in our own role before `ready`.
+
+        In the other role whoever has been heard of will do: nobody takes anything for it, and one who is asked for what
+        is another's says so.
+        """
         if role == self.me.role and self._single:
             return None if self._left else self.me
-        if not self.ready.is_set():
+        if role == self.me.role and not self.ready.is_set():
             return None
         name = owner_among(partition, [m.replica for m in self.members(role)])
         return self._members[role, name] if name is not None else None
