@@ -178,7 +178,7 @@ class Dispatch:
         prefix = f"{uid}.{hook_id}/"
         for executor in self.executors.values():
             for id in [id for id in executor.listed if id.startswith(prefix)]:
-                if attempt_of(id).attempt > attempt:
+                if _number(id) > attempt:
                     continue
                 if id in self.flights:
                     self.acknowledge(id)
@@ -461,3 +461,11 @@ class Dispatch:
             if flight.state is State.SENT:
                 flight.state = State.ENDED  # without a report; known until that is written
                 flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")
+
+
+def _number(id: str) -> int:
+    """Which attempt it is; -1 for what is no attempt id."""
+    try:
+        return attempt_of(id).attempt
+    except ValueError:
+        return -1
