@@ -13,6 +13,9 @@ import time
 import warnings
 from collections import Counter
 
+TOLD_RUNS = 1000
+"""After so many a line says how far it has come."""
+
 
 def main() -> int:
     """Answers 0 when nothing was wrong."""
@@ -71,6 +74,8 @@ def main() -> int:
                 return 1
         del result
         gc.collect()
+        if total["runs"] % TOLD_RUNS == 0:
+            print(f"{total['runs']} runs, {total['wrong']} of them wrong", flush=True)
     taken = clock() - began
     print(f"{total['runs']} runs in {taken:.1f} s ({total['runs'] / taken:.1f}/s):", *map(_told, total.items()))
     return bool(plant or total["wrong"])
