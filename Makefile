@@ -58,7 +58,8 @@ golden: $(STAMP)  ## Argo's recorded cases against the engine (CASES=FILE…)
 	@$(BIN)/python -m tests.golden $(CASES)
 
 N ?= 200
-soak: $(STAMP)  ## faults, N rounds
+soak: $(STAMP)  ## the simulation (100 runs for each of N rounds), then faults, N rounds
+	@$(BIN)/python -m tests.simulation --runs $$((100 * $(N))) --jobs 2
 	@$(BIN)/python -m tests.faults.kills --rounds $(N)
 
 bench: $(STAMP)  ## figures beside their limits

@@ -114,7 +114,8 @@ class StepsClient:
     def _put(self, id: str, item: _Item) -> None:
         self._items[id] = item
         self._offer(id, item)
-        self._changed.set()
+        if item.said_on is None:  # to nobody yet
+            self._changed.set()
 
     def _offer(self, id: str, item: _Item) -> None:
         """Says it on the stream of its partition's owner, once on each: owners become known, and change."""
@@ -134,7 +135,8 @@ class StepsClient:
 
     def _stream_of(self, partition: int) -> _Stream | None:
         address = None if partition in self._pauses else self._address(partition)
-        return self._streams.get(address) if address else None
+        stream = self._streams.get(address) if address else None
+        return None if stream is None or stream.over else stream
 
     def _address(self, partition: int) -> str | None:
         return self._told.get(partition) or self._address_of(partition)

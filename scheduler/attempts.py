@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from exeunt.scheduler.placement import Slot
+from exeunt.steps import Attempt, attempt_of
 from exeunt.v1 import step_pb2
 
 
@@ -108,6 +109,29 @@ class Flight:
         self.since = 0.0
 
 
+class Placed:
+    """Attempts that got a slot: their owners hear of all that did in one turn of the loop together."""
+
+    def __init__(self, flights: Mapping[str, Flight]) -> None:
+        self._flights = flights  # all that are known: one that was withdrawn meanwhile is not told of
+        self._placed: list[Flight] = []
+
+    def add(self, flight: Flight) -> None:
+        """This one got a slot."""
+        if not self._placed:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._placed.append(flight)
+
+    def _tell(self) -> None:
+        by_owner: dict[int, list[Flight]] = {}
+        placed, self._placed = self._placed, []
+        for flight in placed:
+            if flight.state is State.PLACED and self._flights.get(flight.id) is flight:
+                by_owner.setdefault(id(flight.owner), []).append(flight)
+        for flights in by_owner.values():
+            flights[0].owner.placed(flights)
+
+
 class Link(Protocol):
     """The stream to an executor. Everything is gathered and sent together."""
 
@@ -149,6 +173,14 @@ class Executor:
         self.heard = 0.0  # by the loop's clock
         self.seen_at = 0.0  # the same by the wall clock
         self.timer: asyncio.TimerHandle | None = None
+
+
+def named(id: str) -> Attempt | None:
+    """What an executor's name for an attempt says; None when it is none."""
+    try:
+        return attempt_of(id)
+    except ValueError:
+        return None
 
 
 CONTAINER_RUNTIMES = ("process", "sandbox", "podman", "kubernetes")

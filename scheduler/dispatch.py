@@ -14,9 +14,8 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Profile, Report, State, kinds_of
+from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Placed, Profile, Report, State, kinds_of, named
 from exeunt.scheduler.placement import Placement, Slot
-from exeunt.steps import attempt_of
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class Dispatch:
         self.unjudged = False
         self._judges = judges
         self._now = now  # wall clock, for people
-        self._placed: list[Flight] = []
+        self._placed = Placed(self.flights)
         self._over = Over(self.acknowledge)
         self._unclaimed: set[str] = set()  # what the last sweep found
 
@@ -178,7 +177,8 @@ class Dispatch:
         prefix = f"{uid}.{hook_id}/"
         for executor in self.executors.values():
             for id in [id for id in executor.listed if id.startswith(prefix)]:
-                if attempt_of(id).attempt > attempt:
+                known = named(id)
+                if known is not None and known.attempt > attempt:
                     continue
                 if id in self.flights:
                     self.acknowledge(id)
@@ -213,11 +213,8 @@ class Dispatch:
         unclaimed: set[str] = set()
         for executor in self.executors.values():
             for id in [id for id in executor.listed if id not in self.flights]:
-                try:
-                    attempt = attempt_of(id)
-                except ValueError:
-                    continue
-                if not attempt.hook_id or not over(attempt.uid, attempt.hook_id):
+                attempt = named(id)
+                if attempt is None or not attempt.hook_id or not over(attempt.uid, attempt.hook_id):
                     continue
                 if id in self._unclaimed:
                     self._let_go(executor, id)
@@ -301,9 +298,8 @@ class Dispatch:
                 if not flight.executor and flight.state is State.SENT:
                     self._found(flight, executor)
                 continue
-            try:
-                attempt = attempt_of(id)
-            except ValueError:
+            attempt = named(id)
+            if attempt is None:
                 log.warning("executor %s knows an attempt of no readable name: %r", executor.profile.id, id)
                 continue
             if attempt.hook_id or (partitions is not None and partition_of(attempt.uid) not in partitions):
@@ -313,9 +309,8 @@ class Dispatch:
 
     def _stale(self, id: str) -> bool:
         """True when nobody wants this attempt, for certain: a main run's, of a partition that is ours and loaded."""
-        try:
-            attempt = attempt_of(id)
-        except ValueError:
+        attempt = named(id)
+        if attempt is None:
             return True
         if attempt.hook_id or id in self.flights:
             return False
@@ -325,23 +320,9 @@ class Dispatch:
         return False
 
     def _match(self, placed: list[tuple[Flight, Slot]]) -> None:
-        if not placed:
-            return
-        if not self._placed:
-            asyncio.get_running_loop().call_soon(self._tell)
         for flight, slot in placed:
             self._got(flight, slot)
-            self._placed.append(flight)
-
-    def _tell(self) -> None:
-        """Tells the owners together what has a slot since the last turn of the loop."""
-        by_owner: dict[int, list[Flight]] = {}
-        placed, self._placed = self._placed, []
-        for flight in placed:
-            if flight.state is State.PLACED and self.flights.get(flight.id) is flight:
-                by_owner.setdefault(id(flight.owner), []).append(flight)
-        for flights in by_owner.values():
-            flights[0].owner.placed(flights)
+            self._placed.add(flight)
 
     def _add(self, flight: Flight) -> None:
         old = self.flights.get(flight.id)

@@ -19,6 +19,20 @@ def test_the_protocol_holds_when_answers_are_lost() -> None:
     assert states > 10_000
 
 
+@pytest.mark.parametrize(("more", "length"), [(log_model.CANCEL, 6), (log_model.REPLAY, 5), (log_model.MESSAGE, 5)])
+def test_the_protocol_holds_with(more: str, length: int) -> None:
+    states, wrong, how = log_model.explore(None, length, more=more, alone=True)
+    assert wrong is None, " → ".join(how)
+    assert states > 10_000
+
+
+@pytest.mark.parametrize("mutation", log_model.MORE)
+def test_a_rule_of_those_that_is_left_out_is_noticed(mutation: str) -> None:
+    more, _ = log_model.MORE[mutation]
+    _, wrong, _ = log_model.explore(mutation, 6 if more == log_model.CANCEL else 5, more=more, alone=True)
+    assert wrong
+
+
 @pytest.mark.parametrize("mutation", log_model.MUTATIONS)
 def test_a_rule_that_is_left_out_is_noticed(mutation: str) -> None:
     _, wrong, how = log_model.explore(mutation, 5)
