@@ -69,6 +69,8 @@ class RunSteps:
         id = _id(driver, node, attempt)
         if id in self._dispatch.flights:
             self._dispatch.cancel(id)
+            if id not in self._dispatch.flights:  # it never went out: nobody else will say that it is over
+                driver.feed(StepLost(node, attempt, "it was cancelled before it began"))
         elif self._resuming is driver:
             self._dispatch.expect_cancelled(self._flight(driver, node, attempt, None))
 

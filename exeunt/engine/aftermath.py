@@ -25,12 +25,29 @@ def concerns(run: Run, node: Node) -> bool:
     return True
 
 
+def left_in(run: Run, node: Node) -> bool:
+    """Whether work runs in a node all of whose members have ended: a DAG waits for that (assessDAGPhase)."""
+    if run.early:
+        for work in (*run.state.placed, *run.state.due):
+            at = work
+            while at > node.key:
+                at = run.nodes[at].owner
+            if at == node.key:
+                return True
+    return False
+
+
 def ended_early(node: Node) -> bool:
     return node.type in phases.COMPOSITES and node.fulfilled and node.open_members > 0
 
 
 def look(run: Run, node: Node) -> Walk:
     """Runs the exit handlers that are owed now, and ends what is over."""
+    holder = node
+    while holder.fulfilled and holder.owner >= 0:
+        holder = run.nodes[holder.owner]
+    if holder is not node and holder.type == phases.DAG and not holder.fulfilled:
+        run.wake(holder)
     if node.type == phases.DAG:
         yield from _dag(run, node)
         if not node.fulfilled and not node.open_members and not node.hooks_below:

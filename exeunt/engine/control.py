@@ -200,14 +200,29 @@ def _unheard(run: Run) -> None:
         run.emit(TimerSet(KILLED, min(left)))
 
 
-def fail_waiting(run: Run) -> bool:
-    """After a stop what is suspended fails, also what the stop itself has let begin. Says whether there was any."""
+def fail_waiting(run: Run, since: int) -> bool:
+    """After a stop what is suspended fails, also what has begun in this decision. Says whether there was any."""
     if not run.state.shutdown or exempt(run):
         return False
-    waiting = [node for node in run.nodes if node.type == phases.SUSPEND and not node.fulfilled]
+    waiting = [node for node in run.nodes[since:] if node.type == phases.SUSPEND and not node.fulfilled]
     for node in waiting:
         _kill_one(run, node, f"Stopped with strategy '{run.state.shutdown}'")
     return bool(waiting)
+
+
+def fail_retries(run: Run) -> None:
+    """After a stop, when all that was killed is over: a Retry in which nothing runs any more has failed, however far
+    what it tried has come (failNodesWithoutCreatedPodsAfterDeadlineOrShutdown).
+    """
+    if not run.state.shutdown or exempt(run):
+        return
+    alive: set[int] = set()  # nodes in which something runs
+    for node in reversed(run.nodes):
+        if node.key in alive or node.open_hooks or not (node.members or node.fulfilled):
+            alive.update((node.key, node.owner))
+        elif node.type == phases.RETRY and not node.fulfilled:
+            stopped = f"Stopped with strategy '{run.state.shutdown}'"
+            run.emit(NodeEnded(node.key, phases.FAILED, stopped, killed=True))
 
 
 def wake_all(run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine import dag_items, hooks, outputs, parallelism, phases
+from exeunt.engine import aftermath, dag_items, hooks, outputs, parallelism, phases
 from exeunt.engine.dag_frame import Frame, Walk, frame_of, hook_scope, look_exit, scope_for
 from exeunt.engine.dag_items import plan_of, raised, run_plan
 from exeunt.engine.events import NodeEnded, NodeFaulted
@@ -46,8 +46,8 @@ def look(run: Run, node: Node) -> Walk:
         return
     if run.state.shutdown and not exempt(run):
         _stopped(run, node, frame)
-    elif not (node.open_members or node.hooks_below or node.open_hooks):  # its own hooks are children of a DAG too
-        _assess(run, node, frame)
+    elif not (node.open_members or node.hooks_below or node.open_hooks or aftermath.left_in(run, node)):
+        _assess(run, node, frame)  # its own hooks are children of a DAG too
 
 
 def _stopped(run: Run, node: Node, frame: Frame) -> None:
@@ -115,23 +115,24 @@ def _started(run: Run, node: Node, frame: Frame, number: int) -> Walk:
     if child.fulfilled and not child.completed:
         frame.settle(number)
     elif child.fulfilled:
-        yield from _task(run, node, frame, number)
-    if hooks.other_hooks(frame.graph.tasks[number]):
-        frame.later.append(number)
+        yield from _task(run, node, frame, number, begun=True)
+    if hooks.other_hooks(frame.graph.tasks[number]) and (not run.first or number in frame.graph.targets):
+        frame.later.append(number)  # of other tasks than targets Argo looks at hooks in its second look at the run
 
 
-def _task(run: Run, node: Node, frame: Frame, number: int) -> Walk:
-    """The hooks of a task that has its node, and the items of its loop."""
+def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = False) -> Walk:
+    """The hooks of a task that has its node, and the items of its loop. `begun`: its node is of this very look."""
     child = frame.nodes[number]
     raised(run, child)
     just_ended = child.fulfilled and child.type in phases.COMPOSITES and number not in frame.noticed
-    if not just_ended:
-        try:
-            if not (yield from _others(run, node, frame, number, child)):
-                return
-        except NodeError as error:
-            _fault(run, frame, number, child, error)
+    try:  # Argo looks at hooks before it sees that a composite has ended
+        phase = phases.RUNNING if just_ended else child.phase
+        unseen = just_ended and begun
+        if not unseen and not (yield from _others(run, node, frame, number, phase)):
             return
+    except NodeError as error:
+        _fault(run, frame, number, child, error)
+        return
     if child.type == phases.TASK_GROUP and not child.fulfilled:
         yield from dag_items.look(run, node, frame, number, child)
         just_ended = child.fulfilled
@@ -140,6 +141,8 @@ def _task(run: Run, node: Node, frame: Frame, number: int) -> Walk:
     if just_ended:
         frame.noticed.add(number)
         frame.later.append(number)
+        if child.hooks_below:
+            return  # it has ended before the handlers of its items: what comes of that is for the second look
     if child.completed and not (yield from look_exit(run, node, frame, number, child)):
         return
     if not child.open_hooks:
@@ -162,13 +165,14 @@ def _fault(run: Run, frame: Frame, number: int, child: Node, error: NodeError) -
         frame.settle(number)
 
 
-def _others(run: Run, node: Node, frame: Frame, number: int, child: Node) -> Walk:
-    """Hooks other than the exit hook. Returns whether those that run are done."""
-    task = frame.graph.tasks[number]
+def _others(run: Run, node: Node, frame: Frame, number: int, phase: str) -> Walk:
+    """Hooks other than the exit hook, for a task that is in this phase. Returns whether those that run are done."""
+    task, child = frame.graph.tasks[number], frame.nodes[number]
     others = hooks.other_hooks(task)
     if not others or (child.phase == phases.PENDING and number not in frame.graph.targets):
         return True
     scope = hook_scope(run, node, frame, number, child)
+    scope[f"tasks.{task.name}.status"] = phase
     where = found_of(run, node).scope
     return (yield from hooks.look(run, child, others, hooks.View(scope, f"tasks.{task.name}", where)))
 

@@ -73,11 +73,10 @@ def plan_of(run: Run, node: Node, child: Node) -> Plan:
 
 def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     """Brings a loop as far as it can go: an open exit handler keeps those of later items, and their start, waiting."""
-    if not (yield from _exits(run, node, frame, number, group)):
-        return
+    ready = yield from _exits(run, node, frame, number, group)
     where = found_of(run, node).scope
     todo = _todo(run, group, _plans(run, node, frame, number, group))
-    while todo:
+    while ready and todo:
         plan = todo[0]
         if group.members and run.nodes[group.members[-1]].raised:
             break  # an item that could not be begun ends the loop
@@ -89,15 +88,20 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         child = begun.node
         if child.type in phases.COMPOSITES and not child.fulfilled:
             yield child
+            raised(run, child)
         if child.completed and not begun.error and not (yield from look_exit(run, node, frame, number, child)):
             _exits_of(run, group).running = child.key
-            return
-    end(run, group)
+            ready = False
+    if ready or not todo:
+        end(run, group)
 
 
 def end(run: Run, group: Node) -> None:
-    """The group is over when its items and their handlers are."""
-    if not group.open_members and not group.hooks_below:
+    """The group is over when its items are and their handlers have ended.
+
+    Argo ends it also while these are half-way or still to begin, and forgets them then (rule group-waits-for-handlers).
+    """
+    if not group.open_members and not group.hooks_below and not _exits_of(run, group).waiting:
         phase = phases.SUCCEEDED
         for key in group.members:
             if run.nodes[key].failed:
@@ -125,10 +129,11 @@ def _exits_of(run: Run, group: Node) -> Exits:
 
 def _exits(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     """The exit handlers of the items that completed, in their order. Returns whether none of them runs."""
-    if hooks.exit_hook(run, frame.graph.tasks[number]) is None:
-        run.changes(group.key)
-        return True
     changed = run.changes(group.key)
+    for key in group.members if changed is None else changed:
+        raised(run, run.nodes[key])
+    if hooks.exit_hook(run, frame.graph.tasks[number]) is None:
+        return True
     exits = _exits_of(run, group)
     for key in group.members if changed is None or run.state.shutdown else changed:
         if run.nodes[key].completed:

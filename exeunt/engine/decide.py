@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, steps_template, workflow
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
-from exeunt.engine.events import Event, Obligation, RunStarted, Snapshot, StepDue, SuspensionSet
+from exeunt.engine.events import Event, InputsSet, Obligation, RunStarted, Snapshot, StepDue, SuspensionSet
 from exeunt.engine.fold import fold
 from exeunt.engine.inputs import (
     Cancel,
@@ -32,8 +34,10 @@ from exeunt.engine.inputs import (
 )
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
+from exeunt.engine.start import found_of, locals_of
 from exeunt.engine.state import Run, State, pack, unpack
 from exeunt.engine.status import status
+from exeunt.engine.templating import argument_values, process
 from exeunt.language.manifest import Bundle, Template
 
 __all__ = [
@@ -86,6 +90,7 @@ def begin(started: RunStarted, bundle: Bundle, now: float) -> tuple[Run, list[Ev
     _settle(run)
     run.first = False
     run.outputs_version += 1
+    _restate(run)
     if run.lively:  # hooks may ask for `workflow.status`
         control.wake_all(run)
         _settle(run)
@@ -96,16 +101,21 @@ def decide(run: Run, input: Input, now: float) -> list[Event]:
     """What the input makes true; it is true of `run` already. Empty when nothing changes. Raises Rejected."""
     run.state.now = max(now, run.state.now)
     run.events = []
+    since = len(run.nodes)
     try:
         if run.fresh:
             run.early = any(aftermath.ended_early(node) for node in run.nodes)
+        ending = run.ending or isinstance(input, Shutdown)
         INPUTS[type(input)](run, input)
+        if ending and not run.ending:
+            control.fail_retries(run)
         if run.fresh:
             control.wake_all(run)
         elif run.watching and run.events:
             _wake_watchers(run)
         _settle(run)
-        while isinstance(input, Shutdown | HookEnded | StepEnded) and control.fail_waiting(run):
+        while control.fail_waiting(run, since):
+            since = len(run.nodes)
             _settle(run)
         run.fresh = False
     except Rejected:
@@ -169,6 +179,30 @@ def _cancelled(run: Run) -> list[tuple[str, int]]:
 def _due(run: Run, node: Node) -> StepDue:
     assert node.step is not None
     return StepDue(run.id(node), node.attempt, node.step, run.exit)
+
+
+def _restate(run: Run) -> None:
+    """Composites that were given `workflow.status` in the first decision, when it was empty, go on with what it is now.
+
+    Argo puts arguments in anew at every look, but shows those that a node began with.
+    """
+    if run.exit or b"workflow.status" not in msgspec.json.encode(run.bundle):
+        return
+    for node in run.nodes:
+        if node.fulfilled or not node.inputs or node.type not in phases.COMPOSITES or node.boundary < 0:
+            continue
+        boundary = run.nodes[node.boundary]
+        try:
+            if node.retried:
+                given = run.nodes[node.owner].given
+            else:
+                plan = (steps_template if boundary.type == phases.STEPS else dag).plan_of(run, boundary, node)
+                arguments = argument_values(plan.step.arguments)
+                given = process(run, found_of(run, node).template, arguments, locals_of(run, node)).inputs
+        except NodeError:
+            continue
+        if given != node.given:
+            run.emit(InputsSet(node.key, given))
 
 
 def _taken(run: Run) -> list[Event]:

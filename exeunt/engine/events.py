@@ -238,6 +238,13 @@ class NodeFaulted(Event, tag="f"):
     message: str
 
 
+class InputsSet(Event, tag="inputs"):
+    """A composite's inputs are others than those that it began with, and is shown with: they hold `workflow.status`."""
+
+    node: int
+    inputs: list[tuple[str, str]]
+
+
 class NodeNoted(Event, tag="m"):
     """A message, or supplied outputs, of a node that goes on."""
 

@@ -13,6 +13,7 @@ from exeunt.engine.events import (
     HookFinished,
     HookSkipped,
     HookStarted,
+    InputsSet,
     MainEnded,
     NodeEnded,
     NodeFaulted,
@@ -32,7 +33,7 @@ from exeunt.engine.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.nodes import Names, Node, Outputs, fnv, tail_of
+from exeunt.engine.nodes import Names, Node, Outputs, fnv, hook_of, tail_of
 from exeunt.engine.reopen import reopened
 from exeunt.engine.state import Hook, Run, State
 from exeunt.engine.steps import StepOutcome
@@ -109,9 +110,15 @@ def _link(run: Run, node: Node, owner: Node | None, links: list[int] | None) -> 
             owner.children.append(node.key)
         return
     for parent in links:
-        below = run.nodes[parent].children if parent >= 0 else run.state.hooks[-1 - parent].links
+        below = run.nodes[parent].children if parent >= 0 else _below_hook(run, parent)
         if node.key not in below[-1:]:
             below.append(node.key)
+
+
+def _below_hook(run: Run, end: int) -> list[int]:
+    number, own = hook_of(end)
+    hook = run.state.hooks[number]
+    return hook.own_links if own else hook.links
 
 
 def _count(run: Run, node: Node, step: int) -> None:
@@ -168,7 +175,10 @@ def _count_hook(run: Run, parent: int, step: int) -> None:
     node = run.nodes[parent]
     node.open_hooks += step
     if node.owner >= 0:
-        run.nodes[node.owner].hooks_below += step
+        owner = run.nodes[node.owner]
+        owner.hooks_below += step
+        if owner.type == phases.TASK_GROUP:  # a group may end before the handlers of its items, its DAG does not
+            run.nodes[owner.owner].hooks_below += step
 
 
 def _node_ended(run: Run, event: NodeEnded) -> None:
@@ -190,6 +200,8 @@ def _node_faulted(run: Run, event: NodeFaulted) -> None:
         _count_bad(run, node)
     node.phase = phases.ERROR
     node.message = event.message
+    if node.type == phases.RETRY:
+        node.outputs = None  # Argo's has not looked at its attempts then
 
 
 def _node_noted(run: Run, event: NodeNoted) -> None:
@@ -197,6 +209,11 @@ def _node_noted(run: Run, event: NodeNoted) -> None:
     node.message = event.message
     if event.outputs is not None:
         node.outputs = event.outputs
+
+
+def _inputs_set(run: Run, event: InputsSet) -> None:
+    run.nodes[event.node].anew = event.inputs
+    run.cache.clear()  # what is made of them
 
 
 def _forget_step(run: Run, node: Node) -> None:
@@ -322,8 +339,9 @@ def _hook_finished(run: Run, event: HookFinished) -> None:
     if any(node.get("phase") in phases.BAD for node in outcome.nodes):
         run.state.bad.append(-1 - number)
     for name, value in outcome.global_outputs.items():
-        run.state.global_outputs[name] = value
-        run.outputs_version += 1
+        if value is not None or name not in run.state.global_outputs:  # a failed step's empty output takes nothing away
+            run.state.global_outputs[name] = value
+            run.outputs_version += 1
 
 
 def _globals_set(run: Run, event: GlobalsSet) -> None:
@@ -409,6 +427,7 @@ FOLDS: dict[type[Event], Any] = {
     NodeEnded: _node_ended,
     NodeFaulted: _node_faulted,
     NodeNoted: _node_noted,
+    InputsSet: _inputs_set,
     StepDue: _step_due,
     StepPlaced: _step_placed,
     StepFinished: _step_finished,

@@ -1,35 +1,43 @@
 """The lines between nodes as Argo draws them: what comes next hangs below the last nodes of what came before.
 
-A link end is the number of a node, or -1-n for what hangs below hook n of a main run.
+A link end is the number of a node, or for hook n of a main run -1-n: below the last nodes of its exit run. Where the
+hook's own node is meant, OWN is taken off.
 """
 
 from __future__ import annotations
 
 from exeunt.engine import phases
 from exeunt.engine.graph import graph_of
+from exeunt.engine.nodes import OWN, hook_of
 from exeunt.engine.start import processed_of
 from exeunt.engine.state import Run
 
 
 def outbound(run: Run, end: int) -> list[int]:
-    """The last nodes inside a node (Argo: getOutboundNodes). Walks with a stack: nests may be deep."""
+    """The last nodes inside a node (Argo: getOutboundNodes). Walks with a stack: nests may be deep.
+
+    A Retry gives its last child as it is. What steps and DAGs have as their last nodes is gone into once more.
+    """
     found: list[int] = []
-    stack = [end]
+    stack = [(end, False)]  # and whether what comes of it is gone into once more
     while stack:
-        key = stack.pop()
+        key, again = stack.pop()
         if key < 0:
-            found.append(key)
+            number, own = hook_of(key)
+            found.append(-1 - number if own else key)
             continue
         node = run.nodes[key]
         if node.type == phases.RETRY:
             if node.children:
-                found.append(node.children[-1])
-        elif node.type == phases.TASK_GROUP:
-            stack.extend(reversed(node.children))
-            if not node.children:
-                found.append(key)
+                last = node.children[-1]
+                if again:
+                    stack.append((last, False))
+                else:
+                    found.append(last if last >= 0 else last - OWN)
+        elif node.type == phases.TASK_GROUP and node.children:
+            stack.extend((child, again) for child in reversed(node.children))
         elif node.type in phases.BOUNDARIES:
-            stack.extend(reversed(last_of(run, key)))
+            stack.extend((child, True) for child in reversed(last_of(run, key)))
         else:
             found.append(key)
     return found
@@ -40,6 +48,8 @@ def last_of(run: Run, key: int) -> list[int]:
     node = run.nodes[key]
     if not node.members:
         return []
+    if node.type == phases.DAG and node.raised:
+        return []  # Argo comes to the outputs first, and not to the links where they cannot be worked out
     if node.type == phases.STEPS:
         return list(run.nodes[node.members[-1]].children)
     dag = processed_of(run, node).template.dag

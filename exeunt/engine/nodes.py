@@ -21,6 +21,15 @@ _LINE_CHARACTERS = 500
 _POD_NAME_PREFIX = 253 - 20 - 1
 
 
+OWN = 1 << 30
+"""See links.py."""
+
+
+def hook_of(end: int) -> tuple[int, bool]:
+    """The number of a hook that an end names, and whether its own node is meant."""
+    return (-1 - end - OWN, True) if end <= -1 - OWN else (-1 - end, False)
+
+
 def fnv(text: str, state: int = _OFFSET) -> int:
     """FNV-1a, 64 bits; `state` continues the hash of what stands before."""
     for byte in text.encode():
@@ -86,8 +95,14 @@ class Node(Struct):
     active_pods: int = 0
     bad: int = 0
     tail: list[str] = []  # the last lines of the log of a step that failed
+    anew: list[tuple[str, str]] | None = None  # the inputs that count, where they are not those it began with
     ending: bool = False  # killed, and what runs it has not said yet that it is over (Argo: taskResultSynced)
     effect: int = 0  # the hash without the numbers of attempts in the name; 0 where there are none
+
+    @property
+    def given(self) -> list[tuple[str, str]]:
+        """The inputs that count."""
+        return (self.anew if self.anew is not None else self.inputs) or []
 
     @property
     def fulfilled(self) -> bool:

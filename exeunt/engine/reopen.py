@@ -155,7 +155,10 @@ def _links(keys: Iterable[int], numbers: dict[int, int], hooks: dict[int, int]) 
 
 def _moved_hook(hook: Hook, numbers: dict[int, int]) -> Hook:
     return msgspec.structs.replace(
-        hook, parent=numbers[hook.parent], links=[numbers[key] for key in hook.links if key in numbers]
+        hook,
+        parent=numbers[hook.parent],
+        links=[numbers[key] for key in hook.links if key in numbers],
+        own_links=[numbers[key] for key in hook.own_links if key in numbers],
     )
 
 

@@ -62,7 +62,7 @@ def look(run: Run, node: Node) -> Walk:
 
 
 def _processed(run: Run, node: Node) -> Processed:
-    return put_in(run, found_of(run, node).template, node.inputs or [], locals_of(run, node))
+    return put_in(run, found_of(run, node).template, node.given, locals_of(run, node))
 
 
 def _place(run: Run, node: Node) -> bool:

@@ -101,6 +101,6 @@ def hook_nodes(run: Run) -> list[dict[str, Any]]:
     """The nodes of an exit run for the main run. The first one is the handler's own."""
     trees = list(nodes_tree(run).values())
     root = run.root
-    if root.type in phases.BOUNDARIES and last_of(run, 0):
+    if (root.type in phases.BOUNDARIES and last_of(run, 0)) or root.type == phases.RETRY:
         trees[0]["outboundNodes"] = [run.id(run.nodes[end]) for end in outbound(run, 0) if end >= 0]
     return trees

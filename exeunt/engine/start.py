@@ -252,7 +252,7 @@ def processed_of(run: Run, node: Node) -> Processed:
     if known is not None and not mentions(run, found.template, "workflow"):
         made = known[0]
     else:
-        made = put_in(run, found.template, node.inputs or [], locals_of(run, node))
+        made = put_in(run, found.template, node.given, locals_of(run, node))
     run.cache["processed", node.key] = made, run.outputs_version
     return made
 

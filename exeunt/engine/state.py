@@ -37,6 +37,7 @@ class Hook(Struct):
     cancelled: bool = False
     links: list[int] = []  # nodes that were linked below the hook's outbound nodes
     why: str = ""  # skipped, and why
+    own_links: list[int] = []  # nodes that were linked below the hook's own node
 
     @property
     def open(self) -> bool:

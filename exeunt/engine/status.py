@@ -108,14 +108,16 @@ def merged_nodes(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _hang_below(run: Run, hook: Hook, nodes: dict[str, dict[str, Any]]) -> None:
-    """What was linked below a hook hangs below the last nodes of its exit run."""
-    if not hook.links or hook.outcome is None or not hook.outcome.nodes:
+    """What was linked below a hook hangs below its own node, or below the last nodes of its exit run."""
+    if hook.outcome is None or not hook.outcome.nodes:
         return
     root = hook.outcome.nodes[0]
-    for end in root.get("outboundNodes") or [root["id"]]:
-        if end in nodes:
-            links = [run.id(run.nodes[key]) for key in hook.links]
-            nodes[end]["children"] = [*nodes[end].get("children", []), *links]
+    ends = root.get("outboundNodes") or [root["id"]]
+    for keys, below in ((hook.links, ends), (hook.own_links, [root["id"]])):
+        links = [run.id(run.nodes[key]) for key in keys]
+        for end in below if links else []:
+            if end in nodes:
+                nodes[end]["children"] = [*nodes[end].get("children", []), *links]
 
 
 def progress(nodes: dict[str, dict[str, Any]]) -> str:

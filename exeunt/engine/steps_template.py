@@ -94,12 +94,23 @@ def _open_group(run: Run, node: Node, number: int) -> None:
 
 
 def _break(run: Run, node: Node, group: Node, problem: str) -> None:
-    """Something around the steps cannot be worked out: the group ends in Error."""
+    """An exit hook cannot be worked out: the group ends in Error, and its steps fail with it.
+
+    While others of the group run it is looked at again, for it may come right (executeStepGroup). The root alone is
+    over at once, and where nothing else goes on, no other step and no handler of the workflow, it is an Error itself.
+    """
+    root = node.owner < 0
+    busy = group.open_members > 0 or group.hooks_below > 0
+    if busy and not root:
+        return
     if not group.fulfilled:
         run.emit(NodeEnded(group.key, phases.ERROR, problem))
     if not node.fulfilled:
-        root = node.owner < 0
-        run.emit(NodeEnded(node.key, phases.ERROR if root else phases.FAILED, OPERATION_ERROR if root else problem))
+        handled = (run.spec.on_exit or hooks.EXIT in run.spec.hooks) and run.state.shutdown != "Terminate"
+        if root and not busy and not handled:
+            run.emit(NodeEnded(node.key, phases.ERROR, OPERATION_ERROR))
+        else:
+            run.emit(NodeEnded(node.key, phases.FAILED, problem))
 
 
 def _fail_fast(run: Run, node: Node) -> None:

@@ -175,6 +175,8 @@ def _close(run: Run, root: Node) -> None:
         if phase == "Succeeded" and handler is not None and handler.phase in phases.BAD:
             phase = handler.phase
             message = handler.outcome.message if handler.outcome is not None else handler.why
+            if handler.outcome is not None and handler.outcome.state == "parked":
+                message = f"error in exit template execution : {message}"
     _sweep(run)
     run.emit(RunClosed(phase, message, finalization(run)))
 

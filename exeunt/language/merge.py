@@ -77,7 +77,16 @@ def with_defaults(template: Template, defaults: Template | None) -> Template:
         return template
     own = template_types(template)
     base = {field: value for field, value in _tree(defaults).items() if field not in TEMPLATE_TYPES or field in own}
-    return msgspec.convert(_overlay(base, _tree(template)), Template)
+    return msgspec.convert(_plain(_overlay(base, _tree(template))), Template)
+
+
+def _plain(tree: Any) -> Any:
+    """Numbers lose their written form in Argo's merge: 2.0 is 2 (strategicpatch goes through plain maps)."""
+    if isinstance(tree, dict):
+        return {key: _plain(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_plain(value) for value in tree]
+    return int(tree) if isinstance(tree, float) and tree.is_integer() and abs(tree) < 1e21 else tree
 
 
 def has_value(parameter: Parameter) -> bool:

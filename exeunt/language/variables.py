@@ -235,9 +235,7 @@ class _Substitution:
         unresolved = f"{OPEN}={body}{CLOSE}"
         try:
             read = parse(body)
-        except ExpressionError as error:
-            if self.allow_unresolved and not self.strict:
-                return unresolved
+        except ExpressionError as error:  # however much may stay unresolved: it will not get better
             hint = f'\nhint: a tag ends at the first "{CLOSE}"; write "}} {CLOSE}" behind a map' if cut else ""
             raise ExpressionError(f"failed to evaluate expression: {error}{hint}") from error
         missing = self.missing(read)

@@ -14,6 +14,7 @@ from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event, HookCancelled, HookDue, RunClosed, RunStarted, StepCancelled, StepDue, TimerSet
 from exeunt.engine.inputs import Cancel, HookEnded, Placed, ResumeRun, SetNodes, Shutdown, StepEnded, TimerFired
+from exeunt.engine.nodes import Node
 from exeunt.engine.status import merged_nodes, progress
 from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
 from exeunt.language.manifest import Bundle, ConfigMap, Workflow, WorkflowTemplate
@@ -138,7 +139,7 @@ class Player:
     def play(self) -> None:
         ops = deque(self.case["ops"])
         while True:
-            while ops and ops[0]["at_round"] <= len(self.rounds):
+            while ops and self.reached(ops[0]["at_round"]):
                 self.operate(ops.popleft())
             if self.main.closed or len(self.rounds) >= MAX_ROUNDS:
                 return
@@ -148,14 +149,23 @@ class Player:
                 return
 
     def operate(self, op: Case) -> None:
+        """An operator stops or terminates the workflow."""
         if not self.main.closed:
             self.feed("", Shutdown("Stop" if op["op"] == "stop" else "Terminate"))
             self.settle()
 
+    def reached(self, rounds: int) -> bool:
+        """Whether so many rounds are over."""
+        return rounds <= len(self.rounds)
+
+    def next(self) -> Pod:
+        """The pod that completes next."""
+        pick = min if self.case["order"] == "first" else max
+        return pick(self.pods.values(), key=lambda pod: pod.name.encode())
+
     def complete(self) -> None:
-        ordered = sorted(self.pods.values(), key=lambda pod: pod.name.encode())
-        self.alive.append([pod.name for pod in ordered])
-        pod = ordered[0 if self.case["order"] == "first" else -1]
+        self.alive.append(sorted((pod.name for pod in self.pods.values()), key=str.encode))
+        pod = self.next()
         del self.pods[pod.run, pod.due.node]
         self.rounds.append(pod.name)
         outcome = played(self.outcome(pod.name, pod.template), pod.due.step)
@@ -172,14 +182,18 @@ class Player:
         self.done_of[template] = done + 1
         return turns[done % len(turns)] if turns else {"phase": "Succeeded"}
 
-    def resume(self) -> bool:
-        waiting = [
+    def waiting(self) -> list[tuple[str, str, Node]]:
+        """The suspended nodes: name, run, node."""
+        return [
             (run.names.full(node), key, node)
             for key, run in self.runs.items()
             if not run.closed
             for node in run.nodes
             if node.type == "Suspend" and not node.fulfilled
         ]
+
+    def resume(self) -> bool:
+        waiting = self.waiting()
         if not waiting:
             return False
         name, key, node = min(waiting, key=lambda one: one[0].encode())
@@ -303,6 +317,35 @@ def _defaults(spec: StepSpec) -> dict[str, str]:
             break
         found[output.name] = output.default
     return found
+
+
+class Follower(Player):
+    """Plays a case along Argo's rounds: the same pods end in the same order, each as it ended there.
+
+    Pods that Argo did not know end as soon as they run; those that never ended there, last of all. So a difference
+    stays where it is, and does not deal other outcomes to everything behind it.
+    """
+
+    def __init__(self, case: Case) -> None:
+        theirs = case["expect"]
+        self.place = dict.fromkeys((node["name"] for node in theirs["nodes"]), MAX_ROUNDS)
+        self.place.update((name, at) for at, name in enumerate(theirs["rounds"]))
+        super().__init__({**case, "script": dealt(case)})
+
+    def next(self) -> Pod:
+        return min(self.pods.values(), key=lambda pod: (self.place.get(pod.name, -1), pod.name.encode()))
+
+    def reached(self, rounds: int) -> bool:
+        names = [self.next().name] if self.pods else [name for name, *_ in self.waiting()]
+        return not names or self.place.get(min(names, key=str.encode), -1) >= rounds
+
+
+def dealt(case: Case) -> Case:
+    """The outcome that each node had in Argo's run."""
+    dealer = object.__new__(Player)
+    dealer.case, dealer.done_of = case, {}
+    templates = {node["name"]: node["templateName"] for node in case["expect"]["nodes"]}
+    return {name: dealer.outcome(name, templates.get(name, "")) for name in case["expect"]["rounds"]}
 
 
 def _pod(run: Run, tree: Case) -> str:

@@ -14,8 +14,8 @@ import msgspec
 
 from exeunt.language.validate import validate
 from tests.golden.compare import differences, short
-from tests.golden.play import Player, bundle_of
-from tests.golden.rules import excused
+from tests.golden.play import Follower, Player, bundle_of
+from tests.golden.rules import excused, order_only, survives
 
 Case = dict[str, Any]
 
@@ -55,19 +55,24 @@ def judge(case: Case) -> Verdict:
         )
     if problems:
         return Verdict("rule", problems, "refused-at-once")
-    if case["expect"].get("controller_dies"):
-        return Verdict("skipped", [], "controller dies")
     try:
         player = Player(case)
         player.play()
         ours = player.result()
     except Exception:  # noqa: BLE001 - the next case may go well
         return Verdict("differ", ["crash: " + traceback.format_exc(limit=-4)])
+    if case["expect"].get("controller_dies"):
+        state = "rule" if survives(case, ours) else "differ"
+        return Verdict(state, ["controller_dies: Argo true — ours null"], "limit-waits")
     lines = differences(case, ours)
     if not lines:
         return Verdict("agree", [])
-    rule = excused(case, ours, lines)
-    return Verdict("rule", lines, rule) if rule else Verdict("differ", lines)
+    follower = Follower(case)
+    follower.play()
+    ours = follower.result()
+    left = [line for line in differences(case, ours) if not line.startswith(("rounds: ", "alive: "))]
+    rule = excused(case, ours, left) if left else order_only(case, ours)
+    return Verdict("rule", lines, rule) if rule else Verdict("differ", left or lines)
 
 
 def refusal(case: Case) -> list[str]:

@@ -11,7 +11,8 @@ from tests.golden.runner import HERE, cases, judge
 HAND = list(cases(HERE / "hand.jsonl.gz"))
 SAMPLE = [case for number, case in enumerate(cases(HERE / "random.jsonl.gz")) if number % 15 == 0]
 
-STILL_DIFFERENT = 5
+STILL_DIFFERENT = 1
+BY_RULE = 34
 """Of the sample: see docs/golden.md. May only get smaller."""
 
 
@@ -22,5 +23,9 @@ def test_a_small_question_has_argos_answer(case: dict[str, Any]) -> None:
 
 
 def test_random_workflows_end_as_argos_do() -> None:
-    differing = {case["id"]: verdict.lines[:3] for case in SAMPLE if (verdict := judge(case)).state == "differ"}
+    verdicts = {case["id"]: judge(case) for case in SAMPLE}
+    differing = {name: verdict.lines[:3] for name, verdict in verdicts.items() if verdict.state == "differ"}
     assert len(differing) <= STILL_DIFFERENT, differing
+    excused = {name: verdict.rule for name, verdict in verdicts.items() if verdict.state == "rule"}
+    assert len(excused) <= BY_RULE, excused
+    assert not [name for name, verdict in verdicts.items() if verdict.state == "skipped"]

@@ -1,0 +1,117 @@
+"""What a stop leaves behind: killed steps have their word, nothing new begins, handlers run, nothing waits for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exeunt.engine.inputs import Shutdown, StepEnded, StepLost, TimerFired
+from exeunt.engine.steps import StepOutcome
+from tests.engine.world import HANDLER, LEAF, World, step
+
+Manifest = dict[str, Any]
+KILLED = StepOutcome(phase="Failed", message="main: Error (exit code 143)", exit_code=143)
+
+
+def stopped(main: Manifest, strategy: str = "Stop", **more: Any) -> World:
+    """A workflow whose first steps run when it is stopped."""
+    world = World({"entrypoint": "main", "templates": [{"name": "main", **main}, LEAF, HANDLER], **more})
+    world.settle()
+    world.feed("", Shutdown(strategy))
+    world.settle()
+    return world
+
+
+def says(world: World, name: str) -> None:
+    """The killed step says that it is over."""
+    node = next(one for one in world.main.nodes if world.main.names.full(one) == name)
+    world.feed("", StepEnded(world.main.id(node), node.attempt, KILLED))
+    world.settle()
+
+
+def test_a_workflow_ends_when_what_it_ran_is_over() -> None:
+    world = stopped({"steps": [[step("a"), step("b")]]})
+    assert world.phases()["w[0].a"] == "Failed"
+    says(world, "w[0].a")
+    assert world.phases()["w[0]"] == "Running"
+    says(world, "w[0].b")
+    assert world.main.closed
+    assert [node.message for node in world.main.nodes if node.type == "Pod"] == [KILLED.message] * 2
+
+
+def test_a_dag_fails_at_once_and_its_tasks_handlers_run_all_the_same() -> None:
+    world = stopped({"dag": {"tasks": [step("a", hooks={"exit": {"template": "h"}}), step("b", depends="a.Failed")]}})
+    assert world.phases() == {"w": "Failed", "w.a": "Failed"}
+    assert not world.main.closed
+    says(world, "w.a")
+    assert not world.main.closed
+    world.run()
+    assert world.phases() == {"w": "Failed", "w.a": "Failed", "w.a.onExit": "Succeeded"}
+
+
+def test_the_workflows_handler_begins_when_the_killed_steps_are_over() -> None:
+    world = stopped({"dag": {"tasks": [step("a")]}}, onExit="h")
+    assert not world.main.state.hooks
+    says(world, "w.a")
+    world.run()
+    assert world.phases()["w.onExit"] == "Succeeded"
+
+
+def test_a_step_whose_executor_is_gone_is_not_waited_for() -> None:
+    world = stopped({"steps": [[step("a")]]})
+    world.feed("", StepLost(world.main.id(world.main.nodes[2]), 0, "the executor is gone"))
+    assert world.main.closed
+
+
+def test_a_step_that_never_says_a_word_is_not_waited_for_either() -> None:
+    world = stopped({"steps": [[step("a")]]}, "Terminate")
+    due = world.timers["", "killed"]
+    world.now = due - 1
+    assert not world.feed("", TimerFired("deadline"))
+    world.now = due
+    world.feed("", TimerFired("killed"))
+    assert world.main.closed
+
+
+def test_no_attempt_begins_after_a_stop() -> None:
+    world = stopped({"dag": {"tasks": [step("a")]}, "retryStrategy": {"limit": 3}})
+    says(world, "w(0).a")
+    assert world.main.closed
+    assert [name for name in world.phases() if name.startswith("w(")] == ["w(0)", "w(0).a"]
+
+
+def test_what_runs_in_steps_that_failed_fast_comes_to_its_own_end() -> None:
+    inner = {"name": "inner", "dag": {"tasks": [step("x", hooks={"exit": {"template": "h"}}), step("y", depends="x")]}}
+    main = {"name": "main", "failFast": True, "steps": [[step("a"), step("b", "inner")]]}
+    world = World(
+        {"entrypoint": "main", "templates": [main, inner, LEAF, HANDLER]},
+        lambda name, attempt: KILLED if name == "w[0].a" else StepOutcome(phase="Succeeded", exit_code=0),
+    )
+    world.step()
+    assert world.phases()["w"] == "Failed"
+    assert not world.main.closed
+    world.run()
+    assert world.main.closed
+    assert world.phases()["w[0].b.x"] == "Succeeded"
+    assert world.phases()["w[0].b.x.onExit"] == "Succeeded"
+    assert "w[0].b.y" not in world.phases()
+
+
+def test_a_handler_that_cannot_begin_is_no_error_of_its_step() -> None:
+    broken = {"name": "broken", "inputs": {"parameters": [{"name": "m"}]}, **{k: LEAF[k] for k in ("container",)}}
+    main = {"name": "main", "steps": [[step("a", hooks={"exit": {"template": "broken"}})], [step("b")]]}
+    world = World({"entrypoint": "main", "templates": [main, broken, LEAF]}).run()
+    assert world.phases()["w[0].a.onExit"] == "Error"
+    assert world.phases()["w[1].b"] == "Succeeded"
+    assert world.main.phase == "Succeeded"
+
+
+def test_the_inputs_of_a_hook_stay_what_they_were_when_it_began() -> None:
+    hook = {"name": "hook", "inputs": {"parameters": [{"name": "m"}]}, "container": {"image": "x", "args": ["{{m}}"]}}
+    arguments = {"parameters": [{"name": "m", "value": "{{steps.a.outputs.result}}"}]}
+    hooks = {"running": {"template": "hook", "expression": "steps.a.status == 'Running'", "arguments": arguments}}
+    world = World(
+        {"entrypoint": "main", "templates": [{"name": "main", "steps": [[step("a", hooks=hooks)]]}, hook, LEAF]}
+    )
+    world.run()
+    node = next(one for one in world.seen()["status"]["nodes"].values() if one["name"] == "w[0].a.hooks.running")
+    assert node["inputs"]["parameters"] == [{"name": "m", "value": "{{steps.a.outputs.result}}"}]
