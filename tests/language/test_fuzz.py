@@ -13,7 +13,7 @@ import pytest
 
 from tests.language.fuzz.campaign import TARGETS, Watch, campaign, corpus, written
 
-SECONDS = 45
+SECONDS = 120
 SEED = 9
 
 
@@ -29,8 +29,9 @@ def test_a_kept_expression_ends_well(target: str, watch: Watch) -> None:
     assert not faults
 
 
+@pytest.mark.timeout(3 * SECONDS)
 def test_new_expressions_end_in_a_value_or_an_error() -> None:
-    report = campaign(100_000, SEED, seconds=SECONDS)
+    report = campaign(400_000, SEED, seconds=SECONDS)
     assert not [(written(fault.source), fault.what) for fault in report.faults]
     assert report.runs > 1_000, "the campaign hardly ran"
     assert sum(report.outcomes.values()) > report.runs
