@@ -223,11 +223,7 @@ class Driver:
         for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
-        error = NotOwner("the run has moved to another owner")
-        for future in [*self._asked, *(f for _, f in self._inbox if f is not None)]:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever asked may be gone
+        _moved([*self._asked, *(f for _, f in self._inbox if f is not None)])
         self._asked.clear()
         self._inbox.clear()
         self._wake()
@@ -324,9 +320,9 @@ class Driver:
         if answer.cancelled() or error is not None:
             if not isinstance(error, NotOwner | LogClosed | None):
                 log.error("a commit could not be written", exc_info=error)
-            self._asked += asked
             lost = not self.dropped
             self.drop()
+            _moved(asked)  # also when the run was dropped while its commit was on its way
             if lost:
                 self.on_lost(self)
             return
@@ -423,4 +419,9 @@ class _WriteSnapshot:
 def _fail(future: asyncio.Future[None] | None, error: Exception) -> None:
     if future is not None and not future.done():
         future.set_exception(error)
-        future.exception()
+        future.exception()  # whoever asked may be gone
+
+
+def _moved(asked: Iterable[asyncio.Future[None]]) -> None:
+    for future in asked:
+        _fail(future, NotOwner("the run has moved to another owner"))

@@ -119,13 +119,12 @@ class Watch:
         took = time.process_time() - begun
         if took > self.slowest[0]:
             self.slowest = took, source
-        if took > MAX_SECONDS:
-            fault = fault or f"took {took:.1f} s"
+        faults = [fault] if fault else [f"took {took:.1f} s"] if took > MAX_SECONDS else []
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if most - self.most > MAX_GROWTH:
-            fault = fault or f"took {(most - self.most) // 1024} MiB"
+            faults.append(f"took {(most - self.most) // 1024} MiB")
         self.most = most
-        return f"{target} {outcome}", Fault(source, target, fault) if fault else None
+        return f"{target} {outcome}", Fault(source, target, ", ".join(faults)) if faults else None
 
 
 def tries(chance: random.Random, pool: list[str]) -> Iterator[tuple[str, str]]:
