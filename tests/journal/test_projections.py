@@ -166,7 +166,12 @@ async def test_output_comes_back_in_order_and_without_repeats(stores: Projection
     frames = [Frame("n1", 0, i, 0.0, b"line %d\n" % i, i == 3) for i in (1, 2, 3)]
     for frame in [frames[0], frames[1], frames[1], frames[2]]:
         await stores.logs.put("default", "u1", frame)
-    await stores.logs._nc.flush()
+    followed: list[Frame] = []
+    async for frame in stores.logs.read("default", "u1", follow=True):  # they are sent without waiting for an answer
+        followed.append(frame)
+        if frame.end:
+            break
+    assert followed == frames
     assert [f async for f in stores.logs.read("default", "u1")] == frames
     assert [f async for f in stores.logs.read("default", "nobody")] == []
 
