@@ -11,7 +11,7 @@ from exeunt.engine.events import RunStarted
 from exeunt.engine.inputs import Rejected, SetNodes
 from exeunt.join import ARRIVE, decode_arrival
 from exeunt.journal.log import Log
-from exeunt.journal.names import NameTaken
+from exeunt.journal.names import NameTaken, RequestUsed
 from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
@@ -65,20 +65,34 @@ class Launcher:
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
             self.admit(known.count(None))
-        names = await self._steady(lambda: self._prepare(checked, uids, request_id))
-        jobs = zip(checked.workflows, uids, names, tenures, strict=True)
+        prepared = await self._steady(lambda: self._prepare(checked, uids, request_id))
+        jobs = zip(checked.workflows, uids, prepared, tenures, strict=True)
         if len(uids) == 1:
             return [await self._start(*next(jobs), request_id)]
         return await asyncio.gather(*(self._start(*job, request_id) for job in jobs))
 
-    async def _prepare(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[tuple[str, bool]]:
-        """Stores what the workflows need, and claims their names. Safe to repeat."""
+    async def _prepare(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[str | Entry | Archived]:
+        """Stores what the workflows need, and claims their names. Safe to repeat.
+
+        Each workflow's name, or what it has become when it was started by this request before.
+        """
+        fresh = True
+        if checked.workflows:
+            try:
+                fresh = await self._projections.names.bind(uids[0], checked.content)
+            except RequestUsed:
+                raise RpcError(
+                    Code.ALREADY_EXISTS,
+                    "REQUEST_ID_USED",
+                    f"the request id {request_id!r} was used for another submission: the same id stands for the same "
+                    "documents and options, so choose another one; nothing was submitted",
+                ) from None
         for manifest in checked.stored:
             await self._projections.manifests.put(manifest.kind, manifest.namespace, manifest.name, manifest.tree)
         for accepted in checked.workflows:
             await self._projections.blobs.put(accepted.content)
             self._runs.remember(accepted.digest, accepted.bundle)
-        return await self._claim_all(checked.workflows, uids, request_id)
+        return await self._claim_all(checked.workflows, uids, request_id, fresh)
 
     def admit(self, count: int) -> None:
         """Raises UNAVAILABLE or RESOURCE_EXHAUSTED when there is no room for so many more workflows."""
@@ -106,26 +120,28 @@ class Launcher:
             )
 
     async def _claim_all(
-        self, workflows: Sequence[Accepted], uids: Sequence[str], request_id: str
-    ) -> list[tuple[str, bool]]:
-        """Names for all, or for none: each with whether it is certain that nothing of its uid exists."""
-        claimed: list[tuple[str, bool]] = []
-        fresh: list[tuple[str, str, str]] = []
+        self, workflows: Sequence[Accepted], uids: Sequence[str], request_id: str, fresh: bool
+    ) -> list[str | Entry | Archived]:
+        """Names for all, or for none. When the request is not `fresh`, its workflows may be there already."""
+        found: list[str | Entry | Archived] = []
+        claimed: list[tuple[str, str, str]] = []
         try:
             for accepted, uid in zip(workflows, uids, strict=True):
-                entry = self._runs.by_uid.get(uid)
-                if entry is not None:
-                    claimed.append((entry.run.name, False))
+                known = self._runs.by_uid.get(uid) or (None if fresh else await self._known(uid))
+                if known is not None:
+                    found.append(known)
                     continue
                 name, new = await self._claim(accepted.namespace, accepted.bundle.workflow.metadata, uid, request_id)
-                claimed.append((name, new))
+                found.append(name)
                 if new:
-                    fresh.append((accepted.namespace, name, uid))
+                    claimed.append((accepted.namespace, name, uid))
         except RpcError:
-            for namespace, name, uid in fresh:
-                await self._projections.names.release(namespace, name, uid)
+            for namespace, name, uid in claimed:
+                await self._projections.names.free(namespace, name, uid)
+            if fresh:
+                await self._projections.names.unbind(uids[0])
             raise
-        return claimed
+        return found
 
     async def _claim(self, namespace: str, metadata: Metadata, uid: str, request_id: str) -> tuple[str, bool]:
         for letters in SUFFIX_LENGTHS:
@@ -143,16 +159,13 @@ class Launcher:
         )
 
     async def _start(
-        self, accepted: Accepted, uid: str, named: tuple[str, bool], tenure: int, request_id: str
+        self, accepted: Accepted, uid: str, prepared: str | Entry | Archived, tenure: int, request_id: str
     ) -> Entry | Archived:
-        name, new = named
-        if not new and uid not in self._runs.by_uid:
-            old = await self._steady(lambda: self._known(uid))
-            if old is not None:
-                return old
+        if not isinstance(prepared, str):
+            return prepared
         started = RunStarted(
             uid=uid,
-            name=name,
+            name=prepared,
             namespace=accepted.namespace,
             bundle=accepted.digest,
             parameters=accepted.parameters,

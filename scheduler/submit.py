@@ -75,11 +75,12 @@ class ToStore(NamedTuple):
 
 @dataclass
 class Checked:
-    """All documents of a request, found to be in order."""
+    """All documents of a request, found to be in order. `content` is a hash of what was asked for."""
 
     workflows: list[Accepted] = field(default_factory=list)
     stored: list[ToStore] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    content: str = ""
 
 
 def uids(namespace: str, request_id: str, count: int) -> list[str]:
@@ -131,6 +132,7 @@ class Checker:
         checked, problems, closed = await self._check(given, wishes)
         if any(not problem.warning for problem in problems):
             raise ManifestError(problems)
+        checked.content = digest(msgspec.msgpack.encode(([text for _, text in given], msgspec.to_builtins(wishes))))
         if closed:  # nothing in it depends on what is stored: the answer will be the same
             self._known[key] = checked
             if len(self._known) > CACHED_CHECKS:

@@ -40,7 +40,9 @@ def submission_options(function: F) -> F:
 @click.argument("files", nargs=-1, metavar="FILE...")
 @submission_options
 @click.option("--from", "source", metavar="workflowtemplate/N", help="Submits a stored template.")
-@click.option("--request-id", default="", help="The same id again is the same submission.")
+@click.option(
+    "--request-id", default="", help="The same id again is the same submission; with other documents it is refused."
+)
 @click.option("--wait", is_flag=True, help="Wait until workflows, exit handlers and what they started have ended.")
 @click.option("--watch", is_flag=True, help="The same, showing their trees meanwhile.")
 def submit_command(

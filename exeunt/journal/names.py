@@ -1,8 +1,9 @@
 """Who has a workflow's name: claimed once, before the first commit, and free again when the workflow is deleted.
 
-Stream `EXEUNT_NAMES`, one message for each subject: `xn.<namespace>.<hash of name>` holds the claim, `xn.t.<uid>` the
-tombstone of a deleted uid. A claim expects nothing on its subject, or the released claim that it has seen there: of
-two claimants one wins. Claims of one moment go out together: each workflow needs one before it may begin.
+Stream `EXEUNT_NAMES`, one message for each subject: `xn.<namespace>.<hash of name>` holds the claim, `xn.t.<uid>` what
+the submission said whose first workflow has that uid, and later the tombstone of the deleted uid. A claim expects
+nothing on its subject, or the released claim that it has seen there: of two claimants one wins. Claims of one moment go
+out together: each workflow needs one before it may begin.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from exeunt.journal.subjects import is_token
 STREAM = "EXEUNT_NAMES"
 WRONG_LAST_SEQUENCE = 10071
 TOMBSTONE_SECONDS = 30 * 86400
+FREED_SECONDS = 60
 CLAIM_SECONDS = 15.0
 
 
@@ -39,6 +41,16 @@ class NameTaken(Exception):  # noqa: N818 - an answer
     def __init__(self, claim: Claim) -> None:
         super().__init__(f"a workflow named {claim.name!r} exists already")
         self.claim = claim
+
+
+class Submission(msgspec.Struct, omit_defaults=True):
+    """The content of a uid's subject while its workflow is kept. `content` is a hash; empty once it was let go."""
+
+    content: str = ""
+
+
+class RequestUsed(Exception):  # noqa: N818 - an answer
+    """The request id stands for another submission."""
 
 
 def config(replicas: int) -> StreamConfig:
@@ -92,6 +104,46 @@ class Names:
             elif claim.uid:
                 raise NameTaken(claim)
 
+    async def bind(self, uid: str, content: str) -> bool:
+        """Makes the request whose first workflow gets that uid stand for this content. Raises RequestUsed.
+
+        True when it is the first such request: then none of its workflows exists. A deleted one is known by `deleted`.
+        """
+        subject, data = f"xn.t.{uid}", msgspec.json.encode(Submission(content))
+        expected = 0
+        while True:
+            try:
+                await self._write(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
+            except Refused as error:
+                if error.code != WRONG_LAST_SEQUENCE:
+                    raise JetStreamError(subject, error.code, error.description) from None
+            else:
+                return True
+            found, sequence = await self._said(subject)
+            if found is None:  # deleted, or not there any more
+                if sequence:
+                    return False
+                expected = 0
+            elif found.content == content:
+                return False
+            elif found.content:
+                raise RequestUsed(uid)
+            else:
+                expected = sequence
+
+    async def unbind(self, uid: str) -> None:
+        """Lets go of a request of which nothing was started: it may come again with another content."""
+        data = msgspec.json.encode(Submission())
+        await self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15)
+
+    async def _said(self, subject: str) -> tuple[Submission | None, int]:
+        """What a submission said and its position; None with a position for a tombstone."""
+        try:
+            message = await self._js.get_last_msg(STREAM, subject)
+        except NotFoundError:
+            return None, 0
+        return (msgspec.json.decode(message.data, type=Submission) if message.data else None), message.seq or 0
+
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         """One claim of a name after the other: two in one batch are refused as being in each other's way (10164).
 
@@ -120,6 +172,10 @@ class Names:
         """Frees the name of a deleted workflow and leaves a tombstone for its uid. Doing so twice is fine."""
         headers = {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
         await self._js.publish(f"xn.t.{uid}", b"", headers=headers, timeout=15)
+        await self.free(namespace, name, uid)
+
+    async def free(self, namespace: str, name: str, uid: str) -> None:
+        """Frees a name that this uid has claimed. Doing so twice is fine."""
         subject = _subject(namespace, name)
         claim, sequence = await self._read(subject)
         if claim is None or claim.uid != uid:
@@ -133,11 +189,8 @@ class Names:
 
     async def deleted(self, uid: str) -> bool:
         """True when a workflow of that uid existed and was deleted."""
-        try:
-            await self._js.get_last_msg(STREAM, f"xn.t.{uid}")
-        except NotFoundError:
-            return False
-        return True
+        found, sequence = await self._said(f"xn.t.{uid}")
+        return found is None and sequence > 0
 
     async def _read(self, subject: str) -> tuple[Claim | None, int]:
         try:

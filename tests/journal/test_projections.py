@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from exeunt.journal.blobs import BlobMissingError
-from exeunt.journal.names import NameTaken
+from exeunt.journal.names import NameTaken, RequestUsed
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.records import ArchiveSummary, hour_of
 from exeunt.journal.steplogs import Frame
@@ -152,6 +152,19 @@ async def test_a_name_has_one_owner_until_it_is_released(stores: Projections) ->
     assert await stores.names.deleted("u1")
     await stores.names.claim("default", "w", "u2")
     assert await stores.names.lookup("default", "w") == "u2"
+
+
+async def test_a_request_stands_for_one_content_until_it_is_let_go(stores: Projections) -> None:
+    assert await stores.names.bind("u1", "one")
+    assert not await stores.names.bind("u1", "one")
+    with pytest.raises(RequestUsed):
+        await stores.names.bind("u1", "two")
+    assert not await stores.names.deleted("u1")
+    await stores.names.unbind("u1")
+    assert await stores.names.bind("u1", "two")
+    await stores.names.release("default", "w", "u1")
+    assert await stores.names.deleted("u1")
+    assert not await stores.names.bind("u1", "three"), "a tombstone says enough"
 
 
 async def test_of_many_claimants_one_wins(stores: Projections) -> None:

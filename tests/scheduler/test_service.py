@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -100,6 +101,43 @@ async def test_the_same_request_is_the_same_workflow(core: Core, client: Client)
         await core.archiver.drained()
         assert await submit(client, HELLO, request_id="r-1") == first
     assert not core.runs.by_uid
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_request_id_stands_for_one_submission(core: Core, client: Client, ended: bool) -> None:
+    (first,) = await submit(client, HELLO, request_id="r-1")
+    async with hands(core) if ended else contextlib.nullcontext():
+        if ended:
+            await final(client, first)
+            await core.archiver.drained()
+        before = (await client.get(first)).json
+        for other in ({"text": HELLO.replace("hello", "bonjour")}, {"text": HELLO, "parameters": {"a": "b"}}):
+            text = other.pop("text")
+            with pytest.raises(ClientError, match="the request id 'r-1' was used for another submission") as refused:
+                await client.submit([("test.yaml", text)], request_id="r-1", **other)
+            assert (refused.value.code, refused.value.reason) == ("ALREADY_EXISTS", "REQUEST_ID_USED")
+        assert (await client.get(first)).json == before
+        assert [w.name for w in await client.list_workflows()] == [first]
+        named = await client.submit([("named otherwise.yaml", HELLO)], request_id="r-1")
+        assert [w.name for w in named.workflows] == [first], "where the text came from is no part of it"
+
+
+async def test_the_request_id_of_a_deleted_workflow_starts_nothing(core: Core, client: Client) -> None:
+    async with hands(core):
+        (first,) = await submit(client, HELLO, request_id="r-1")
+        await final(client, first)
+        assert await client.delete(first)
+        for text in (HELLO, HOLD):
+            with pytest.raises(ClientError, match="has been deleted since; use another request id"):
+                await submit(client, text, request_id="r-1")
+        assert await submit(client, HOLD) == ["held"], "the name is free"
+
+
+async def test_a_request_that_started_nothing_may_come_again_with_other_documents(core: Core, client: Client) -> None:
+    await submit(client, TWO)
+    with pytest.raises(ClientError, match="'two' exists already"):
+        await submit(client, HOLD + "---" + TWO, request_id="r-1")
+    assert await submit(client, HOLD, request_id="r-1") == ["held"]
 
 
 async def test_a_name_that_is_taken_is_refused_and_nothing_starts(core: Core, client: Client) -> None:

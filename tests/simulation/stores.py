@@ -10,7 +10,7 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 
 from exeunt.journal.blobs import BlobMissingError, digest
-from exeunt.journal.names import Claim, NameTaken
+from exeunt.journal.names import Claim, NameTaken, RequestUsed
 from tests.simulation.nats import Link, ask
 
 
@@ -21,6 +21,7 @@ class Durable:
         self.blobs: dict[str, bytes] = {}
         self.names: dict[tuple[str, str], str] = {}
         self.tombstones: set[str] = set()
+        self.submissions: dict[str, str] = {}
         self.archive: dict[str, tuple[Any, Any]] = {}
         self.ledger: dict[str, tuple[Any, Any]] = {}
         self.versions: dict[str, int] = {}  # of records that have one
@@ -144,6 +145,27 @@ class _Names:
         found: bool = await self._stores.trip(work)
         return found
 
+    async def bind(self, uid: str, content: str) -> bool:
+        def work() -> bool | RequestUsed:
+            if uid in self._stores.durable.tombstones:
+                return False
+            known = self._stores.durable.submissions
+            fresh = uid not in known
+            return fresh if known.setdefault(uid, content) == content else RequestUsed(uid)
+
+        found: bool = await self._stores.trip(work)
+        return found
+
+    async def unbind(self, uid: str) -> None:
+        await self._stores.trip(lambda: self._stores.durable.submissions.pop(uid, None))
+
+    async def free(self, namespace: str, name: str, uid: str) -> None:
+        def work() -> None:
+            if self._stores.durable.names.get((namespace, name)) == uid:
+                del self._stores.durable.names[namespace, name]
+
+        await self._stores.trip(work)
+
     async def deleted(self, uid: str) -> bool:
         found: bool = await self._stores.trip(lambda: uid in self._stores.durable.tombstones)
         return found
@@ -151,10 +173,9 @@ class _Names:
     async def release(self, namespace: str, name: str, uid: str) -> None:
         def work() -> None:
             self._stores.durable.tombstones.add(uid)
-            if self._stores.durable.names.get((namespace, name)) == uid:
-                del self._stores.durable.names[namespace, name]
 
         await self._stores.trip(work)
+        await self.free(namespace, name, uid)
 
 
 class _Blobs:
