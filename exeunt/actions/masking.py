@@ -6,10 +6,13 @@ import base64
 import json
 import re
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, urlsplit
+
+from exeunt.actions.search import Needles
 
 MASK = "***"
 SHORTEST = 6  # shorter texts stand in too many places to be masked
+LONGEST_IN_URL = 2048  # characters; longer texts are not looked for in the form that they would have in a URL
 _SENSITIVE = re.compile(
     r"authori[sz]ation|cookie|token|secret|passw|credential|signature|api[-_]?key|private[-_]?key", re.IGNORECASE
 )
@@ -26,13 +29,13 @@ class Masker:
 
     def __init__(self) -> None:
         self.forms: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._needles: Needles | None = None
 
     def add(self, secret: str) -> None:
         """A text that must not be seen, with the forms in which it may turn up; texts under 6 characters are let be.
 
-        The forms: as it stands in URLs, in JSON and in base64, without blanks around it, the credentials behind a
-        scheme (`Bearer …`), and each line of a text of many (a key, say).
+        The forms: as it stands in URLs (up to 2,048 characters), in JSON and in base64, without blanks around it, the
+        credentials behind a scheme (`Bearer …`), and each line of a text of many (a key, say).
         """
         plain = secret.strip()
         scheme, _, rest = plain.partition(" ")
@@ -41,19 +44,28 @@ class Masker:
             forms.add(rest.strip())
         for form in {secret, plain}:
             coded = base64.b64encode(form.encode()).decode()
-            forms |= {quote(form, safe=""), quote_plus(form), coded, coded.rstrip("=")}
-            forms |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
-        self.forms.update(form for form in forms if len(form) >= SHORTEST)
-        self._pattern = None
+            forms |= {coded, coded.rstrip("="), json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
+            if len(form) <= LONGEST_IN_URL:
+                in_url = quote(form, safe="")
+                forms |= {in_url, in_url.replace("%20", "+")}
+        forms = {form for form in forms if len(form) >= SHORTEST} - self.forms
+        if forms:
+            self.forms |= forms
+            self._needles = None
+
+    @property
+    def needles(self) -> Needles:
+        """All forms, made ready to be looked for; this takes some milliseconds where there are thousands."""
+        if self._needles is None:
+            self._needles = Needles(form.encode(errors="surrogatepass") for form in self.forms)
+        return self._needles
 
     def text(self, text: str) -> str:
         """The text with every known secret masked."""
         if not self.forms:
             return text
-        if self._pattern is None:
-            longest_first = sorted(self.forms, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-        return self._pattern.sub(MASK, text)
+        data = text.encode(errors="surrogatepass")
+        return self.needles.replaced(data, MASK.encode()).decode(errors="surrogatepass")
 
     def tree(self, value: Any) -> Any:
         """A JSON-like value with every known secret masked, in keys too, and the texts of fields named like secrets."""

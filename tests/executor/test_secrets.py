@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exeunt.actions import search
 from exeunt.actions.masking import MASK, Masker
 from exeunt.executor.scrub import Scrubber
 from exeunt.executor.secrets import StepSecrets
@@ -158,6 +161,45 @@ def test_output_in_pieces_is_masked_as_the_whole_is(data: st.DataObject) -> None
     shown = b"".join(scrubber.take(whole[a:b].encode(), True) for a, b in zip([0, *cuts], [*cuts, None], strict=True))
     shown += scrubber.rest(True)
     assert shown.decode() == masker.text(whole)
+
+
+@given(
+    st.lists(st.text("ab", min_size=1, max_size=40), min_size=1, max_size=12),
+    st.text("ab", max_size=200),
+    st.lists(st.integers(0, 200), max_size=5),
+)
+def test_of_many_texts_the_longest_is_found_where_the_first_begins(
+    texts: list[str], between: str, cuts: list[int]
+) -> None:
+    """As an alternation finds them, the longest first; in pieces too; long ones are looked for in another way."""
+    whole = (between[:100] + texts[0] + between[100:]).encode()
+    longest_first = sorted((text.encode() for text in texts), key=len, reverse=True)
+    expected = re.sub(b"|".join(longest_first), b"*", whole)
+    for long in (1024, 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search, "_LONG", long)
+            needles = search.Needles(longest_first)
+            assert needles.replaced(whole, b"*") == expected
+            shown, held = b"", b""
+            for start, end in pairwise([0, *sorted(cuts), len(whole)]):
+                held += whole[start:end]
+                found, certain = needles.find(held, more=True)
+                shown += search.replace(held[:certain], found, b"*")
+                held = held[certain:]
+                assert any(text.startswith(held) for text in longest_first)  # nothing is held back without need
+            assert shown + needles.replaced(held, b"*") == expected
+
+
+def test_what_cannot_be_told_quickly_is_held_back_and_never_shown() -> None:
+    masker = Masker()
+    masker.add("a" * 40_000 + "b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_BUDGET", 100_000)
+        scrubber = Scrubber(masker)
+        shown = scrubber.take(b"a" * 39_000 + b"c" + b"a" * 500, True)
+        shown += scrubber.take(b"a" * 39_500, True)
+        shown += scrubber.take(b"b!", True) + scrubber.rest(True)
+    assert shown == b"a" * 39_000 + b"c" + MASK.encode() + b"!"
 
 
 def test_streams_are_told_apart_and_nothing_is_held_for_long() -> None:
