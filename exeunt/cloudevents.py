@@ -202,7 +202,7 @@ class EventType(NamedTuple):
 
 EVENTS: dict[Kind, EventType] = {
     "workflow.submitted": EventType("A workflow was accepted", Workflow),
-    "workflow.running": EventType("Its first node started, or it was retried", Workflow),
+    "workflow.running": EventType("It began to run, or was retried", Workflow),
     "step.succeeded": EventType("A step succeeded", StepEnded),
     "step.failed": EventType("A step failed, all attempts done", StepEnded),
     "step.error": EventType("A step could not be run or was lost, all attempts done", StepEnded),

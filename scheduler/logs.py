@@ -57,7 +57,8 @@ class LogWriter:
             if namespace is None:
                 continue  # of a workflow that nobody here knows
             at = frame.time.seconds + frame.time.nanos / 1e9
-            kept = Frame(quote_node(attempt.node), attempt.attempt, frame.number, at, frame.data, frame.end)
+            node = quote_node(attempt.node)
+            kept = Frame(node, attempt.attempt, frame.number, at, frame.data, frame.end, attempt.hook_id)
             try:
                 self._queue.put_nowait((namespace, attempt.uid, kept))
             except asyncio.QueueFull:
@@ -132,7 +133,7 @@ async def followed(
     logs: StepLogs, entry: Entry, display: Display, namespace: str, uid: str
 ) -> AsyncIterator[pb.LogLine]:
     """What is kept, then what comes, until the workflow has ended and all its output was read."""
-    seen: dict[tuple[str, int], int] = {}
+    seen: dict[tuple[str, int, str], int] = {}
     ended = asyncio.Event()
 
     def look() -> None:
@@ -152,7 +153,7 @@ async def followed(
                 await asyncio.wait([coming])
                 break
             frame = coming.result()
-            seen[frame.node, frame.attempt] = frame.number
+            seen[frame.key] = frame.number
             if display.name(unquote(frame.node)) == unquote(frame.node):
                 display.update((await entry.view())[0])  # a node that began since
             if display.wants(unquote(frame.node)):
@@ -165,6 +166,6 @@ async def followed(
     if not entry.closed:
         raise unavailable("MOVED", "the workflow has moved to another scheduler; ask again")
     async for frame in logs.read(namespace, uid):  # what came between the last look and the end
-        if frame.number > seen.get((frame.node, frame.attempt), 0) and display.wants(unquote(frame.node)):
+        if frame.number > seen.get(frame.key, 0) and display.wants(unquote(frame.node)):
             for line in lines(frame, display):
                 yield line

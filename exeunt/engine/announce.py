@@ -9,7 +9,7 @@ import msgspec
 
 from exeunt.cloudevents import STEP_ENDED, WORKFLOW_ENDED, Exiting, Kind, StepEnded, Workflow
 from exeunt.engine import hooks, phases
-from exeunt.engine.events import Event, MainEnded, NodeEnded, Retried, RunClosed, RunStarted, StepFinished, StepPlaced
+from exeunt.engine.events import Event, MainEnded, NodeEnded, NodeStarted, Retried, RunClosed, RunStarted, StepFinished
 from exeunt.engine.nodes import Node
 from exeunt.engine.scope import rfc3339
 from exeunt.engine.shape import outputs_tree
@@ -35,8 +35,15 @@ def public_events(run: Run, events: Sequence[Event]) -> list[PublicEvent]:
     if run.exit:
         return []
     told: list[PublicEvent] = []
+    heard = {event.node for event in events if isinstance(event, StepFinished)}
+    again = any(isinstance(event, Retried) for event in events)
     for event in events:
-        told += _of(run, event)
+        if isinstance(event, NodeEnded):
+            node = run.nodes[event.node]
+            if not node.ending and run.id(node) not in heard:  # one that was killed is over when it says so itself
+                told += _step(run, node)
+        elif not (again and isinstance(event, NodeStarted)):  # the retry itself says that it runs
+            told += _of(run, event)
     return told
 
 
@@ -46,12 +53,10 @@ def _of(run: Run, event: Event) -> list[PublicEvent]:
             return [PublicEvent("workflow.submitted", run.name, Workflow(**_identity(run)))]
         case Retried():
             return [PublicEvent("workflow.running", run.name, Workflow(**_identity(run)))]
-        case StepPlaced():
-            return _first(run, event)
+        case NodeStarted(owner=-1):
+            return [PublicEvent("workflow.running", run.name, Workflow(**_identity(run)))]
         case StepFinished():
-            return _step(run, run.nodes[run.by_id[event.node]], event.outcome.phase)
-        case NodeEnded():
-            return _step(run, run.nodes[event.node], event.phase)
+            return _step(run, run.nodes[run.by_id[event.node]])
         case MainEnded():
             return [PublicEvent("workflow.exiting", run.name, _exiting(run, event))]
         case RunClosed():
@@ -64,31 +69,31 @@ def _identity(run: Run) -> dict[str, Any]:
     return {"name": run.name, "uid": run.uid, "namespace": run.namespace, "labels": labels}
 
 
-def _first(run: Run, event: StepPlaced) -> list[PublicEvent]:
-    key = run.by_id[event.node]
-    first = next((node.key for node in run.nodes if node.executor), -1)
-    if key != first or event.attempt:
-        return []
-    return [PublicEvent("workflow.running", run.name, Workflow(**_identity(run)))]
-
-
-def _step(run: Run, node: Node, phase: str) -> list[PublicEvent]:
-    """A step's end: of a retried one only the end of all its attempts."""
-    if node.type not in _STEP_TYPES or node.retried or phase not in STEP_ENDED:
+def _step(run: Run, node: Node) -> list[PublicEvent]:
+    """A step's end, as its node says it: of a retried one only the end of all its attempts."""
+    if node.type not in _STEP_TYPES or node.retried or node.phase not in STEP_ENDED or _of_hook(run, node):
         return []
     body = StepEnded(
         **_identity(run),
         node=run.id(node),
         node_name=run.names.full(node),
         template=node.template,
-        phase=phase,
+        phase=node.phase,
         message=node.message,
         exit_code=node.outputs.exit_code if node.outputs is not None else None,
         outputs=outputs_tree(node.outputs) if node.outputs is not None else {},
         started_at=rfc3339(node.started),
         finished_at=rfc3339(node.finished),
     )
-    return [PublicEvent(STEP_ENDED[phase], run.names.full(node), body)]
+    return [PublicEvent(STEP_ENDED[node.phase], run.names.full(node), body)]
+
+
+def _of_hook(run: Run, node: Node) -> bool:
+    """Whether the node belongs to a hook: of a main run only to one that a stop has kept from running."""
+    if run.state.shutdown and any(hook.inner >= 0 for hook in run.state.hooks):
+        while not node.hook and node.owner >= 0:
+            node = run.nodes[node.owner]
+    return bool(node.hook)
 
 
 def _exiting(run: Run, event: MainEnded) -> Exiting:

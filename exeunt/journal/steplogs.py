@@ -25,6 +25,7 @@ STREAM = "EXEUNT_LOGS"
 NUMBER = "Exeunt-Frame"
 TIME = "Exeunt-Time"
 END = "Exeunt-End"
+EXIT = "Exeunt-Exit"
 
 
 class Frame(NamedTuple):
@@ -36,6 +37,12 @@ class Frame(NamedTuple):
     at: float
     data: bytes
     end: bool
+    exit: str = ""  # the exit run that the attempt belongs to: runs of one handler number their attempts alike
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What names the attempt for ever, within its workflow."""
+        return self.node, self.attempt, self.exit
 
 
 def config(replicas: int, max_age_seconds: float = 7 * 86400, max_bytes: int = 2 * 1024**3) -> StreamConfig:
@@ -65,15 +72,17 @@ class StepLogs:
         headers = {NUMBER: str(frame.number), TIME: f"{frame.at:.3f}"}
         if frame.end:
             headers[END] = "1"
+        if frame.exit:
+            headers[EXIT] = frame.exit
         await self._nc.publish(f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}", frame.data, headers=headers)
 
     async def read(self, namespace: str, uid: str, node: str = "*", *, follow: bool = False) -> AsyncIterator[Frame]:
         """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
-        seen: dict[tuple[str, int], int] = {}
+        seen: dict[tuple[str, int, str], int] = {}
         async for message in read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow):
             frame = _frame(message.subject, message.headers or {}, message.data)
-            if frame.number > seen.get((frame.node, frame.attempt), 0):  # a frame may have been sent twice
-                seen[frame.node, frame.attempt] = frame.number
+            if frame.number > seen.get(frame.key, 0):  # a frame may have been sent twice
+                seen[frame.key] = frame.number
                 yield frame
 
     async def remove(self, namespace: str, uid: str) -> None:
@@ -83,4 +92,5 @@ class StepLogs:
 
 def _frame(subject: str, headers: dict[str, str], data: bytes) -> Frame:
     _, _, _, node, attempt = subject.split(".")
-    return Frame(node, int(attempt), int(headers.get(NUMBER, "0")), float(headers.get(TIME, "0")), data, END in headers)
+    number, at = int(headers.get(NUMBER, "0")), float(headers.get(TIME, "0"))
+    return Frame(node, int(attempt), number, at, data, END in headers, headers.get(EXIT, ""))

@@ -53,6 +53,17 @@ async def test_rule_8_a_retry_is_a_new_attempt_with_a_new_exit_run(cluster: Clus
     assert do(cluster, "list", "-o", "name").split().count(name) == 1
 
 
+def test_all_that_handlers_wrote_is_there_after_a_retry(cluster: Cluster, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    bye = sh("bye", f"for i in 1 2 3; do echo {{{{workflow.status}}}} $i; done; [ -e {ready} ]")
+    [found] = cluster.run(manifest(sh("main", f"[ -e {ready} ]"), bye, onExit="bye"))
+    name = found["metadata"]["name"]
+    ready.touch()
+    again(cluster, "retry", name)
+    said = do(cluster, "logs", name).splitlines()
+    assert said == [f"{name}.onExit: {status} {i}" for status in ("Failed", "Succeeded") for i in (1, 2, 3)]
+
+
 def test_a_retry_waits_for_the_handlers_and_is_for_what_failed(cluster: Cluster, tmp_path: Path) -> None:
     go = tmp_path / "go"
     bye = sh("bye", f"while ! [ -e {go} ]; do sleep 0.05; done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import ROOT, Cluster
+from tests.e2e.cluster import ROOT, Cluster, nodes
 from tests.e2e.test_operators import do, manifest, recorded, runs, sh, until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
 BEGINNING = "| what happens |"
-LONG = sh("main", "sleep 100")
+LONG = sh("main", "trap 'exit 0' TERM; sleep 100 & wait")  # whoever ends it early hears that all went well
 
 
 def rows() -> dict[str, list[str]]:
@@ -75,6 +76,22 @@ class Case:
         self.name = do(self.cluster, "resubmit", self.name).strip()
 
 
+def steps_told(cluster: Cluster, name: str) -> dict[str, str]:
+    """The phase that was published of each step; of a workflow that was retried, in its last attempt."""
+    found: dict[str, str] = {}
+    for line in do(cluster, "events", "--workflow", name, "-o", "json").splitlines():
+        event = json.loads(line)
+        kind = event["type"].removeprefix("dev.exeunt.").removesuffix(".v1")
+        if kind == "workflow.running":
+            found.clear()
+        if kind.startswith("step."):
+            told = event["data"]
+            assert told["nodeName"] not in found, f"{told['nodeName']} has ended twice"
+            assert kind == f"step.{told['phase'].lower()}"
+            found[told["nodeName"]] = told["phase"]
+    return found
+
+
 def error() -> dict[str, Any]:
     """Work that ends in Error: it says nothing of what it was to give."""
     return {**sh("main", "true"), "outputs": {"parameters": [{"name": "out", "valueFrom": {"path": "/no/such"}}]}}
@@ -108,13 +125,21 @@ def test_rule_7_it_is_as_the_row_says(cluster: Cluster, tmp_path: Path, what: st
     case = Case(cluster, tmp_path)
     CASES[what](case)
     if reason:
-        status = cluster.wait(case.name)["status"]
+        workflow = cluster.wait(case.name)
+        status = workflow["status"]
         assert (status["reason"], status["finalization"]) == (reason, finalization)
     else:
         deadline = time.monotonic() + 40
         while cluster.call("get", case.name).returncode == 0:
             assert time.monotonic() < deadline, f"{case.name} is still there"
             time.sleep(0.1)
+    events = steps_told(cluster, case.name)
+    if reason:
+        assert events == {
+            node["name"]: node["phase"]
+            for name, node in nodes(workflow).items()
+            if node["type"] == "Pod" and ".onExit" not in name
+        }
     told = tmp_path / "told"
     assert (told.read_text().split() if told.exists() else []) == [one for one in sees.split(", ") if one]
     assert recorded(cluster, case.name) == ledger.split(", ")
