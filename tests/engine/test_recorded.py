@@ -10,8 +10,9 @@ from exeunt.engine import commit, decide
 from exeunt.engine.inputs import Rejected, ResumeRun
 from exeunt.engine.state import pack
 from tests.engine.world import World, drawn
+from tests.golden.judge import refusal
 from tests.golden.play import bundle_of
-from tests.golden.runner import HERE, cases, refusal
+from tests.golden.runner import HERE, cases
 
 CASES = [
     case

@@ -320,17 +320,16 @@ def _defaults(spec: StepSpec) -> dict[str, str]:
 
 
 class Follower(Player):
-    """Plays a case along Argo's rounds: the same pods end in the same order, each as it ended there.
+    """Plays a case along a recording's rounds: the same pods end in the same order, each as it ended there.
 
-    Pods that Argo did not know end as soon as they run; those that never ended there, last of all. So a difference
-    stays where it is, and does not deal other outcomes to everything behind it.
+    Pods that the recording does not know end as soon as they run; those that never ended there, last of all. So a
+    difference stays where it is, and does not deal other outcomes to everything behind it.
     """
 
-    def __init__(self, case: Case) -> None:
-        theirs = case["expect"]
-        self.place = dict.fromkeys((node["name"] for node in theirs["nodes"]), MAX_ROUNDS)
-        self.place.update((name, at) for at, name in enumerate(theirs["rounds"]))
-        super().__init__({**case, "script": dealt(case)})
+    def __init__(self, case: Case, said: Case) -> None:
+        self.place = dict.fromkeys((node["name"] for node in said["nodes"]), MAX_ROUNDS)
+        self.place.update((name, at) for at, name in enumerate(said["rounds"]))
+        super().__init__({**case, "script": dealt(case, said)})
 
     def next(self) -> Pod:
         return min(self.pods.values(), key=lambda pod: (self.place.get(pod.name, -1), pod.name.encode()))
@@ -340,12 +339,12 @@ class Follower(Player):
         return not names or self.place.get(min(names, key=str.encode), -1) >= rounds
 
 
-def dealt(case: Case) -> Case:
-    """The outcome that each node had in Argo's run."""
+def dealt(case: Case, said: Case) -> Case:
+    """The outcome that each node had in the recording."""
     dealer = object.__new__(Player)
     dealer.case, dealer.done_of = case, {}
-    templates = {node["name"]: node["templateName"] for node in case["expect"]["nodes"]}
-    return {name: dealer.outcome(name, templates.get(name, "")) for name in case["expect"]["rounds"]}
+    templates = {node["name"]: node["templateName"] for node in said["nodes"]}
+    return {name: dealer.outcome(name, templates.get(name, "")) for name in said["rounds"]}
 
 
 def _pod(run: Run, tree: Case) -> str:

@@ -1,39 +1,39 @@
-"""Runs recorded cases and says how many agree (golden/README.md, differences.md)."""
+"""Runs recorded cases and says how many agree (docs/golden.md)."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import traceback
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
-from exeunt.language.validate import validate
-from tests.golden.compare import differences, short
-from tests.golden.play import Follower, Player, bundle_of
-from tests.golden.rules import excused, order_only, survives
+from tests.golden.judge import Verdict, judge
 
 Case = dict[str, Any]
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "argo" / "golden"
-FILES = [HERE / "hand.jsonl.gz", SHARED / "examples.jsonl.gz", HERE / "random.jsonl.gz"]
-
-NOT_YET = {
-    "inputs.artifacts": "artifacts", "outputs.artifacts": "artifacts", "arguments.artifacts": "artifacts",
-}  # fmt: skip
+NAMES = ("hand", "hand2", "examples", "random", "hooks")
+DIFFERING = HERE / "differing.txt"
+"""The ids of what differs today. It only gets shorter."""
 
 
-class Verdict(NamedTuple):
-    """state: agree, rule, skipped, differ."""
+class Judged(NamedTuple):
+    file: str
+    id: str
+    title: str
+    verdict: Verdict
 
-    state: str
-    lines: list[str]
-    rule: str = ""
+
+def file_of(name: str) -> Path:
+    """Where the recordings of this name are: `hand`, `hand.jsonl.gz` or a path."""
+    file = name if name.endswith(".gz") else f"{name}.jsonl.gz"
+    places = (Path(file), HERE / file, SHARED / file)
+    return next((place for place in places if place.exists()), Path(file))
 
 
 def cases(path: Path) -> Iterator[Case]:
@@ -42,101 +42,84 @@ def cases(path: Path) -> Iterator[Case]:
             yield json.loads(line)
 
 
-def judge(case: Case) -> Verdict:
-    need = needs(case)
-    if need:
-        return Verdict("skipped", [], need)
-    problems = refusal(case)
-    if "refused" in case["expect"]:
-        return (
-            Verdict("agree", [])
-            if problems
-            else Verdict("differ", ["refused: only by Argo: " + short(case["expect"]["refused"])])
-        )
-    if problems:
-        return Verdict("rule", problems, "refused-at-once")
-    try:
-        player = Player(case)
-        player.play()
-        ours = player.result()
-    except Exception:  # noqa: BLE001 - the next case may go well
-        return Verdict("differ", ["crash: " + traceback.format_exc(limit=-4)])
-    if case["expect"].get("controller_dies"):
-        state = "rule" if survives(case, ours) else "differ"
-        return Verdict(state, ["controller_dies: Argo true — ours null"], "limit-waits")
-    lines = differences(case, ours)
-    if not lines:
-        return Verdict("agree", [])
-    follower = Follower(case)
-    follower.play()
-    ours = follower.result()
-    left = [line for line in differences(case, ours) if not line.startswith(("rounds: ", "alive: "))]
-    rule = excused(case, ours, left) if left else order_only(case, ours)
-    return Verdict("rule", lines, rule) if rule else Verdict("differ", left or lines)
+def _judged(task: tuple[str, str]) -> Judged:
+    file, line = task
+    case = json.loads(line)
+    return Judged(file, case["id"], case.get("title", ""), judge(case))
 
 
-def refusal(case: Case) -> list[str]:
-    """What is wrong with the case's manifests for us."""
-    try:
-        bundle = bundle_of(case)
-        found = validate(bundle, support=False)
-    except (msgspec.ValidationError, ValueError) as error:
-        return [str(error)]
-    return [str(problem) for problem in found if not problem.warning]
+def judged(names: Iterable[str], only: str = "", jobs: int = os.cpu_count() or 1) -> Iterator[Judged]:
+    """Every case with its verdict, in the order of the files; as many at a time as there are processors."""
+    tasks = list(_tasks(names, only))
+    if jobs < 2 or len(tasks) < 40:
+        yield from map(_judged, tasks)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_judged, tasks, chunksize=20)
 
 
-def needs(case: Case) -> str:
-    """What a case needs that the engine does not do yet."""
-    text = json.dumps(case["manifest"]) + json.dumps(case["extra"])
-    for mark, what in (
-        ('"artifacts": [', "artifacts"), ('"containerSet"', "containerSet"), ('"data": {', "data"),
-        ('"daemon": true', "daemon"), ('"memoize"', "memoize"), ('"synchronization"', "locks"),
-        ('"volumeClaimTemplates"', "volumes"), ('"resource": {', "resource"), ('"http": {', "http"),
-        ('"plugin": {', "plugin"), ('"labelsFrom"', "labelsFrom"),
-    ):  # fmt: skip
-        if mark in text:
-            return what
-    return ""
-
-
-def run(paths: Iterable[Path], *, show: int = 10**9, only: str = "") -> tuple[int, int, int, int]:
-    """Prints every difference; gives how many there are, agree, agree by rule, are skipped."""
-    total = agree = by_rule = skipped = 0
-    rules: Counter[str] = Counter()
-    needed: Counter[str] = Counter()
-    tags: dict[str, Counter[str]] = {}
-    for path in paths:
+def _tasks(names: Iterable[str], only: str) -> Iterator[tuple[str, str]]:
+    for name in names:
+        path = file_of(name)
         if not path.exists():
-            print(f"{path.name} is not here: left out")
+            print(f"{name} is not here: left out")
             continue
-        for case in cases(path):
-            if only and case["id"] != only:
-                continue
-            verdict = judge(case)
-            total += 1
-            for tag in case["features"]:
-                tags.setdefault(tag, Counter())[verdict.state] += 1
-            if verdict.state == "agree":
-                agree += 1
-            elif verdict.state == "skipped":
-                skipped += 1
-                needed[verdict.rule] += 1
-            elif verdict.state == "rule":
-                by_rule += 1
-                rules[verdict.rule] += 1
-            elif show > 0:
-                show -= 1
-                print(f"--- {case['id']} {case.get('title', '')}")
-                print("\n".join("    " + line for line in verdict.lines[:12]))
-    _table(tags, rules, needed)
-    print(f"{agree} of {total} agree, {by_rule} by rule, {skipped} skipped")
-    return total, agree, by_rule, skipped
+        with gzip.open(path, "rt") as lines:
+            for line in lines:
+                if not only or json.loads(line)["id"] == only:
+                    yield path.name.removesuffix(".jsonl.gz"), line
 
 
-def _table(tags: dict[str, Counter[str]], rules: Counter[str], needed: Counter[str]) -> None:
-    print(f"\n{'feature':<34}{'agree':>7}{'rule':>7}{'differ':>8}{'skipped':>9}")
-    for tag, count in sorted(tags.items()):
-        print(f"{tag:<34}{count['agree']:>7}{count['rule']:>7}{count['differ']:>8}{count['skipped']:>9}")
-    for title, counter in (("by rule", rules), ("skipped, for want of", needed)):
-        if counter:
-            print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in counter.most_common()))
+def report(found: Iterable[Judged], show: int = 10**9, lines: int = 12) -> list[str]:
+    """Prints every difference, then the counts; gives the ids that differ."""
+    states: dict[str, Counter[str]] = {}
+    rules: Counter[str] = Counter()
+    nodes: Counter[str] = Counter()
+    needed: Counter[str] = Counter()
+    differing = []
+    for file, identity, title, verdict in found:
+        states.setdefault(file, Counter())[verdict.state] += 1
+        if verdict.state == "rule":
+            rules[verdict.rule] += 1
+            nodes[verdict.rule] += verdict.nodes
+        elif verdict.state == "skipped":
+            needed[verdict.rule] += 1
+        elif verdict.state == "differ":
+            differing.append(identity)
+            if len(differing) <= show:
+                print(f"--- {identity} {title}".rstrip())
+                more = len(verdict.lines) - lines
+                print("\n".join("    " + line for line in verdict.lines[:lines]))
+                if more > 0:
+                    print(f"    … and {more} more")
+    _table(states)
+    if rules:
+        print("by rule: " + ", ".join(f"{rule} {n} cases ({nodes[rule]} nodes)" for rule, n in rules.most_common()))
+    if needed:
+        print("skipped, for want of: " + ", ".join(f"{need} {n}" for need, n in needed.most_common()))
+    every = sum(states.values(), Counter())
+    print(f"exact: {every['Argo']} as Argo, {every['mended']} as mended")
+    agree = every["Argo"] + every["mended"]
+    print(f"{agree} of {every.total()} agree, {every['rule']} by rule, {every['skipped']} skipped")
+    return differing
+
+
+def _table(states: dict[str, Counter[str]]) -> None:
+    columns = {"Argo": "as Argo", "mended": "as mended", "rule": "by rule", "skipped": "skipped", "differ": "differ"}
+    print(f"\n{'file':<12}{'cases':>8}" + "".join(f"{title:>11}" for title in columns.values()))
+    for file, count in states.items():
+        print(f"{file:<12}{count.total():>8}" + "".join(f"{count[state]:>11}" for state in columns))
+
+
+def known() -> set[str]:
+    """What may differ today."""
+    return {line for line in DIFFERING.read_text().split("\n") if line and not line.startswith("#")}
+
+
+def keep(judged_ids: set[str], differing: set[str]) -> None:
+    """Writes what may differ from now on; what was not judged stays as it was."""
+    ids = sorted(known() - judged_ids | differing, key=lambda one: (len(one), one))
+    DIFFERING.write_text(_HEAD + "".join(f"{identity}\n" for identity in ids))
+
+
+_HEAD = "# Recorded cases that differ today, by id (python -m tests.golden --keep writes this). It only gets shorter.\n"
