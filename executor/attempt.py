@@ -25,7 +25,7 @@ FIRST_PATIENCE = 2.0
 class Attempt:
     """What is known of an attempt. It waits until `pool` is set, runs until `update` is, and is then reported.
 
-    `link` is the session of the scheduler that asked for it last, None when that is gone.
+    `scheduler` is the replica that asked for it last, `link` the session to it, None when it is from an earlier life.
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class Attempt:
         "patience",
         "pool",
         "running",
+        "scheduler",
         "secrets",
         "started",
         "step",
@@ -55,6 +56,7 @@ class Attempt:
         self.id = id
         self.partition = partition
         self.link = link
+        self.scheduler = link.replica if link is not None else ""
         self.step = step
         self.exit = step.exit if step is not None else False
         self.output: Output | None = None

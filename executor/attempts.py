@@ -217,7 +217,14 @@ class Attempts:
                 attempt.lost = KILLED
                 self._book.ended(id, entry.partition, attempt.conclude(pb.StepResult()).SerializeToString())
 
+    def follow(self, link: Session) -> None:
+        """The scheduler of this link is there (again): its attempts speak to it through this one."""
+        for attempt in self._known.values():
+            if attempt.scheduler == link.replica:
+                self._adopt(attempt, link)
+
     def _adopt(self, attempt: Attempt, link: Session) -> None:
+        attempt.scheduler = link.replica
         if attempt.link is not link:
             attempt.link = link
             if attempt.output is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+import uuid
+from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,6 +19,7 @@ from exeunt.v1 import executor_service_pb2_grpc
 
 if TYPE_CHECKING:
     from exeunt.executor.attempts import Attempts
+    from exeunt.executor.links import Links
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +32,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 GOOD_SECONDS = 5.0
 """A stream that lived so long was a good one: the next is opened after the first pause."""
-
-SAME_PAUSE = 20.0
-"""Seconds before an address is tried again that leads to a scheduler to which there is a stream already."""
 
 SILENT_BEATS = 5
 """A scheduler answers heartbeats; a stream on which so many were not answered is taken for broken."""
@@ -56,19 +56,17 @@ class Profile:
 
 
 class Session:
-    """The link to the scheduler at one address. `noisy` and `ended` hold what it shall say."""
+    """The link to the scheduler at one address. `noisy` and `ended` hold what it shall say.
 
-    def __init__(
-        self,
-        address: str,
-        profile: Profile,
-        attempts: Attempts,
-        *,
-        wanted: Callable[[Session], bool],
-        on_peers: Callable[[], None],
-    ) -> None:
+    `stream` is the name of the stream that lives or is being opened, empty while there is none; `advertised` is where
+    the scheduler tells the others to reach it.
+    """
+
+    def __init__(self, address: str, profile: Profile, attempts: Attempts, links: Links) -> None:
         self.address = address
+        self.stream = ""
         self.replica = ""
+        self.advertised = ""
         self.peers: tuple[str, ...] = ()
         self.grace = 30.0
         self.connected = False
@@ -76,14 +74,12 @@ class Session:
         self.ended: dict[str, Attempt] = {}
         self._profile = profile
         self._attempts = attempts
-        self._wanted = wanted
-        self._on_peers = on_peers
+        self._links = links
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._number = 0
         self._seen = 0
         self._said = (-1, -1, -1)  # credits, exit credits and draining, as the last frame had them
-        self._fence: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Something may be to say."""
@@ -95,25 +91,34 @@ class Session:
         task = asyncio.current_task()
         async with open_channel(self.address, retries=False) as channel:
             stub = executor_service_pb2_grpc.ExecutorServiceStub(channel)
-            while self._wanted(self):
+            while self._links.wanted(self):
                 began = self._loop.time()
+                linked = ""
+                self.stream = uuid.uuid4().hex
                 call: _Call = stub.Session(metadata=metadata())
                 try:
                     await self._talk(call)
                 except (grpc.aio.AioRpcError, _Silent, TimeoutError, asyncio.InvalidStateError) as error:
                     log.debug("the stream to %s ended: %s", self.address, error)
                 except _Same as error:
-                    log.debug("the stream to %s is not needed: %s", self.address, error)
-                    pause = SAME_PAUSE
+                    linked = error.args[0]
+                    log.debug("%s leads to scheduler %s, to which there is a stream", self.address, linked)
                 finally:
                     call.cancel()
+                    self.stream = ""
                     self._disconnected()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError  # a call that fails while it is cancelled hides that
                 if self._loop.time() - began > GOOD_SECONDS:
                     pause = FIRST_PAUSE
+                if linked:
+                    await self._attempts.until(partial(self._needed, linked))
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(LONGEST_PAUSE, 2 * pause)
+
+    def _needed(self, replica: str) -> bool:
+        """Whether no link leads to that scheduler any more, so that this address is to be tried again."""
+        return not self._links.wanted(self) or all(link.replica != replica for link in self._attempts.links)
 
     # --- one stream ---------------------------------------------------------------------------------------------------
 
@@ -174,41 +179,26 @@ class Session:
             beat.cancel()
 
     def _connected(self, welcome: pb.Welcome) -> None:
-        if any(link.replica == welcome.replica for link in self._attempts.links):
-            raise _Same(f"it is the scheduler {welcome.replica}, which has another address too")
+        if welcome.refused or any(link.replica == welcome.replica for link in self._attempts.links):
+            raise _Same(welcome.replica)
         self.replica = welcome.replica
+        self._told(welcome)
+        self.connected = True
+        self._links.connected(self)
+        log.info("connected to scheduler %s at %s", self.replica, self.address)
+
+    def _told(self, welcome: pb.Welcome) -> None:
+        self.advertised = welcome.address
         self.peers = tuple(welcome.peers)
         self.grace = welcome.grace_seconds or self.grace
-        self.connected = True
-        self._attempts.links.append(self)
-        if self._fence is not None:
-            self._fence.cancel()
-            self._fence = None
-        for link in self._attempts.links:
-            link.wake()  # what is lent is dealt out anew
-        self._attempts.poke()
-        self._on_peers()
-        log.info("connected to scheduler %s at %s", self.replica, self.address)
 
     def _disconnected(self) -> None:
         if not self.connected:
             return
         self.connected = False
-        self._attempts.links.remove(self)
         self.noisy.clear()
         self.ended.clear()
-        for link in self._attempts.links:
-            link.wake()
-        self._attempts.poke()
-        # What was silent before it was noticed counts: ten seconds of the grace are kept back for it.
-        self._fence = self._loop.call_later(max(self.grace - 10, self.grace / 2), self._fenced)
-
-    def _fenced(self) -> None:
-        for attempt in self._attempts.unfinished():
-            if attempt.link is self and attempt.step is not None and attempt.step.fenced:
-                self._attempts.fail(
-                    attempt, f"lost: the step is fenced, and its scheduler {self.address} was not heard"
-                )
+        self._links.disconnected(self)
 
     # --- frames -------------------------------------------------------------------------------------------------------
 
@@ -222,6 +212,8 @@ class Session:
             exit_slots=slots.kept.size,
             attempts=self._attempts.ids(),
             format=FORMAT,
+            stream=self.stream,
+            streams=self._links.streams(),
         )
         self._said = (-1, -1, -1)
         self.noisy.clear()
@@ -291,6 +283,9 @@ class Session:
     def _take(self, frame: pb.SessionResponse) -> None:
         """Takes in what the scheduler says."""
         self._seen = frame.number
+        if frame.HasField("welcome") and tuple(frame.welcome.peers) != self.peers:
+            self._told(frame.welcome)
+            self._links.changed()
         for step in frame.dispatches:
             self._attempts.dispatch(step, self)
         for id in frame.cancels:
@@ -310,7 +305,7 @@ class _Silent(Exception):  # noqa: N818 - a way to end the stream
 
 
 class _Same(Exception):  # noqa: N818 - a way to end the stream
-    """There is a stream to this scheduler already."""
+    """There is a stream to this scheduler, named here, already."""
 
 
 def _reason(error: BaseException) -> str:

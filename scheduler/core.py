@@ -95,6 +95,7 @@ class Core:
             on_logs=self.logs.take,
             give_secrets=Opener(secrets),
         )
+        owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         parts = Parts(
             checker=Checker(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from exeunt.journal.errors import NotOwner
 from exeunt.journal.log import Log
@@ -25,12 +26,17 @@ class Holdings:
         self._journal = journal
         self._membership: Membership | None = None
         self._changed = asyncio.Event()
+        self.on_members: list[Callable[[], None]] = []
 
     def join(self, membership: Membership) -> None:
         """From now on membership is known. Before, nobody owns anything."""
         self._membership = membership
-        membership.on_change.append(self._changed.set)
+        membership.on_change += [self._changed.set, self._members_changed]
         self._changed.set()
+
+    def _members_changed(self) -> None:
+        for told in self.on_members:
+            told()
 
     # --- who owns what ------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,9 @@ Tree = dict[str, Any]
 class Owners(Protocol):
     """Who owns partitions now."""
 
+    on_members: list[Callable[[], None]]
+    """Called when schedulers or exit handlers came or went."""
+
     def scheduler_of(self, partition: int) -> str | None:
         """The address of the scheduler; empty for this one, None while there is none."""
 
@@ -102,6 +105,7 @@ class Alone:
     """Owners where this process is the only scheduler (`Owners`): for tests and tools."""
 
     def __init__(self, exit_handler: Callable[[], str | None] = lambda: None) -> None:
+        self.on_members: list[Callable[[], None]] = []
         self._exit_handler = exit_handler
 
     def scheduler_of(self, partition: int) -> str | None:

@@ -33,6 +33,7 @@ class Stream:
 
     def __init__(self, dispatch: Dispatch, welcome: pb.Welcome, give_secrets: GiveSecrets) -> None:
         self.closed = asyncio.Event()
+        self.hello = pb.Hello()
         self.executor: Executor | None = None
         self._dispatch = dispatch
         self._welcome: pb.Welcome | None = welcome
@@ -77,6 +78,11 @@ class Stream:
         self.closed.set()
 
     # --- frames -------------------------------------------------------------------------------------------------------
+
+    def tell(self, welcome: pb.Welcome) -> None:
+        """The schedulers are others than when the stream began."""
+        self._welcome = welcome
+        self._wake.set()
 
     def answer(self) -> None:
         """Has a frame sent even when there is nothing to say: a heartbeat."""
@@ -157,7 +163,7 @@ class Stream:
 
 
 class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
-    """Serves the streams. `peers` are the addresses of all schedulers, as they are known now."""
+    """Serves the streams. `peers` are the addresses of all schedulers, as they are known now, this one's first."""
 
     def __init__(
         self,
@@ -189,10 +195,10 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "the first frame must hold a hello with the executor's id"
             )
-        welcome = pb.Welcome(
-            replica=self._replica, peers=self._peers(), grace_seconds=self._dispatch.grace, format=FORMAT
-        )
-        session = Stream(self._dispatch, welcome, self._give_secrets)
+        if self._has_another(first.hello):
+            await context.write(pb.SessionResponse(number=1, welcome=pb.Welcome(replica=self._replica, refused=True)))
+            return
+        session = Stream(self._dispatch, self._welcome(), self._give_secrets)
         self._sessions.add(session)
         tasks: list[asyncio.Task[object]] = []
         try:
@@ -215,6 +221,28 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
                 grpc.StatusCode.UNAVAILABLE, "this stream was closed by the scheduler; open another one"
             )
 
+    def peers_changed(self) -> None:
+        """Schedulers came or went: executors shall hear of it."""
+        for session in self._sessions:
+            session.tell(self._welcome())
+
+    def _welcome(self) -> pb.Welcome:
+        own, *others = self._peers()
+        return pb.Welcome(
+            replica=self._replica,
+            peers=[own, *others],
+            grace_seconds=self._dispatch.grace,
+            format=FORMAT,
+            address=own,
+        )
+
+    def _has_another(self, hello: pb.Hello) -> bool:
+        """Whether the executor has a stream to here that it has not given up."""
+        known = self._dispatch.executors.get(hello.id)
+        live = next((s for s in self._sessions if known is not None and known.link is s), None)
+        # Of two that were opened at once, each hello may be the later one here, and the other was not begun for it yet.
+        return live is not None and (live.hello.stream in hello.streams or hello.stream in live.hello.streams)
+
     async def stop(self) -> None:
         """Ends all streams: executors connect to another scheduler, or again."""
         self._stopping = True
@@ -222,7 +250,7 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
             session.close()
 
     def _hello(self, session: Stream, first: pb.SessionRequest) -> None:
-        hello = first.hello
+        hello = session.hello = first.hello
         profile = Profile(
             hello.id, dict(hello.labels), tuple(hello.capabilities), max(0, hello.slots), max(0, hello.exit_slots)
         )
