@@ -27,8 +27,9 @@ from exeunt.engine.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.inputs import Input, Placed, Rejected, TimerFired
+from exeunt.engine.inputs import GoOn, Input, Placed, Rejected, TimerFired
 from exeunt.journal.log import Family, LogClosed, NotOwner
+from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Driver:
         "_due",
         "_epoch",
         "_inbox",
+        "_queued",
         "_settled",
         "_timers",
         "broken",
@@ -107,6 +109,7 @@ class Driver:
         "run",
         "sequence",
         "steps",
+        "turns",
     )
 
     def __init__(
@@ -117,6 +120,7 @@ class Driver:
         journal: Journal,
         steps: Steps,
         clock: Clock,
+        turns: Turns,
         on_commit: OnCommit,
         on_lost: OnEnd,
     ) -> None:
@@ -125,12 +129,14 @@ class Driver:
         self.journal = journal
         self.steps = steps
         self.clock = clock
+        self.turns = turns
         self.on_commit = on_commit
         self.on_lost = on_lost
         self.sequence = 0  # of the last durable commit
         self.dropped = False
         self.broken = ""
         self._busy = False
+        self._queued = False  # it waits for its turn
         self._inbox: list[tuple[Input | _WriteSnapshot, asyncio.Future[None] | None]] = []
         self._asked: list[asyncio.Future[None]] = []
         self._due: dict[tuple[str, int], StepDue] = {}
@@ -174,8 +180,7 @@ class Driver:
         if self.dropped or self.broken:
             return
         self._inbox.extend((i, None) for i in inputs)
-        if not self._busy:
-            self._turn()
+        self._ready()
 
     def ask(self, command: Input) -> asyncio.Future[None]:
         """Takes in a command; done when what it changed is durable.
@@ -187,8 +192,7 @@ class Driver:
             future.set_exception(NotOwner(self.broken or "the run has moved to another owner"))
             return future
         self._inbox.append((command, future))
-        if not self._busy:
-            self._turn()
+        self._ready()
         return future
 
     def write_snapshot(self, told: Told | None = None) -> None:
@@ -200,8 +204,7 @@ class Driver:
             return
         if not (self.dropped or self.broken or self.run.closed):
             self._inbox.append((_WriteSnapshot(told), None))
-            if not self._busy:
-                self._turn()
+            self._ready()
 
     @property
     def busy(self) -> bool:
@@ -230,12 +233,26 @@ class Driver:
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
+    def _ready(self, *, later: bool = False) -> None:
+        """Has the run decide in its turn, when there is something to decide and no commit is on its way."""
+        if self._busy or self._queued or self.dropped or self.broken:
+            return
+        if self._inbox or self.run.unfinished:
+            self._queued = True
+            (self.turns.wait if later else self.turns.take)(self._turn)
+
     def _turn(self) -> None:
         """Decides what waits and writes it as one commit; does so again while nothing has to be written."""
+        self._queued = False
+        if self.run.unfinished:
+            self._inbox.append((GoOn(), None))
         while self._inbox and not self._busy and not self.dropped and not self.broken:
             batch, self._inbox = self._inbox[:INPUTS_PER_COMMIT], self._inbox[INPUTS_PER_COMMIT:]
             events: list[Event] = []
-            for given, asked in batch:
+            for number, (given, asked) in enumerate(batch):
+                if number and self.turns.over:
+                    self._inbox[:0] = batch[number:]
+                    break
                 if isinstance(given, _WriteSnapshot):
                     if self.run.closed:  # the commit before closed it: nothing may follow that
                         continue
@@ -259,6 +276,9 @@ class Driver:
                 self._write(events)
             else:
                 self._answer()
+            if self.turns.over:
+                break
+        self._ready(later=True)
 
     def _snapshot(self, told: Told | None) -> None:
         """Writes a snapshot when everything is out; nothing is decided meanwhile."""
@@ -334,7 +354,7 @@ class Driver:
             if not future.done():
                 future.set_result(None)
         self._wake()
-        self._turn()
+        self._ready()
 
     def _act(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -39,6 +39,7 @@ from exeunt.journal.log import PARTITIONS, Family, Loaded, Log, NotOwner, OpenRu
 from exeunt.journal.steady import surely
 from exeunt.language.manifest import Bundle
 from exeunt.service.metrics import Counter
+from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class ExitRuns:
         self._beginning: dict[Family, list[tuple[str, Taken]]] = {}  # cancelled before they began: why
         self._replaying: dict[str, int] = {}  # exit runs that are about to run again, and their partitions
         self._tasks = Tasks()
+        self._turns = Turns()
 
     # --- owning -------------------------------------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class ExitRuns:
 
     def _begin(self, family: Family, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
         bundle = self._bundles.known(obligation.bundle)
-        if bundle is not None:
+        if bundle is not None and not self._turns.over:
             self._begin_with(obligation, bundle, taken, withdrawn)
             return
         self._beginning[family] = []
@@ -160,6 +162,7 @@ class ExitRuns:
             bundle: Bundle | BundleUnusable = await self._bundles.get(obligation.bundle)
         except BundleUnusable as error:
             bundle = error
+        await self._turns.do(lambda: None)
         cancelled = self._beginning.pop(family, [])
         if isinstance(bundle, BundleUnusable):
             self._park(obligation, str(bundle), taken)
@@ -239,6 +242,7 @@ class ExitRuns:
             journal=Counted(self._append, opened),
             steps=self.steps,
             clock=self._clock,
+            turns=self._turns,
             on_commit=lambda driver, events, _: self._committed(opened, driver, events),
             on_lost=lambda _: self._forget(opened),
             on_broken=lambda driver: self._broken(opened, driver),

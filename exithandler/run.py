@@ -12,7 +12,7 @@ from exeunt.driver import Driver
 from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import HookCancelled, HookOutcome, Obligation, RunClosed, RunStarted
-from exeunt.engine.inputs import Cancel
+from exeunt.engine.inputs import Cancel, GoOn
 from exeunt.exithandler.record import ExitRecord
 from exeunt.journal.log import Family, Log, Record
 from exeunt.language.manifest import Bundle
@@ -169,6 +169,8 @@ def closed_run(started: RunStarted, bundle: Bundle, record: ExitRecord, now: flo
     """A closed run with these inputs, numbered to come behind what the log may still hold of it."""
     run, _ = decide.begin(started, bundle, now)
     decide.decide(run, Cancel("replayed"), now)
+    while run.unfinished:
+        decide.decide(run, GoOn(), now)
     run.state.replay = record.replays
     run.state.first_attempt = max([0, *(attempt.attempt for attempt in record.attempts)])  # an executor may know them
     run.commits = record.commits

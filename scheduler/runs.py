@@ -31,6 +31,7 @@ from exeunt.scheduler.announce import Announcement, announcements
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.view import Tree, render
 from exeunt.service.errors import unavailable
+from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class Runs:
         self.loaded: set[int] = set()
         self.broken: dict[str, str] = {}  # uid → why the run cannot be read
         self.commits = 0
+        self.turns = Turns()
         self.on_told: Callable[[list[Announcement]], None] = lambda told: None
         self.told_out: Told | None = None  # what snapshots wait for
         self.published: Callable[[Collection[str], float], Coroutine[Any, Any, set[str]]] = _nothing
@@ -140,7 +142,11 @@ class Runs:
         if entry is None:
             if self.tenure(partition_of(started.uid)) != tenure:
                 raise unavailable("MOVED", "this part of the workflows was elsewhere for a moment; ask again")
-            run, events = decide.begin(started, bundle, self._clock.now())
+            run, events = await self.turns.do(lambda: decide.begin(started, bundle, self._clock.now()))
+            entry = self.by_uid.get(started.uid)
+        if entry is None:
+            if self.tenure(partition_of(started.uid)) != tenure:
+                raise unavailable("MOVED", "this part of the workflows was elsewhere for a moment; ask again")
             entry = self._add(run, family_of(started.uid))
             entry.ready = entry.driver.start(events)
         await entry.ready_now()
@@ -364,6 +370,7 @@ class Runs:
             journal=self._journal,
             steps=self._steps,
             clock=self._clock,
+            turns=self.turns,
             on_commit=self._committed,
             on_lost=self._driver_lost,
         )

@@ -84,6 +84,7 @@ def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
         if rank == last:
             continue
         last = rank
+        run.turn.check()
         number = frame.graph.order[rank]
         if number in frame.nodes:
             yield from _task(run, node, frame, number)
@@ -189,7 +190,7 @@ def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
             return
         scope = scope_for(run, node, frame, source_of(run, task), number)
         resolved = resolve(run, task, scope)
-        laid = lay_out(run, resolved, scope)
+        laid = lay_out(run, resolved, scope, key=("laid", node.key, number))
     except NodeError as error:
         frame.nodes[number] = fail(run, spot, caller, str(error))
         return

@@ -77,6 +77,7 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     where = found_of(run, node).scope
     todo = _todo(run, group, _plans(run, node, frame, number, group))
     while ready and todo:
+        run.turn.check()
         plan = todo[0]
         if group.members and run.nodes[group.members[-1]].raised:
             break  # an item that could not be begun ends the loop

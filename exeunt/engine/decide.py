@@ -14,10 +14,20 @@ import msgspec
 from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, steps_template, workflow
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
-from exeunt.engine.events import Event, InputsSet, Obligation, RunStarted, Snapshot, StepDue, SuspensionSet
+from exeunt.engine.events import (
+    Event,
+    InputsSet,
+    MoreToDecide,
+    Obligation,
+    RunStarted,
+    Snapshot,
+    StepDue,
+    SuspensionSet,
+)
 from exeunt.engine.fold import fold
 from exeunt.engine.inputs import (
     Cancel,
+    GoOn,
     HookEnded,
     Input,
     Placed,
@@ -38,11 +48,13 @@ from exeunt.engine.start import found_of, locals_of
 from exeunt.engine.state import Run, State, pack, unpack
 from exeunt.engine.status import status
 from exeunt.engine.templating import argument_values, process
+from exeunt.engine.turn import TurnOver
+from exeunt.language.expression.limits import sharing
 from exeunt.language.manifest import Bundle, Template
 
 __all__ = [
-    "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "pending", "public_events", "replay",
-    "snapshot", "status",
+    "GoOn", "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "pending", "public_events",
+    "replay", "snapshot", "status",
 ]  # fmt: skip
 
 INPUTS: dict[type, Callable[[Run, Any], None]] = {
@@ -58,6 +70,7 @@ INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Cancel: control.cancel,
     Replay: control.replay,
     RetryRun: control.retry_run,
+    GoOn: lambda run, given: None,
 }
 
 LOOKS: dict[str, Callable[[Run, Node], Generator[Node, None, Any]]] = {
@@ -87,20 +100,32 @@ def begin(started: RunStarted, bundle: Bundle, now: float) -> tuple[Run, list[Ev
     if run.spec.suspend and not run.exit:
         run.emit(SuspensionSet(suspended=True))
     run.fresh = False
-    _settle(run)
+    with sharing(run.turn.meter):
+        if _settle(run):
+            run.first = False
+            run.outputs_version += 1
+            _restate(run)
+            if run.lively:  # hooks may ask for `workflow.status`
+                control.wake_all(run)
+                _settle(run)
     run.first = False
-    run.outputs_version += 1
-    _restate(run)
-    if run.lively:  # hooks may ask for `workflow.status`
-        control.wake_all(run)
-        _settle(run)
     return run, _taken(run)
 
 
 def decide(run: Run, input: Input, now: float) -> list[Event]:
-    """What the input makes true; it is true of `run` already. Empty when nothing changes. Raises Rejected."""
+    """What the input makes true; it is true of `run` already. Empty when nothing changes. Raises Rejected.
+
+    While the run is `unfinished` other inputs are only taken in, and GoOn decides what follows from them as well.
+    """
     run.state.now = max(now, run.state.now)
     run.events = []
+    run.turn.begin()
+    with sharing(run.turn.meter):
+        _decide(run, input)
+    return _taken(run)
+
+
+def _decide(run: Run, input: Input) -> None:
     since = len(run.nodes)
     try:
         if run.fresh:
@@ -109,19 +134,21 @@ def decide(run: Run, input: Input, now: float) -> list[Event]:
         INPUTS[type(input)](run, input)
         if ending and not run.ending:
             control.fail_retries(run)
+        if run.unfinished and not isinstance(input, GoOn):
+            return
         if run.fresh:
             control.wake_all(run)
         elif run.watching and run.events:
             _wake_watchers(run)
-        _settle(run)
-        while control.fail_waiting(run, since):
+        decided = _settle(run)
+        while decided and control.fail_waiting(run, since):
             since = len(run.nodes)
-            _settle(run)
-        run.fresh = False
+            decided = _settle(run)
+        if decided:
+            run.fresh = False
     except Rejected:
         run.events = []
         raise
-    return _taken(run)
 
 
 def apply(run: Run, event: Event, now: float) -> None:
@@ -229,8 +256,23 @@ Run.inline_of = staticmethod(_inline_of)
 # --- the walk ---------------------------------------------------------------------------------------------------------
 
 
-def _settle(run: Run) -> None:
-    """Looks until nothing moves any more."""
+def _settle(run: Run) -> bool:
+    """Looks until nothing moves any more, or this decision has done its share. Returns whether all is decided."""
+    try:
+        _look(run)
+    except TurnOver:
+        run.fresh = True  # what the looks knew that were left is lost
+        run.left = True
+        if run.events and not run.state.unfinished:
+            run.emit(MoreToDecide(more=True))
+        return False
+    run.left = False
+    if run.state.unfinished:
+        run.emit(MoreToDecide(more=False))
+    return True
+
+
+def _look(run: Run) -> None:
     if not run.nodes and not run.state.suspended and not run.closed:
         _walk(run, workflow.start(run))
     run.dirty.update(run.blocked)
@@ -242,6 +284,7 @@ def _settle(run: Run) -> None:
             node = _next(run)
             if node is None:
                 continue
+            run.turn.check()
             look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]
             if look is aftermath.look or not node.fulfilled:
                 _walk(run, look(run, node))
@@ -307,6 +350,9 @@ def _walk(run: Run, first: Generator[Node, None, Any]) -> None:
         except StopIteration:
             stack.pop()
             continue
+        except TurnOver:
+            run.forget_looks()
+            raise
         if not node.fulfilled and node.type in LOOKS:
             run.dirty.pop(node.key, None)
             stack.append(LOOKS[node.type](run, node))

@@ -276,6 +276,12 @@ class ShutdownSet(Event, tag="stop"):
     reason: str = ""
 
 
+class MoreToDecide(Event, tag="more"):
+    """A decision has done its share and there is more to decide; or (`more` false) all is decided now."""
+
+    more: bool
+
+
 class SuspensionSet(Event, tag="pause"):
     """The run starts nothing while it is suspended."""
 

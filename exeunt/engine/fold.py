@@ -15,6 +15,7 @@ from exeunt.engine.events import (
     HookStarted,
     InputsSet,
     MainEnded,
+    MoreToDecide,
     NodeEnded,
     NodeFaulted,
     NodeNoted,
@@ -364,6 +365,10 @@ def _suspension_set(run: Run, event: SuspensionSet) -> None:
         run.state.requests.append(event.request_id)
 
 
+def _more_to_decide(run: Run, event: MoreToDecide) -> None:
+    run.state.unfinished = event.more
+
+
 def _main_ended(run: Run, event: MainEnded) -> None:
     run.state.outcome = event.outcome
     run.state.reason = event.reason
@@ -377,6 +382,7 @@ def _run_closed(run: Run, event: RunClosed) -> None:
     state.message = event.message
     state.finalization = event.finalization
     state.closed = True
+    state.unfinished = False
     state.finished_at = state.now
     state.timers.clear()
     state.due.clear()
@@ -442,6 +448,7 @@ FOLDS: dict[type[Event], Any] = {
     GlobalsSet: _globals_set,
     ShutdownSet: _shutdown_set,
     SuspensionSet: _suspension_set,
+    MoreToDecide: _more_to_decide,
     MainEnded: _main_ended,
     RunClosed: _run_closed,
     Reopened: _reopened,

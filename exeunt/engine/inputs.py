@@ -46,6 +46,10 @@ class TimerFired(msgspec.Struct):
     timer: str
 
 
+class GoOn(msgspec.Struct):
+    """The decision before this one had done its share: decide what is left."""
+
+
 class Shutdown(msgspec.Struct):
     """Stop or Terminate. `deleted` when it comes of a deletion."""
 
@@ -104,6 +108,7 @@ Input = (
     | StepLost
     | HookEnded
     | TimerFired
+    | GoOn
     | Shutdown
     | SuspendRun
     | ResumeRun

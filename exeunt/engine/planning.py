@@ -13,7 +13,9 @@ from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope
 from exeunt.engine.state import Run
 from exeunt.engine.templating import model, replaced, replaced_text, source_of, tree_of
+from exeunt.engine.turn import ITEM
 from exeunt.language.expression import ExpressionError, when
+from exeunt.language.expression.limits import Allowance, sharing
 from exeunt.language.manifest import LifecycleHook, Step
 from exeunt.language.variables import OPEN
 
@@ -51,7 +53,6 @@ def resolve(run: Run, step: S, scope: Scope) -> S:
 
     A step whose condition is false is left as it is otherwise: it will never be called.
     """
-    hooks = step.hooks
     if step.when:
         condition = replaced_text(run, step.when, scope, STRICT)
         try:
@@ -64,6 +65,12 @@ def resolve(run: Run, step: S, scope: Scope) -> S:
                 return _with(step, when=condition)
     if OPEN not in source_of(run, step):
         return step
+    with sharing(Allowance()):
+        return _put_in(run, step, scope)
+
+
+def _put_in(run: Run, step: S, scope: Scope) -> S:
+    hooks = step.hooks
     whole = tree_of(run, step)
     tree = {key: value for key, value in whole.items() if key not in ("hooks", "arguments")}
     if "arguments" in whole:
@@ -80,8 +87,11 @@ def _with(step: S, **changes: object) -> S:
     return copy
 
 
-def lay_out(run: Run, step: Step, scope: Scope) -> Looped:
-    """The plans of a resolved step. Raises NodeError."""
+def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None = None) -> Looped:
+    """The plans of a resolved step. Raises NodeError.
+
+    With a `key`, under which it keeps how far it came, also TurnOver, when it is more than one decision's work.
+    """
     if not loops.loops(step) or (loops.empty(step) and _never(step.when)):
         return Looped([Plan(step, "")], loop=False)
     try:
@@ -95,8 +105,14 @@ def lay_out(run: Run, step: Step, scope: Scope) -> Looped:
     tags = OPEN in source_of(run, bare)
     hooked = [name for name, hook in step.hooks.items() if OPEN in source_of(run, hook)]
     skipped = _never(step.when)
-    plans = []
-    for index, value in enumerate(items):
+    known = None if key is None else run.cache.get(key)
+    if known is None or known[1] != run.outputs_version:
+        known = [], run.outputs_version
+    plans: list[Plan] = known[0]
+    for index, value in enumerate(items[len(plans) :], len(plans)):
+        if key is not None:
+            run.cache[key] = known
+            run.turn.check()
         item = loops.item(value, index)
         one = _item_step(run, bare, tree, {**scope, **item.variables}, skipped) if tags else _with(bare)
         one.hooks = step.hooks
@@ -105,6 +121,8 @@ def lay_out(run: Run, step: Step, scope: Scope) -> Looped:
             one.hooks = {name: _item_hook(run, hook, known) for name, hook in step.hooks.items()}
         one.name = step.name + item.name
         plans.append(Plan(one, item.name, index))
+        run.turn.took(ITEM)
+    run.cache.pop(key, None)
     return Looped(plans, loop=True)
 
 
@@ -126,4 +144,5 @@ def _item_step(run: Run, bare: S, tree: object, scope: Scope, skipped: bool) -> 
     if skipped:
         known = {name: value for name, value in scope.items() if value is not None}
         return model(replaced(run, tree, known), type(bare))
-    return model(replaced(run, tree, scope, whole=True), type(bare))
+    with sharing(Allowance()):
+        return model(replaced(run, tree, scope, whole=True), type(bare))

@@ -16,6 +16,8 @@ from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope
 from exeunt.engine.start import (
+    MAX_NODES,
+    TOO_MANY_NODES,
     Caller,
     Spot,
     attempt_scope,
@@ -28,6 +30,7 @@ from exeunt.engine.start import (
 )
 from exeunt.engine.state import Run
 from exeunt.engine.templating import Processed, put_in
+from exeunt.engine.turn import NODE
 from exeunt.language.expression import ExpressionError, evaluate_bool
 from exeunt.language.manifest import RetryStrategy
 from exeunt.language.variables import environment, text
@@ -50,6 +53,8 @@ def look(run: Run, node: Node) -> Walk:
             processed = _processed(run, node)
             if last is not None and not _again(run, node, last, processed):
                 return
+            if last is not None:
+                run.turn.check()
             if not _place(run, node):
                 run.blocked[node.key] = None
                 return
@@ -75,6 +80,8 @@ def _place(run: Run, node: Node) -> bool:
 
 
 def _attempt(run: Run, node: Node, processed: Processed) -> Node:
+    if len(run.nodes) >= MAX_NODES:
+        raise NodeError(TOO_MANY_NODES)
     number = len(node.members)
     scope: Scope = attempt_scope(run, node, number)
     suffix = f"({number})"
@@ -85,6 +92,7 @@ def _attempt(run: Run, node: Node, processed: Processed) -> Node:
     try:
         return body(run, spot, caller, found_of(run, node), ready, retried=True).node
     except NodeError as error:
+        run.turn.took(NODE)
         run.emit(
             NodeStarted(
                 owner=node.key,

@@ -13,6 +13,7 @@ from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope
 from exeunt.engine.state import Run
 from exeunt.engine.templating import Processed, mentions, process, put_in, source_of
+from exeunt.engine.turn import NODE
 from exeunt.language.manifest import LifecycleHook, RetryStrategy, Step, Template, TemplateRef
 from exeunt.language.templates import Found, TemplateNotFoundError
 from exeunt.language.variables import text
@@ -20,8 +21,10 @@ from exeunt.language.variables import text
 _DISPLAY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")
 
 
-MAX_DEPTH = 20_000
+MAX_DEPTH = 100
+"""Calls to templates inside each other (Argo: "maximum recursion depth", `maxAllowedStackDepth`)."""
 MAX_NODES = 250_000
+TOO_MANY_NODES = f"the workflow has {MAX_NODES:,} nodes: no more are possible"
 
 
 class Caller(NamedTuple):
@@ -87,10 +90,13 @@ def begin(run: Run, spot: Spot, caller: Caller) -> Begun:
 
 def _beyond(run: Run, spot: Spot) -> str:
     """What keeps a template that calls itself for ever from filling the machine."""
-    if spot.owner >= 0 and run.nodes[spot.owner].depth >= MAX_DEPTH:
-        return f"Maximum recursion depth exceeded: templates call each other {MAX_DEPTH} deep"
+    if spot.owner >= 0:
+        owner = run.nodes[spot.owner]
+        calls = owner.depth + (2 if owner.type in phases.BOUNDARIES else 1)
+        if calls >= MAX_DEPTH:
+            return f"Maximum recursion depth exceeded: templates may call each other {MAX_DEPTH - 1} deep"
     if len(run.nodes) >= MAX_NODES:
-        return f"the workflow has {MAX_NODES} nodes: no more are possible"
+        return TOO_MANY_NODES
     return ""
 
 
@@ -156,6 +162,7 @@ def _appear(
     outputs: Outputs | None = None,
     raised: bool = False,
 ) -> Node:
+    run.turn.took(NODE)
     run.emit(
         NodeStarted(
             owner=spot.owner,

@@ -20,6 +20,7 @@ from exeunt.engine.events import (
 from exeunt.engine.nodes import Names, Node
 from exeunt.engine.shared import shared_of
 from exeunt.engine.steps import Struct
+from exeunt.engine.turn import Turn
 from exeunt.language.handlers import EXIT_ON, entries
 from exeunt.language.manifest import Bundle, Template, Workflow, WorkflowSpec
 
@@ -80,6 +81,7 @@ class State(Struct):
     open_hooks: int = 0
     requests: list[str] = []
     outgoing: int = 0  # public events told so far
+    unfinished: bool = False  # the last decision that is written had done its share
     created_at: float = 0.0  # of a workflow that was retried: when it was submitted
 
 
@@ -108,6 +110,8 @@ class Run:
         self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
         self.changed: dict[int, list[int]] = {}
         self.fresh = True  # nothing is known of what waits: the next decision looks everywhere
+        self.turn = Turn()
+        self.left = False  # the last decision has done its share
         self.early = False  # some composite has ended before its members (aftermath.py)
         self.first = False  # in the first decision of a run `workflow.status` is still empty, as in Argo
         self.outputs_version = len(state.global_outputs)
@@ -201,6 +205,11 @@ class Run:
         return any(self.nodes[key].ending for key, _ in self.state.cancelled)
 
     @property
+    def unfinished(self) -> bool:
+        """Whether there is more to decide than one decision may: GoOn decides it."""
+        return self.left or self.state.unfinished
+
+    @property
     def created_at(self) -> float:
         """When it was submitted, in seconds since the epoch."""
         return self.state.created_at or self.state.started_at
@@ -242,6 +251,11 @@ class Run:
         if self.nodes[key].type in phases.COMPOSITES:
             for kind in _KEPT:
                 self.cache.pop((kind, key), None)
+
+    def forget_looks(self) -> None:
+        """Looks were left half-way: what they kept of their own is made again."""
+        for key in [key for key in self.cache if isinstance(key, tuple) and key[0] == "frame"]:
+            del self.cache[key]
 
     def wake(self, node: Node) -> None:
         """Something below this node changed: look at it."""

@@ -18,6 +18,7 @@ from exeunt.engine.scope import Scope, add_loop, add_node, add_skipped, global_s
 from exeunt.engine.start import Caller, Spot, begin, fail, found_of, processed_of
 from exeunt.engine.state import Run
 from exeunt.engine.templating import argument_values, mentions, source_of
+from exeunt.engine.turn import ITEM
 from exeunt.language.manifest import Step, Template
 from exeunt.language.templates import TemplateNotFoundError
 
@@ -125,7 +126,7 @@ def _fail_fast(run: Run, node: Node) -> None:
 def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
     """Starts what can start, looks after hooks, and ends the group when all is done. Returns what went wrong."""
     try:
-        plans = plan_group(run, node, group, steps)
+        plans = plan_group(run, node, group, steps, turns=True)
     except NodeError as error:
         run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
         return ""
@@ -143,28 +144,44 @@ def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
     return ""
 
 
-def plan_group(run: Run, node: Node, group: Node, steps: list[Step]) -> list[tuple[int, Plan]]:
-    """What the group consists of: for each node to be the number of its step, and its plan. Raises NodeError."""
+def plan_group(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool = False) -> list[tuple[int, Plan]]:
+    """What the group consists of: for each node to be the number of its step, and its plan. Raises NodeError.
+
+    With `turns` also TurnOver, when it is more than one decision's work.
+    """
     known = run.cache.get(("plans", group.key))
     if known is not None and (known[1] == run.outputs_version or not known[2]):
         kept: list[tuple[int, Plan]] = known[0]
         return kept
     plans: list[tuple[int, Plan]] = []
     varies = mentions(run, found_of(run, node).template, "workflow")
-    resolved = []
-    for step in steps:
+    resolved = _resolved(run, node, group, steps, turns=turns)
+    for number, (step, scope) in enumerate(resolved):
+        laid = lay_out(run, step, scope, key=("laid", group.key, number) if turns else None)
+        plans += [(number, plan) for plan in laid.plans]
+        if laid.loop and not laid.plans:
+            plans.append((number, Plan(step, "", EMPTY)))
+    run.cache["plans", group.key] = plans, run.outputs_version, varies
+    run.cache.pop(("resolved", group.key), None)
+    return plans
+
+
+def _resolved(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool) -> list[tuple[Step, Scope]]:
+    """The steps with what the others gave, each with its scope. Raises NodeError."""
+    known = run.cache.get(("resolved", group.key))
+    if known is None or known[1] != run.outputs_version:
+        known = run.cache["resolved", group.key] = [], run.outputs_version
+    resolved: list[tuple[Step, Scope]] = known[0]
+    for step in steps[len(resolved) :]:
+        if turns:
+            run.turn.check()
         scope = scope_for(run, node, source_of(run, step), group.index)
         try:
             resolved.append((resolve(run, step, scope), scope))
         except NodeError as error:
             raise NodeError(f"failed to resolve references: {error}") from error
-    for number, (step, scope) in enumerate(resolved):
-        laid = lay_out(run, step, scope)
-        plans += [(number, plan) for plan in laid.plans]
-        if laid.loop and not laid.plans:
-            plans.append((number, Plan(step, "", EMPTY)))
-    run.cache["plans", group.key] = plans, run.outputs_version, varies
-    return plans
+        run.turn.took(ITEM)
+    return resolved
 
 
 def plan_of(run: Run, node: Node, child: Node) -> Plan:
@@ -186,6 +203,7 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
     waiting: deque[int] = deque()
     scope_name = found_of(run, node).scope
     while todo:
+        run.turn.check()
         at = todo.popleft()
         number, plan = plans[at]
         spot = Spot(group.key, f".{plan.step.name}", number, plan.item)

@@ -15,7 +15,9 @@ from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope, config_map_value, global_scope, go_json
 from exeunt.engine.shared import Forms
 from exeunt.engine.state import Run
+from exeunt.engine.turn import CHARACTERS
 from exeunt.language.expression import ExpressionError
+from exeunt.language.expression.limits import Allowance, sharing
 from exeunt.language.manifest import Arguments, Model, Parameter, Template
 from exeunt.language.variables import OPEN, substitute, substitute_tree, text
 
@@ -153,11 +155,18 @@ def put_in(run: Run, template: Template, values: list[tuple[str, str]], local: S
     """The template with these values of its inputs."""
     if not values and not has_tags(run, template):
         return Processed(template, [])
+    with sharing(Allowance()):
+        return _put_in(run, template, values, local)
+
+
+def _put_in(run: Run, template: Template, values: list[tuple[str, str]], local: Scope) -> Processed:
     scope = global_scope(run)
     scope.update(local)
     first = []
     for name, value in values:
         first.append((name, replaced_text(run, value, scope) if OPEN in value else value))
+    size = len(source_of(run, template)) + sum(len(value) for _, value in values)
+    run.turn.took(size // CHARACTERS, kept=False)
     plain = _without_input_values(run, template)
     tree = replaced(run, plain, scope) if has_tags(run, template) else plain
     for name, value in first:

@@ -10,6 +10,7 @@ from exeunt.driver import Clock, Driver
 from exeunt.engine import decide
 from exeunt.engine.events import RunStarted
 from exeunt.journal.log import Family, NotOwner, family_of
+from exeunt.turns import Turns
 from tests.driver.test_snapshots import MANIFEST, STARTED, NoSteps
 from tests.engine.world import bundle_of
 
@@ -35,6 +36,7 @@ async def test_who_waits_for_a_commit_hears_that_the_run_has_moved(first: str) -
         journal=log,
         steps=NoSteps(),
         clock=Clock(),
+        turns=Turns(),
         on_commit=lambda driver, events, sequence: None,
         on_lost=lambda driver: None,
     )

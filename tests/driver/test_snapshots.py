@@ -9,6 +9,7 @@ from exeunt.engine import commit, decide
 from exeunt.engine.events import RunStarted, Snapshot, StepDue
 from exeunt.engine.inputs import SuspendRun
 from exeunt.journal.log import Family, family_of
+from exeunt.turns import Turns
 from tests.engine.world import bundle_of
 
 MANIFEST = {"entrypoint": "main", "templates": [{"name": "main", "suspend": {}}]}
@@ -63,6 +64,7 @@ def driver_on(journal: Journal) -> Driver:
         journal=journal,
         steps=NoSteps(),
         clock=Clock(),
+        turns=Turns(),
         on_commit=lambda driver, events, sequence: None,
         on_lost=lambda driver: None,
     )

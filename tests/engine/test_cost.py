@@ -11,7 +11,7 @@ import pytest
 
 from exeunt.engine import decide
 from exeunt.engine.events import HookDue, RunClosed, RunStarted, StepDue
-from exeunt.engine.inputs import HookEnded, Input, Placed, StepEnded
+from exeunt.engine.inputs import GoOn, HookEnded, Input, Placed, StepEnded
 from exeunt.engine.steps import StepOutcome
 from tests.engine.world import HANDLER, LEAF, START, Manifest, bundle_of
 
@@ -61,6 +61,8 @@ def calls(manifest: Manifest) -> tuple[int, int]:
                     begin(owed.hook_id, RunStarted(owed.uid, owed.name, owed.namespace, "b", obligation=owed))
                 case RunClosed(hook=outcome) if outcome is not None:
                     inbox.append(("", HookEnded(outcome)))
+        if runs[key].unfinished:
+            inbox.appendleft((key, GoOn()))
 
     def begin(key: str, started: RunStarted) -> None:
         runs[key], events = decide.begin(started, bundle, START)

@@ -26,7 +26,7 @@ from exeunt.engine.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.inputs import Cancel, HookEnded, Input, Placed, ResumeRun, StepEnded, TimerFired
+from exeunt.engine.inputs import Cancel, GoOn, HookEnded, Input, Placed, ResumeRun, StepEnded, TimerFired
 from exeunt.engine.steps import StepOutcome
 from exeunt.language.manifest import Bundle, Workflow
 
@@ -93,6 +93,7 @@ class World:
         self.timers: dict[tuple[str, str], float] = {}
         self.cancelled: list[StepCancelled] = []
         self.told: list[str] = []
+        self.turns = 0  # decisions that went on where one had done its share
         self.begin("", started or RunStarted("uid", "w", "default", "bundle"))
 
     @property
@@ -106,6 +107,7 @@ class World:
         self.runs[key] = run
         self.logs[key] = []
         self.write(key, events)
+        self.go_on(key)
 
     def feed(self, key: str, given: Input) -> list[Event]:
         events = decide.decide(self.runs[key], given, self.now)
@@ -114,7 +116,16 @@ class World:
         if self.doubled and not isinstance(given, ResumeRun):
             again = decide.decide(self.runs[key], given, self.now)
             assert again == [], f"{given} said twice changed something: {again}"
+        self.go_on(key)
         return events
+
+    def go_on(self, key: str) -> None:
+        """Decides what one decision has left to the next ones."""
+        while self.runs[key].unfinished:
+            self.turns += 1
+            events = decide.decide(self.runs[key], GoOn(), self.now)
+            if events:
+                self.write(key, events)
 
     def write(self, key: str, events: list[Event]) -> None:
         run = self.runs[key]

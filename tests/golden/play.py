@@ -13,7 +13,7 @@ import msgspec
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event, HookCancelled, HookDue, RunClosed, RunStarted, StepCancelled, StepDue, TimerSet
-from exeunt.engine.inputs import Cancel, HookEnded, Placed, ResumeRun, SetNodes, Shutdown, StepEnded, TimerFired
+from exeunt.engine.inputs import Cancel, GoOn, HookEnded, Placed, ResumeRun, SetNodes, Shutdown, StepEnded, TimerFired
 from exeunt.engine.nodes import Node
 from exeunt.engine.status import merged_nodes, progress
 from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
@@ -107,6 +107,8 @@ class Player:
                 self.inbox.append((key, TimerFired(event.timer)))
             elif isinstance(event, RunClosed) and event.hook is not None:
                 self.inbox.append(("", HookEnded(event.hook)))
+        if run.unfinished:
+            self.inbox.appendleft((key, GoOn()))
 
     def begin_exit(self, event: HookDue) -> None:
         owed = event.obligation

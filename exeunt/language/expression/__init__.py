@@ -17,7 +17,7 @@ from exeunt.language.expression.evaluate import Compiler
 from exeunt.language.expression.frame import Frame
 from exeunt.language.expression.functions import BUILTINS, GLOBALS
 from exeunt.language.expression.govaluate import when
-from exeunt.language.expression.limits import Budget
+from exeunt.language.expression.limits import Budget, charge
 from exeunt.language.expression.parser import parse_tree
 from exeunt.language.expression.paths import free_paths
 from exeunt.language.expression.predicates import Run
@@ -92,6 +92,7 @@ _CACHE = _Cache(100_000)
 def _read(source: str) -> Expression | ExpressionError:
     found = _CACHE.get(source)
     if found is None:
+        charge(len(source))
         try:
             found = Expression(source, parse_tree(source, _BUILTIN_NAMES))
         except ExpressionError as error:
@@ -123,7 +124,11 @@ def evaluate(expression: Expression | str, env: Mapping[str, Any], *, now: float
     try:
         if not read.checked:
             Checker(read.source, env).type_of(read.root)
-        return read.run(Frame(env, read.variables, now, seed))
+        frame = Frame(env, read.variables, now, seed)
+        try:
+            return read.run(frame)
+        finally:
+            frame.settle()
     except RecursionError:
         raise ExpressionError("the values of the expression are nested too deep", read.source, 0) from None
     except (UnicodeError, ArithmeticError) as error:

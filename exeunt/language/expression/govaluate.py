@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from exeunt.language.expression.errors import ExpressionError
 from exeunt.language.expression.govaluate_operators import BINARY, PREFIXES, check, symbol_name
 from exeunt.language.expression.layout import parse_date
-from exeunt.language.expression.limits import MAX_DEPTH, MAX_SOURCE, Budget
+from exeunt.language.expression.limits import MAX_DEPTH, MAX_SOURCE, Budget, charge
 from exeunt.language.expression.regex import pattern
 from exeunt.language.expression.render import date_text, format_value
 
@@ -95,6 +95,7 @@ def when(text: str) -> bool:
         return True
     if len(text) > MAX_SOURCE:
         raise ExpressionError(f"Invalid 'when' expression: it is longer than {MAX_SOURCE} characters")
+    charge(len(text))
     found = _recent(text) if len(text) <= _SHORT else _parsed(text)
     if isinstance(found, ExpressionError):
         raise ExpressionError(found.message)

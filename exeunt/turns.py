@@ -1,0 +1,83 @@
+"""The loop of a service is shared between its runs: what takes long waits for a later round of the loop.
+
+Between two rounds sockets are read and timers fire, so heartbeats, health checks and other people's requests are
+answered however much there is to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+SHARE_SECONDS = 0.05
+"""Of one round of the loop; what has begun is finished."""
+
+
+class Turns:
+    """Does pieces of work in their order, as many in one round of the loop as the share allows."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._spent = 0.0
+        self._began: float | None = None  # the piece of work under way
+        self._armed = False
+
+    @property
+    def over(self) -> bool:
+        """Whether this round has no time left: what can wait should."""
+        under_way = 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
+        return self._spent + under_way >= SHARE_SECONDS
+
+    def take(self, work: Callable[[], None]) -> None:
+        """Does the work now, or in its turn when others wait or this round has no time left. It must not raise."""
+        if self._waiting or self.over:
+            self.wait(work)
+        elif self._began is not None:  # a part of the work under way
+            work()
+        else:
+            self._do(work)
+
+    def wait(self, work: Callable[[], None]) -> None:
+        """Does the work in a later round."""
+        self._waiting.append(work)
+        self._arm()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """What the work gives, in its turn."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def in_turn() -> None:
+            if done.cancelled():
+                return
+            try:
+                done.set_result(work())
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
+                done.set_exception(error)
+
+        self.take(in_turn)
+        return await done
+
+    def _do(self, work: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        try:
+            work()
+        finally:
+            self._spent += loop.time() - self._began
+            self._began = None
+            self._arm()
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._round)
+
+    def _round(self) -> None:
+        """A new round of the loop."""
+        self._armed = False
+        self._spent = 0.0
+        while self._waiting and self._spent < SHARE_SECONDS:
+            self._do(self._waiting.popleft())
