@@ -13,7 +13,8 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.engine import decide
-from exeunt.engine.inputs import Rejected
+from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
+from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger, Wanted
 from exeunt.exithandler.record import ExitRecord, shown
@@ -26,6 +27,8 @@ from exeunt.v1 import exit_service_pb2_grpc
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
+BY_CHARACTERS = 200
+MESSAGE_CHARACTERS = 1000
 LATEST = 253_402_300_800  # the end of the year 9999
 STATES = {
     "due": pb.Exit.STATE_DUE,
@@ -95,7 +98,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
             return message(record)
         owner = self._owner_of(partition_of(record.uid))
         if owner:
-            return await _passed_on(owner, request)
+            return await _passed_on(owner, "ReplayExit", request)
         try:
             return message(await self._runs.replay(record, request.request_id, again=request.again))
         except Rejected as error:
@@ -103,20 +106,61 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         except NotOwner:
             raise unavailable("NO_OWNER", f"no exit handler owns the workflow of {request.id} just now") from None
 
+    @writes
+    async def CancelExit(self, request: pb.CancelExitRequest, context: Context) -> pb.Exit:
+        """Ends it for good."""
+        for field, text, most in (("by", request.by, BY_CHARACTERS), ("message", request.message, MESSAGE_CHARACTERS)):
+            if len(text) > most:
+                raise invalid(f"{field} has {len(text)} characters", [(field, f"at most {most} may be")])
+        record = await self._record(request.id)
+        owner = self._owner_of(partition_of(record.uid))
+        if owner:
+            return await _passed_on(owner, "CancelExit", request)
+        try:
+            return message(await steer.cancel(self._runs, record, request.by, request.message))
+        except Rejected as error:
+            raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
+        except NotOwner:
+            raise unavailable("NO_OWNER", f"no exit handler has taken up the exit run {request.id} yet") from None
+
+    @writes
+    async def SteerExitNodes(self, request: pb.SteerExitNodesRequest, context: Context) -> pb.SteerExitNodesResponse:
+        """Nodes that wait in a workflow's running handlers."""
+        self._require(request.uid)
+        command: ResumeRun | SetNodes = SetNodes(
+            selector=request.node_field_selector,
+            parameters=dict(request.output_parameters),
+            phase=request.phase,
+            message=request.message,
+            request_id=request.request_id,
+        )
+        if request.resume:
+            command = ResumeRun(request.request_id, request.node_field_selector)
+        try:
+            return pb.SteerExitNodesResponse(runs=await steer.steer(self._runs, request.uid, command))
+        except Rejected as error:
+            raise wrong_state(error.reason, str(error), ("workflow", request.uid)) from None
+        except NotOwner:
+            raise unavailable("MOVED", "the exit runs of this workflow are changing hands; ask again") from None
+
     async def GetExitNodes(self, request: pb.GetExitNodesRequest, context: Context) -> pb.GetExitNodesResponse:
         """The nodes of a workflow's running handlers."""
-        if not request.uid:
-            raise invalid("uid is missing", [("uid", "the workflow's uid is expected")])
-        owner = self._owner_of(partition_of(request.uid))
-        if owner is None or (not owner and not self._runs.ready.is_set()):
-            raise unavailable("LOADING", "the exit runs of this workflow are being loaded")
-        if owner:
-            raise unavailable("MOVED", f"the exit handler at {owner} owns the exit runs of this workflow")
+        self._require(request.uid)
         nodes: dict[str, Any] = {}
         for run in self._runs.of_uid(request.uid):
             if run.driver is not None:
                 nodes.update(decide.status(run.driver.run).get("status", {}).get("nodes", {}))
         return pb.GetExitNodesResponse(nodes_json=json.dumps(nodes))
+
+    def _require(self, uid: str) -> None:
+        """Raises UNAVAILABLE unless the exit runs of the workflow are here."""
+        if not uid:
+            raise invalid("uid is missing", [("uid", "the workflow's uid is expected")])
+        owner = self._owner_of(partition_of(uid))
+        if owner is None or (not owner and not self._runs.ready.is_set()):
+            raise unavailable("LOADING", "the exit runs of this workflow are being loaded")
+        if owner:
+            raise unavailable("MOVED", f"the exit handler at {owner} owns the exit runs of this workflow")
 
     async def _record(self, id: str) -> ExitRecord:
         record = await self._ledger.get(id) if id and not set(id) & set(".*> ") else None
@@ -139,10 +183,10 @@ def _moment(stamp: Timestamp, field: str) -> float:
     return float(stamp.seconds) + stamp.nanos / 1e9
 
 
-async def _passed_on(address: str, request: pb.ReplayExitRequest) -> pb.Exit:
+async def _passed_on(address: str, method: str, request: pb.ReplayExitRequest | pb.CancelExitRequest) -> pb.Exit:
     async with open_channel(address) as channel:
         try:
-            answer: pb.Exit = await exit_service_pb2_grpc.ExitServiceStub(channel).ReplayExit(request)
+            answer: pb.Exit = await getattr(exit_service_pb2_grpc.ExitServiceStub(channel), method)(request)
         except grpc.aio.AioRpcError as error:
             raise received(error) from None
         except asyncio.CancelledError:

@@ -29,6 +29,7 @@ from exeunt.exithandler.run import (
     Taken,
     Tasks,
     after,
+    cancel_of,
     closed_run,
     failed,
     parked,
@@ -43,6 +44,7 @@ from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 
+Withdrawn = Mapping[str, Cancel]
 closed_runs = Counter("exeunt.exits.closed", "Exit runs that ended, by state", "{run}")
 for _state in sorted(ENDED - {SKIPPED}):  # a count that begins at 1 would not show as an increase
     closed_runs.add(0, (("state", _state),))
@@ -65,7 +67,7 @@ class ExitRuns:
         self._clock = clock or Clock()
         self._closing = ClosingJournal(journal, self._settled)
         self._of_uid: dict[str, set[str]] = {}
-        self._beginning: dict[Family, list[tuple[str, Taken]]] = {}  # cancelled before they began: why
+        self._beginning: dict[Family, list[tuple[Cancel, Taken]]] = {}  # cancelled before they began
         self._replaying: dict[str, int] = {}  # exit runs that are about to run again, and their partitions
         self._tasks = Tasks()
         self._turns = Turns()
@@ -118,11 +120,11 @@ class ExitRuns:
 
     # --- obligations --------------------------------------------------------------------------------------------------
 
-    def oblige(self, record: Record, known: Collection[str] = (), withdrawn: Mapping[str, str] | None = None) -> None:
+    def oblige(self, record: Record, known: Collection[str] = (), withdrawn: Withdrawn | None = None) -> None:
         """Takes up what a commit of kind `h` asks for.
 
-        `known` are hook ids whose exit run is in the log already; `withdrawn` those that a later commit takes back, and
-        why: their runs begin and end at once, and nothing is done.
+        `known` are hook ids whose exit run is in the log already; `withdrawn` those that a later commit takes back:
+        their runs begin and end at once, and nothing is done.
         """
         if self.stopping:
             return
@@ -143,13 +145,13 @@ class ExitRuns:
                         self._begin(family, event.obligation, taken, (withdrawn or {}).get(id))
                 case HookCancelled():
                     taken.one()
-                    self._cancel(record.family.uid, event, taken)
+                    self._cancel(record.family.uid, event.hook_id, cancel_of(event), taken)
                 case HookSkipped():
                     taken.one()
                     self._tasks.add(record.family.partition, self._skip(event, decoded.now, taken))
         taken.done()
 
-    def _begin(self, family: Family, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
+    def _begin(self, family: Family, obligation: Obligation, taken: Taken, withdrawn: Cancel | None) -> None:
         bundle = self._bundles.known(obligation.bundle)
         if bundle is not None and not self._turns.over:
             self._begin_with(obligation, bundle, taken, withdrawn)
@@ -157,26 +159,26 @@ class ExitRuns:
         self._beginning[family] = []
         self._tasks.add(family.partition, self._begin_later(family, obligation, taken, withdrawn))
 
-    async def _begin_later(self, family: Family, obligation: Obligation, taken: Taken, withdrawn: str | None) -> None:
+    async def _begin_later(self, family: Family, owed: Obligation, taken: Taken, withdrawn: Cancel | None) -> None:
         try:
-            bundle: Bundle | BundleUnusable = await self._bundles.get(obligation.bundle)
+            bundle: Bundle | BundleUnusable = await self._bundles.get(owed.bundle)
         except BundleUnusable as error:
             bundle = error
         await self._turns.do(lambda: None)
         cancelled = self._beginning.pop(family, [])
         if isinstance(bundle, BundleUnusable):
-            self._park(obligation, str(bundle), taken)
+            self._park(owed, str(bundle), taken)
         else:
-            self._begin_with(obligation, bundle, taken, cancelled[0][0] if cancelled else withdrawn)
-        for reason, waiting in cancelled:
-            self._cancel(obligation.uid, HookCancelled(hook_id=obligation.hook_id, reason=reason), waiting)
+            self._begin_with(owed, bundle, taken, cancelled[0][0] if cancelled else withdrawn)
+        for cancel, waiting in cancelled:
+            self._cancel(owed.uid, owed.hook_id, cancel, waiting)
 
-    def _begin_with(self, obligation: Obligation, bundle: Bundle, taken: Taken, withdrawn: str | None) -> None:
+    def _begin_with(self, obligation: Obligation, bundle: Bundle, taken: Taken, withdrawn: Cancel | None) -> None:
         now = max(self._clock.now(), obligation.due_at)
         try:
             run, events = decide.begin(started_by(obligation), bundle, now)
             if withdrawn is not None:
-                events += decide.decide(run, Cancel(withdrawn), now)
+                events += decide.decide(run, withdrawn, now)
         except Exception as error:
             log.exception("the exit run %s of %s cannot begin", obligation.hook_id, obligation.name)
             self._park(obligation, f"the handler cannot be started: {error}", taken)
@@ -200,16 +202,16 @@ class ExitRuns:
 
         closed.add_done_callback(over)
 
-    def _cancel(self, uid: str, event: HookCancelled, taken: Taken) -> None:
-        beginning = self._beginning.get(family_of(uid, event.hook_id))
+    def _cancel(self, uid: str, hook_id: str, cancel: Cancel, taken: Taken) -> None:
+        beginning = self._beginning.get(family_of(uid, hook_id))
         if beginning is not None:
-            beginning.append((event.reason, taken))
+            beginning.append((cancel, taken))
             return
-        run = self.runs.get(event.hook_id)
+        run = self.runs.get(hook_id)
         if run is None or run.driver is None:
             taken.done()
             return
-        run.driver.ask(Cancel(event.reason)).add_done_callback(lambda done: after(done, taken.done))
+        run.driver.ask(cancel).add_done_callback(lambda done: after(done, taken.done))
 
     async def _skip(self, event: HookSkipped, now: float, taken: Taken) -> None:
         record = new_record(event.obligation)

@@ -19,6 +19,7 @@ from exeunt.engine.events import (
     Reopened,
     RunClosed,
     RunStarted,
+    ShutdownSet,
     StepCancelled,
     StepDue,
     StepFinished,
@@ -80,6 +81,7 @@ class ExitRecord(msgspec.Struct, omit_defaults=True):
     nodes: list[dict[str, Any]] = []
     outputs: dict[str, Any] = {}
     children: list[dict[str, str]] = []  # workflows that it started
+    ended_by: str = ""  # who ended it early, and why
 
     def summary(self) -> LedgerSummary:
         """What a list shows."""
@@ -146,8 +148,11 @@ def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
             case Reopened():
                 record.replays = event.replay
                 record.state, record.error, record.started_at, record.finished_at = RUNNING, "", now, 0.0
+                record.ended_by = ""
                 if event.request_id and event.request_id not in record.requests:
                     record.requests.append(event.request_id)
+            case ShutdownSet():
+                record.ended_by = event.message
             case RunClosed():
                 close(record, event.hook, event.message, now)
     _begun(record, now)
@@ -166,6 +171,8 @@ def close(record: ExitRecord, outcome: HookOutcome | None, message: str, now: fl
         return
     record.state = outcome.state if outcome.state in ENDED else FAILED
     record.error = "" if record.state == SUCCEEDED else _why(outcome.message or message, _last_error(record))
+    if record.state == CANCELLED and record.ended_by:
+        record.error = record.ended_by
     record.nodes = outcome.nodes
     record.outputs = outcome.outputs
     names = {str(n.get("id")): str(n.get("displayName") or n.get("name") or "") for n in outcome.nodes}

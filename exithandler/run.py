@@ -155,13 +155,18 @@ class Counted:
         return self._append(self._opened, self._opened.number + 1, kind, data, snapshot=snapshot)
 
 
-def withdrawn_in(told: list[Record]) -> dict[str, str]:
-    """Obligations that are taken back somewhere in these commits, and why. Those that cannot be read say nothing."""
-    found: dict[str, str] = {}
+def cancel_of(event: HookCancelled) -> Cancel:
+    """What the exit run is told of an obligation that is taken back."""
+    return Cancel(event.reason, event.strategy)
+
+
+def withdrawn_in(told: list[Record]) -> dict[str, Cancel]:
+    """Obligations that are taken back somewhere in these commits, and how. Those that cannot be read say nothing."""
+    found: dict[str, Cancel] = {}
     for record in told:
         with suppress(Exception):
             events = commit.decode(record.data).events
-            found |= {e.hook_id: e.reason for e in events if isinstance(e, HookCancelled)}
+            found |= {e.hook_id: cancel_of(e) for e in events if isinstance(e, HookCancelled)}
     return found
 
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine.inputs import Input, Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
+from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
@@ -39,6 +39,7 @@ from exeunt.v1 import workflow_service_pb2_grpc
 REQUEST_ID_CHARACTERS = 128
 TOLD_BYTES = 4000  # of problems in an error: gRPC carries them in headers, and clients take 8 KB of those
 
+Steering = ResumeRun | SetNodes
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -129,7 +130,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             return message(found.tree, found.version)
         async with self.standing.writing.required():  # what is decided is shown once it is durable
             tree, version = await found.view()
-        tree = await watch.merged(self._parts.peers, found.driver.family.partition, tree)
+        tree = await watch.merged(self._parts.peers, found, tree)
         return message(tree, version)
 
     @reads
@@ -162,7 +163,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             answers = self._stream(found, "GetLogs", request)
         elif isinstance(found, Entry):
             tree, _ = await found.view()
-            tree = await watch.merged(self._parts.peers, found.driver.family.partition, tree)
+            tree = await watch.merged(self._parts.peers, found, tree)
             display = logs.Display(tree, request.node)
             if request.follow and not request.tail:
                 answers = logs.followed(kept, found, display, namespace, found.run.uid)
@@ -180,10 +181,10 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
         """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
         id = _request_id(request.request_id)
-        command: Input = Shutdown("Stop", id, request.message)
         if request.node_field_selector:
-            command = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
-        return await self._command("StopWorkflow", request, context, command)
+            ended = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
+            return await self._steer("StopWorkflow", request, context, ended)
+        return await self._command("StopWorkflow", request, context, Shutdown("Stop", id, request.message))
 
     @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
@@ -201,7 +202,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
         """It goes on."""
         command = ResumeRun(_request_id(request.request_id), request.node_field_selector)
-        return await self._command("ResumeWorkflow", request, context, command)
+        return await self._steer("ResumeWorkflow", request, context, command)
 
     @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
@@ -213,7 +214,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             message=request.message,
             request_id=_request_id(request.request_id),
         )
-        return await self._command("SetNodes", request, context, command)
+        return await self._steer("SetNodes", request, context, command)
 
     @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
@@ -247,7 +248,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if isinstance(found, Elsewhere):
             passed: pb.Workflow = await self._pass_on(found, "RetryWorkflow", request)
             return passed
-        if request.request_id in (found.requests if isinstance(found, Archived) else found.run.state.requests):
+        if request.request_id in _requests(found):
             return await _shown(found)
         command = RetryRun(request.request_id, {p.name: p.value for p in request.parameters})
         if isinstance(found, Entry):
@@ -290,6 +291,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    async def _steer(self, method: str, request: Any, context: Context, command: Steering) -> pb.Workflow:
+        """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
+        found = await self._parts.finder.find(context, request.namespace, request.name)
+        if not isinstance(found, Elsewhere) and command.request_id not in _requests(found):
+            uid = found.tree["metadata"]["uid"] if isinstance(found, Archived) else found.run.uid
+            # of a workflow that is over a handler may run again
+            if isinstance(found, Archived) or found.closed or found.run.state.open_hooks:
+                command.elsewhere = await self._parts.peers.steer_exits(partition_of(uid), uid, command)
+        return await self._command(method, request, context, command)
+
     async def _command(self, method: str, request: Any, context: Context, command: Any) -> pb.Workflow:
         found = await self._parts.finder.find(context, request.namespace, request.name)
         if isinstance(found, Elsewhere):
@@ -297,8 +308,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             passed: pb.Workflow = await self._pass_on(found, method, request)
             return passed
         if isinstance(found, Archived) or found.closed:
-            requests = found.requests if isinstance(found, Archived) else found.run.state.requests
-            if command.request_id in requests:
+            if command.request_id in _requests(found) or (isinstance(command, Steering) and command.elsewhere):
                 return await _shown(found)
             raise wrong_state(
                 "WORKFLOW_FINISHED",
@@ -335,6 +345,11 @@ async def _shown(found: Entry | Archived) -> pb.Workflow:
         return message(found.tree, found.version)
     tree, version = await found.view()
     return message(tree, version)
+
+
+def _requests(found: Entry | Archived) -> Collection[str]:
+    """The commands that were carried out on it."""
+    return found.requests if isinstance(found, Archived) else found.run.state.requests
 
 
 def _verb(method: str) -> str:

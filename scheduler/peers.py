@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from exeunt.engine.inputs import ResumeRun, SetNodes
 from exeunt.service.channel import metadata, open_channel
 from exeunt.service.errors import RpcError, received, unavailable
 from exeunt.v1 import exit_service_pb2, exit_service_pb2_grpc, workflow_service_pb2_grpc
@@ -90,6 +91,26 @@ class Peers:
         except ValueError as error:
             return {}, f"the exit handler at {address} answers what cannot be read: {error}"
         return nodes, ""
+
+    async def steer_exits(self, partition: int, uid: str, command: ResumeRun | SetNodes) -> bool:
+        """Does it to nodes that wait in the workflow's exit runs; says whether there were any. Raises RpcError."""
+        address = self.owners.exit_handler_of(partition)
+        if address is None:
+            raise unavailable("NO_EXIT_HANDLER", "no exit handler is there that could reach the handlers' steps")
+        request = exit_service_pb2.SteerExitNodesRequest(
+            uid=uid, request_id=command.request_id, node_field_selector=command.selector
+        )
+        if isinstance(command, ResumeRun):
+            request.resume = True
+        else:
+            request.output_parameters.update(command.parameters)
+            request.phase, request.message = command.phase, command.message
+        stub = exit_service_pb2_grpc.ExitServiceStub(self.channel(address))
+        try:
+            answer: exit_service_pb2.SteerExitNodesResponse = await stub.SteerExitNodes(request, metadata=metadata())
+        except grpc.aio.AioRpcError as error:
+            raise received(error) from None
+        return answer.runs > 0
 
     async def close(self) -> None:
         """Closes all channels."""

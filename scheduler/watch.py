@@ -18,15 +18,14 @@ REST = 10  # a watch rests so many times as long as a message took to make
 SHORTEST_REST = 0.02
 EXITS_SECONDS = 0.5
 """How often running exit handlers are asked for their nodes: their commits are not in our log."""
-OPEN = frozenset({"Pending", "Running"})
 
 
-async def merged(peers: Peers, partition: int, tree: Tree) -> Tree:
+async def merged(peers: Peers, entry: Entry, tree: Tree) -> Tree:
     """The workflow with the nodes of exit runs that are under way; a condition says so when they cannot be had."""
     status = tree.get("status", {})
-    if status.get("finalization") not in OPEN:
+    if not entry.run.state.open_hooks:
         return tree
-    nodes, trouble = await peers.exit_nodes(partition, tree["metadata"]["uid"])
+    nodes, trouble = await peers.exit_nodes(entry.driver.family.partition, tree["metadata"]["uid"])
     changed: dict[str, Any] = dict(status)
     if nodes:
         changed["nodes"] = _join(status.get("nodes") or {}, nodes)
@@ -50,7 +49,6 @@ async def watch(peers: Peers, entry: Entry, version: int) -> AsyncIterator[pb.Wo
     """Everything since that version, then each change until the workflow and its handlers have ended."""
     changed = asyncio.Event()
     entry.changed.add(changed.set)
-    partition = entry.driver.family.partition
     known: Tree | None = None
     try:
         while True:
@@ -60,7 +58,7 @@ async def watch(peers: Peers, entry: Entry, version: int) -> AsyncIterator[pb.Wo
             if entry.driver.dropped and not closed:
                 raise unavailable("MOVED", "the workflow has moved to another scheduler; go on from this version")
             tree, now = await entry.view()
-            tree = await merged(peers, partition, tree)
+            tree = await merged(peers, entry, tree)
             nodes: Tree = tree["status"].get("nodes") or {}
             if known is None and version == now and not closed:
                 known = nodes  # the client knows all this
@@ -77,9 +75,8 @@ async def watch(peers: Peers, entry: Entry, version: int) -> AsyncIterator[pb.Wo
             if closed:
                 return
             await asyncio.sleep(max(SHORTEST_REST, REST * (time.monotonic() - began)))
-            exits = tree["status"].get("finalization") in OPEN
             try:
-                async with asyncio.timeout(EXITS_SECONDS if exits else None):
+                async with asyncio.timeout(EXITS_SECONDS if entry.run.state.open_hooks else None):
                     await changed.wait()
             except TimeoutError:
                 continue

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
+import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -24,6 +27,15 @@ FAILED = (Exit.State.STATE_FAILED, Exit.State.STATE_PARKED)
 STATES = [name.removeprefix(PREFIX).lower() for name in Exit.State.keys() if name != "STATE_UNSPECIFIED"]  # noqa: SIM118 (an enum, not a mapping)
 NOT_AGAIN = ("due", "running", "skipped")
 """States in which there is nothing to replay."""
+
+
+def whoami() -> str:
+    """Who gives this command, as the ledger shows it."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a number without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 class Wanted(NamedTuple):
@@ -135,6 +147,30 @@ def exits_watch(*, wanted: Wanted, everything: bool, output: str | None, timeout
                 click.echo(found.id if output == "name" else ledger_line(found, time.time()))
 
     with_client(work, timeout)
+
+
+@exits_command.command("cancel")
+@click.argument("exit_ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--message", "-m", default="", help="Why; shown in the ledger.")
+@click.option("--by", default=whoami, metavar="NAME", help="Who; shown in the ledger.  [default: USER@HOST]")
+def exits_cancel(*, exit_ids: tuple[str, ...], message: str, by: str) -> int:
+    """Ends exit runs that are under way for good; their workflows go on to their end."""
+
+    async def work(client: Client) -> int:
+        code = SUCCEEDED
+        for id in exit_ids:
+            try:
+                found = await client.cancel_exit(id, by=by, message=message)
+            except ClientError as error:
+                if error.unreachable or len(exit_ids) == 1:
+                    raise
+                note(f"{id}: {error}")
+                code = 1
+            else:
+                click.echo(f"exit run {id} of {found.workflow} cancelled")
+        return code
+
+    return with_client(work)
 
 
 @exits_command.command("replay")

@@ -359,6 +359,11 @@ class Client:
         request = exits.ReplayExitRequest(request_id=request_id or new_request_id(), id=exit_id, again=again)
         return await self._call(self._exits.ReplayExit, request)
 
+    async def cancel_exit(self, exit_id: str, *, by: str = "", message: str = "", request_id: str = "") -> exits.Exit:
+        """Ends an exit run that is under way for good; its record says who did, and why."""
+        request = exits.CancelExitRequest(request_id=request_id or new_request_id(), id=exit_id, by=by, message=message)
+        return await self._call(self._exits.CancelExit, request)
+
     # how calls are made
 
     async def _call(self, method: Callable[..., Awaitable[Answer]], request: object) -> Answer:

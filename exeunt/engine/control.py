@@ -38,7 +38,7 @@ from exeunt.engine.inputs import (
 from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.outputs import export
 from exeunt.engine.start import exempt, found_of
-from exeunt.engine.state import Run
+from exeunt.engine.state import Hook, Run
 from exeunt.engine.steps import StepOutcome
 from exeunt.engine.suspension import defaults
 from exeunt.engine.workflow import set_deadline
@@ -48,6 +48,9 @@ from exeunt.language.templates import TemplateNotFoundError
 KILLED = "killed"
 """The timer of killed steps that have not said yet that they are over."""
 PATIENCE_SECONDS = 60.0
+
+_REASONS = {"Stop": "Stopped", "Terminate": "Terminated"}
+_VERBS = {"Stopped": "stop", "Terminated": "terminate", "Deleted": "delete"}
 
 
 def _current(run: Run, node_id: str, attempt: int) -> Node | None:
@@ -133,6 +136,11 @@ def _clear(run: Run, timer: str) -> None:
         run.emit(TimerCleared(timer))
 
 
+def _clear_waits(run: Run, node: Node) -> None:
+    for kind in ("timeout", "suspend"):
+        _clear(run, f"{kind}:{run.id(node)}")
+
+
 # --- timers -----------------------------------------------------------------------------------------------------------
 
 
@@ -164,15 +172,14 @@ def timer_fired(run: Run, given: TimerFired) -> None:
 def _kill(run: Run, work: str, waiting: str) -> None:
     """Ends everything that is under way; composites end by themselves then."""
     for node in list(run.nodes):
-        if node.phase in phases.FULFILLED or node.type in phases.COMPOSITES:
+        if node.phase in phases.FULFILLED or node.type in phases.COMPOSITES or exempt(run, node):
             continue
         _kill_one(run, node, waiting if node.type != phases.POD else work)
     wake_all(run)
 
 
 def _kill_one(run: Run, node: Node, message: str) -> None:
-    for kind in ("timeout", "suspend"):
-        _clear(run, f"{kind}:{run.id(node)}")
+    _clear_waits(run, node)
     if node.step is not None:
         run.emit(StepCancelled(run.id(node), node.attempt))
     run.emit(NodeEnded(node.key, phases.FAILED, message, node.outputs, killed=True))
@@ -202,9 +209,10 @@ def _unheard(run: Run) -> None:
 
 def fail_waiting(run: Run, since: int) -> bool:
     """After a stop what is suspended fails, also what has begun in this decision. Says whether there was any."""
-    if not run.state.shutdown or exempt(run):
+    if not run.state.shutdown:
         return False
     waiting = [node for node in run.nodes[since:] if node.type == phases.SUSPEND and not node.fulfilled]
+    waiting = [node for node in waiting if not exempt(run, node)]
     for node in waiting:
         _kill_one(run, node, f"Stopped with strategy '{run.state.shutdown}'")
     return bool(waiting)
@@ -214,7 +222,7 @@ def fail_retries(run: Run) -> None:
     """After a stop, when all that was killed is over: a Retry in which nothing runs any more has failed, however far
     what it tried has come (failNodesWithoutCreatedPodsAfterDeadlineOrShutdown).
     """
-    if not run.state.shutdown or exempt(run):
+    if not run.state.shutdown:
         return
     alive: set[int] = set()  # nodes in which something runs
     for node in reversed(run.nodes):
@@ -249,12 +257,12 @@ def shutdown(run: Run, given: Shutdown) -> None:
         return
     if run.closed:
         raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished: there is nothing to stop")
-    if given.strategy not in ("Stop", "Terminate"):
+    if given.strategy not in _REASONS:
         raise Rejected("INVALID_STRATEGY", f"{given.strategy!r} is no way to stop: Stop and Terminate are")
     known = run.state.shutdown in ("Terminate", given.strategy)
     if known and (run.state.deleted or not given.deleted):
         return
-    reason = "Deleted" if given.deleted else "Stopped" if given.strategy == "Stop" else "Terminated"
+    reason = "Deleted" if given.deleted else _REASONS[given.strategy]
     run.emit(ShutdownSet(given.strategy, given.message, given.request_id, given.deleted, reason))
     if run.state.suspended:
         run.emit(SuspensionSet(suspended=False))
@@ -262,20 +270,32 @@ def shutdown(run: Run, given: Shutdown) -> None:
 
 
 def _shut_down(run: Run, strategy: str) -> None:
-    if not exempt(run):
-        _kill(run, f"workflow shutdown with strategy:  {strategy}", f"Stopped with strategy '{strategy}'")
-    for hook in run.state.hooks if not run.exit else []:
-        kept = run.runs_anyway if strategy == "Terminate" else is_handler(run, run.nodes[hook.parent], hook.name)
-        if hook.open and not hook.cancelled and hook.hook_id and not kept:
-            run.emit(HookCancelled(hook.hook_id, f"the workflow was {run.state.shutdown_reason.lower()}"))
+    _kill(run, f"workflow shutdown with strategy:  {strategy}", f"Stopped with strategy '{strategy}'")
+    why = f"ended by {_VERBS[run.state.shutdown_reason]}"
+    if run.state.shutdown_message:
+        why = f"{why}: {run.state.shutdown_message}"
+    for hook in run.state.hooks:
+        if hook.open and not hook.cancelled and hook.hook_id and not _goes_on(run, hook, strategy):
+            run.emit(HookCancelled(hook.hook_id, why, strategy))
     wake_all(run)
 
 
+def _goes_on(run: Run, hook: Hook, strategy: str) -> bool:
+    """Whether a hook that runs outlives the shutdown: exit handlers, and all that runs when the workflow is exiting."""
+    if strategy == "Terminate":
+        return run.runs_anyway
+    return bool(run.state.outcome) or is_handler(run, run.nodes[hook.parent], hook.name)
+
+
 def cancel(run: Run, given: Cancel) -> None:
-    if run.closed or run.state.shutdown == "Terminate":
+    strategy = given.strategy or "Terminate"
+    if run.closed or run.state.shutdown in ("Terminate", strategy):
         return
-    run.emit(ShutdownSet("Terminate", given.reason, reason="Terminated"))
-    _shut_down(run, "Terminate")
+    run.emit(ShutdownSet(strategy, given.reason, reason=_REASONS[strategy]))
+    if given.strategy:
+        _shut_down(run, strategy)
+    else:
+        _kill(run, given.reason, given.reason)
 
 
 def suspend_run(run: Run, given: SuspendRun) -> None:
@@ -287,11 +307,11 @@ def suspend_run(run: Run, given: SuspendRun) -> None:
 
 
 def resume_run(run: Run, given: ResumeRun) -> None:
-    if _known(run, given.request_id):
+    if _known(run, given.request_id) or (run.closed and given.elsewhere):
         return
     _refuse_closed(run, "resumed")
-    nodes = _waiting(run, given.selector)
-    if given.selector and not nodes:
+    nodes = waiting(run, given.selector)
+    if given.selector and not nodes and not given.elsewhere:
         raise Rejected("NO_SUCH_NODE", f"no suspended node of {run.name} matches {given.selector!r}")
     ready = [(node, _outputs_at_resume(run, node)) for node in nodes]
     for node, outputs in ready:
@@ -299,7 +319,7 @@ def resume_run(run: Run, given: ResumeRun) -> None:
         if missing:
             raise Rejected(
                 "OUTPUT_MISSING",
-                f"node {run.names.display(node, run.name)} waits for output parameter {missing[0]!r}: "
+                f"node {run.names.display(node, run.display)} waits for output parameter {missing[0]!r}: "
                 "set it, or give it a default",
             )
     if run.state.suspended or given.request_id:
@@ -311,7 +331,7 @@ def resume_run(run: Run, given: ResumeRun) -> None:
 
 def _resume(run: Run, node: Node, outputs: Outputs | None) -> None:
     """A suspended node goes on."""
-    _clear(run, f"suspend:{run.id(node)}")
+    _clear_waits(run, node)
     missing = [name for name, value in outputs.parameters if value is None] if outputs is not None else []
     if missing:
         run.emit(NodeEnded(node.key, phases.ERROR, f"output parameter {missing[0]} was not supplied", outputs))
@@ -333,7 +353,8 @@ def _outputs_at_resume(run: Run, node: Node) -> Outputs | None:
     )
 
 
-def _waiting(run: Run, selector: str) -> list[Node]:
+def waiting(run: Run, selector: str) -> list[Node]:
+    """The suspend nodes that wait and that the selector names; an empty one names all. Raises Rejected."""
     wanted = _selected(selector)
     return [
         node
@@ -360,7 +381,7 @@ def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bo
         found = dict(node.inputs or []).get(field[len("inputs.parameters.") : -len(".value")], "")
         return (found == value) == positive
     known = {
-        "displayName": run.names.display(node, run.name),
+        "displayName": run.names.display(node, run.display),
         "templateName": node.template,
         "templateRef.name": node.ref[0] if node.ref else "",
         "templateRef.template": node.ref[1] if node.ref else "",
@@ -374,11 +395,11 @@ def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bo
 
 
 def set_nodes(run: Run, given: SetNodes) -> None:
-    if _known(run, given.request_id):
+    if _known(run, given.request_id) or (run.closed and given.elsewhere):
         return
     _refuse_closed(run, "changed")
-    nodes = _waiting(run, given.selector)
-    if not nodes:
+    nodes = waiting(run, given.selector)
+    if not nodes and not given.elsewhere:
         raise Rejected("NO_SUCH_NODE", f"no suspended node of {run.name} matches {given.selector!r}")
     if given.phase and given.phase not in phases.COMPLETED | {phases.SKIPPED}:
         raise Rejected("INVALID_PHASE", f"{given.phase!r} is no phase that a node can be set to")
@@ -388,7 +409,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
             if name not in names:
                 raise Rejected(
                     "NO_SUCH_OUTPUT",
-                    f"node {run.names.display(node, run.name)} has no output parameter {name!r} to be supplied",
+                    f"node {run.names.display(node, run.display)} has no output parameter {name!r} to be supplied",
                 )
     for node in nodes:
         outputs = node.outputs
@@ -398,7 +419,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
             )
         message = given.message or node.message
         if given.phase:
-            _clear(run, f"suspend:{run.id(node)}")
+            _clear_waits(run, node)
             run.emit(NodeEnded(node.key, given.phase, message, outputs))
         else:
             run.emit(NodeNoted(node.key, message, outputs))

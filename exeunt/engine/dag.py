@@ -44,7 +44,7 @@ def look(run: Run, node: Node) -> Walk:
         run.blocked[node.key] = None
     if node.fulfilled:
         return
-    if run.state.shutdown and not exempt(run):
+    if run.state.shutdown and not exempt(run, node):
         _stopped(run, node, frame)
     elif not (node.open_members or node.hooks_below or node.open_hooks or aftermath.left_in(run, node)):
         _assess(run, node, frame)  # its own hooks are children of a DAG too

@@ -14,6 +14,7 @@ import msgspec
 from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, steps_template, workflow
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
+from exeunt.engine.control import waiting
 from exeunt.engine.events import (
     Event,
     InputsSet,
@@ -54,7 +55,7 @@ from exeunt.language.manifest import Bundle, Template
 
 __all__ = [
     "GoOn", "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "pending", "public_events",
-    "replay", "snapshot", "status",
+    "replay", "snapshot", "status", "waiting",
 ]  # fmt: skip
 
 INPUTS: dict[type, Callable[[Run, Any], None]] = {

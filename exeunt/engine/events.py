@@ -137,10 +137,11 @@ class HookDue(Event, tag="hook"):
 
 
 class HookCancelled(Event, tag="unhook"):
-    """An obligation is withdrawn (terminate). Kind `h`. Its exit run still closes, as cancelled."""
+    """An obligation is withdrawn, as its workflow is shut down. Kind `h`. Its exit run still closes, as cancelled."""
 
     hook_id: str
     reason: str = ""
+    strategy: str = "Terminate"
 
 
 class HookSkipped(Event, tag="nohook"):

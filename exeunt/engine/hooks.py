@@ -26,7 +26,7 @@ from exeunt.language.manifest import Arguments, LifecycleHook, Step
 from exeunt.language.templates import TemplateNotFoundError
 from exeunt.language.variables import environment
 
-EXIT = "exit"
+EXIT = phases.EXIT
 MAX_FAILURES = 50
 
 Walk = Generator[Node, None, Any]
@@ -181,15 +181,25 @@ def start(run: Run, node: Node, name: str, hook: LifecycleHook, view: View) -> W
         Spot(node.key, suffix(name), hook=name, hooked=True),
         Caller(hook, view.where, argument_values(hook.arguments)),
     )
+    if not run.exit:
+        run.emit(HookSkipped(_bare(run, node, name, hook, view), f"not run: the workflow was {_shut(run)}"))
     if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
         yield begun.node
+
+
+def _shut(run: Run) -> str:
+    return run.state.shutdown_reason.lower() or "stopped"
+
+
+def _bare(run: Run, node: Node, name: str, hook: LifecycleHook, view: View) -> Obligation:
+    """What is recorded of a hook that does not run."""
+    return obligation(run, node, name, with_these(hook, Arguments()), view._replace(scope=global_scope(run)))
 
 
 def skip(run: Run, node: Node, hook: LifecycleHook, view: View, why: str, *, name: str = EXIT) -> None:
     """Says that an exit handler will not run, and why. Inside an exit run nobody is told."""
     if not run.exit and of(run, node, name) is None:
-        bare = with_these(hook, Arguments())
-        run.emit(HookSkipped(obligation(run, node, name, bare, view._replace(scope=global_scope(run))), why))
+        run.emit(HookSkipped(_bare(run, node, name, hook, view), why))
 
 
 def suffix(name: str) -> str:

@@ -70,6 +70,7 @@ class ResumeRun(msgspec.Struct):
 
     request_id: str = ""
     selector: str = ""
+    elsewhere: bool = False  # nodes of its handlers' runs were meant: that none of its own is, is no error
 
 
 class SetNodes(msgspec.Struct):
@@ -80,12 +81,18 @@ class SetNodes(msgspec.Struct):
     phase: str = ""
     message: str = ""
     request_id: str = ""
+    elsewhere: bool = False  # as of ResumeRun
 
 
 class Cancel(msgspec.Struct):
-    """To an exit run: it is not wanted any more (terminate). It ends everything and closes as cancelled."""
+    """To an exit run: it is not wanted any more, and why. It ends everything and closes as cancelled.
+
+    `strategy` is how its workflow was shut down; empty when somebody ends this run alone. After a stop the handlers of
+    its own steps run.
+    """
 
     reason: str = ""
+    strategy: str = "Terminate"
 
 
 class Replay(msgspec.Struct):

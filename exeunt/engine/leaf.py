@@ -154,14 +154,15 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
             if parameter.value_from is not None and parameter.value_from.path
         ],
         result=result,
-        timeout_seconds=_deadline(template),
+        timeout_seconds=time_limit(template),
         template=template.name,
         fenced=run.workflow.metadata.annotations.get("exeunt.dev/fence") == "true",
         idempotency_key=effect_key(run, node),
     )
 
 
-def _deadline(template: Template) -> float:
+def time_limit(template: Template) -> float:
+    """How long what the template says may take, in seconds; 0 for no limit of its own."""
     limits = [
         seconds(value) for value in (template.active_deadline_seconds, template.timeout) if value not in (None, "")
     ]

@@ -21,6 +21,8 @@ OMITTED = "Omitted"
 COMPLETED = frozenset({SUCCEEDED, FAILED, ERROR})
 FULFILLED = COMPLETED | {SKIPPED, OMITTED}
 BAD = frozenset({FAILED, ERROR})
+EXIT = "exit"
+"""The name of an exit handler's hook."""
 ACTIVE = frozenset({PENDING, RUNNING})
 
 FOLLOWS: dict[str, frozenset[str]] = {

@@ -116,7 +116,7 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
         strategy = RetryStrategy()
     if not last.failed:
         return _end(run, node, phases.SUCCEEDED, "")
-    if run.state.shutdown and not exempt(run):
+    if run.state.shutdown and not exempt(run, node):
         return _end(run, node, last.phase, f"Stopped with strategy '{run.state.shutdown}'")
     deadline = run.state.timers.get("deadline")
     if not run.exit and (run.state.shutdown_reason == "Deadline" or (deadline is not None and run.now > deadline)):
@@ -142,7 +142,7 @@ def _end(run: Run, node: Node, phase: str, message: str) -> bool:
     timer = f"retry:{run.id(node)}"
     if timer in run.state.timers:
         run.emit(TimerCleared(timer))
-    run.emit(NodeEnded(node.key, phase, message, killed=bool(run.state.shutdown) and not exempt(run)))
+    run.emit(NodeEnded(node.key, phase, message, killed=bool(run.state.shutdown) and not exempt(run, node)))
     return False
 
 

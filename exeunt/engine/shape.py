@@ -86,14 +86,12 @@ def outputs_tree(outputs: Outputs) -> dict[str, Any]:
 
 def nodes_tree(run: Run) -> dict[str, dict[str, Any]]:
     """All nodes of the run itself, by id."""
-    owed = run.obligation
-    root_display = owed.display if owed is not None else run.name
     names: list[str] = []
     trees: dict[str, dict[str, Any]] = {}
     for node in run.nodes:
         name = node.suffix if node.owner < 0 else names[node.owner] + node.suffix
         names.append(name)
-        trees[run.id(node)] = node_tree(run, node, name, run.names.display(node, root_display))
+        trees[run.id(node)] = node_tree(run, node, name, run.names.display(node, run.display))
     return trees
 
 

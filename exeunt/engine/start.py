@@ -123,8 +123,8 @@ def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processe
         return Begun(_suspend(run, spot, caller, processed, retried=retried))
     node = _appear(run, spot, caller, kind, phases.PENDING, processed=processed, retried=retried)
     run.cache["found", node.key] = found
-    if barred(run):
-        run.emit(NodeEnded(node.key, phases.FAILED, barred(run)))
+    if barred(run, node):
+        run.emit(NodeEnded(node.key, phases.FAILED, barred(run, node)))
         return Begun(node)
     try:
         spec = leaf.spec(run, node, template, result=_wants_result(run, node))
@@ -137,16 +137,20 @@ def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processe
     return Begun(node)
 
 
-def barred(run: Run) -> str:
+def barred(run: Run, node: Node) -> str:
     """Why no work may start any more; empty while it may."""
-    if run.state.shutdown and not exempt(run):
+    if run.state.shutdown and not exempt(run, node):
         return f"workflow shutdown with strategy: {run.state.shutdown}"
     return phases.EXCEEDED if run.state.shutdown_reason == "Deadline" else ""
 
 
-def exempt(run: Run) -> bool:
-    """Whether a stop does not concern this run's nodes: those of handlers go on, until they are cancelled."""
-    return run.exit and run.state.shutdown == "Stop"
+def exempt(run: Run, node: Node) -> bool:
+    """Whether a stop does not concern the node: in a hook's own run exit handlers of its steps go on all the same."""
+    if not run.exit or run.state.shutdown != "Stop":
+        return False
+    while node.hook != phases.EXIT and node.owner >= 0:
+        node = run.nodes[node.owner]
+    return node.hook == phases.EXIT
 
 
 def _appear(
@@ -207,9 +211,13 @@ def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retr
         run, spot, caller, phases.SUSPEND, phases.RUNNING, processed=processed, retried=retried, outputs=outputs
     )
     if run.state.shutdown_reason == "Deadline":
-        run.emit(NodeEnded(node.key, phases.FAILED, barred(run)))
+        run.emit(NodeEnded(node.key, phases.FAILED, barred(run, node)))
     elif length is not None:
         run.emit(TimerSet(f"suspend:{run.id(node)}", run.now + length))
+    # a handler has a time of its own; in a main run only `timeout` ends a wait, as in Argo
+    limit = leaf.time_limit(template) if run.exit else seconds(template.timeout) if template.timeout else 0.0
+    if limit and not node.fulfilled:
+        run.emit(TimerSet(f"timeout:{run.id(node)}", run.now + limit))
     return node
 
 

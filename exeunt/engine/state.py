@@ -150,6 +150,12 @@ class Run:
         return self.state.started.obligation
 
     @property
+    def display(self) -> str:
+        """The display name of its first node."""
+        owed = self.state.started.obligation
+        return self.name if owed is None else owed.display
+
+    @property
     def hook_id(self) -> str:
         owed = self.state.started.obligation
         return "" if owed is None else owed.hook_id

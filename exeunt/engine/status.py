@@ -10,7 +10,7 @@ from exeunt.engine import phases
 from exeunt.engine.scope import rfc3339
 from exeunt.engine.shape import nodes_tree
 from exeunt.engine.state import Hook, Run
-from exeunt.engine.workflow import finalization
+from exeunt.engine.workflow import exit_handlers, finalization
 
 
 def status(run: Run) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _status(run: Run) -> dict[str, Any]:
 
 
 def _finalization(run: Run) -> str:
-    if any(hook.open for hook in run.state.hooks):
+    if any(hook.open for hook in exit_handlers(run)):
         return "Running"
     if not run.state.outcome and (run.spec.on_exit or "exit" in run.spec.hooks or run.handlers):
         return "Pending"
@@ -88,10 +88,12 @@ def _finalization(run: Run) -> str:
 
 def _conditions(run: Run) -> list[dict[str, str]]:
     found = [{"type": "Completed", "status": "True"}] if run.state.closed else []
+    handlers = {id(hook) for hook in exit_handlers(run)}
     for hook in run.state.hooks:
         if hook.phase in phases.BAD and hook.outcome is not None:
             name = hook.outcome.nodes[0]["name"] if hook.outcome.nodes else hook.name
-            found.append({"type": "HandlerFailed", "status": "True", "message": f"{name}: {hook.outcome.message}"})
+            kind = "HandlerFailed" if id(hook) in handlers else "HookFailed"
+            found.append({"type": kind, "status": "True", "message": f"{name}: {hook.outcome.message}"})
     return found
 
 

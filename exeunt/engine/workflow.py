@@ -15,7 +15,7 @@ from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import global_scope, workflow_parameters
 from exeunt.engine.shape import hook_nodes, outputs_tree
 from exeunt.engine.start import Caller, Spot, begin
-from exeunt.engine.state import Run
+from exeunt.engine.state import Hook, Run
 from exeunt.engine.summary import add_summary
 from exeunt.language.handlers import FAIL_WORKFLOW
 from exeunt.language.manifest import Arguments, LifecycleHook, Parameter, Step
@@ -168,7 +168,7 @@ def own_arguments(run: Run) -> Arguments:
 
 
 def _close(run: Run, root: Node) -> None:
-    phase, message = run.state.outcome, _message(run, root)
+    phase, message = run.state.outcome, run.state.main_message
     lenient = run.annotations.get(FAIL_WORKFLOW, "") == "false"
     for name in () if lenient else (hooks.EXIT, *run.handlers):
         handler = hooks.of(run, root, name)
@@ -189,13 +189,19 @@ def _sweep(run: Run) -> None:
 
 
 def finalization(run: Run) -> str:
-    """What the handlers came to, all together."""
-    ran = [hook for hook in run.state.hooks if hook.phase != phases.SKIPPED]
+    """What the exit handlers came to, all together."""
+    owed = exit_handlers(run)
+    ran = [hook for hook in owed if hook.phase != phases.SKIPPED]
     if not ran:
-        return "Skipped" if run.state.hooks else "None"
+        return "Skipped" if owed else "None"
     if any(hook.open for hook in ran):
         return "Running"
     return "Failed" if any(hook.phase in phases.BAD for hook in ran) else "Succeeded"
+
+
+def exit_handlers(run: Run) -> list[Hook]:
+    """Those that were due: of the workflow and of its steps; hooks that run meanwhile are none."""
+    return [hook for hook in run.state.hooks if hooks.is_handler(run, run.nodes[hook.parent], hook.name)]
 
 
 def _close_exit(run: Run) -> None:
@@ -203,9 +209,8 @@ def _close_exit(run: Run) -> None:
     if owed is None or not root.fulfilled or run.state.open_hooks:
         return
     _sweep(run)
-    cancelled = run.state.shutdown == "Terminate"
     state = "succeeded"
-    if cancelled:
+    if run.state.shutdown:
         state = "cancelled"
     elif root.failed:
         state = "parked" if root.type == phases.SKIPPED_TYPE else "failed"

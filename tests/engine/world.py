@@ -156,7 +156,7 @@ class World:
                 case HookDue():
                     self.owe(event.obligation)
                 case HookCancelled():
-                    self.inbox.append((event.hook_id, Cancel(event.reason)))
+                    self.inbox.append((event.hook_id, Cancel(event.reason, event.strategy)))
                 case RunClosed():
                     self.timers = {at: due for at, due in self.timers.items() if at[0] != key}
                     if event.hook is not None:
@@ -192,7 +192,7 @@ class World:
                 assert closing.hook is not None
                 self.inbox.append(("", HookEnded(closing.hook)))
             elif key and self.main.state.hooks[self.main.state.hook_numbers[key]].cancelled:
-                self.inbox.append((key, Cancel()))
+                self.inbox.append((key, Cancel(strategy=self.main.state.shutdown)))
 
     # --- time goes by -------------------------------------------------------------------------------------------------
 
