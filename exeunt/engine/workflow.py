@@ -168,7 +168,9 @@ def own_arguments(run: Run) -> Arguments:
 
 
 def _close(run: Run, root: Node) -> None:
-    phase, message = run.state.outcome, run.state.main_message
+    phase = run.state.outcome
+    # a stop that comes when the main part has ended is not why it did; Argo says so all the same
+    message = _message(run, root) if run.state.shutdown == "Terminate" else run.state.main_message
     lenient = run.annotations.get(FAIL_WORKFLOW, "") == "false"
     for name in () if lenient else (hooks.EXIT, *run.handlers):
         handler = hooks.of(run, root, name)
