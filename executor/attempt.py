@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt.executor.limits import Limits, bound
 from exeunt.executor.logs import Output
 from exeunt.executor.runtime.base import Running
 from exeunt.executor.secrets import StepSecrets
@@ -30,6 +31,7 @@ class Attempt:
 
     __slots__ = (
         "announced",
+        "begun",
         "cancelled",
         "exit",
         "forgotten",
@@ -38,7 +40,6 @@ class Attempt:
         "lost",
         "output",
         "partition",
-        "paths",
         "patience",
         "pool",
         "running",
@@ -61,8 +62,8 @@ class Attempt:
         self.exit = step.exit if step is not None else False
         self.output: Output | None = None
         self.secrets: StepSecrets | None = None  # from its start on, until it has ended
+        self.begun = False  # its task has had its first turn: from there on it can be cancelled
         self.pool: Pool | None = None
-        self.paths: tuple[str, ...] = ()
         self.running: Running | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -75,8 +76,19 @@ class Attempt:
         self.announced = 0.0  # when its result was last sent to everyone, on the loop's clock
         self.patience = FIRST_PATIENCE  # how long to wait for an acknowledgement before it is sent to everyone again
 
-    def conclude(self, result: pb.StepResult) -> session_pb.AttemptUpdate:
-        """The result is known: adds times, last lines and standard output, and keeps it for the report."""
+    @property
+    def heard(self) -> bool:
+        """Whether a scheduler is there that takes its output."""
+        return self.link is not None and self.link.connected
+
+    def time_out(self) -> None:
+        """It took longer than it may."""
+        self.timed_out = True
+        if self.running is not None and self.step is not None:
+            self.running.end(self.step.grace_seconds)
+
+    def conclude(self, result: pb.StepResult, limits: Limits) -> session_pb.AttemptUpdate:
+        """The result is known: adds times, last lines and standard output, bounds it, and keeps it for the report."""
         now = time.time()
         started = self.started or now
         if not result.HasField("start_time"):
@@ -90,9 +102,8 @@ class Attempt:
                 result.result = text
         if self.lost and result.phase != "Succeeded":
             result.phase, result.message = "Error", self.lost
-        if self.secrets is not None:
-            self.secrets.mask(result)
-            self.secrets = None
+        bound(result, limits)
+        self.secrets = None
         self.update = session_pb.AttemptUpdate(
             id=self.id, partition=self.partition, result=result, lost=result.message == self.lost != ""
         )

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import posixpath
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
 
 from exeunt.executor.attempt import Attempt
 from exeunt.executor.book import Book
-from exeunt.executor.images import Image, NoCommand, command_line
-from exeunt.executor.logs import Output
-from exeunt.executor.outputs import conclude
-from exeunt.executor.runtime.base import Ended, Job, NotStarted, Runtime
-from exeunt.executor.runtime.environment import expand
-from exeunt.executor.scrub import Scrubber
-from exeunt.executor.secrets import StepSecrets
+from exeunt.executor.limits import Limits, bound, failure
 from exeunt.executor.slots import Slots
-from exeunt.language.secret import SecretMissing, SecretUnreadable
+from exeunt.executor.work import Work
 from exeunt.service.metrics import Counter, Gauge, Histogram
 from exeunt.v1 import executor_service_pb2 as session_pb
 from exeunt.v1 import step_pb2 as pb
@@ -38,48 +34,29 @@ steps = Counter("exeunt.executor.steps", "Steps that have ended, by phase", "{st
 durations = Histogram("exeunt.executor.step.duration", "How long steps ran")
 
 
-class Actions(Protocol):
-    """Does the work that needs no process: http, plugin, resource."""
-
-    async def __call__(self, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
-        """Does it; never raises but for cancellation."""
-
-
 class Attempts:
-    """The attempts of an executor. All methods are called in the event loop's thread and do not wait.
-
-    `output_bytes` bounds one parameter or result, `log_bytes` the output of one step that is kept.
-    """
+    """The attempts of an executor. All methods are called in the event loop's thread and do not wait."""
 
     def __init__(
         self,
         *,
-        runtime: Runtime,
-        actions: Actions,
+        work: Work,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         book: Book,
         slots: Slots[Session],
-        images: Mapping[str, Image],
-        executor_id: str,
-        output_bytes: int,
-        log_bytes: int,
+        limits: Limits,
     ) -> None:
         self.slots = slots
         self.draining = False
         self.links: list[Session] = []
         self._loop = asyncio.get_running_loop()
-        self._runtime = runtime
-        self._actions = actions
+        self._work = work
         self._spawn = spawn
         self._book = book
-        self._images = images
-        self._id = executor_id
-        self._output_bytes = output_bytes
-        self._log_bytes = log_bytes
+        self._limits = limits
         self._known: dict[str, Attempt] = {}
         self._waiting: dict[bool, deque[Attempt]] = {False: deque(), True: deque()}
         self._running: dict[str, Attempt] = {}
-        self._paths: dict[str, deque[Attempt]] = {}
         self._changed: set[asyncio.Future[None]] = set()
         self._remember()
         Gauge("exeunt.executor.running", "Steps that run now", lambda: len(self._running), "{step}")
@@ -131,11 +108,11 @@ class Attempts:
         attempt.cancelled = True
         if attempt.running is not None:
             attempt.running.end(attempt.step.grace_seconds if grace is None else grace)
-        elif attempt.task is not None:
+        elif attempt.begun and attempt.task is not None:
             attempt.task.cancel()
-        else:
+        elif attempt.task is None:  # otherwise its first turn ends it
             self._leave_queues(attempt)
-            self._conclude(attempt, pb.StepResult(phase="Failed", message="cancelled before it started"))
+            self._conclude(attempt, failure("Failed", "cancelled before it started"))
 
     def fail(self, attempt: Attempt, why: str) -> None:
         """Ends an attempt at once; it is reported as lost, for this reason."""
@@ -210,12 +187,11 @@ class Attempts:
         """Takes up what an earlier life left in the book; what ran then ended with it."""
         for id, entry in list(self._book.entries.items()):
             attempt = self._known[id] = Attempt(id, entry.partition)
-            if entry.update is not None:
-                attempt.update = session_pb.AttemptUpdate.FromString(entry.update)
-                attempt.announced = self._loop.time()
-            else:
+            attempt.update = _noted(entry.update, self._limits)
+            if attempt.update is None:
                 attempt.lost = KILLED
-                self._book.ended(id, entry.partition, attempt.conclude(pb.StepResult()).SerializeToString())
+                self._note(attempt, attempt.conclude(pb.StepResult(), self._limits).SerializeToString())
+            attempt.announced = self._loop.time()
 
     def follow(self, link: Session) -> None:
         """The scheduler of this link is there (again): its attempts speak to it through this one."""
@@ -235,124 +211,46 @@ class Attempts:
         link.wake()
 
     def _start(self, attempt: Attempt) -> None:
-        step = attempt.step
-        if step is None:
+        if attempt.step is None:
             return  # cancelled just before
         try:
             self._book.begun(attempt.id, attempt.partition)
         except OSError as error:
             log.exception("an attempt cannot be noted", extra={"attempt": attempt.id})
-            self._conclude(attempt, pb.StepResult(phase="Error", message=f"the executor cannot write: {error}"))
+            self._conclude(attempt, failure("Error", f"the executor cannot write: {error}"))
             return
         self._running[attempt.id] = attempt
-        attempt.secrets = StepSecrets(step)
-        if step.WhichOneof("work") != "container":
-            attempt.started = time.time()
-            attempt.task = self._spawn(self._act(attempt, step))
-            return
-        attempt.paths = shared_paths(step)
-        if self._must_wait(attempt):
-            return
-        self._launch(attempt, step)
+        attempt.task = self._spawn(self._live(attempt, attempt.step))
+        attempt.task.add_done_callback(partial(self._gone, attempt))
 
-    def _must_wait(self, attempt: Attempt) -> bool:
-        """Attempts that write the same file of this machine take turns, or one would read what another wrote."""
-        if any(path in self._paths for path in attempt.paths):
-            for path in attempt.paths:
-                self._paths.setdefault(path, deque()).append(attempt)
-            return True
-        for path in attempt.paths:
-            self._paths[path] = deque([attempt])
-        return False
-
-    def _launch(self, attempt: Attempt, step: pb.Step) -> None:
-        work = step.container
-        output = attempt.output = Output(attempt.id, self._log_bytes, self._output_bytes, step.result)
-
-        secrets = attempt.secrets or StepSecrets(step)
-        scrubber = Scrubber(secrets.masker)
-
-        def on_output(data: bytes, stdout: bool) -> None:
-            if output.write(scrubber.take(data, stdout), stdout) and attempt.link is not None:
-                attempt.link.noisy[attempt.id] = attempt
-                attempt.link.wake()
-
-        def on_end(ended: Ended) -> None:
-            running = attempt.running
-            assert running is not None
-            for stdout in (True, False):
-                output.write(scrubber.rest(stdout), stdout)
-            result = conclude(step, ended, running, self._output_bytes, timed_out=attempt.timed_out)
-            running.release()
-            self._conclude(attempt, result)
-
-        attempt.started = time.time()
-        try:
-            attempt.running = self._runtime.start(self._job(step, work, secrets), on_output, on_end)
-        except (SecretMissing, SecretUnreadable) as error:
-            self._conclude(attempt, pb.StepResult(phase="Error", message=f"env: {error.args[0]}"))
-        except NoCommand as error:
-            self._conclude(attempt, pb.StepResult(phase="Error", message=str(error)))
-        except NotStarted as error:
-            self._conclude(attempt, pb.StepResult(phase=error.phase, message=str(error), exit_code=error.exit_code))
+    async def _live(self, attempt: Attempt, step: pb.Step) -> None:
+        attempt.begun = True
+        if attempt.cancelled:
+            result = failure("Failed", "cancelled before it started")
         else:
-            if step.timeout_seconds > 0:
-                attempt.timer = self._loop.call_later(step.timeout_seconds, self._time_out, attempt)
-
-    def _job(self, step: pb.Step, work: pb.ContainerWork, secrets: StepSecrets) -> Job:
-        variables = secrets.environment(work)
-        command = [expand(word, variables) for word in work.command] if variables else list(work.command)
-        args = [expand(word, variables) for word in work.args] if variables else list(work.args)
-        environment = {
-            "EXEUNT_WORKFLOW": step.workflow,
-            "EXEUNT_NAMESPACE": step.namespace,
-            "EXEUNT_UID": step.uid,
-            "EXEUNT_NODE_ID": step.node,
-            "EXEUNT_NODE_NAME": step.node_name,
-            "EXEUNT_ATTEMPT": str(step.attempt),
-            "EXEUNT_ATTEMPT_ID": step.id,
-            "EXEUNT_EXECUTOR": self._id,
-            "EXEUNT_IDEMPOTENCY_KEY": step.idempotency_key,
-        }
-        for name in ("traceparent", "tracestate"):
-            if name in step.trace_context:
-                environment[name.upper()] = step.trace_context[name]
-        environment.update(variables)
-        return Job(
-            id=step.id,
-            command=command_line(work.image, command, args, self._images),
-            environment=environment,
-            working_dir=work.working_dir,
-            source=work.source if work.script else None,
-            separate=step.result,
-            paths=tuple(o.path for o in step.outputs),
-        )
-
-    def _time_out(self, attempt: Attempt) -> None:
-        attempt.timed_out = True
-        self.cancel(attempt.id)
-
-    async def _act(self, attempt: Attempt, step: pb.Step) -> None:
-        try:
-            result = await self._actions(step, attempt.secrets or StepSecrets(step))
-        except asyncio.CancelledError:
-            if not attempt.cancelled:
-                raise  # the program ends
-            result = pb.StepResult(phase="Failed", message="cancelled")
+            result = await self._work.do(attempt, step)
         self._conclude(attempt, result)
 
+    def _gone(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """Whatever may have happened, an attempt whose work is over has an end; not when the program ends."""
+        if attempt.update is None and not task.cancelled():
+            self._conclude(attempt, failure("Error", "the executor failed while it ran the step; its log says more"))
+
     def _conclude(self, attempt: Attempt, result: pb.StepResult) -> None:
-        update = attempt.conclude(result)
+        try:
+            update = attempt.conclude(result, self._limits)
+        except Exception:
+            log.exception("a result cannot be passed on", extra={"attempt": attempt.id})
+            attempt.output = None
+            wrong = failure("Error", "the executor cannot pass the step's result on; its log says more")
+            update = attempt.conclude(wrong, self._limits)
         attempt.announced = self._loop.time()
         if attempt.timer is not None:
             attempt.timer.cancel()
         attempt.running = attempt.task = attempt.step = None
         self._running.pop(attempt.id, None)
-        try:
-            self._book.ended(attempt.id, attempt.partition, update.SerializeToString())
-        except OSError:
-            log.exception("a result cannot be noted; it is reported all the same", extra={"attempt": attempt.id})
-        steps.add(labels=(("phase", result.phase),))
+        self._note(attempt, update.SerializeToString())
+        steps.add(labels=(("phase", update.result.phase),))
         if attempt.started:
             durations.record(time.time() - attempt.started)
         if attempt.forgotten:
@@ -364,10 +262,14 @@ class Attempts:
         self._free(attempt)
         self.poke()
 
+    def _note(self, attempt: Attempt, update: bytes) -> None:
+        try:
+            self._book.ended(attempt.id, attempt.partition, update)
+        except OSError:
+            log.exception("a result cannot be noted; it is reported all the same", extra={"attempt": attempt.id})
+
     def _free(self, attempt: Attempt) -> None:
-        """Gives back the slot and the paths of an attempt, to those that wait for them first."""
-        if attempt.paths:
-            self._leave_paths(attempt)
+        """Gives back the slot of an attempt, to those that wait for one first."""
         if attempt.pool is not None:
             self.slots.give(attempt.pool)
             attempt.pool = None
@@ -383,27 +285,6 @@ class Attempts:
                     self._loop.call_soon(self._start, following)
         for link in self.links:
             link.wake()
-
-    def _leave_paths(self, attempt: Attempt) -> None:
-        heads: list[Attempt] = []
-        for path in attempt.paths:
-            queue = self._paths.get(path)
-            if queue is None or attempt not in queue:
-                continue
-            queue.remove(attempt)
-            if not queue:
-                del self._paths[path]
-            elif queue[0] not in heads:
-                heads.append(queue[0])
-        attempt.paths = ()
-        for head in heads:
-            ready = all(self._paths[path][0] is head for path in head.paths)
-            if ready and head.running is None and head.step is not None:
-                self._loop.call_soon(self._launch_now, head)
-
-    def _launch_now(self, attempt: Attempt) -> None:
-        if attempt.running is None and attempt.step is not None:
-            self._launch(attempt, attempt.step)
 
     def _leave_queues(self, attempt: Attempt) -> None:
         if attempt in self._waiting[attempt.exit]:
@@ -425,8 +306,14 @@ class Attempts:
                 future.set_result(None)
 
 
-def shared_paths(step: pb.Step) -> tuple[str, ...]:
-    """The files that the step shall leave where other attempts see them; relative ones are in its own directory."""
-    here = step.container.working_dir
-    paths = (posixpath.normpath(posixpath.join(here, o.path)) for o in step.outputs)
-    return tuple(dict.fromkeys(path for path in paths if path.startswith("/")))
+def _noted(data: bytes | None, limits: Limits) -> session_pb.AttemptUpdate | None:
+    """The update that the book holds, within the limits of today; None when there is none that can be read."""
+    if data is None:
+        return None
+    try:
+        update = session_pb.AttemptUpdate.FromString(data)
+    except DecodeError:
+        log.exception("a result in the book cannot be read; its step counts as lost")
+        return None
+    bound(update.result, limits)
+    return update

@@ -6,10 +6,13 @@ takes the steps with it, and an attempt that no executor knows is lost to its sc
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import msgspec
+
+log = logging.getLogger(__name__)
 
 _BEGUN, _ENDED, _GONE = 0, 1, 2
 _LENGTH = 4
@@ -44,12 +47,15 @@ class Book:
         self._append((_ENDED, id, partition, update))
 
     def forget(self, ids: list[str]) -> None:
-        """Nobody will ask for these again."""
-        for id in ids:
-            if self.entries.pop(id, None) is not None:
+        """Nobody will ask for these again. What cannot be written is told once more in the next life, and forgotten."""
+        gone = [id for id in ids if self.entries.pop(id, None) is not None]
+        try:
+            for id in gone:
                 self._append((_GONE, id, 0, b""))
-        if self._records > 4 * len(self.entries) + _SLACK:
-            self._rewrite()
+            if self._records > 4 * len(self.entries) + _SLACK:
+                self._rewrite()
+        except OSError as error:
+            log.warning("what is over cannot be noted: %s", error)
 
     def close(self) -> None:
         """Closes the file."""

@@ -11,8 +11,12 @@ import sys
 from pathlib import Path
 
 from exeunt.executor import survivors
+from exeunt.executor.runtime.reaper import Reaper
 
 log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+"""Seconds before a guard that is gone is replaced, doubled while that cannot be done."""
 
 
 class Groups:
@@ -64,11 +68,11 @@ class Groups:
 
 
 class Guard:
-    """Starts the guard process, and starts it again when it is killed."""
+    """Starts the guard process, and starts it again when it is killed. `arguments` are those of `survivors`."""
 
-    def __init__(self, owner: str, groups: Path) -> None:
-        self._owner = owner
-        self._groups = groups
+    def __init__(self, reaper: Reaper, *arguments: str) -> None:
+        self._reaper = reaper
+        self._arguments = arguments
         self._pid = 0
         self._pidfd = -1
         self._lifeline = -1
@@ -80,35 +84,54 @@ class Guard:
         return self._pid
 
     def start(self) -> None:
-        """Starts the guard. It lives in a session of its own: what ends the executor does not end it."""
+        """Starts the guard. It lives in a session of its own: what ends the executor does not end it.
+
+        OSError when it cannot be started.
+        """
         read, write = os.pipe2(os.O_CLOEXEC)
-        argv = [sys.executable, "-I", "-S", survivors.__file__, self._owner, str(self._groups)]
-        self._pid = os.posix_spawn(
-            sys.executable,
-            argv,
-            {"PATH": os.defpath},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, read, 0),
-                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),  # whoever reads our output waits for our end
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-        )
-        os.close(read)
-        self._lifeline = write
-        self._pidfd = os.pidfd_open(self._pid)
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", survivors.__file__, *self._arguments],
+                {"PATH": os.defpath},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, read, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),  # whoever reads our output waits for our end
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+            )
+        except OSError:
+            os.close(write)
+            raise
+        finally:
+            os.close(read)
+        self._reaper.own.add(pid)
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.close(write)  # it ends by itself, and is reaped
+            self._reaper.own.discard(pid)
+            raise
+        self._pid, self._lifeline = pid, write
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
 
     def _ended(self) -> None:
         self._forget()
         if not self._closing:
             log.warning("the guard process was killed; starting another")
-            asyncio.get_running_loop().call_later(0.05, self._again)
+            asyncio.get_running_loop().call_later(FIRST_PAUSE, self._again, FIRST_PAUSE)
 
-    def _again(self) -> None:
-        if not self._closing:
+    def _again(self, pause: float) -> None:
+        if self._closing:
+            return
+        try:
             self.start()
+        except OSError as error:
+            log.error("the guard process cannot be started (%s); trying again", error)  # noqa: TRY400 - it says all
+            pause = min(LONGEST_PAUSE, 2 * pause)
+            asyncio.get_running_loop().call_later(pause, self._again, pause)
 
     def _forget(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -116,6 +139,7 @@ class Guard:
             os.waitpid(self._pid, os.WNOHANG)
         os.close(self._pidfd)
         os.close(self._lifeline)
+        self._reaper.own.discard(self._pid)
         self._pid = 0
 
     async def close(self) -> None:
@@ -128,3 +152,4 @@ class Guard:
         os.close(self._pidfd)
         os.close(self._lifeline)
         await asyncio.to_thread(os.waitpid, pid, 0)
+        self._reaper.own.discard(pid)

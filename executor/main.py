@@ -21,11 +21,14 @@ from exeunt.executor.book import Book
 from exeunt.executor.guard import Groups, Guard
 from exeunt.executor.health import CONNECTED, Health
 from exeunt.executor.images import Image, load_images
+from exeunt.executor.limits import Limits
 from exeunt.executor.links import Links
 from exeunt.executor.runtime.process import ProcessRuntime
+from exeunt.executor.runtime.reaper import Reaper, adopting
 from exeunt.executor.session import Profile, Session
 from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
+from exeunt.executor.work import Work
 from exeunt.service import telemetry
 from exeunt.service.grpc import serve_grpc
 from exeunt.service.program import Program, ProgramError, closing, run
@@ -51,13 +54,15 @@ async def _start(program: Program, settings: Settings) -> None:
     directory = await program.enter(_directory(settings.data_dir))
     id, mark = _identity(directory, settings.executor_id)
     groups_file = directory / "groups"
-    killed = await asyncio.to_thread(survivors.end_survivors, f"{mark}/", str(groups_file))
+    work_dir = str(directory / "work")
+    killed = await asyncio.to_thread(survivors.end_survivors, f"{mark}/", str(groups_file), work_dir)
     if killed:
         log.warning("ended %d processes that outlived this executor's last life", killed)
     owner = f"{mark}/{secrets.token_hex(4)}"
     groups = Groups(groups_file)
-    await program.enter(_guarded(Guard(owner, groups_file)))
-    runtime = ProcessRuntime(directory, groups, (survivors.MARK, owner), os.environ)
+    reaper = await program.enter(_adopting())
+    await program.enter(_guarded(Guard(reaper, f"{owner}/", str(groups_file), work_dir)))
+    runtime = ProcessRuntime(directory, groups, reaper, owner, os.environ)
     await program.enter(closing(runtime, runtime.close))
     slots: Slots[Session] = Slots(settings.slots, settings.exit_slots)
     tools = await program.enter(
@@ -66,17 +71,17 @@ async def _start(program: Program, settings: Settings) -> None:
             start_workflow=Starter(lambda: attempts.links),
         )
     )
-    book = Book(directory / "attempts")
-    attempts = Attempts(
-        runtime=runtime,
-        actions=ActionRunner(tools),
-        spawn=lambda work: program.routine("action", work),
-        book=book,
-        slots=slots,
-        images=images,
-        executor_id=id,
+    limits = Limits(
         output_bytes=settings.output_bytes,
+        step_output_bytes=settings.step_output_bytes,
         log_bytes=settings.log_bytes,
+    )
+    attempts = Attempts(
+        work=Work(runtime, ActionRunner(tools), images, id, limits),
+        spawn=lambda work: program.routine("step", work),
+        book=Book(directory / "attempts"),
+        slots=slots,
+        limits=limits,
     )
     profile = Profile(id, labels, (settings.runtime, "http", "plugin", "resource"), settings.heartbeat_seconds)
     server = await program.enter(serve_grpc(settings.listen, {}, health_of=(CONNECTED,), grace=0.0))
@@ -137,6 +142,12 @@ async def _directory(path: Path) -> AsyncIterator[Path]:
         yield directory
     finally:
         os.close(lock)
+
+
+@contextlib.asynccontextmanager
+async def _adopting() -> AsyncIterator[Reaper]:
+    with adopting() as reaper:
+        yield reaper
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from exeunt.executor.runtime.base import Ended, Unreadable
+from exeunt.executor.limits import Limits, failure
+from exeunt.executor.runtime.base import Ended, TooLarge, Unreadable
 from exeunt.v1 import step_pb2 as pb
 
 ABORTED = "Pod was active on the node longer than the specified deadline"
@@ -14,39 +15,47 @@ ABORTED = "Pod was active on the node longer than the specified deadline"
 class Files(Protocol):
     """Where output files are read from."""
 
-    def read(self, path: str, limit: int) -> bytes | None:
+    async def read(self, path: str, limit: int) -> bytes | None:
         """See `Running.read`."""
 
 
-def conclude(step: pb.Step, ended: Ended, files: Files, limit: int, *, timed_out: bool) -> pb.StepResult:
+async def conclude(step: pb.Step, ended: Ended, files: Files, limits: Limits, *, timed_out: bool) -> pb.StepResult:
     """How the attempt ended, but for result, last lines and times, which the caller adds.
 
     Exit code 0 is Succeeded, any other Failed with `main: Error (exit code N)`, as Argo reads a pod. A missing output
     file without default makes a step that went well Error; one that failed keeps its failure.
     """
-    result = pb.StepResult(phase="Succeeded", exit_code=ended.exit_code)
+    result = failure("Succeeded", "", ended.exit_code)
     if timed_out:
         result.phase, result.message = "Failed", ABORTED
     elif ended.exit_code:
         result.phase, result.message = "Failed", f"main: Error (exit code {ended.exit_code})"
+    together = 0
     for wanted in step.outputs:
-        try:
-            value = parameter(wanted, files, limit)
-        except Unreadable as error:
-            value = None
-            missing = f"output parameter {wanted.name}: {error}"
-        else:
-            missing = f"missing output parameter {wanted.name}"
-        if value is not None:
+        value, wrong = await _parameter(wanted, files, limits)
+        together += len(value or "")
+        if value is not None and not limits.all(together):  # what is too much is said of the whole result
             result.parameters.add(name=wanted.name, value=value)
-        elif result.phase == "Succeeded":
-            result.phase, result.message = "Error", f"wait: Error (exit code 1): {missing}"
+        wrong = wrong or limits.all(together)
+        if wrong and result.phase == "Succeeded":
+            result.phase, result.message = "Error", f"wait: Error (exit code 1): {wrong}"
+        if limits.all(together):
+            break
     return result
 
 
-def parameter(wanted: pb.OutputParameter, files: Files, limit: int) -> str | None:
-    """The file's text less one line end; else the default, else None. Unreadable when it cannot be taken."""
-    data = files.read(wanted.path, limit)
+async def _parameter(wanted: pb.OutputParameter, files: Files, limits: Limits) -> tuple[str | None, str]:
+    """The file's text less one line end, or else the default; and what is wrong with it, where something is."""
+    try:
+        data = await files.read(wanted.path, limits.output_bytes)
+    except TooLarge as error:
+        return None, f"output parameter {wanted.name}: {limits.one(error.size)}"
+    except Unreadable as error:
+        return None, f"output parameter {wanted.name}: {error}"
     if data is None:
-        return wanted.default.removesuffix("\n") if wanted.HasField("default") else None
-    return data.decode(errors="replace").removesuffix("\n")
+        if wanted.HasField("default"):
+            return wanted.default.removesuffix("\n"), ""
+        return None, f"missing output parameter {wanted.name}"
+    text = data.decode(errors="replace").removesuffix("\n")  # three bytes for each that is no text
+    wrong = limits.one(len(text.encode()))
+    return (None, f"output parameter {wanted.name}: {wrong}") if wrong else (text, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
 from exeunt.actions.masking import Masker
@@ -9,29 +10,44 @@ from exeunt.executor.runtime.environment import expand
 from exeunt.language.secret import SecretMissing, SecretUnreadable, text_of
 from exeunt.v1 import step_pb2 as pb
 
+MUCH = 32 * 1024
+"""Bytes of secrets, or of a result, from which on work is done outside of the event loop."""
+
 
 class StepSecrets:
-    """What a step may know. `masker` knows all of it."""
+    """What a step may know. `masker` knows all of it once it is prepared."""
 
     def __init__(self, step: pb.Step) -> None:
         self.masker = Masker()
         self._given = {secret.name: secret for secret in step.secrets}
-        for secret in step.secrets:
+
+    async def prepare(self) -> None:
+        """Makes the masker ready, elsewhere when there is much to look for."""
+        size = sum(len(value) for secret in self._given.values() for value in secret.values.values())
+        if size > MUCH:
+            await asyncio.to_thread(self._learn)
+        elif size:
+            self._learn()
+
+    def _learn(self) -> None:
+        for secret in self._given.values():
             for value in secret.values.values():
                 self.masker.add(value.decode(errors="replace"))
+        _ = self.masker.needles
 
-    def mask(self, result: pb.StepResult) -> None:
-        """Masks them in all that a result tells; the answer of an action comes masked."""
-        if not self.masker.forms:
-            return
+    async def mask(self, result: pb.StepResult) -> None:
+        """Masks them in what a result tells besides output, which comes masked."""
+        if self.masker.forms:
+            if result.ByteSize() > MUCH:
+                await asyncio.to_thread(self._mask, result)
+            else:
+                self._mask(result)
+
+    def _mask(self, result: pb.StepResult) -> None:
         text = self.masker.text
         result.message = text(result.message)
-        if result.HasField("result"):
-            result.result = text(result.result)
         for parameter in result.parameters:
             parameter.value = text(parameter.value)
-        for at, line in enumerate(result.log_tail):
-            result.log_tail[at] = text(line)
 
     async def look_up(self, namespace: str, name: str, key: str) -> str:
         """See `exeunt.actions.context.LookupSecret`; the namespace is the step's."""

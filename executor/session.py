@@ -103,6 +103,8 @@ class Session:
                 except _Same as error:
                     linked = error.args[0]
                     log.debug("%s leads to scheduler %s, to which there is a stream", self.address, linked)
+                except Exception:
+                    log.exception("the stream to %s failed; another is opened", self.address)
                 finally:
                     call.cancel()
                     self.stream = ""

@@ -25,8 +25,19 @@ class Settings(ActionServiceSettings):
     output_bytes: int = setting(
         "Largest output parameter or result", 256 * 1024, unit="bytes", minimum=1, maximum=1024 * 1024
     )
+    step_output_bytes: int = setting(
+        "Largest sum of all outputs of one step",
+        2 * 1024 * 1024,
+        unit="bytes",
+        minimum=1,
+        maximum=8 * 1024 * 1024,
+    )
     log_bytes: int = setting(
-        "Output of one step that is kept until the scheduler has it", 1024 * 1024, unit="bytes", minimum=64 * 1024
+        "Output of one step that is kept until the scheduler has it",
+        1024 * 1024,
+        unit="bytes",
+        minimum=64 * 1024,
+        maximum=64 * 1024 * 1024,
     )
     heartbeat_seconds: float = setting(
         "How often schedulers hear of this executor at least", 2.0, unit="s", minimum=0.05, maximum=60

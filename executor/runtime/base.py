@@ -12,7 +12,7 @@ class Job:
     """One program to run.
 
     `id` is the attempt's id; `environment` is what the step adds to the runtime's own; `separate` asks for standard
-    output apart from standard error; `paths` are the files that will be read when it has ended.
+    output apart from standard error.
     """
 
     id: str
@@ -21,7 +21,6 @@ class Job:
     working_dir: str = ""
     source: str | None = None
     separate: bool = False
-    paths: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -46,18 +45,30 @@ class NotStarted(Exception):  # noqa: N818 - it is an answer that becomes the st
 
 
 class Unreadable(Exception):  # noqa: N818 - it is an answer that becomes the step's result
-    """An output file is there but cannot be taken: too large, a directory, no permission."""
+    """An output file is there but cannot be taken: a directory, no permission."""
+
+
+class TooLarge(Unreadable):
+    """An output file has `size` bytes (at least), which is more than was asked for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes")
+        self.size = size
+
+
+class NotEnded(Exception):  # noqa: N818 - it is an answer that becomes the step's result
+    """The program was killed and is there all the same."""
 
 
 OnOutput = Callable[[bytes, bool], None]
 """Called with each piece of output; True when it came from standard output (always, unless it is `separate`)."""
 
-OnEnd = Callable[[Ended], None]
-"""Called once, after the last piece of output."""
-
 
 class Running(Protocol):
     """A program that was started."""
+
+    async def wait(self) -> Ended:
+        """Waits until it has ended, with all that it started, and its last piece of output is out; NotEnded."""
 
     def end(self, grace: float) -> None:
         """Asks it to end (SIGTERM), and kills it with its children after so many seconds; the shortest counts."""
@@ -65,8 +76,14 @@ class Running(Protocol):
     def kill(self) -> None:
         """Kills it with all its children now."""
 
-    def read(self, path: str, limit: int) -> bytes | None:
-        """An output file after the end: None when this attempt wrote none; Unreadable when it cannot be taken."""
+    def pause(self) -> None:
+        """Takes no more output of it, so that it waits when it writes; until `resume`, or its end."""
+
+    def resume(self) -> None:
+        """Takes its output again."""
+
+    async def read(self, path: str, limit: int) -> bytes | None:
+        """An output file of at most so many bytes: None when this attempt wrote none; Unreadable, TooLarge."""
 
     def release(self) -> None:
         """Nothing of it is needed any more: its files may go."""
@@ -77,7 +94,7 @@ class Runtime(Protocol):
 
     name: str
 
-    def start(self, job: Job, on_output: OnOutput, on_end: OnEnd) -> Running:
+    def start(self, job: Job, on_output: OnOutput) -> Running:
         """Starts the program; NotStarted when it cannot be."""
 
     async def close(self) -> None:

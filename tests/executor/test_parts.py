@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt.executor.attempts import shared_paths
 from exeunt.executor.book import Book
 from exeunt.executor.images import NoCommand, command_line, load_images
 from exeunt.executor.logs import Output
 from exeunt.executor.runtime.environment import base_environment, expand
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Pool, Slots
+from exeunt.executor.turns import shared_paths
 from exeunt.v1 import step_pb2 as pb
 
 

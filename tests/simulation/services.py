@@ -17,10 +17,12 @@ from exeunt.actions import ActionSettings
 from exeunt.driver import Clock
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Entry as BookEntry
+from exeunt.executor.limits import Limits
 from exeunt.executor.links import Links
 from exeunt.executor.runtime.base import Ended, Job, NotStarted
 from exeunt.executor.session import Profile
 from exeunt.executor.slots import Slots
+from exeunt.executor.work import Work
 from exeunt.exithandler.announce import Announcer
 from exeunt.exithandler.bundles import Bundles
 from exeunt.exithandler.exit_runs import ExitRuns
@@ -318,17 +320,14 @@ class ExecutorProcess(Service):
     role = "e"
 
     async def open(self, group: asyncio.TaskGroup) -> None:
+        limits = Limits(output_bytes=10_000, step_output_bytes=20_000, log_bytes=10_000)
         book: Any = Book(self.world.books.setdefault(self.name, {}))
         self.attempts = attempts = Attempts(
-            runtime=Programs(self.world, self.process),
-            actions=_no_actions,
+            work=Work(Programs(self.world, self.process), _no_actions, {}, self.name, limits),
             spawn=group.create_task,
             book=book,
             slots=Slots(3, 1),
-            images={},
-            executor_id=self.name,
-            output_bytes=10_000,
-            log_bytes=10_000,
+            limits=limits,
         )
         self.world.watch.join_executor(attempts)
         profile = Profile(self.name, {}, ("process",), 1.0)
@@ -342,7 +341,7 @@ class ExecutorProcess(Service):
         )
 
 
-async def _no_actions(step: Any) -> Any:
+async def _no_actions(step: Any, secrets: Any) -> Any:
     raise AssertionError("the workloads have only containers in their main runs")
 
 
@@ -371,26 +370,30 @@ class Programs:
     def __init__(self, world: World, process: Process) -> None:
         self._world, self._process = world, process
 
-    def start(self, job: Job, on_output: Any, on_end: Callable[[Ended], None]) -> Program:
+    def start(self, job: Job, on_output: Any) -> Program:
         self._world.watch.program(job.id, self._process)
         if job.command[-1] == str(MISSING):
             raise NotStarted("there is no such program")
-        return Program(self._world, job, on_end)
+        return Program(self._world, job)
 
     async def close(self) -> None:
         pass
 
 
 class Program:
-    def __init__(self, world: World, job: Job, on_end: Callable[[Ended], None]) -> None:
+    def __init__(self, world: World, job: Job) -> None:
         self._loop = world.loop
-        self._on_end = on_end
+        self._ended: asyncio.Future[Ended] = world.loop.create_future()
         code = int(job.command[-1]) if job.command[-1].isdigit() else 0
         seconds = world.rng.choice([0.0, 0.05, 0.3, 1.0, 3.0])
         self._timer = self._loop.call_later(seconds, self._end, code)
 
     def _end(self, code: int) -> None:
-        self._on_end(Ended(code))
+        if not self._ended.done():
+            self._ended.set_result(Ended(code))
+
+    async def wait(self) -> Ended:
+        return await self._ended
 
     def _soon(self, seconds: float, code: int) -> None:
         self._timer.cancel()
@@ -402,7 +405,13 @@ class Program:
     def kill(self) -> None:
         self._soon(0.0, 137)
 
-    def read(self, path: str, limit: int) -> bytes | None:
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    async def read(self, path: str, limit: int) -> bytes | None:
         return None
 
     def release(self) -> None:

@@ -1,0 +1,148 @@
+"""The life of one attempt: prepared, started, waited for, read. Whatever goes wrong in it is the attempt's Error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Protocol
+
+from exeunt.executor.attempt import Attempt
+from exeunt.executor.images import Image, NoCommand, command_line
+from exeunt.executor.limits import Limits, failure
+from exeunt.executor.logs import Output
+from exeunt.executor.outputs import conclude
+from exeunt.executor.runtime.base import Job, NotEnded, NotStarted, Running, Runtime
+from exeunt.executor.runtime.environment import expand
+from exeunt.executor.scrub import Scrubber
+from exeunt.executor.secrets import StepSecrets
+from exeunt.executor.turns import Turns, shared_paths
+from exeunt.language.secret import SecretMissing, SecretUnreadable
+from exeunt.v1 import step_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 60.0
+"""How long reading the output files of a step may take."""
+
+
+class Actions(Protocol):
+    """Does the work that needs no process: http, plugin, resource."""
+
+    async def __call__(self, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+        """Does it."""
+
+
+class Work:
+    """Does what steps want done, by processes or by actions."""
+
+    def __init__(
+        self, runtime: Runtime, actions: Actions, images: Mapping[str, Image], executor_id: str, limits: Limits
+    ) -> None:
+        self._runtime = runtime
+        self._actions = actions
+        self._images = images
+        self._id = executor_id
+        self._limits = limits
+        self._turns = Turns()
+
+    async def do(self, attempt: Attempt, step: pb.Step) -> pb.StepResult:
+        """Does the attempt's work and says how it ended, with secrets masked.
+
+        Raises nothing but a cancellation that nobody asked for with `attempt.cancelled`: the program ends.
+        """
+        try:
+            return await self._do(attempt, step)
+        except asyncio.CancelledError:
+            if not attempt.cancelled:
+                raise
+            return failure("Failed", "cancelled" if attempt.started else "cancelled before it started")
+        except Exception as error:  # noqa: BLE001 - one step must not end the others
+            mask = attempt.secrets.masker.text if attempt.secrets is not None else str
+            trace = "".join(traceback.format_exception(error))
+            log.error("a step could not be run: %s", mask(trace), extra={"attempt": attempt.id})  # noqa: TRY400 - masked
+            why = f"the executor could not run the step: {type(error).__name__}: {error}"
+            return failure("Error", mask(why))
+
+    async def _do(self, attempt: Attempt, step: pb.Step) -> pb.StepResult:
+        secrets = attempt.secrets = StepSecrets(step)
+        await secrets.prepare()
+        try:
+            if step.WhichOneof("work") != "container":
+                attempt.started = time.time()
+                result = await self._actions(step, secrets)
+            else:
+                async with self._turns.taken(shared_paths(step)):
+                    result = await self._run(attempt, step, secrets)
+        except (SecretMissing, SecretUnreadable) as error:
+            result = failure("Error", f"env: {error.args[0]}")
+        except NotStarted as error:
+            result = failure(error.phase, str(error), error.exit_code)
+        except (NoCommand, NotEnded) as error:
+            result = failure("Error", str(error))
+        await secrets.mask(result)
+        return result
+
+    async def _run(self, attempt: Attempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+        limits = self._limits
+        output = attempt.output = Output(attempt.id, limits.log_bytes, limits.output_bytes, step.result)
+        scrubber = Scrubber(secrets.masker)
+
+        def on_output(data: bytes, stdout: bool) -> None:
+            if output.write(scrubber.take(data, stdout), stdout) and attempt.link is not None:
+                attempt.link.noisy[attempt.id] = attempt
+                attempt.link.wake()
+
+        attempt.started = time.time()
+        running = attempt.running = self._runtime.start(self._job(step, step.container, secrets), on_output)
+        try:
+            if step.timeout_seconds > 0:
+                attempt.timer = asyncio.get_running_loop().call_later(step.timeout_seconds, attempt.time_out)
+            result = await self._ended(attempt, step, running)
+            for stdout in (True, False):
+                output.write(scrubber.rest(stdout), stdout)
+        except asyncio.CancelledError:
+            running.kill()
+            raise
+        finally:
+            running.release()
+        return result
+
+    async def _ended(self, attempt: Attempt, step: pb.Step, running: Running) -> pb.StepResult:
+        ended = await running.wait()
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await conclude(step, ended, running, self._limits, timed_out=attempt.timed_out)
+        except TimeoutError:
+            why = f"the output files could not be read in {READ_SECONDS:g} s; does a file system not answer?"
+            return failure("Error", why, ended.exit_code)
+
+    def _job(self, step: pb.Step, work: pb.ContainerWork, secrets: StepSecrets) -> Job:
+        variables = secrets.environment(work)
+        command = [expand(word, variables) for word in work.command] if variables else list(work.command)
+        args = [expand(word, variables) for word in work.args] if variables else list(work.args)
+        environment = {
+            "EXEUNT_WORKFLOW": step.workflow,
+            "EXEUNT_NAMESPACE": step.namespace,
+            "EXEUNT_UID": step.uid,
+            "EXEUNT_NODE_ID": step.node,
+            "EXEUNT_NODE_NAME": step.node_name,
+            "EXEUNT_ATTEMPT": str(step.attempt),
+            "EXEUNT_ATTEMPT_ID": step.id,
+            "EXEUNT_EXECUTOR": self._id,
+            "EXEUNT_IDEMPOTENCY_KEY": step.idempotency_key,
+        }
+        for name in ("traceparent", "tracestate"):
+            if name in step.trace_context:
+                environment[name.upper()] = step.trace_context[name]
+        environment.update(variables)
+        return Job(
+            id=step.id,
+            command=command_line(work.image, command, args, self._images),
+            environment=environment,
+            working_dir=work.working_dir,
+            source=work.source if work.script else None,
+            separate=step.result,
+        )
