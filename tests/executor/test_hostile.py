@@ -186,7 +186,7 @@ class TestWhatLeavesItsStep:
         f"sh -c 'cd /; setsid env -i sh -c \"{LONG} >/dev/null 2>&1 </dev/null & echo \\$! >&3\" &'",
     )
 
-    @pytest.mark.parametrize("hidden", HIDDEN)
+    @pytest.mark.parametrize("hidden", HIDDEN, ids=("session", "no-environment", "family", "daemon"))
     @pytest.mark.parametrize("end", ["itself", "deadline", "cancel", "forget"])
     async def test_at_any_end(self, scheduler: Scheduler, tmp_path: Path, hidden: str, end: str) -> None:
         rest = "sleep 0.1" if end == "itself" else LONG
