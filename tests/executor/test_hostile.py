@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ from exeunt.executor import survivors
 from exeunt.executor.runtime import group, process
 from exeunt.executor.runtime.reaper import Reaper, descendants
 from exeunt.v1 import step_pb2 as pb
-from tests.executor.conftest import Scheduler, Service, inside, shell, step, vanished
+from tests.executor.conftest import WITHIN, Scheduler, Service, inside, shell, step, vanished
 
 SECONDS = 100_000 + os.getpid()
 LONG = f"sleep {SECONDS}"  # its like is not started by anybody else
@@ -151,8 +152,8 @@ class TestTheUnforeseen:
         ("module", "name"),
         [
             (process, "_write_script"),
-            (process.Process, "started"),
-            (process.Process, "_close"),
+            (group.Process, "started"),
+            (group.Process, "_close"),
             (Reaper, "clear"),
             (group, "_read"),
             (process.ProcessRuntime, "give_back"),
@@ -175,27 +176,28 @@ class TestTheUnforeseen:
         await still_there(scheduler)
 
 
+HIDDEN = {
+    "session": f"setsid {LONG}",
+    "no environment": f"env -i setsid {LONG}",
+    "family": f"setsid sh -c '{LONG} & {LONG} & wait'",
+    "daemon": f"sh -c 'cd /; setsid env -i sh -c \"{LONG} >/dev/null 2>&1 </dev/null &\" &'",
+}
+
+
 @pytest.mark.usefixtures("executor")
 class TestWhatLeavesItsStep:
     """Whatever a step starts ends with it, however it hides."""
 
-    HIDDEN = (
-        f"setsid {LONG}",
-        f"env -i setsid {LONG}",
-        f"setsid sh -c '{LONG} & {LONG} & wait'",
-        f"sh -c 'cd /; setsid env -i sh -c \"{LONG} >/dev/null 2>&1 </dev/null & echo \\$! >&3\" &'",
-    )
-
-    @pytest.mark.parametrize("hidden", HIDDEN, ids=("session", "no-environment", "family", "daemon"))
+    @pytest.mark.parametrize("hidden", HIDDEN)
     @pytest.mark.parametrize("end", ["itself", "deadline", "cancel", "forget"])
     async def test_at_any_end(self, scheduler: Scheduler, tmp_path: Path, hidden: str, end: str) -> None:
-        rest = "sleep 0.1" if end == "itself" else LONG
         await scheduler.ready()
-        text = f"exec 3>/dev/null; {hidden} & sleep 0.2; echo up; {rest}"
-        timeout = 0.6 if end == "deadline" else 0.0
+        text = f"{HIDDEN[hidden]} & until [ -e {tmp_path}/go ]; do sleep 0.05; done"
+        timeout = 5.0 if end == "deadline" else 0.0
         await scheduler.say(dispatches=[shell("a", text, timeout_seconds=timeout, grace_seconds=0.1)])
-        await scheduler.until(lambda: scheduler.output("u1/a/0") == "up\n")
-        started = sleepers()
+        started = await sleeping(2 if hidden == "family" else 1)
+        if end == "itself":
+            (tmp_path / "go").touch()
         if end == "cancel":
             await scheduler.say(cancels=["u1/a/0"])
         if end == "forget":
@@ -203,21 +205,18 @@ class TestWhatLeavesItsStep:
             await vanished(*started)
         else:
             await scheduler.until(lambda: "u1/a/0" in scheduler.results)
-        assert started
         assert not [pid for pid in started if survivors.start_time(pid)], "they end before the result is told"
 
-    async def test_those_of_other_steps_go_on(self, scheduler: Scheduler) -> None:
+    async def test_those_of_other_steps_go_on(self, scheduler: Scheduler, tmp_path: Path) -> None:
         await scheduler.ready()
-        names = ("long", "short")
-        text = f"for h in '' 'env -i'; do $h setsid {LONG} & done; sleep 0.2; echo $$ up;"
-        await scheduler.say(dispatches=[shell("long", f"{text} {LONG}")])
-        await scheduler.until(lambda: scheduler.output("u1/long/0"))
-        leader = int(scheduler.output("u1/long/0").split()[0])
-        kept = [pid for pid in sleepers() if (seen := survivors.look(pid)) and seen.parent == leader]
-        assert len(kept) == 3
+        text = f"for h in '' 'env -i'; do $h setsid {LONG} & done; until [ -e {tmp_path}/go ]; do sleep 0.05; done"
+        await scheduler.say(dispatches=[shell("long", f"{text}; (setsid {LONG} &); {LONG}")])
+        await sleeping(2)
+        (tmp_path / "go").touch()
+        kept = await sleeping(4)
         await scheduler.run(shell("short", text))
-        assert all(survivors.start_time(pid) for pid in kept)
-        await scheduler.say(forgotten=[f"u1/{name}/0" for name in names])
+        assert sleepers() == kept
+        await scheduler.say(forgotten=["u1/long/0"])
         await vanished(*kept)
 
     async def test_orphans_that_end_leave_no_remains(self, scheduler: Scheduler) -> None:
@@ -231,6 +230,14 @@ class TestWhatLeavesItsStep:
         ]
         assert len(zombies) < 5
         await scheduler.say(forgotten=["u1/a/0"])
+
+
+async def sleeping(count: int) -> list[int]:
+    """Waits until so many sleep."""
+    async with asyncio.timeout(WITHIN):
+        while len(found := sleepers()) < count:  # noqa: ASYNC110 - nothing tells of a process that starts
+            await asyncio.sleep(0.05)
+    return found
 
 
 def command_of(pid: int) -> bytes:
@@ -258,23 +265,16 @@ async def test_what_left_its_step_does_not_outlive_a_killed_executor(
     """The guard ends it, and where that was killed too, the executor's next life."""
     async with Service(scheduler, tmp_path / "e") as service:
         await scheduler.ready()
-        hidden = "; ".join(f"{way} >/dev/null 2>&1 3>&1 &" for way in TestWhatLeavesItsStep.HIDDEN[:3]).replace(
-            "&;", "&"
-        )
-        await scheduler.say(
-            dispatches=[shell("a", f"{hidden} (env -i setsid {LONG} &) ; sleep 0.2; echo $$ up; {LONG}")]
-        )
-        await scheduler.until(lambda: scheduler.output("u1/a/0"))
-        leader = int(scheduler.output("u1/a/0").split()[0])
-        started = sleepers()
-        assert len(started) >= 6
+        ways = " ".join(f"{HIDDEN[way]} >/dev/null 2>&1 &" for way in ("session", "no environment", "family"))
+        await scheduler.say(dispatches=[shell("a", f"{ways} (env -i setsid {LONG} &) ; {LONG}")])
+        started = await sleeping(6)
         if not guarded:
             [guard] = [pid for pid in descendants(service.pid) if b"survivors.py" in command_of(pid)]
             os.kill(service.pid, signal.SIGSTOP)
             os.kill(guard, signal.SIGKILL)
         await service.end(signal.SIGKILL)
     if guarded:
-        await vanished(leader, *started)
+        await vanished(*started)
     async with inside(scheduler, tmp_path / "e"):
         await scheduler.until(lambda: len(scheduler.hellos) == 2)
-        assert not [pid for pid in started if survivors.start_time(pid)]
+        assert not sleepers()
