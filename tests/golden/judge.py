@@ -14,6 +14,7 @@ from exeunt.language.validate import validate
 from tests.golden.compare import Target, differences, short, targets
 from tests.golden.play import Player, bundle_of
 from tests.golden.rules import RULES, refused_at_once
+from tests.invariants import broken
 
 Case = dict[str, Any]
 
@@ -52,9 +53,14 @@ def judge(case: Case) -> Verdict:
     if theirs and not _refusal_is_chance(case):
         return Verdict("differ", [f"refused: only by Argo: {short(theirs[0]['refused'])}"])
     try:
-        ours = play(case)
+        player = Player(case)
+        player.play()
+        ours = player.result()
+        wrong = broken(player.runs, player.events)
     except Exception:  # noqa: BLE001 - the next case may go well
         return Verdict("differ", ["crash: " + traceback.format_exc(limit=-4)])
+    if wrong:
+        return Verdict("differ", [f"invariant {line}" for line in wrong])
     known = [target for target in targets(case) if "refused" not in target.said]
     return _compared(case, ours, known)
 
@@ -66,11 +72,6 @@ def play(case: Case) -> Case:
 
 
 def _compared(case: Case, ours: Case, known: list[Target]) -> Verdict:
-    if ours.get("stuck"):
-        waits = [
-            f"{node['name']} ({node['phase']})" for node in ours["nodes"] if node["phase"] in ("Running", "Pending")
-        ]
-        return Verdict("differ", ["stuck: waits for nothing: " + ", ".join(waits)])
     nearest: list[str] = ["there is no recording to agree with"]
     for target in known:
         lines = differences(target, ours)

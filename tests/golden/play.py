@@ -66,6 +66,7 @@ class Player:
         self.case = case
         self.bundle = bundle_of(case)
         self.runs: dict[str, Run] = {}
+        self.events: dict[str, list[Event]] = {}
         self.pods: dict[tuple[str, str], Pod] = {}
         self.specs: dict[str, StepSpec] = {}
         self.killed: dict[str, str] = {}  # node id → run
@@ -89,6 +90,7 @@ class Player:
         """Does what committed events ask for."""
         run = self.runs[key]
         run.commits += 1
+        self.events.setdefault(key, []).extend(events)
         for event in events:
             if isinstance(event, StepDue):
                 node = run.nodes[run.by_id[event.node]]
