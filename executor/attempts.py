@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +65,9 @@ class Attempts:
 
     # --- what sessions ask --------------------------------------------------------------------------------------------
 
-    def ids(self) -> Iterable[str]:
+    def ids(self) -> Collection[str]:
         """All attempts that are known: running, waiting, or ended and not acknowledged."""
-        return self._known
+        return self._known.keys()
 
     def get(self, id: str) -> Attempt | None:
         """The attempt of this id, if it is known."""
@@ -146,6 +146,8 @@ class Attempts:
                 gone.append(id)
         if gone:
             self._book.forget(gone)
+            for link in self.links:
+                link.wake()  # it may lend more now
             self.poke()
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -198,6 +200,12 @@ class Attempts:
         for attempt in self._known.values():
             if attempt.scheduler == link.replica:
                 self._adopt(attempt, link)
+
+    def unheard(self, link: Session) -> None:
+        """Nobody takes what steps of this link say: they need not wait until somebody does."""
+        for attempt in self.unfinished():
+            if attempt.link is link and attempt.output is not None and attempt.output.on_room is not None:
+                attempt.output.on_room()
 
     def _adopt(self, attempt: Attempt, link: Session) -> None:
         attempt.scheduler = link.replica

@@ -56,6 +56,7 @@ class Links:
     def disconnected(self, session: Session) -> None:
         """Its stream has ended; the scheduler may come back by this address or another."""
         self._attempts.links.remove(session)
+        self._attempts.unheard(session)
         # What was silent before it was noticed counts: ten seconds of the grace are kept back for it.
         grace = max(session.grace - 10, session.grace / 2)
         loop = asyncio.get_running_loop()

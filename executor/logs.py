@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,17 +21,20 @@ TAIL_LINE = 2000
 class Output:
     """The output of one attempt.
 
-    Frames stay until the attempt is acknowledged, since a stream that breaks may have lost what was written to it; of a
-    long output the oldest ones that were sent go first, and what no room is left for is left out with a note.
-    `limit` bounds all frames together, `result_limit` what is kept of standard output, in bytes.
+    Frames stay until the attempt is acknowledged, since a stream that breaks may have lost what was written to it.
+    `limit` bounds all frames together, `result_limit` what is kept of standard output, in bytes. Of a long output the
+    oldest frames that were sent go first. When none are left, whoever writes is to wait while somebody `is_heard` who
+    takes them (`full` says so); while nobody does, the oldest lines go, and a note stands in their place. The last ones
+    never go.
     """
 
     __slots__ = (
         "_frames",
+        "_heard",
         "_id",
         "_last",
-        "_left_out",
         "_limit",
+        "_note",
         "_number",
         "_open",
         "_opened",
@@ -38,26 +42,39 @@ class Output:
         "_result_limit",
         "_sent",
         "_size",
+        "_unsent",
         "ended",
+        "on_room",
     )
 
-    def __init__(self, id: str, limit: int, result_limit: int, wants_result: bool) -> None:
+    def __init__(
+        self, id: str, limit: int, result_limit: int, wants_result: bool, is_heard: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.on_room: Callable[[], None] | None = None
+        """Called when whoever writes need not wait any more."""
         self._id = id
         self._limit = limit
         self._result_limit = result_limit
+        self._heard = is_heard
         self._result: bytearray | None = bytearray() if wants_result else None
         self._frames: deque[pb.LogFrame] = deque()
         self._open = bytearray()  # what no frame holds yet
         self._opened = 0.0
         self._size = 0  # of frames and what is open
+        self._unsent = 0  # the part of it that was not sent on this stream
         self._number = 0
         self._sent = 0  # the number of the last frame that was sent
-        self._left_out = 0
+        self._note = (0, 0)  # the number of the frame that stands for what is left out, and how many bytes that is
         self._last = b""  # the end of what was written, for the last lines
         self.ended = False
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever writes is to wait."""
+        return self._unsent >= self._limit and self._heard()
+
     def write(self, data: bytes, stdout: bool) -> bool:
-        """Takes a piece of output. True when something can be sent now that could not before."""
+        """Takes a piece of output. True when something can be sent now."""
         if stdout and self._result is not None:
             self._result += data
             if len(self._result) > 2 * self._result_limit:
@@ -66,41 +83,52 @@ class Output:
             self._last = data[-TAIL_LINES * TAIL_LINE :]
         else:
             self._last = (self._last + data)[-TAIL_LINES * TAIL_LINE :]
-        if self._size + len(data) > self._limit:
-            self._make_room(len(data))
-            if self._size + len(data) > self._limit:
-                self._left_out += len(data)
-                return False
-        idle = not self._open
-        if idle:
+        if not self._open:
             self._opened = time.time()
-        if self._left_out:
-            self._note()
         self._open += data
         self._size += len(data)
-        return idle
+        self._unsent += len(data)
+        if len(self._open) >= FRAME:
+            self._close_frame(end=False)
+        self._make_room()
+        return self.more or b"\n" in data
 
     def end(self) -> None:
         """Nothing follows."""
-        self.ended = True
-        if self._left_out:
-            self._note()
-        if self._open or self._number:
-            self._close_frame(end=True)
+        if not self.ended:
+            self.ended = True
+            if self._open or self._number:
+                self._close_frame(end=True)
 
-    def frames(self) -> list[pb.LogFrame]:
-        """What was not sent yet: whole lines while the step runs, all that there is when it has ended."""
+    def frames(self, room: int = 2**62) -> list[pb.LogFrame]:
+        """What was not sent yet: whole lines while the step runs, all that there is when it has ended.
+
+        No more than so many bytes, or one frame; what is left then comes with the next call.
+        """
         if self._open and not self.ended:
             self._close_frame(end=False)
-        if self._sent == self._number:
-            return []
-        fresh = [frame for frame in self._frames if frame.number > self._sent]
-        self._sent = self._number
+        fresh = []
+        for frame in self._frames:
+            if frame.number > self._sent and room > 0:
+                fresh.append(frame)
+                room -= len(frame.data)
+        if fresh:
+            self._sent = fresh[-1].number
+            self._unsent -= sum(len(frame.data) for frame in fresh)
+            self._make_room()
+            if self.on_room is not None and not self.full:
+                self.on_room()
         return fresh
+
+    @property
+    def more(self) -> bool:
+        """Whether `frames` has something."""
+        return self._sent < self._number
 
     def again(self) -> None:
         """Everything that is kept shall be sent again: the stream is a new one."""
         self._sent = 0
+        self._unsent = self._size
 
     def tail(self) -> list[str]:
         """The last lines."""
@@ -116,13 +144,7 @@ class Output:
         if self._result is None:
             return None
         data = bytes(self._result.removesuffix(b"\n"))
-        if len(data) > self._result_limit:
-            data = data[-self._result_limit :]
-            start = 0
-            while start < 4 and start < len(data) and data[start] & 0xC0 == 0x80:
-                start += 1  # the cut went through a character
-            data = data[start:]
-        return data.decode(errors="replace")
+        return _end_of(_end_of(data, self._result_limit), self._result_limit).decode()
 
     def _close_frame(self, *, end: bool) -> None:
         data = self._open
@@ -143,12 +165,48 @@ class Output:
         del data[:cut]
         self._opened = time.time() if data else 0.0
 
-    def _make_room(self, need: int) -> None:
-        while self._frames and self._frames[0].number <= self._sent and self._size + need > self._limit:
-            self._size -= len(self._frames.popleft().data)
+    def _make_room(self) -> None:
+        """Lets the oldest frames go: those that were sent, and others when nobody is there who would take them."""
+        while self._size > self._limit:
+            noted = bool(self._frames) and self._frames[0].number == self._note[0]
+            if len(self._frames) < 2 + noted:
+                return  # the last ones never go
+            if self._frames[0].number <= self._sent:
+                self._size -= len(self._frames.popleft().data)
+            elif self._heard():
+                return
+            else:
+                self._leave_out(noted)
 
-    def _note(self) -> None:
-        if self._open and not self._open.endswith(b"\n"):
-            self._open += b"\n"
-        self._open += b"[exeunt: %d bytes of output are left out here]\n" % self._left_out
-        self._left_out = 0
+    def _leave_out(self, noted: bool) -> None:
+        """Puts a note in the place of the oldest frame, and of the note before it.
+
+        It has the number of the last one that it stands for: who got that one on an earlier stream passes it over.
+        """
+        count = 0
+        if noted:
+            self._shrink(self._frames.popleft())
+            count = self._note[1]
+        gone = self._frames.popleft()
+        self._shrink(gone)
+        count += len(gone.data)
+        text = b"[exeunt: %d bytes of output are left out here]\n" % count
+        self._frames.appendleft(pb.LogFrame(id=self._id, number=gone.number, data=text, time=gone.time))
+        self._note = gone.number, count
+        self._size += len(text)
+        self._unsent += len(text)
+
+    def _shrink(self, gone: pb.LogFrame) -> None:
+        self._size -= len(gone.data)
+        self._unsent -= len(gone.data)
+
+
+def _end_of(data: bytes, limit: int) -> bytes:
+    """The last so many bytes, as valid UTF-8: what is none takes three bytes instead of one."""
+    cut = data[-limit:]
+    if len(data) > limit:
+        start = 0
+        while start < min(4, len(cut)) and cut[start] & 0xC0 == 0x80:
+            start += 1  # the cut went through a character
+        cut = cut[start:]
+    return cut.decode(errors="replace").encode()

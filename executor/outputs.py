@@ -33,13 +33,14 @@ async def conclude(step: pb.Step, ended: Ended, files: Files, limits: Limits, *,
     together = 0
     for wanted in step.outputs:
         value, wrong = await _parameter(wanted, files, limits)
-        together += len(value or "")
-        if value is not None and not limits.all(together):  # what is too much is said of the whole result
+        together += len(wanted.name.encode()) + len((value or "").encode())
+        wrong = limits.all(together) or wrong
+        if value is not None:
             result.parameters.add(name=wanted.name, value=value)
-        wrong = wrong or limits.all(together)
         if wrong and result.phase == "Succeeded":
             result.phase, result.message = "Error", f"wait: Error (exit code 1): {wrong}"
-        if limits.all(together):
+        if limits.all(together):  # nothing more is read
+            del result.parameters[:]
             break
     return result
 

@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 FRAME_BYTES = 2 * 1024 * 1024
-"""A frame is closed when its results and output have so many bytes; more go into the next one."""
+"""A frame holds so many bytes of results and output, or one result; more go into the next one."""
+
+MOST_KNOWN = 10_000
+"""With so many attempts besides those in slots no further ones are taken: each hello names all of them."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a broken stream is opened again: doubled each time, and a random part of it is waited."""
@@ -232,23 +235,28 @@ class Session:
     def _news(self) -> pb.SessionRequest | None:
         """What there is to say now; None when that is nothing."""
         frame = pb.SessionRequest()
-        size = 0
-        while self.noisy and size < FRAME_BYTES:
-            attempt = self.noisy.pop(next(iter(self.noisy)))
+        room = FRAME_BYTES
+        for id, attempt in list(self.noisy.items()):
             if attempt.output is not None:
-                for piece in attempt.output.frames():
-                    size += len(piece.data)
+                for piece in attempt.output.frames(room):
+                    room -= piece.ByteSize()
                     frame.logs.append(piece)
+            if room <= 0:
+                break
+            del self.noisy[id]
         now = self._loop.time()
         for id, attempt in list(self.ended.items()):
-            if size >= FRAME_BYTES or id in self.noisy:
-                self._wake.set()  # the rest comes with the next frame, a result never ahead of its output
-                break
-            del self.ended[id]
-            if attempt.update is not None and self._attempts.get(id) is attempt:
-                frame.updates.append(attempt.update)
-                size += attempt.update.ByteSize()
+            if id in self.noisy:
+                continue  # a result never ahead of its output
+            update = attempt.update
+            if update is not None and self._attempts.get(id) is attempt:
+                room -= update.ByteSize()
+                if room < 0 and (frame.logs or frame.updates):
+                    self._wake.set()  # the rest comes with the next frame
+                    break
+                frame.updates.append(update)
                 attempt.announced = now
+            del self.ended[id]
         if self.noisy:
             self._wake.set()
         if not (frame.updates or frame.logs or self._lent() != self._said):
@@ -267,8 +275,11 @@ class Session:
     def _lent(self) -> tuple[int, int, int]:
         if self._attempts.draining:
             return 0, 0, 1
+        slots = self._attempts.slots
+        if len(self._attempts.ids()) >= MOST_KNOWN + slots.ordinary.size + slots.kept.size:
+            return 0, 0, 0
         links = self._attempts.links
-        ordinary, kept = self._attempts.slots.shares(self, links if self in links else [*links, self])
+        ordinary, kept = slots.shares(self, links if self in links else [*links, self])
         return ordinary, kept, 0
 
     def _announce(self) -> None:

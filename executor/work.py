@@ -87,16 +87,21 @@ class Work:
 
     async def _run(self, attempt: Attempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
         limits = self._limits
-        output = attempt.output = Output(attempt.id, limits.log_bytes, limits.output_bytes, step.result)
+        output = attempt.output = Output(
+            attempt.id, limits.log_bytes, limits.output_bytes, step.result, lambda: attempt.heard
+        )
         scrubber = Scrubber(secrets.masker)
 
         def on_output(data: bytes, stdout: bool) -> None:
             if output.write(scrubber.take(data, stdout), stdout) and attempt.link is not None:
                 attempt.link.noisy[attempt.id] = attempt
                 attempt.link.wake()
+            if output.full and attempt.running is not None:
+                attempt.running.pause()
 
         attempt.started = time.time()
         running = attempt.running = self._runtime.start(self._job(step, step.container, secrets), on_output)
+        output.on_room = running.resume
         try:
             if step.timeout_seconds > 0:
                 attempt.timer = asyncio.get_running_loop().call_later(step.timeout_seconds, attempt.time_out)

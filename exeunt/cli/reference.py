@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from exeunt.cli.limits import limits
 from exeunt.cli.serve import SERVICES
 from exeunt.service.settings import ServiceSettings, Setting, describe
 
@@ -20,6 +21,10 @@ OpenTelemetry is configured by the standard `OTEL_*` variables: traces and metri
 This page is made from the code: `python -m exeunt.cli.reference docs/settings.md`.
 """
 
+LIMITS = """\
+Nothing is without a bound. 1 KB is 1,024 bytes; texts are counted in UTF-8.
+"""
+
 
 def settings_page() -> str:
     """The whole page."""
@@ -30,7 +35,9 @@ def settings_page() -> str:
         settings = describe(importlib.import_module(f"exeunt.{name}.settings").Settings)
         own = [setting for setting in settings if setting.name not in known]
         parts += [f"## {name}\n", f"{summary}.\n", _table(own)]
-    return "\n".join(parts)
+    parts += ["## Limits\n", LIMITS, "| what | how much | above it |\n|---|---|---|"]
+    parts += [f"| {limit.what} | {limit.amount} | {limit.above} |" for limit in limits()]
+    return "\n".join(parts) + "\n"
 
 
 def _table(settings: list[Setting]) -> str:

@@ -41,6 +41,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.reports: list[str] = []
         self.logs: dict[str, dict[int, step_pb.LogFrame]] = {}
         self.credits = self.exit_credits = 0
+        self.largest = 0  # of all frames that came, in bytes
         self.draining = False
         self.connected = False
         self._server: grpc.aio.Server | None = None
@@ -48,7 +49,8 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self._number = 0
         self._writing = asyncio.Lock()
         self._changed = asyncio.Condition()
-        self._end = asyncio.Event()
+        self._listens = asyncio.Event()
+        self._listens.set()
 
     async def start(self, port: int = 0) -> None:
         """Listens."""
@@ -69,6 +71,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self._stream, self._number = context, 0
         try:
             async for frame in requests:
+                await self._listens.wait()
                 if frame.HasField("hello"):
                     self.hellos.append(frame)
                     self.connected = True
@@ -84,6 +87,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
 
     async def _take(self, frame: pb.SessionRequest) -> None:
         self.draining = frame.draining
+        self.largest = max(self.largest, frame.ByteSize())
         self.credits, self.exit_credits = frame.credits, frame.exit_credits
         for log in frame.logs:
             self.logs.setdefault(log.id, {})[log.number] = log
@@ -104,6 +108,15 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         async with self._writing:  # a stream takes one frame at a time
             self._number += 1
             await self._stream.write(pb.SessionResponse(number=self._number, **what))
+
+    @contextlib.asynccontextmanager
+    async def deaf(self) -> AsyncIterator[None]:
+        """Reads nothing within the block."""
+        self._listens.clear()
+        try:
+            yield
+        finally:
+            self._listens.set()
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Waits until the condition holds."""

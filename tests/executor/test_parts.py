@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exeunt.executor import logs
 from exeunt.executor.book import Book
 from exeunt.executor.images import NoCommand, command_line, load_images
 from exeunt.executor.logs import Output
@@ -74,23 +76,62 @@ def test_a_free_slot_is_lent_to_exactly_one_scheduler(
         assert len(taken) == slots.ordinary.used + slots.kept.used <= ordinary + kept
 
 
-@given(st.lists(st.binary(max_size=300), max_size=30), st.integers(50, 400), st.booleans())
-def test_output_is_passed_on_whole_or_says_what_is_missing(pieces: list[bytes], limit: int, sends: bool) -> None:
-    output = Output("a", limit, 1000, wants_result=False)
-    sent = []
-    for piece in pieces:
-        output.write(piece, stdout=True)
-        if sends:
-            sent += output.frames()
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=300), st.sampled_from(["send", "new stream", "heard", "unheard"])), max_size=40
+    ),
+    st.integers(200, 600),
+)
+def test_output_is_passed_on_whole_or_says_what_is_missing(moves: list[bytes | str], limit: int) -> None:
+    written, heard, got = b"", False, dict[int, bytes]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "FRAME", 64)
+        output = Output("a", limit, 1000, wants_result=False, is_heard=lambda: heard)
+
+        def take(room: int) -> None:
+            frames = output.frames(room)
+            assert [f.number for f in frames] == sorted({f.number for f in frames})
+            assert sum(len(f.data) for f in frames[:-1]) < room
+            for frame in frames:
+                got.setdefault(frame.number, frame.data)  # as readers do, who may have had it on an earlier stream
+
+        for move in moves:
+            if isinstance(move, bytes):
+                written += move
+                output.write(move, stdout=True)
+                assert output._size <= limit + 364 or heard  # who is heard waits, and writes no more
+                assert not output.full or heard
+            elif move == "send" and heard:
+                take(100)
+            elif move == "new stream":
+                output.again()
+            else:
+                heard = move == "heard"
+        output.end()
+        while output.more:
+            take(100)
+    kept = b"".join(got[number] for number in sorted(got))
+    between = NOTE.split(kept)
+    assert kept == written if len(between) == 1 else written.endswith(between[-1])
+
+
+NOTE = re.compile(rb"\[exeunt: (\d+) bytes of output are left out here\]\n")
+
+
+def test_of_output_that_nobody_takes_the_oldest_goes_and_is_counted() -> None:
+    output = Output("a", 64 * 1024, 1000, wants_result=False)
+    lines = b"".join(b"line %d\n" % n for n in range(100_000))
+    for at in range(0, len(lines), 5000):
+        output.write(lines[at : at + 5000], stdout=True)
     output.end()
-    sent += output.frames()
-    assert [frame.number for frame in sent] == list(range(1, len(sent) + 1))
-    assert [frame.end for frame in sent] == [False] * (len(sent) - 1) + [True] * bool(sent)
-    received = b"".join(frame.data for frame in sent)
-    if b"bytes of output are left out here" not in received:
-        assert received == b"".join(pieces)
-    else:
-        assert len(received) <= limit + 80 * len(pieces)
+    first, *rest = output.frames()
+    said = NOTE.fullmatch(first.data)
+    kept = b"".join(frame.data for frame in rest)
+    assert said is not None
+    assert int(said[1]) + len(kept) == len(lines)
+    assert lines.endswith(kept)
+    assert 32 * 1024 <= len(kept) <= 64 * 1024
+    assert first.number == rest[0].number - 1
 
 
 def test_a_new_stream_gets_what_is_kept_once_more() -> None:
