@@ -71,11 +71,16 @@ def log_alone() -> Figure:
     return Figure("log", rate, "commits/s, 300 waiting", syncs, "fsyncs/s", rate / syncs, ">= 3", rate >= 3 * syncs)
 
 
+def _where(cluster: Cluster) -> tuple[str, str]:
+    facts = cluster.facts()
+    return facts["scheduler"]["address"], facts["token"]
+
+
 def w1p(cluster: Cluster) -> Figure:
     """1,000 parallel `/bin/true` steps, against a posix_spawn loop."""
     steps = 1000
     before = limits.spawns_per_second()
-    taken = asyncio.run(works.one(cluster.environ["EXEUNT_SERVER"], works.fan_out(steps)))
+    taken = asyncio.run(works.one(_where(cluster), works.fan_out(steps)))
     limit = (before + limits.spawns_per_second()) / 2
     rate = steps / taken
     return Figure(
@@ -86,8 +91,8 @@ def w1p(cluster: Cluster) -> Figure:
 def w2(cluster: Cluster) -> Figure:
     """A chain of 100 `/bin/true` steps: what a step costs beyond its process."""
     steps = 100
-    asyncio.run(works.one(cluster.environ["EXEUNT_SERVER"], works.chain(10)))
-    taken = asyncio.run(works.one(cluster.environ["EXEUNT_SERVER"], works.chain(steps)))
+    asyncio.run(works.one(_where(cluster), works.chain(10)))
+    taken = asyncio.run(works.one(_where(cluster), works.chain(steps)))
     overhead = taken / steps - limits.spawn_seconds()
     limit = limits.fsync_seconds(cluster.data_dir) + limits.round_trip()
     ratio = overhead / limit
@@ -107,9 +112,9 @@ def w3(cluster: Cluster) -> Figure:
     """1,000 workflows of one http step and an http exit handler."""
     count = 1000
     with Echo() as url:
-        server, nats, text = cluster.environ["EXEUNT_SERVER"], cluster.facts()["nats"]["url"], works.with_handler(url)
-        asyncio.run(works.many(server, nats, text, 50))
-        taken = asyncio.run(works.many(server, nats, text, count))
+        nats, text = cluster.facts()["nats"]["url"], works.with_handler(url)
+        asyncio.run(works.many(_where(cluster), nats, text, 50))
+        taken = asyncio.run(works.many(_where(cluster), nats, text, count))
     rate = count / taken
     syncs = 1 / limits.fsync_seconds(cluster.data_dir)
     return Figure(

@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 
 from bench import works
+from exeunt.client import interceptors
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -237,9 +238,10 @@ async def crashes(cluster: Cluster, rounds: Sequence[str] = ROUNDS) -> list[Cras
     facts = cluster.facts()
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
     found = []
+    how: dict[str, Any] = {"options": options, "interceptors": interceptors(facts["token"])}
     async with (
-        grpc.aio.insecure_channel(facts["scheduler"]["address"], options=options) as scheduler,
-        grpc.aio.insecure_channel(facts["exithandler"]["address"], options=options) as exithandler,
+        grpc.aio.insecure_channel(facts["scheduler"]["address"], **how) as scheduler,
+        grpc.aio.insecure_channel(facts["exithandler"]["address"], **how) as exithandler,
     ):
         for what in rounds:
             crash = await _Round(cluster, what, (scheduler, exithandler)).run()

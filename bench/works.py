@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from nats.aio.msg import Msg
 
+from exeunt.client import interceptors
 from exeunt.journal.wire import connect
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
@@ -72,9 +73,14 @@ async def _final(stub: rpc.WorkflowServiceStub, uid: str) -> pb.Workflow:
     return last
 
 
-async def one(address: str, text: str) -> float:
-    """Seconds from before the submission of one workflow until it is final."""
-    async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+def _channel(address: str, token: str) -> grpc.aio.Channel:
+    options = [("grpc.max_receive_message_length", -1)]
+    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors(token))
+
+
+async def one(where: tuple[str, str], text: str) -> float:
+    """Seconds from before the submission of one workflow until it is final. `where`: the scheduler, and its token."""
+    async with _channel(*where) as channel:
         stub = rpc.WorkflowServiceStub(channel)
         started = time.perf_counter()
         workflow = await _submit(stub, text, 0)
@@ -84,7 +90,7 @@ async def one(address: str, text: str) -> float:
         return taken
 
 
-async def many(address: str, nats_url: str, text: str, count: int, at_once: int = 64) -> float:
+async def many(where: tuple[str, str], nats_url: str, text: str, count: int, at_once: int = 64) -> float:
     """Seconds from the first submission until the last of so many workflows is final, exit handlers included.
 
     The ends are heard as a subscriber hears them, from `workflow.succeeded`: it goes out when the commit that closes
@@ -102,7 +108,7 @@ async def many(address: str, nats_url: str, text: str, count: int, at_once: int 
 
     await nats.subscribe("exeunt.events.*.*.workflow.succeeded", cb=over)
     await nats.flush()
-    async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+    async with _channel(*where) as channel:
         stub = rpc.WorkflowServiceStub(channel)
         gate = asyncio.Semaphore(at_once)
         uids: list[str] = []

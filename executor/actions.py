@@ -57,15 +57,16 @@ class ActionRunner:
 class Starter:
     """Starts workflows for `trigger` and `resource` steps, by way of a scheduler."""
 
-    def __init__(self, links: Callable[[], Sequence[Session]]) -> None:
+    def __init__(self, links: Callable[[], Sequence[Session]], token: str = "") -> None:
         self._links = links
+        self._token = token
 
     async def __call__(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
         """Starts it once for each key; see `exeunt.actions.context.StartWorkflow`."""
         links = self._links()
         if not links:
             raise Unavailable("no scheduler can be reached just now")
-        async with Client(links[0].address, trace=_asked_in.get()) as client:
+        async with Client(links[0].address, token=self._token, trace=_asked_in.get()) as client:
             try:
                 answer = await client.submit([("-", json.dumps(manifest))], namespace=namespace, request_id=key)
             except ClientError as error:

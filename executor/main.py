@@ -30,8 +30,10 @@ from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
 from exeunt.executor.work import Work
 from exeunt.service import telemetry
+from exeunt.service.channel import known_by
 from exeunt.service.grpc import serve_grpc
 from exeunt.service.program import Program, ProgramError, closing, run
+from exeunt.service.tokens import read_tokens
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ async def serve(settings: Settings) -> None:
 
 
 async def _start(program: Program, settings: Settings) -> None:
+    tokens = read_tokens(settings.token)
+    known_by(read_tokens(settings.executor_token, "executor-token") or tokens)
     images = _images(settings)
     labels = _pairs("labels", settings.labels)
     directory = await program.enter(_directory(settings.data_dir))
@@ -68,7 +72,7 @@ async def _start(program: Program, settings: Settings) -> None:
     tools = await program.enter(
         open_toolbox(
             settings.action_settings(),
-            start_workflow=Starter(lambda: attempts.links),
+            start_workflow=Starter(lambda: attempts.links, "".join(tokens[:1])),
         )
     )
     limits = Limits(

@@ -36,6 +36,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 GOOD_SECONDS = 5.0
 """A stream that lived so long was a good one: the next is opened after the first pause."""
 
+REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
 SILENT_BEATS = 5
 """A scheduler answers heartbeats; a stream on which so many were not answered is taken for broken."""
 
@@ -83,6 +85,7 @@ class Session:
         self._number = 0
         self._seen = 0
         self._said = (-1, -1, -1)  # credits, exit credits and draining, as the last frame had them
+        self._refused = False
 
     def wake(self) -> None:
         """Something may be to say."""
@@ -102,7 +105,7 @@ class Session:
                 try:
                     await self._talk(call)
                 except (grpc.aio.AioRpcError, _Silent, TimeoutError, asyncio.InvalidStateError) as error:
-                    log.debug("the stream to %s ended: %s", self.address, error)
+                    self._ended(error)
                 except _Same as error:
                     linked = error.args[0]
                     log.debug("%s leads to scheduler %s, to which there is a stream", self.address, linked)
@@ -124,6 +127,13 @@ class Session:
     def _needed(self, replica: str) -> bool:
         """Whether no link leads to that scheduler any more, so that this address is to be tried again."""
         return not self._links.wanted(self) or all(link.replica != replica for link in self._attempts.links)
+
+    def _ended(self, error: BaseException) -> None:
+        if not self._refused and isinstance(error, grpc.aio.AioRpcError) and error.code() in REFUSED:
+            self._refused = True  # said once: nothing changes before somebody has read it
+            log.error("the scheduler at %s takes no steps to this executor: %s", self.address, error.details())
+        else:
+            log.debug("the stream to %s ended: %s", self.address, error)
 
     # --- one stream ---------------------------------------------------------------------------------------------------
 
@@ -189,6 +199,7 @@ class Session:
         self.replica = welcome.replica
         self._told(welcome)
         self.connected = True
+        self._refused = False
         self._links.connected(self)
         log.info("connected to scheduler %s at %s", self.replica, self.address)
 

@@ -16,6 +16,7 @@ class Settings(ActionServiceSettings):
     schedulers: tuple[str, ...] = setting(
         "Where schedulers listen; the others are learned from them", ("127.0.0.1:7600",), unit="HOST:PORT"
     )
+    executor_token: str = setting("As token, for the sessions with schedulers, who need the same; empty for token", "")
     executor_id: str = setting("Name of this executor; empty for one that is kept in the data directory", "")
     labels: tuple[str, ...] = setting("Labels for placement, each NAME=VALUE", ())
     runtime: Literal["process"] = setting("What steps run in", "process")

@@ -13,8 +13,10 @@ from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.steady import NATS_AWAY
 from exeunt.journal.wire import connect
 from exeunt.service import telemetry
+from exeunt.service.channel import known_by
 from exeunt.service.grpc import GrpcServer, serve_grpc
 from exeunt.service.program import Program, closing, run
+from exeunt.service.tokens import Guard, read_tokens
 from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ async def serve(settings: Settings) -> None:
 
 
 async def _start(program: Program, settings: Settings) -> None:
+    tokens = read_tokens(settings.token)
+    known_by(tokens)
     nc = await connect(settings.nats_url.split(","), f"exithandler {settings.replica}")
     await program.enter(closing(nc, nc.close))
     owners = Owners(settings.replica)
@@ -36,7 +40,7 @@ async def _start(program: Program, settings: Settings) -> None:
         open_handler(nc, settings, address_of=owners.scheduler_of, owner_of=owners.exit_handler_of)
     )
     register = {SERVICE: partial(add_ExitServiceServicer_to_server, handler.service)}
-    server = await program.enter(serve_grpc(settings.listen, register))
+    server = await program.enter(serve_grpc(settings.listen, register, guard=Guard(tokens)))
     address = settings.advertise or server.address
     membership = await Membership.open(
         nc,

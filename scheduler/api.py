@@ -32,6 +32,7 @@ from exeunt.scheduler.peers import PASSED_ON, Peers
 from exeunt.scheduler.runs import Entry
 from exeunt.scheduler.submit import DEFAULT_NAMESPACE, Checker, Wishes, uids
 from exeunt.scheduler.view import message
+from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
@@ -229,10 +230,10 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             return pb.DeleteWorkflowResponse(gone=False)
         if isinstance(found, Entry):
             await self._parts.archiver.settled(found)
-            metadata = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
+            known = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
         else:
-            metadata = found.tree["metadata"]
-        await self._parts.archiver.remove(metadata["namespace"], metadata["name"], metadata["uid"])
+            known = found.tree["metadata"]
+        await self._parts.archiver.remove(known["namespace"], known["name"], known["uid"])
         return pb.DeleteWorkflowResponse(gone=True)
 
     @writes
@@ -322,7 +323,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         return await self._parts.peers.pass_on(found.address, method, request)
 
     async def _stream(self, found: Elsewhere, method: str, request: Any) -> AsyncIterator[Any]:
-        call = getattr(self._parts.peers.workflows(found.address), method)(request, metadata=[(PASSED_ON, "1")])
+        asked = getattr(self._parts.peers.workflows(found.address), method)
+        call = asked(request, metadata=[(PASSED_ON, "1"), *metadata()])
         try:
             async for answer in call:
                 yield answer

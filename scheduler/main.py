@@ -14,8 +14,10 @@ from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
 from exeunt.service import telemetry
+from exeunt.service.channel import known_by
 from exeunt.service.grpc import GrpcServer, serve_grpc
 from exeunt.service.program import Program, closing, run
+from exeunt.service.tokens import Guard, read_tokens
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ async def serve(settings: Settings) -> None:
 
 
 async def _start(program: Program, settings: Settings) -> None:
+    tokens = read_tokens(settings.token)
+    guard = Guard(tokens, read_tokens(settings.executor_token, "executor-token"))
+    known_by(tokens)
     nc = await connect([url.strip() for url in settings.nats_url.split(",")], f"scheduler {settings.replica}")
     await program.enter(closing(nc, nc.close))
     journal = await Log.open(nc, "m", settings.replica, log_settings(settings))
@@ -41,7 +46,7 @@ async def _start(program: Program, settings: Settings) -> None:
     journal.on_lost.append(holdings.lost)
     core = Core(settings, journal, projections, holdings)
     await program.enter(closing(core.peers, core.peers.close))
-    server = await program.enter(serve_grpc(settings.listen, core.services(), grace=1.0))
+    server = await program.enter(serve_grpc(settings.listen, core.services(), grace=1.0, guard=guard))
     core.address = settings.advertise or server.address
     health = _Health(server, core)
 

@@ -39,6 +39,9 @@ class Settings(ServiceSettings):
     open_workflows: int = setting("Most workflows that are not finished, on this scheduler", 100_000, minimum=1)
     documents: int = setting("Most documents in one submission", 1_000, minimum=1)
     secret_key: str = setting(keyring.SETTING, "")
+    executor_token: str = setting(
+        "As token, for the sessions of executors, who need the same; empty for the same token as everybody's", ""
+    )
     parameter_bytes: int = setting(
         "Largest value of a workflow's parameter", 256 * 1024, unit="B", minimum=1, maximum=1024 * 1024
     )

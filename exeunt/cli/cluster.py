@@ -13,22 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exeunt.cli import state
+from exeunt.cli import private, state
 from exeunt.cli.child import Spec
 from exeunt.cli.failure import UNREACHABLE, CommandError
-from exeunt.cli.key import VARIABLE, key_setting
 from exeunt.cli.ports import free_port, is_free
 from exeunt.cli.supervisor import Supervised
+from exeunt.local import read_facts
 
 log = logging.getLogger(__name__)
 
 SERVICES = ("scheduler", "exithandler")
 ROOM_BYTES = 16 * 1024**2
 ROOM_FILES = 100
+NATS_USER = "exeunt"
 NATS_CONFIG = """\
 # Written by exeunt for this cluster. Acknowledged means on the disk: sync_interval must stay "always".
 listen: "127.0.0.1:{port}"
 server_name: "exeunt-{port}"
+authorization {{ user: "{user}", password: "{password}" }}
 jetstream {{
   store_dir: "{store}"
   sync_interval: always
@@ -64,12 +66,18 @@ class Cluster:
         self.nats: Supervised | None = None
         self.services: dict[str, Supervised] = {}
         self.executors: list[Supervised] = []
+        self.credentials = private.credentials(options.data_dir)
         self._ports: dict[str, int] = {}
 
     @property
-    def nats_url(self) -> str:
+    def nats_address(self) -> str:
         """Where NATS listens."""
-        return f"nats://127.0.0.1:{self._ports['nats']}"
+        return f"127.0.0.1:{self._ports['nats']}"
+
+    @property
+    def nats_url(self) -> str:
+        """The same with user and password."""
+        return f"nats://{NATS_USER}:{self.credentials.nats}@{self.nats_address}"
 
     @property
     def scheduler(self) -> str:
@@ -92,6 +100,7 @@ class Cluster:
                 "metrics": f"127.0.0.1:{metrics}" if metrics else None,
             }
         facts["executors"] = [{"id": e.spec.name, "pid": e.pid} for e in self.executors]
+        facts["token"] = self.credentials.token
         facts["supervisor"] = {"pid": os.getpid()}
         return facts
 
@@ -124,7 +133,7 @@ class Cluster:
 
     def _choose_ports(self) -> None:
         """The ports of the last time on this data directory where they are free, others where not."""
-        before = state.read_facts(self.options.data_dir) or {}
+        before = read_facts(self.options.data_dir) or {}
         wanted = ["nats", *SERVICES, *(f"{name}-metrics" for name in SERVICES if self.options.metrics)]
         taken: set[int] = set()
         for name in wanted:
@@ -141,7 +150,13 @@ class Cluster:
     def _nats_spec(self) -> Spec:
         config = self.options.data_dir / "nats.conf"
         store = self.options.data_dir / "nats"
-        config.write_text(NATS_CONFIG.format(port=self._ports["nats"], store=str(store).replace('"', '\\"')))
+        text = NATS_CONFIG.format(
+            port=self._ports["nats"],
+            store=str(store).replace('"', '\\"'),
+            user=NATS_USER,
+            password=self.credentials.nats,
+        )
+        private.write(config, text)
         command = [nats_server(), "-c", str(config)]
         return Spec(
             "nats-server",
@@ -157,7 +172,9 @@ class Cluster:
         metrics = self._ports.get(f"{name}-metrics")
         environ = {
             **self._common(name),
-            VARIABLE: key_setting(self.options.data_dir, self.options.environ),
+            "EXEUNT_NATS_URL": self.nats_url,
+            "EXEUNT_EXECUTOR_TOKEN": self.credentials.executor if name == "scheduler" else "",
+            private.KEY_VARIABLE: private.key_setting(self.options.data_dir, self.options.environ),
             "EXEUNT_LISTEN": f"127.0.0.1:{self._ports[name]}",
             "EXEUNT_METRICS": f"127.0.0.1:{metrics}" if metrics else "",
         }
@@ -168,6 +185,8 @@ class Cluster:
         name = f"executor-{number}"
         environ = {
             **self._common(name),
+            "EXEUNT_NATS_URL": "",  # executors speak to schedulers alone
+            "EXEUNT_EXECUTOR_TOKEN": self.credentials.executor,
             "EXEUNT_EXECUTOR_ID": name,
             "EXEUNT_SCHEDULERS": self.scheduler,
             "EXEUNT_SLOTS": str(options.slots),
@@ -185,14 +204,14 @@ class Cluster:
         return {
             "EXEUNT_ALLOW_LOOPBACK": "true",  # everything here is one person's machine
             **self.options.environ,
-            "EXEUNT_NATS_URL": self.nats_url,
+            "EXEUNT_TOKEN": self.credentials.token,
             "EXEUNT_REPLICA": name,
             "EXEUNT_REPLICAS": "1",
             "EXEUNT_DATA_DIR": str(self.options.data_dir / name),
             "EXEUNT_LOG_LEVEL": self.options.log_level,
             "EXEUNT_LOG_FORMAT": "json",
             "EXEUNT_SHUTDOWN_SECONDS": str(self.options.shutdown_seconds),
-            VARIABLE: "",  # executors get secrets with their steps
+            private.KEY_VARIABLE: "",  # executors get secrets with their steps
         }
 
     def _spec(self, service: str, name: str, environ: dict[str, str]) -> Spec:

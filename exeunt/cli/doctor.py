@@ -16,6 +16,7 @@ import click
 
 from exeunt.cli import state
 from exeunt.cli.failure import SUCCEEDED, WORK_FAILED, CommandError
+from exeunt.local import state_home
 
 PROBE_SECONDS = 10
 LEAST_FREE_BYTES = 2 * 1024**3
@@ -65,12 +66,12 @@ def _nats() -> Finding:
 
 
 def _disk() -> Finding:
-    folder = state.state_home()
+    folder = state_home()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     writable = os.access(folder, os.W_OK)
-    said = f"{free / 1024**3:.1f} GB free for {state.state_home()}"
+    said = f"{free / 1024**3:.1f} GB free for {state_home()}"
     if not writable:
         said = f"{folder} cannot be written; set XDG_STATE_HOME or use --data-dir"
     elif free < LEAST_FREE_BYTES:

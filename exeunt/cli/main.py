@@ -120,6 +120,8 @@ def _refused(error: Exception) -> int | None:
         click.echo("\n".join(error.problems), err=True)
     else:
         click.echo(str(error), err=True)
+    if error.code == "UNAUTHENTICATED":
+        return UNREACHABLE
     return UNREACHABLE if error.unreachable else WRONG_INPUT if error.code == "INVALID_ARGUMENT" else 1
 
 

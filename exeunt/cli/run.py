@@ -77,7 +77,11 @@ async def _work(
         async with (
             asyncio.timeout(timeout),
             Client(
-                cluster.scheduler, exit_server=cluster.exithandler, patience=60.0, trace=trace_in(os.environ)
+                cluster.scheduler,
+                exit_server=cluster.exithandler,
+                patience=60.0,
+                token=cluster.credentials.token,
+                trace=trace_in(os.environ),
             ) as client,
         ):
             answer = await submit(client, documents, wishes)

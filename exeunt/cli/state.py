@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exeunt.cli import private
 from exeunt.cli.failure import CommandError
+from exeunt.local import entries, read_facts, state_home
 
 
 class AlreadyRunningError(CommandError):
@@ -44,12 +46,6 @@ class Known:
         return str(self.facts["exithandler"]["address"])
 
 
-def state_home() -> Path:
-    """Where this user's state lies, as the XDG base directory specification has it."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "exeunt"
-
-
 def default_data_dir() -> Path:
     """The data directory of `exeunt up` when none is named."""
     return state_home() / "cluster"
@@ -58,8 +54,8 @@ def default_data_dir() -> Path:
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
     """Holds a data directory. Raises AlreadyRunningError when another has it, CommandError when it cannot be used."""
+    private.directory(data_dir)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CommandError(f"{data_dir} cannot be used as a data directory: {error.strerror}", code=4) from error
@@ -98,20 +94,9 @@ def is_locked(data_dir: Path) -> bool:
     return False
 
 
-def read_facts(data_dir: Path) -> dict[str, Any] | None:
-    """cluster.json, or None when there is none that can be read."""
-    try:
-        found = json.loads((data_dir / "cluster.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def write_facts(data_dir: Path, facts: dict[str, Any]) -> None:
-    """Replaces cluster.json in one step, so that no reader ever sees half of it."""
-    fresh = data_dir / "cluster.json.new"
-    fresh.write_text(json.dumps(facts, indent=2) + "\n")
-    fresh.replace(data_dir / "cluster.json")
+    """Replaces cluster.json in one step, so that no reader ever sees half of it, and only its owner sees it at all."""
+    private.write(data_dir / "cluster.json", json.dumps(facts, indent=2) + "\n")
 
 
 def register(data_dir: Path, kept: bool) -> None:
@@ -133,15 +118,10 @@ def known_clusters() -> list[Known]:
     """The clusters of this user that run now: those of `up` first, in each kind the latest first."""
     found = []
     with contextlib.suppress(OSError):
-        for path in sorted((state_home() / "clusters").glob("*.json")):
-            try:
-                entry = json.loads(path.read_text())
-                data_dir = Path(entry["data_dir"])
-                facts = read_facts(data_dir)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            if facts is not None and is_locked(data_dir):
-                found.append(Known(data_dir, bool(entry["kept"]), float(entry["started"]), facts))
+        for entry in entries():
+            facts = read_facts(entry["data_dir"])
+            if facts is not None and is_locked(entry["data_dir"]):
+                found.append(Known(entry["data_dir"], entry["kept"], entry["started"], facts))
     return sorted(found, key=lambda known: (not known.kept, -known.started))
 
 

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 import click
 
-from exeunt.cli import state
+from exeunt.cli import private, state
 from exeunt.cli.cluster import ClusterOptions, start_cluster
 from exeunt.cli.failure import UNREACHABLE, CommandError
+from exeunt.local import read_facts
 from exeunt.service import logs
 from exeunt.service.program import READY_VARIABLE, Program, run
 
@@ -67,17 +68,19 @@ def up_command(*, data_dir: Path | None, detach: bool, **given: Any) -> int:
 
 async def _keep(program: Program, options: ClusterOptions) -> None:
     cluster = await program.enter(start_cluster(options, kept=True))
-    click.echo(f"scheduler {cluster.scheduler}, exit handler {cluster.exithandler}, NATS {cluster.nats_url}", err=True)
+    services = f"scheduler {cluster.scheduler}, exit handler {cluster.exithandler}"
+    click.echo(f"{services}, NATS {cluster.nats_address}", err=True)
     program.ready(address=cluster.scheduler)
 
 
 def _detached(options: ClusterOptions) -> int:
     """Starts another process that does it, and waits until that is ready or has given up."""
     if state.is_locked(options.data_dir):
-        facts = state.read_facts(options.data_dir) or {}
+        facts = read_facts(options.data_dir) or {}
         click.echo(f"a cluster runs on {options.data_dir} already", err=True)
         click.echo(facts.get("scheduler", {}).get("address", ""))
         return 0
+    private.directory(options.data_dir)
     log = options.data_dir / "logs" / "supervisor.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@
             print(state.object["status"]["phase"])
 
 Mutating calls carry a request id, so that a repeated one is the same one; calls that find a service away are repeated
-for a while. It needs nothing of this package but exeunt.v1. What happens is heard from `exeunt.client.events`.
+for a while. It needs little of this package but exeunt.v1. What happens is heard from `exeunt.client.events`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from exeunt.client.errors import ClientError, error_of
+from exeunt.client.token import HEADER, find_token, interceptors
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1.exit_service_pb2_grpc import ExitServiceStub
 from exeunt.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
-__all__ = ["Client", "ClientError", "Followed", "error_of", "new_request_id", "trace_in"]
+__all__ = ["Client", "ClientError", "Followed", "error_of", "find_token", "interceptors", "new_request_id", "trace_in"]
 
 T = TypeVar("T")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -72,18 +73,24 @@ class Client:
         exit_server: str | None = None,
         timeout: float = 30.0,
         patience: float = 15.0,
+        token: str | None = None,
         trace: Mapping[str, str] | None = None,
     ) -> None:
         """`server` is the scheduler's HOST:PORT, `exit_server` the exit handler's (behind one gateway: the same).
 
         `timeout`: seconds for one call. `patience`: seconds for which a call is repeated while a service is away.
+        `token`: what the services want to be sent; None looks for it (the cluster.json of a local cluster of yours that
+        listens at `server`, else EXEUNT_TOKEN).
         `trace`: W3C trace context (`traceparent`, `tracestate`): what is submitted becomes part of that trace.
         """
+        if token is None:
+            token = find_token(server)
         self.server = server
         self.exit_server = exit_server or server
         self._timeout = timeout
         self._patience = patience
-        self._metadata = tuple((trace or {}).items())
+        bearer = [(HEADER, f"Bearer {token}")] if token else []
+        self._metadata = (*bearer, *(trace or {}).items())
         self._channel = grpc.aio.insecure_channel(server, options=OPTIONS)
         self._exit_channel = (
             self._channel
@@ -167,7 +174,7 @@ class Client:
 
         def start() -> Any:
             request = pb.WatchWorkflowRequest(namespace=namespace, name=name, uid=uid, version=version)
-            return self._workflows.WatchWorkflow(request)
+            return self._workflows.WatchWorkflow(request, metadata=self._metadata)
 
         async for change in self._stream(start):
             version = change.workflow.version
@@ -193,7 +200,7 @@ class Client:
     ) -> AsyncIterator[pb.LogLine]:
         """Lines of output of a workflow's steps."""
         request = pb.GetLogsRequest(namespace=namespace, name=name, node=node, follow=follow, tail=tail)
-        stream = self._workflows.GetLogs(request)
+        stream = self._workflows.GetLogs(request, metadata=self._metadata)
         try:
             async for line in stream:
                 yield line

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
 
 from exeunt.service import telemetry
 from exeunt.service.grpc import KEEPALIVE, MESSAGE_BYTES, deadline
+from exeunt.service.tokens import bearer
 
 MARGIN = 0.1
 """Seconds that a call made while answering another ends before that one, so that the answer can still be sent."""
@@ -51,9 +52,18 @@ def open_channel(address: str, *, timeout: float | None = 10.0, retries: bool = 
     return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
+_known_by: tuple[tuple[str, str], ...] = ()
+
+
+def known_by(tokens: Iterable[str]) -> None:
+    """From now on all calls of this process send the first of these tokens."""
+    global _known_by  # noqa: PLW0603 - one process, one service
+    _known_by = bearer(tokens)
+
+
 def metadata() -> tuple[tuple[str, str], ...]:
-    """Metadata for streams: the current trace context. Unary calls get it by themselves."""
-    return tuple(telemetry.current.headers().items())
+    """Metadata for streams: this service's token and the current trace context. Unary calls get it by themselves."""
+    return (*_known_by, *telemetry.current.headers().items())
 
 
 class _Deadlines(grpc.aio.UnaryUnaryClientInterceptor):
@@ -70,7 +80,8 @@ class _Deadlines(grpc.aio.UnaryUnaryClientInterceptor):
             limits.append(max(0.0, ends - time.monotonic() - MARGIN))
         known = [limit for limit in limits if limit is not None]
         sent = details.metadata
-        if carried := metadata():
+        present = {key for key, _ in sent or ()}
+        if carried := [pair for pair in metadata() if pair[0] not in present]:
             sent = grpc.aio.Metadata(*(sent or ()), *carried)
         changed = grpc.aio.ClientCallDetails(
             details.method, min(known) if known else None, sent, details.credentials, details.wait_for_ready

@@ -20,6 +20,7 @@ from exeunt.service.errors import Code, RpcError, abort_with
 from exeunt.service.metrics import Counter, Histogram
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import split_address
+from exeunt.service.tokens import Guard
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadlin
 """When the call that is being answered ends, on the monotonic clock; calls made from within end a little earlier."""
 
 calls = Counter("rpc.server.calls", "Calls that have ended, by method and status code", "{call}")
+refusals = Counter("exeunt.rpc.refused", "Calls that were not answered for want of the right token", "{call}")
 durations = Histogram("rpc.server.call.duration", "How long unary calls took")
 
 Register = Callable[[grpc.aio.Server], None]
@@ -77,16 +79,21 @@ class GrpcServer:
 
 @contextlib.asynccontextmanager
 async def serve_grpc(
-    listen: str, services: Mapping[str, Register], *, health_of: Sequence[str] = (), grace: float = 5.0
+    listen: str,
+    services: Mapping[str, Register],
+    *,
+    health_of: Sequence[str] = (),
+    grace: float = 5.0,
+    guard: Guard | None = None,
 ) -> AsyncIterator[GrpcServer]:
     """Serves until the block is left. `services` maps full names to what registers them:
 
         {"exeunt.v1.ExitService": partial(add_ExitServiceServicer_to_server, servicer)}
 
-    `health_of`: further names whose health is told, of what is served to somebody by other ways.
+    `health_of`: further names whose health is told, of what is served to somebody by other ways. `guard`: who may call.
     Raises ProgramError when the address cannot be taken.
     """
-    server = grpc.aio.server(interceptors=[_Interceptor()], options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=[_Interceptor(guard or Guard())], options=SERVER_OPTIONS)
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     for register in services.values():
@@ -114,7 +121,8 @@ async def serve_grpc(
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Wraps every call of ours: errors get details, deadlines are kept, calls are counted and traced."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._made: dict[Any, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -123,11 +131,14 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         method: Any = handler_call_details.method
+        name = method.lstrip("/") if isinstance(method, str) else method.decode().lstrip("/")
+        refusal = self._guard.refusal(name, handler_call_details.invocation_metadata or ())
+        if refusal is not None:
+            return _refusing(refusal)
         known = self._made.get(method)
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        name = method.lstrip("/") if isinstance(method, str) else method.decode().lstrip("/")
         if handler is None or name.startswith("grpc."):
             return handler
         made: grpc.RpcMethodHandler[Any, Any]
@@ -149,6 +160,16 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             made = factory(_unary(name, inner), handler.request_deserializer, handler.response_serializer)
         self._made[method] = made  # only of methods that are served, so their number is bounded
         return made
+
+
+def _refusing(refusal: RpcError) -> grpc.RpcMethodHandler[Any, Any]:
+    """Answers any call, of whatever kind, without reading what it sends."""
+
+    async def call(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        refusals.add(1)
+        await abort_with(context, refusal)
+
+    return grpc.stream_stream_rpc_method_handler(call)
 
 
 def _unary(name: str, inner: Any) -> Any:

@@ -77,6 +77,12 @@ class ServiceSettings:
         "Where NATS with JetStream listens, as in nats://USER:PASSWORD@HOST:4222; several separated by commas",
         "nats://127.0.0.1:4222",
     )
+    token: str = setting(
+        "Token that callers have to send, and that this service sends to others: at least 16 characters (openssl rand "
+        "-hex 32), or file:PATH for a file that holds it; several with commas or line ends between while they change: "
+        "all are taken, the first one is sent. Empty: whoever reaches the port is answered",
+        "",
+    )
     replica: str = setting(
         "Name of this process among the replicas", factory=_replica, shown="host name, process id and six random digits"
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from exeunt.cli.failure import UNREACHABLE, CommandError
 from exeunt.cli.state import AlreadyRunningError
 from exeunt.cli.supervisor import FREE_RESTARTS, LONGEST_PAUSE, pause_after
 from exeunt.journal.keyring import read_keys
+from exeunt.local import read_facts
 
 pytestmark = pytest.mark.services
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
@@ -42,7 +44,7 @@ async def cluster(options: ClusterOptions) -> AsyncIterator[Cluster]:
 
 
 def facts(options: ClusterOptions) -> dict:
-    found = state.read_facts(options.data_dir)
+    found = read_facts(options.data_dir)
     assert found is not None
     return found
 
@@ -59,7 +61,7 @@ async def restarted(cluster: Cluster, name: str, pid: int) -> int:
 async def test_cluster_json_says_what_runs_where(cluster: Cluster, options: ClusterOptions) -> None:
     found = facts(options)
     assert set(found) >= {"nats", "scheduler", "exithandler", "executors"}
-    assert found["nats"]["url"].startswith("nats://127.0.0.1:")
+    assert re.fullmatch(r"nats://exeunt:[0-9a-f]{64}@127\.0\.0\.1:\d+", found["nats"]["url"])
     assert found["scheduler"]["metrics"] is None
     assert [e["id"] for e in found["executors"]] == ["executor-1", "executor-2"]
     pids = [found[name]["pid"] for name in ("nats", "scheduler", "exithandler")]
@@ -116,7 +118,7 @@ async def test_two_supervisors_never_share_a_data_directory(cluster: Cluster, op
 
 
 async def test_a_service_that_cannot_start_is_named_with_its_last_words(options: ClusterOptions) -> None:
-    options.data_dir.mkdir()
+    options.data_dir.mkdir(mode=0o700)
     (options.data_dir / "exithandler.broken").touch()
     with pytest.raises(CommandError, match="exithandler did not start") as caught:
         async with start_cluster(options, kept=True):
@@ -161,7 +163,7 @@ asyncio.run(main())
 
 
 async def test_a_child_that_ignores_the_end_is_killed(options: ClusterOptions) -> None:
-    options.data_dir.mkdir()
+    options.data_dir.mkdir(mode=0o700)
     (options.data_dir / "x.stubborn").touch()
     environ = {**os.environ, "EXEUNT_DATA_DIR": str(options.data_dir / "x"), "EXEUNT_LISTEN": "127.0.0.1:0"}
     child = start(Spec("x", lambda: [*STAND_IN, "x"], environ, options.data_dir / "log", grace=0.05))

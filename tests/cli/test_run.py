@@ -114,7 +114,7 @@ def test_ctrl_c_stops_the_cluster(run: Run, tmp_path: Path) -> None:
 
 def test_a_broken_nats_configuration_ends_with_4(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     (folder / "nats").write_text("a file where the store should be")
     process = run("good", "--data-dir", str(folder))
     _, err = process.communicate(timeout=100)

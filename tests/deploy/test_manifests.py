@@ -132,6 +132,20 @@ def test_compose_hands_the_key_to_those_who_read_secrets() -> None:
     assert given == {"scheduler": "${EXEUNT_SECRET_KEY:-}", "exithandler": "${EXEUNT_SECRET_KEY:-}", "executor": None}
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_services_have_the_tokens_that_they_need_and_no_others(overlay: str) -> None:
+    given = {}
+    for service in SERVICES:
+        found = [e for e in container(overlay, service)["env"] if "TOKEN" in e["name"]]
+        named = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in found}
+        assert all(one["name"] == "exeunt-tokens" and "optional" not in one for one in named.values())
+        given[service] = {name: one["key"] for name, one in named.items()}
+    everyone, executors = {"EXEUNT_TOKEN": "token"}, {"EXEUNT_EXECUTOR_TOKEN": "executor"}
+    assert given == {"scheduler": everyone | executors, "exithandler": everyone, "executor": everyone | executors}
+    text = (DEPLOY / "README.md").read_text()
+    assert all(f"--from-literal={key}=" in text for key in ("token", "executor"))
+
+
 def test_compose_starts_what_there_is() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for service in SERVICES:

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from exeunt.client import interceptors
 from exeunt.v1 import (
     executor_service_pb2,
     exit_service_pb2,
@@ -105,7 +106,8 @@ async def test_an_absurd_call_is_the_callers_fault(cluster: Cluster, where: str,
     before = cluster.facts()
     chance = random.Random(method.full_name)
     request_type, answer_type = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-    async with grpc.aio.insecure_channel(before[where]["address"]) as channel:
+    sending = interceptors(before["token"])
+    async with grpc.aio.insecure_channel(before[where]["address"], interceptors=sending) as channel:
         for _ in range(CALLS):
             request = fill(request_type(), chance)
             code = await answered(channel, f"/{service}/{method.name}", method, request, answer_type)
@@ -147,9 +149,10 @@ async def answered(
 async def test_nothing_is_found_under_a_name_that_only_looks_like_one(cluster: Cluster, absurd: str) -> None:
     [found] = cluster.run(manifest(sh("main", "true"), sh("bye", "true"), onExit="bye"))
     name, facts = found["metadata"]["name"], cluster.facts()
+    sending = interceptors(facts["token"])
     async with (
-        grpc.aio.insecure_channel(facts["scheduler"]["address"]) as scheduler,
-        grpc.aio.insecure_channel(facts["exithandler"]["address"]) as exithandler,
+        grpc.aio.insecure_channel(facts["scheduler"]["address"], interceptors=sending) as scheduler,
+        grpc.aio.insecure_channel(facts["exithandler"]["address"], interceptors=sending) as exithandler,
     ):
         stub, exits = workflow_service_pb2_grpc.WorkflowServiceStub(scheduler), exit_rpc.ExitServiceStub(exithandler)
         pb, xpb = workflow_service_pb2, exit_service_pb2

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from exeunt.client import interceptors
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from tests.e2e.cluster import Cluster
@@ -131,7 +132,9 @@ async def test_a_call_is_refused_with_the_fields_that_are_wrong(cluster: Cluster
 
 async def refused(cluster: Cluster, request: Any) -> grpc.aio.AioRpcError:
     options = [("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(cluster.facts()["scheduler"]["address"], options=options) as channel:
+    facts = cluster.facts()
+    address, sending = facts["scheduler"]["address"], interceptors(facts["token"])
+    async with grpc.aio.insecure_channel(address, options=options, interceptors=sending) as channel:
         stub = rpc.WorkflowServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.SubmitWorkflow(request, timeout=30)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from exeunt.client import interceptors
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -155,9 +156,10 @@ class Round:
         """Submits, kills, waits, judges."""
         facts = self.cluster.facts()
         options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+        how: dict[str, Any] = {"options": options, "interceptors": interceptors(facts["token"])}
         async with (
-            grpc.aio.insecure_channel(facts["scheduler"]["address"], options=options) as scheduler,
-            grpc.aio.insecure_channel(facts["exithandler"]["address"], options=options) as exithandler,
+            grpc.aio.insecure_channel(facts["scheduler"]["address"], **how) as scheduler,
+            grpc.aio.insecure_channel(facts["exithandler"]["address"], **how) as exithandler,
         ):
             self.workflows = rpc.WorkflowServiceStub(scheduler)
             self.exits = exits_rpc.ExitServiceStub(exithandler)
