@@ -8,10 +8,12 @@ from functools import partial
 
 from exeunt.exithandler.handler import Handler, open_handler
 from exeunt.exithandler.settings import Settings
+from exeunt.journal.identity import LogLostError, lost, open_streams
 from exeunt.journal.log import NotOwner
 from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.projections import all_streams
 from exeunt.journal.steady import NATS_AWAY
-from exeunt.journal.wire import connect
+from exeunt.journal.wire import connect, wire_of
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.grpc import GrpcServer, serve_grpc
@@ -27,7 +29,11 @@ PAUSE_SECONDS = 0.2  # before partitions that somebody else took at the same mom
 
 async def serve(settings: Settings) -> None:
     """Runs until told to stop: then no new obligations, what is quick ends, partitions are handed over."""
-    await run(partial(_start, settings=settings), grace=settings.shutdown_seconds)
+    try:
+        await run(partial(_start, settings=settings), grace=settings.shutdown_seconds)
+    except LogLostError:
+        await lost.told()
+        raise
 
 
 async def _start(program: Program, settings: Settings) -> None:
@@ -35,10 +41,15 @@ async def _start(program: Program, settings: Settings) -> None:
     known_by(tokens)
     nc = await connect(settings.nats_url.split(","), f"exithandler {settings.replica}")
     await program.enter(closing(nc, nc.close))
+    streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
+    identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)
     owners = Owners(settings.replica)
     handler = await program.enter(
         open_handler(nc, settings, address_of=owners.scheduler_of, owner_of=owners.exit_handler_of)
     )
+    for gatherer in handler.service.standing.gatherers:
+        gatherer.on_nobody.append(identity.look)
+    program.background("streams", identity.keep(lambda: handler.journal.stored))
     register = {SERVICE: partial(add_ExitServiceServicer_to_server, handler.service)}
     server = await program.enter(serve_grpc(settings.listen, register, guard=Guard(tokens)))
     address = settings.advertise or server.address

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from exeunt.actions import ActionSettings
 from exeunt.actions.settings import ActionServiceSettings
-from exeunt.journal import keyring
+from exeunt.journal import identity, keyring
 from exeunt.journal.log import LogSettings
 from exeunt.language.handlers import Defaults
 from exeunt.service.settings import SettingsError, setting
@@ -21,6 +21,7 @@ class Settings(ActionServiceSettings):
     notify_seconds: float = setting("How long all targets of a notification may take", 30.0, unit="s", minimum=0.1)
     action_threads: int = setting("Notifications and clean-ups at once", 16, minimum=1, maximum=500)
     secret_key: str = setting(keyring.SETTING, "")
+    anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long the exit ledger keeps records", 30.0, unit="days", minimum=0.01)
     chain_depth: int = setting("How many workflows may start each other in a chain", 32, minimum=1, maximum=1000)
     exit_handlers: tuple[str, ...] = setting(

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from functools import partial
 
+from exeunt.journal.identity import LogLostError, lost, open_streams
 from exeunt.journal.log import Log
 from exeunt.journal.ownership import Member, Membership
-from exeunt.journal.projections import open_projections
-from exeunt.journal.wire import connect
+from exeunt.journal.projections import all_streams, open_projections
+from exeunt.journal.wire import connect, wire_of
 from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
@@ -28,7 +29,11 @@ async def serve(settings: Settings) -> None:
     async def setup(program: Program) -> None:
         await _start(program, settings)
 
-    await run(setup, grace=settings.shutdown_seconds)
+    try:
+        await run(setup, grace=settings.shutdown_seconds)
+    except LogLostError:
+        await lost.told()
+        raise
 
 
 async def _start(program: Program, settings: Settings) -> None:
@@ -37,6 +42,8 @@ async def _start(program: Program, settings: Settings) -> None:
     known_by(tokens)
     nc = await connect([url.strip() for url in settings.nats_url.split(",")], f"scheduler {settings.replica}")
     await program.enter(closing(nc, nc.close))
+    streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
+    identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)
     journal = await Log.open(nc, "m", settings.replica, log_settings(settings))
     await program.enter(closing(journal, journal.close))
     program.background("log", journal.ended())
@@ -45,6 +52,9 @@ async def _start(program: Program, settings: Settings) -> None:
     holdings = Holdings(journal)
     journal.on_lost.append(holdings.lost)
     core = Core(settings, journal, projections, holdings)
+    for gatherer in core.standing.gatherers:
+        gatherer.on_nobody.append(identity.look)
+    program.background("streams", identity.keep(lambda: journal.stored))
     await program.enter(closing(core.peers, core.peers.close))
     server = await program.enter(serve_grpc(settings.listen, core.services(), grace=1.0, guard=guard))
     core.address = settings.advertise or server.address

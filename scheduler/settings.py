@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exeunt.journal import keyring
+from exeunt.journal import identity, keyring
 from exeunt.language.handlers import Defaults
 from exeunt.service.settings import ServiceSettings, SettingsError, setting
 
@@ -55,6 +55,7 @@ class Settings(ServiceSettings):
         "delete, terminate+delete or none; the exit handlers need the same setting",
         (),
     )
+    anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)
 
     def keys(self) -> keyring.Keyring:

@@ -144,6 +144,7 @@ class Gatherer:
         self.full = False  # the last answer said that there is no room
         self.trouble = ""  # why nothing can be written just now, for people; empty when nothing is known to be wrong
         self.on_trouble: list[Callable[[], None]] = []  # called whenever that changes
+        self.on_nobody: list[Callable[[], None]] = []  # called when no stream takes a message: is it still there?
         self.high = 0  # the highest position that an answer told
         self.unanswered_count = 0  # requests that ever got no answer
         self._stamp: Stamp = stamp or (lambda key: b"")
@@ -355,6 +356,12 @@ class Gatherer:
             if self._pause == 0.0:
                 log.error("the stream has no room (%d: %s): writes wait", answer.code, answer.description)
             self._tell(f"NATS has no room for it ({answer.description})")
+        if answer.code == NO_RESPONDERS:
+            for told in list(self.on_nobody):
+                told()
+            if self._pause == LONGEST_PAUSE:  # no mere change of the leader
+                log.warning("no stream takes what is written; trying again")
+                self._tell("NATS has no stream that takes it")
         self._pause = min(max(2 * self._pause, 0.01), LONGEST_PAUSE)
         self._paused = self._loop.call_later(self._pause, self._go_on)
 

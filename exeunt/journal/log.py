@@ -103,6 +103,8 @@ class Log:
         self.wire = wire
         self.head = 0
         """The highest position that is known of."""
+        self.stored = 0
+        """The highest position of a write of ours that was acknowledged."""
         self._room = -1  # bytes; without a limit it is negative
         self._snapshots = 0  # bytes of them that were ever written
         self._bytes = 0  # taken of it: as the stream said, and what was written since
@@ -210,6 +212,7 @@ class Log:
         return entry.done
 
     def _stored(self, entry: Entry, sequence: int) -> None:
+        self.stored = max(self.stored, sequence)
         self.head = max(self.head, sequence)
         self._bytes += entry.size
         if isinstance(entry.tag, tuple) and isinstance(entry.tag[0], Family):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from nats.aio.client import Client
+from nats.js.api import StreamConfig
 
 from exeunt import cloudevents
 from exeunt.journal import blobs, manifests, names, public, records, steplogs
 from exeunt.journal.gather import Gatherer
 from exeunt.journal.outbox import Outbox
 from exeunt.journal.records import ArchiveSummary, LedgerSummary, Records
-from exeunt.journal.streams import ensure_stream
+from exeunt.journal.streams import ensure_stream, log_stream
 from exeunt.journal.wire import wire_of
 
 
@@ -44,10 +46,13 @@ class Projections:
         await self.outbox.drain()
 
 
-async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float = 30) -> Projections:
-    """Makes the streams where they are missing."""
-    js = nc.jetstream(timeout=15)
-    for config in (
+def all_streams(replicas: int, log_bytes: int, ledger_days: float) -> list[dict[str, Any]]:
+    """The settings of every stream whose content has to last: those beside the log, and the log."""
+    return [*(config.as_dict() for config in _configs(replicas, ledger_days)), log_stream(replicas, log_bytes)]
+
+
+def _configs(replicas: int, ledger_days: float) -> list[StreamConfig]:
+    return [
         blobs.config(replicas),
         names.config(replicas),
         manifests.config(replicas),
@@ -55,7 +60,13 @@ async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float 
         public.config(replicas),
         records.archive_config(replicas),
         records.ledger_config(replicas, ledger_days * 86400),
-    ):
+    ]
+
+
+async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float = 30) -> Projections:
+    """Makes the streams where they are missing."""
+    js = nc.jetstream(timeout=15)
+    for config in _configs(replicas, ledger_days):
         await ensure_stream(js, config)
     streams = [cloudevents.STREAM, records.ARCHIVE, records.LEDGER, names.STREAM]
     outbox = Outbox(await wire_of(nc), streams, plain_limit=12 if replicas == 1 else 1)

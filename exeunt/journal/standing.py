@@ -66,10 +66,10 @@ class Standing:
 
     def __init__(self, wire: Wire, gatherers: Iterable[Gatherer]) -> None:
         self._wire = wire
-        self._gatherers = list(gatherers)
+        self.gatherers = list(gatherers)
         self.reading = Condition(self._cannot_read)
         self.writing = Condition(self._cannot_write)
-        for told in (wire.on_lost, wire.on_back, *(gatherer.on_trouble for gatherer in self._gatherers)):
+        for told in (wire.on_lost, wire.on_back, *(gatherer.on_trouble for gatherer in self.gatherers)):
             told.append(self._look)
 
     def _look(self) -> None:
@@ -80,7 +80,7 @@ class Standing:
         return "" if self._wire.connected.is_set() else AWAY
 
     def _cannot_write(self) -> str:
-        return self._cannot_read() or next((g.trouble for g in self._gatherers if g.trouble), "")
+        return self._cannot_read() or next((g.trouble for g in self.gatherers if g.trouble), "")
 
 
 class Stands(Protocol):

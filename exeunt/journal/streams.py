@@ -22,7 +22,7 @@ READ_SECONDS = 2.0
 """Reads are safe to repeat: when a leader died, the next try finds the new one."""
 
 _NAME_IN_USE = 10058
-_NOT_FOUND = 10059
+NOT_FOUND = 10059
 _NO_MESSAGE = 10037
 _NOT_YET = frozenset({10004, 10005, 10008, 10009})
 """The servers of a cluster have not found each other, or have no leader."""
@@ -51,7 +51,7 @@ async def ensure_raw(wire: Wire, config: dict[str, Any]) -> dict[str, Any]:
         try:
             found: dict[str, Any] = (await wire.api(f"STREAM.INFO.{name}", seconds=READ_SECONDS))["config"]
         except JetStreamError as error:
-            if error.code != _NOT_FOUND:
+            if error.code != NOT_FOUND:
                 raise
         except TimeoutError:
             log.warning("stream %s does not answer; trying again", name)

@@ -22,7 +22,7 @@ import pytest
 from exeunt.client import Client, ClientError, interceptors
 from exeunt.v1 import executor_service_pb2, executor_service_pb2_grpc, step_service_pb2, step_service_pb2_grpc
 from tests.e2e.cluster import Cluster
-from tests.e2e.test_every_end import manifest, sh
+from tests.e2e.test_operators import manifest, sh
 
 pytestmark = [pytest.mark.services, pytest.mark.xdist_group("e2e")]
 STRANGER = Path(__file__).with_name("stranger.py")
@@ -74,6 +74,7 @@ def test_what_is_written_is_for_its_owner_alone(shared: Cluster) -> None:
 
 async def test_whoever_may_use_the_cluster_is_no_executor_of_it(shared: Cluster) -> None:
     facts = shared.facts()
+    shared.run(manifest(sh("main", "true")))  # its own executor is connected
     sending = interceptors(facts["token"])
     async with grpc.aio.insecure_channel(facts["scheduler"]["address"], interceptors=sending) as channel:
         call: Any = executor_service_pb2_grpc.ExecutorServiceStub(channel).Session()
