@@ -58,7 +58,8 @@ golden: $(STAMP)  ## Argo's recorded cases against the engine (CASES=FILE…)
 	@$(BIN)/python -m tests.golden $(CASES)
 
 N ?= 200
-soak: $(STAMP)  ## the simulation (100 runs for each of N rounds), then faults, N rounds
+soak: $(STAMP)  ## generated workflows (ten minutes), the simulation (100 runs for each of N rounds), faults, N rounds
+	@$(BIN)/python -m tests.generated --seconds 600
 	@$(BIN)/python -m tests.simulation --runs $$((100 * $(N))) --jobs 2
 	@$(BIN)/python -m tests.faults.kills --rounds $(N)
 
