@@ -14,6 +14,7 @@ import msgspec
 from exeunt.actions import cleanup, email, grafana, http, notify, plugin, pushgateway, slack, trigger, webhook
 from exeunt.actions.context import Context
 from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome, Work
+from exeunt.utf8 import valid, valid_tree
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def can_perform(work: Work) -> bool:
 async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) -> StepOutcome:
     """Does the work and answers how it ended: Succeeded, Failed (the world said no) or Error (it could not be tried).
 
-    Never raises but for cancellation. Secrets are masked in everything that comes back.
+    Never raises but for cancellation. Secrets are masked in everything that comes back, and all text in it is valid.
     """
     started = time.time()
     limit = context.timeout_seconds or None
@@ -51,12 +52,17 @@ async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) 
         log.debug("an action failed in an unforeseen way: %s", context.masker.text(trace))
         outcome = StepOutcome(phase="Error", message=f"{type(error).__name__}: {error}")
     mask = context.masker
+
+    def shown(text: str) -> str:
+        return mask.text(valid(text))
+
     return msgspec.structs.replace(
         outcome,
-        message=mask.text(outcome.message),
-        result=None if outcome.result is None else mask.text(outcome.result),
-        parameters={name: mask.text(value) for name, value in outcome.parameters.items()},
-        answer=mask.tree(outcome.answer),
+        message=shown(outcome.message),
+        result=None if outcome.result is None else shown(outcome.result),
+        parameters={valid(name): shown(value) for name, value in outcome.parameters.items()},
+        log_tail=[shown(line) for line in outcome.log_tail],
+        answer=mask.tree(valid_tree(outcome.answer)),
         started_at=started,
         finished_at=max(started, time.time()),
     )

@@ -24,6 +24,7 @@ from exeunt.language.actions import Join, Trigger
 from exeunt.language.load import load_documents
 from exeunt.language.problems import ManifestError
 from exeunt.language.variables import text
+from exeunt.utf8 import loads
 
 API = "argoproj.io/v1alpha1"
 _MEMBER = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,62}")
@@ -110,7 +111,7 @@ def _parameters(wanted: Trigger) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in filter(None, wanted.parameters_from):
         try:
-            given = json.loads(source)
+            given = loads(source)
         except ValueError:
             given = None
         if not isinstance(given, dict):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from exeunt.engine.problem import NodeError
 from exeunt.language.manifest import Sequence, Step
 from exeunt.language.variables import text
+from exeunt.utf8 import loads
 
 MAX_ITEMS = 100_000
 _FORMAT = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>\d*)(?P<verb>[dxXobcqvsU%])")
@@ -57,7 +58,7 @@ def items_of(step: Step) -> list[Any]:
 
 def parse(source: str) -> Any:
     """JSON with its numbers as they were written; ValueError for anything else."""
-    return json.loads(source, parse_float=Written, parse_int=Written, parse_constant=_no_constant)
+    return loads(source, parse_float=Written, parse_int=Written, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> Any:

@@ -20,6 +20,7 @@ from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.state import Run
 from exeunt.language.manifest import Parameter, Template
 from exeunt.language.variables import text
+from exeunt.utf8 import loads
 
 Scope = dict[str, Any]
 
@@ -254,7 +255,7 @@ def _column(values: list[str]) -> str:
     parsed = []
     for value in values:
         try:
-            one = json.loads(value)
+            one = loads(value)
         except (ValueError, RecursionError):
             break
         if not isinstance(one, dict | list):

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
+from exeunt.actions.context import StartRefused
 from exeunt.actions.masking import MASK, Masker, shown_url
 from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome
+from exeunt.steps import result_to_proto
 from tests.actions.conftest import context_of
 
 texts = st.text(max_size=30) | st.sampled_from(["http://127.0.0.1:1/", "json://127.0.0.1:1", "/nowhere/x", "a: b"])
@@ -56,6 +58,15 @@ async def test_not_even_a_fault_of_our_own_gets_out() -> None:
     async with open_toolbox(ActionSettings(), start_workflow=broken) as tools:
         outcome = await perform(PluginWork(name="trigger", arguments={"template": "x"}), context_of(tools))
     assert (outcome.phase, outcome.message) == ("Error", "RuntimeError: a fault")
+
+
+async def test_all_that_comes_back_can_be_written() -> None:
+    async def odd(*_: Any) -> Any:
+        raise StartRefused("half a character: \ud800")
+
+    async with open_toolbox(ActionSettings(), start_workflow=odd) as tools:
+        outcome = await perform(PluginWork(name="trigger", arguments={"template": "x"}), context_of(tools))
+    assert "half a character: \N{REPLACEMENT CHARACTER}" in result_to_proto(outcome).message
 
 
 @given(st.text(min_size=6, max_size=20), st.text(max_size=20), st.text(max_size=20))
