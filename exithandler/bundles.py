@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Iterable
 
 import msgspec
 
+from exeunt.cache import ByteCache
 from exeunt.engine import decide
 from exeunt.engine.commit import Commit
 from exeunt.engine.decide import Run
@@ -19,7 +19,7 @@ from exeunt.launch import decode_bundle
 
 log = logging.getLogger(__name__)
 
-KEPT = 1000
+KEPT_BYTES = 64 * 1024 * 1024
 RETRY_SECONDS = 1.0
 
 
@@ -42,14 +42,11 @@ class Bundles:
         """`steady` makes calls again that were cut off with the connection to NATS (`exeunt.journal.steady`)."""
         self._blobs = blobs
         self._steady: Repeat = steady or once
-        self._kept: OrderedDict[str, Bundle] = OrderedDict()
+        self._kept: ByteCache[str, Bundle] = ByteCache(KEPT_BYTES)
 
     def known(self, name: str) -> Bundle | None:
         """The bundle, if it is at hand."""
-        bundle = self._kept.get(name)
-        if bundle is not None:
-            self._kept.move_to_end(name)
-        return bundle
+        return self._kept.get(name)
 
     async def get(self, name: str) -> Bundle:
         """The bundle. Waits while NATS is away; raises BundleUnusable when there is none."""
@@ -58,7 +55,8 @@ class Bundles:
             if bundle is not None:
                 return bundle
             try:
-                bundle = decode_bundle(await self._steady(lambda: self._blobs.get(name)))
+                content = await self._steady(lambda: self._blobs.get(name))
+                bundle = decode_bundle(content)
             except BlobMissingError as error:
                 raise BundleUnusable(f"the workflow's manifest is gone: {error}") from None
             except (msgspec.DecodeError, RecursionError) as error:
@@ -67,9 +65,7 @@ class Bundles:
                 log.warning("the manifest %s cannot be got yet: %s", name, error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._kept[name] = bundle
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            self._kept.put(name, bundle, len(content))
 
     async def replayed(self, commits: Iterable[Commit]) -> Run:
         """The fold of a run's commits, with whatever bundle they name. Raises what the fold raises."""

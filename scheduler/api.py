@@ -24,13 +24,14 @@ from exeunt.scheduler import logs, watch
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.attempts import Executor
+from exeunt.scheduler.checks import DEFAULT_NAMESPACE, Wishes
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.find import Elsewhere, Finder
 from exeunt.scheduler.launch import Launcher
 from exeunt.scheduler.lists import Lists, page_size
 from exeunt.scheduler.peers import PASSED_ON, Peers
 from exeunt.scheduler.runs import Entry
-from exeunt.scheduler.submit import DEFAULT_NAMESPACE, Checker, Wishes, uids
+from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.view import message
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state

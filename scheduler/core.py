@@ -34,7 +34,7 @@ from exeunt.scheduler.secrets import Opener
 from exeunt.scheduler.sessions import ExecutorService
 from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.step_service import StepService
-from exeunt.scheduler.submit import Checker
+from exeunt.scheduler.submit import Checker, Work
 from exeunt.service.grpc import Register
 from exeunt.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
 from exeunt.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
@@ -57,7 +57,14 @@ class Core:
     """All parts."""
 
     def __init__(
-        self, settings: Settings, journal: Log, projections: Projections, owners: Owners, clock: Clock | None = None
+        self,
+        settings: Settings,
+        journal: Log,
+        projections: Projections,
+        owners: Owners,
+        *,
+        check: Work,
+        clock: Clock | None = None,
     ) -> None:
         clock = clock or Clock()
         self.journal = journal
@@ -99,7 +106,7 @@ class Core:
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         parts = Parts(
             checker=Checker(
-                projections.manifests, settings.parameter_bytes, settings.handlers(), secrets if keys else None
+                projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets if keys else None
             ),
             launcher=launcher,
             finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),

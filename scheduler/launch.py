@@ -91,7 +91,7 @@ class Launcher:
             await self._projections.manifests.put(manifest.kind, manifest.namespace, manifest.name, manifest.tree)
         for accepted in checked.workflows:
             await self._projections.blobs.put(accepted.content)
-            self._runs.remember(accepted.digest, accepted.bundle)
+            self._runs.remember(accepted.digest, accepted.bundle, len(accepted.content))
         return await self._claim_all(checked.workflows, uids, request_id, fresh)
 
     def admit(self, count: int) -> None:

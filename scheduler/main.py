@@ -14,11 +14,13 @@ from exeunt.journal.wire import connect, wire_of
 from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
+from exeunt.scheduler.submit import CHECK_MEMORY, CHECK_SECONDS, CHECKERS
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.grpc import GrpcServer, serve_grpc
 from exeunt.service.program import Program, closing, run
 from exeunt.service.tokens import Guard, read_tokens
+from exeunt.service.worker import Workers
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,10 @@ async def _start(program: Program, settings: Settings) -> None:
     program.background("projections", projections.run())
     holdings = Holdings(journal)
     journal.on_lost.append(holdings.lost)
-    core = Core(settings, journal, projections, holdings)
+    checkers = Workers("exeunt.scheduler.checks", count=CHECKERS, seconds=CHECK_SECONDS, memory=CHECK_MEMORY)
+    await program.enter(closing(checkers, checkers.close))
+    program.routine("checks", checkers.warm())
+    core = Core(settings, journal, projections, holdings, check=checkers)
     for gatherer in core.standing.gatherers:
         gatherer.on_nobody.append(identity.look)
     program.background("streams", identity.keep(lambda: journal.stored))

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
+from exeunt.cache import ByteCache
 from exeunt.driver import Clock, Driver, Told
 from exeunt.engine import commit, decide
 from exeunt.engine.commit import Commit
@@ -36,7 +37,7 @@ from exeunt.turns import Turns
 log = logging.getLogger(__name__)
 
 BREATH = 100  # runs that are restored before others get a turn
-BUNDLES = 256
+BUNDLE_BYTES = 64 * 1024 * 1024
 ENDS = frozenset({"workflow.succeeded", "workflow.failed", "workflow.error"})
 """Events that hold the whole workflow as it ended."""
 
@@ -125,7 +126,7 @@ class Runs:
         self._steps = steps
         self._clock = clock
         self._steady = steady
-        self._bundles: dict[str, Bundle] = {}
+        self._bundles: ByteCache[str, Bundle] = ByteCache(BUNDLE_BYTES)
         self._early: dict[int, list[Record | Message]] = {}
         self._tenures: dict[int, int] = {}  # how often each partition was taken
         journal.on_lost.append(lambda partition: self.lose([partition]))
@@ -196,15 +197,14 @@ class Runs:
         """The manifest bundle of that hash."""
         bundle = self._bundles.get(digest)
         if bundle is None:
-            bundle = decode_bundle(await self._steady(lambda: self._blobs.get(digest)))
-            self.remember(digest, bundle)
+            content = await self._steady(lambda: self._blobs.get(digest))
+            bundle = decode_bundle(content)
+            self.remember(digest, bundle, len(content))
         return bundle
 
-    def remember(self, digest: str, bundle: Bundle) -> None:
-        """Keeps a bundle at hand."""
-        self._bundles[digest] = bundle
-        if len(self._bundles) > BUNDLES:
-            del self._bundles[next(iter(self._bundles))]
+    def remember(self, digest: str, bundle: Bundle, size: int) -> None:
+        """Keeps a bundle, of so many bytes as it is stored, at hand."""
+        self._bundles.put(digest, bundle, size)
 
     # --- partitions ---------------------------------------------------------------------------------------------------
 

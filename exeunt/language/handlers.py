@@ -119,6 +119,9 @@ class Defaults:
     """
 
     def __init__(self, handlers: Iterable[str] = (), exit_on: Iterable[str] = ()) -> None:
+        self.given = list(handlers), list(exit_on)
+        """The settings as they were given."""
+        handlers, exit_on = self.given
         self._of: dict[str, list[str]] = {}
         self._exit_on: dict[str, str] = {}
         for setting in handlers:

@@ -53,18 +53,19 @@ def validate(
     stored: Mapping[str, Document] | None = None,
     *,
     support: bool = True,
+    linting: bool = False,
 ) -> list[Problem]:
     """Everything that is wrong with a workflow, warnings included; it may run when no problem but warnings is there.
 
     `document` is where the workflow was read from, `stored` the documents of stored templates by scope
     (`templates.scope_of`), where they are at hand; without them problems have no line. `support` also refuses what
-    Argo can do and Exeunt cannot yet.
+    Argo can do and Exeunt cannot yet. `linting`: parameters may get their values at submission.
     """
     workflow = bundle.workflow
     report = Report()
     place = Place(document or Document(_label(workflow), None, 0), ())
     check_metadata(workflow.metadata, place.at("metadata"), report)
-    _Validation(bundle, place, stored or {}, report).whole(isolated=False)
+    _Validation(bundle, place, stored or {}, report, linting=linting).whole(isolated=False)
     if support:
         check_support(workflow.spec, place.at("spec"), report)
         for template in bundle.templates:
@@ -98,7 +99,10 @@ def _label(manifest: Workflow | WorkflowTemplate) -> str:
 class _Validation:
     """One workflow, or one template looked at as if it were one."""
 
-    def __init__(self, bundle: Bundle, place: Place, stored: Mapping[str, Document], report: Report) -> None:
+    def __init__(
+        self, bundle: Bundle, place: Place, stored: Mapping[str, Document], report: Report, *, linting: bool = False
+    ) -> None:
+        self._linting = linting
         self._workflow = bundle.workflow
         self._place = place.at("spec")
         self._annotations = place.at("metadata", "annotations")
@@ -160,7 +164,7 @@ class _Validation:
             return merged
         lines = {parameter.name: at for at, parameter in enumerate(own.parameters)}
         for parameter in merged.parameters:
-            if parameter.value is UNSET and parameter.value_from is None:
+            if parameter.value is UNSET and parameter.value_from is None and not self._linting:
                 at = lines.get(parameter.name)
                 where = self._place.at("arguments", *(() if at is None else ("parameters", at)))
                 self._report.add(where, f"the parameter {parameter.name} has no value; give it one here or with -p")

@@ -15,6 +15,7 @@ from exeunt.client import Client
 from exeunt.journal.log import Log
 from exeunt.journal.projections import open_projections
 from exeunt.journal.wire import connect
+from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.peers import Alone
 from exeunt.scheduler.settings import Settings
@@ -142,7 +143,7 @@ async def scheduling(url: str, folder: Path, **settings: Any) -> AsyncIterator[C
     projections = await open_projections(nc)
     writing = asyncio.create_task(projections.run())
     log = await Log.open(nc, "m", chosen.replica, log_settings(chosen))
-    core = Core(chosen, log, projections, Alone())
+    core = Core(chosen, log, projections, Alone(), check=work_here)
     try:
         async with serve_grpc("127.0.0.1:0", core.services(), grace=0) as server, asyncio.TaskGroup() as group:
             core.address = server.address

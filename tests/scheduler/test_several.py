@@ -14,6 +14,7 @@ from exeunt.journal.log import Log
 from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.projections import open_projections
 from exeunt.journal.wire import connect
+from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
@@ -56,7 +57,7 @@ async def scheduler(url: str, folder: Path, replica: str, *, crash: bool = False
     log = await Log.open(nc, "m", replica, log_settings(settings))
     holdings = Holdings(log)
     log.on_lost.append(holdings.lost)
-    core = Core(settings, log, projections, holdings)
+    core = Core(settings, log, projections, holdings, check=work_here)
     writing = asyncio.create_task(projections.run())
     try:
         async with serve_grpc("127.0.0.1:0", core.services(), grace=0) as server, asyncio.TaskGroup() as group:

@@ -13,7 +13,8 @@ from exeunt.journal.manifests import Manifests
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
-from exeunt.scheduler.submit import Checker, Wishes, uids
+from exeunt.scheduler.checks import Wishes, work_here
+from exeunt.scheduler.submit import Checker, uids
 
 TEXT = """
 apiVersion: argoproj.io/v1alpha1
@@ -42,7 +43,7 @@ class Store:
 
 def checker(store: Store | None = None, key: str = "") -> Checker:
     manifests = cast("Manifests", store or Store())
-    return Checker(manifests, secrets=Secrets(manifests, read_keys(key)) if key else None)
+    return Checker(manifests, work_here, secrets=Secrets(manifests, read_keys(key)) if key else None)
 
 
 @given(st.text(max_size=20), st.text(max_size=128), st.integers(1, 12))

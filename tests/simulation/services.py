@@ -36,6 +36,7 @@ from exeunt.journal.log import Log, LogSettings
 from exeunt.journal.ownership import Member, owner_among
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Role
+from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.core import Core
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
@@ -227,7 +228,8 @@ class SchedulerService(Service):
         self.holdings = holdings = Holdings(journal)
         journal.on_lost.append(holdings.lost)
         settings = Settings(replica=self.name, grace=GRACE_SECONDS)
-        self.core = core = Core(settings, journal, stores, holdings, Wall(world, self.process))  # type: ignore[arg-type]  # shaped alike
+        wall = Wall(world, self.process)
+        self.core = core = Core(settings, journal, stores, holdings, check=work_here, clock=wall)  # type: ignore[arg-type]  # shaped alike
         core.address = self.name
         methods: dict[str, Any] = {
             "/exeunt.v1.ExecutorService/Session": core.executors.Session,

@@ -1,0 +1,286 @@
+"""What is wrong with documents, and what they come to: a pure function, run in a process of its own (`submit`).
+
+What is refused is refused with every problem at once, each with its file, line and path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exeunt.language.decode import Loaded, decode, read_manifests
+from exeunt.language.handlers import Defaults
+from exeunt.language.load import Document
+from exeunt.language.manifest import ConfigMap, Parameter, Secret, Workflow, WorkflowTemplate
+from exeunt.language.problems import ManifestError, Problem
+from exeunt.language.secret import check_secret, secret_values
+from exeunt.language.templates import CLUSTER_KIND, scope_of
+from exeunt.language.validate import resolve, validate, validate_template
+from exeunt.language.variables import text as value_text
+from exeunt.launch import encode_bundle
+from exeunt.service import worker
+
+DEFAULT_NAMESPACE = "default"
+PARAMETER_BYTES = 256 * 1024
+NO_KEY = (
+    "this cluster has no key for secrets, so none can be stored; give its schedulers and exit handlers the setting "
+    "secret-key (EXEUNT_SECRET_KEY, see docs/secrets.md)"
+)
+
+Key = tuple[str, str, str]
+"""Kind, namespace and name of something stored."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller wants besides what stands in the documents."""
+
+    namespace: str = DEFAULT_NAMESPACE
+    name: str = ""
+    generate_name: str = ""
+    entrypoint: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class ToStore(NamedTuple):
+    """A manifest that others may refer to: stored as it was written."""
+
+    kind: str
+    namespace: str
+    name: str
+    tree: dict[str, Any]
+
+
+class Job(msgspec.Struct):
+    """Documents (file, text), what the caller wishes, and what is stored of what they refer to, as far as known."""
+
+    documents: list[tuple[str, str]]
+    wishes: Wishes
+    stored: list[tuple[Key, dict[str, Any] | None]] = []
+    parameter_bytes: int = PARAMETER_BYTES
+    handlers: tuple[list[str], list[str]] = ([], [])  # as `Defaults` takes them
+    sealable: bool = True
+    linting: bool = False
+
+
+class Part(msgspec.Struct):
+    """A workflow that may be started: its bundle as it is stored, and what stands beside it."""
+
+    content: bytes
+    namespace: str
+    entrypoint: str
+    parameters: dict[str, str]
+    labels: dict[str, str]
+
+
+class Outcome(msgspec.Struct):
+    """What came of a job. When something is `missing` it is to be done again with that."""
+
+    problems: list[Problem] = []
+    workflows: list[Part] = []
+    stored: list[ToStore] = []  # of a secret: its plain values
+    missing: list[Key] = []
+    asked: bool = False  # the answer depends on what is stored
+
+
+def check(job: Job) -> Outcome:
+    """Looks through all documents of a job as one submission."""
+    outcome = Outcome()
+    loaded: list[Loaded] = []
+    unread = False
+    for file, text in job.documents:
+        try:
+            read, found = read_manifests(text, file)
+        except ManifestError as error:
+            outcome.problems += error.problems
+            unread = True
+        else:
+            loaded += read
+            outcome.problems += found
+    if unread:  # what the others refer to may stand there
+        return outcome
+    _Check(job, outcome).all(loaded)
+    return outcome
+
+
+class _Check:
+    def __init__(self, job: Job, outcome: Outcome) -> None:
+        self._job = job
+        self._outcome = outcome
+        self._stored = _Stored(job.stored)
+        self._handlers = Defaults(*job.handlers)
+
+    def all(self, loaded: list[Loaded]) -> None:
+        job, outcome, stored = self._job, self._outcome, self._stored
+        workflows: list[tuple[Workflow, Loaded]] = []
+        templates: list[tuple[WorkflowTemplate, Loaded]] = []
+        for one in loaded:
+            match one.model:
+                case Workflow():
+                    workflows.append((_completed(one.model, job.wishes), one))
+                case WorkflowTemplate():
+                    templates.append((one.model, one))
+                    outcome.stored.append(stored.add_template(one.model, one.document, job.wishes.namespace))
+                case ConfigMap():
+                    outcome.stored.append(stored.add_config_map(one.model, one.document, job.wishes.namespace))
+                case Secret():
+                    self._secret(one.model, one.document)
+        outcome.problems += _names([(workflow, one.document) for workflow, one in workflows], job.wishes)
+        for template, one in templates:
+            if self._there(Workflow(metadata=template.metadata, spec=template.spec)):
+                outcome.problems += one.beside(validate_template(template, stored.lookup, one.document))
+        for workflow, one in workflows:
+            self._handlers.add_to(workflow)
+            if self._there(workflow):
+                self._workflow(workflow, one)
+        outcome.asked = stored.asked
+
+    def _secret(self, secret: Secret, document: Document) -> None:
+        found = check_secret(secret, document)
+        if not self._job.sealable:
+            found.append(document.problem(("kind",), NO_KEY))
+        self._outcome.problems += found
+        if not found:
+            namespace = secret.metadata.namespace or self._job.wishes.namespace
+            self._outcome.stored.append(ToStore("Secret", namespace, secret.metadata.name, secret_values(secret)))
+
+    def _there(self, workflow: Workflow) -> bool:
+        """Whether all that the workflow refers to is at hand, directly or through others."""
+        missing = self._stored.missing(workflow)
+        self._outcome.missing += [key for key in missing if key not in self._outcome.missing]
+        return not missing
+
+    def _workflow(self, workflow: Workflow, one: Loaded) -> None:
+        bundle = resolve(workflow, self._stored.lookup, self._stored.config_map)
+        found = one.beside(validate(bundle, one.document, self._stored.documents, linting=self._job.linting))
+        found += _too_large(workflow, one.document, self._job.parameter_bytes)
+        self._outcome.problems += found
+        if all(problem.warning for problem in found) and not self._job.linting:
+            part = Part(
+                content=encode_bundle(bundle),
+                namespace=workflow.metadata.namespace,
+                entrypoint=self._job.wishes.entrypoint,
+                parameters=dict(self._job.wishes.parameters),
+                labels=dict(workflow.metadata.labels),
+            )
+            self._outcome.workflows.append(part)
+
+
+class _Stored:
+    """What workflows of one submission may refer to: templates of the submission itself, and stored ones."""
+
+    def __init__(self, known: list[tuple[Key, dict[str, Any] | None]]) -> None:
+        self._templates: dict[Key, WorkflowTemplate | None] = {}
+        self._config_maps: dict[tuple[str, str], ConfigMap | None] = {}
+        self._missing: set[Key] = set()
+        self.documents: dict[str, Document] = {}
+        self.asked = bool(known)
+        for (kind, namespace, name), tree in known:
+            model = decode(Document(f"{kind}/{name}", tree, 0)) if tree else None
+            if kind == "ConfigMap":
+                self._config_maps[namespace, name] = model if isinstance(model, ConfigMap) else None
+            else:
+                self._templates[kind, namespace, name] = model if isinstance(model, WorkflowTemplate) else None
+
+    def add_template(self, template: WorkflowTemplate, document: Document, namespace: str) -> ToStore:
+        """A template of the submission itself."""
+        if template.kind == CLUSTER_KIND:
+            namespace = ""
+        else:
+            namespace = template.metadata.namespace = template.metadata.namespace or namespace
+        self._templates[template.kind, namespace, template.metadata.name] = template
+        self.documents[scope_of(template)] = document
+        return _to_store(template.kind, namespace, document)
+
+    def add_config_map(self, config_map: ConfigMap, document: Document, namespace: str) -> ToStore:
+        """A config map of the submission itself."""
+        namespace = config_map.metadata.namespace = config_map.metadata.namespace or namespace
+        self._config_maps[namespace, config_map.metadata.name] = config_map
+        return _to_store("ConfigMap", namespace, document)
+
+    def lookup(self, kind: str, namespace: str, name: str) -> WorkflowTemplate | None:
+        key = (kind, namespace, name)
+        if key not in self._templates:
+            self._missing.add(key)
+        return self._templates.get(key)
+
+    def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        if (namespace, name) not in self._config_maps:
+            self._missing.add(("ConfigMap", namespace, name))
+        return self._config_maps.get((namespace, name))
+
+    def missing(self, workflow: Workflow) -> list[Key]:
+        """What the workflow refers to, directly or through others, and nobody has looked for in the store."""
+        self._missing.clear()
+        resolve(workflow, self.lookup, self.config_map)
+        return sorted(self._missing)
+
+
+def _to_store(kind: str, namespace: str, document: Document) -> ToStore:
+    metadata = dict(document.value.get("metadata") or {})
+    if namespace:
+        metadata["namespace"] = namespace
+    return ToStore(kind, namespace, metadata.get("name", ""), {**document.value, "metadata": metadata})
+
+
+def _completed(workflow: Workflow, wishes: Wishes) -> Workflow:
+    """The workflow as it is checked and run: with the caller's parameters, entrypoint and labels."""
+    metadata, spec = workflow.metadata, workflow.spec
+    metadata.namespace = metadata.namespace or wishes.namespace
+    if wishes.name or wishes.generate_name:
+        metadata.name, metadata.generate_name = wishes.name, wishes.generate_name
+    if wishes.labels:
+        metadata.labels = {**metadata.labels, **dict(wishes.labels)}
+    spec.entrypoint = wishes.entrypoint or spec.entrypoint
+    parameters = {parameter.name: parameter for parameter in spec.arguments.parameters}
+    for name, value in wishes.parameters:
+        old = parameters.get(name) or Parameter(name=name)
+        parameters[name] = msgspec.structs.replace(old, value=value, value_from=None)
+    spec.arguments.parameters = list(parameters.values())
+    return workflow
+
+
+def _names(workflows: list[tuple[Workflow, Document]], wishes: Wishes) -> list[Problem]:
+    """What is wrong with the names of several workflows taken together."""
+    problems: list[Problem] = []
+    if (wishes.name or wishes.generate_name) and len(workflows) > 1:
+        document = workflows[1][1]
+        problems.append(document.problem(("metadata", "name"), "a name can be given to a single workflow only"))
+    seen: set[tuple[str, str]] = set()
+    for workflow, document in workflows:
+        key = (workflow.metadata.namespace, workflow.metadata.name)
+        if workflow.metadata.name and key in seen:
+            problems.append(
+                document.problem(("metadata", "name"), f"{key[1]!r} is the name of an earlier document too")
+            )
+        seen.add(key)
+    return problems
+
+
+def _too_large(workflow: Workflow, document: Document, most: int) -> list[Problem]:
+    """Parameters of the workflow that are too large: every step that is started carries what it uses of them."""
+    problems: list[Problem] = []
+    for i, parameter in enumerate(workflow.spec.arguments.parameters):
+        size = 0 if parameter.value is msgspec.UNSET else len(value_text(parameter.value).encode())
+        if size > most:
+            path = ("spec", "arguments", "parameters", i, "value")
+            said = f"the parameter {parameter.name!r} has {size:,} bytes; at most {most:,} are allowed"
+            problems.append(document.problem(path, said))
+    return problems
+
+
+def work(data: bytes) -> bytes:
+    """A job and its outcome as bytes."""
+    return msgspec.msgpack.encode(check(msgspec.msgpack.decode(data, type=Job)))
+
+
+async def work_here(data: bytes) -> bytes:
+    """The same in this process: for whoever has a process of its own, or a world that is simulated."""
+    return work(data)
+
+
+if __name__ == "__main__":
+    worker.serve(work)
