@@ -13,11 +13,15 @@ from exeunt.client import Client, ClientError
 from exeunt.engine.steps import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
+from exeunt.launch import DEPTH_LABEL
 from exeunt.steps import result_to_proto, work_of
 from exeunt.v1 import step_pb2 as pb
 
 _asked_in: ContextVar[Mapping[str, str] | None] = ContextVar("asked_in", default=None)
 """The trace context of the step that is being done: what it starts becomes part of the same trace."""
+
+_depth: ContextVar[int] = ContextVar("depth", default=0)
+"""How deep in a chain the workflow of that step stands."""
 
 MAY_PASS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
 
@@ -51,6 +55,7 @@ class ActionRunner:
             masker=secrets.masker,
         )
         _asked_in.set(context.trace)
+        _depth.set(step.chain_depth)
         return result_to_proto(await perform(work, context))
 
 
@@ -68,7 +73,12 @@ class Starter:
             raise Unavailable("no scheduler can be reached just now")
         async with Client(links[0].address, token=self._token, trace=_asked_in.get()) as client:
             try:
-                answer = await client.submit([("-", json.dumps(manifest))], namespace=namespace, request_id=key)
+                answer = await client.submit(
+                    [("-", json.dumps(manifest))],
+                    namespace=namespace,
+                    request_id=key,
+                    labels={DEPTH_LABEL: str(_depth.get() + 1)},
+                )
             except ClientError as error:
                 raise (Unavailable if error.code in MAY_PASS else StartRefused)(str(error)) from error
         if len(answer.workflows) != 1:

@@ -39,6 +39,19 @@ LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 M = TypeVar("M", WorkflowTemplate, ConfigMap)
 
 
+def depth_of(labels: Mapping[str, str]) -> int:
+    """How many workflows stand above one with these labels in the chain of those that start each other."""
+    text = labels.get(DEPTH_LABEL, "0")
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 6 else 0
+
+
+def too_deep(depth: int, most: int) -> str:
+    """Why a workflow at this depth of its chain is not started; empty where it may be."""
+    if depth <= most:
+        return ""
+    return f"{depth - 1} workflows have started each other in a chain already; the bound is {most}"
+
+
 def encode_bundle(bundle: Bundle) -> bytes:
     """A bundle as it is stored among the blobs: JSON, so that the same bundle has the same hash."""
     return msgspec.json.encode(bundle)

@@ -36,10 +36,12 @@ from exeunt.launch import (
     STARTED_BY,
     bundle_of,
     decode_bundle,
+    depth_of,
     encode_bundle,
     name_of,
     resubmission,
     start_message,
+    too_deep,
     uid_of_trigger,
 )
 
@@ -146,11 +148,9 @@ class Starter:
 
     async def begin(self, wanted: Beginning, family: Family, obligation: Obligation) -> Child:
         """Starts a workflow, or finds it started. Raises StartRefused, Unavailable."""
-        depth = _depth(obligation) + 1
-        if depth > self._chain_depth:
-            raise StartRefused(
-                f"{depth - 1} workflows have started each other in a chain already; the bound is {self._chain_depth}"
-            )
+        depth = depth_of(obligation.labels) + 1
+        if why := too_deep(depth, self._chain_depth):
+            raise StartRefused(why)
         return await self._until_written(lambda: self._started(wanted, family, obligation, depth), obligation)
 
     async def arrive(self, arrival: Arrival, family: Family, obligation: Obligation) -> None:
@@ -231,8 +231,3 @@ class Starter:
             else:
                 return name
         raise AssertionError("unreachable")
-
-
-def _depth(obligation: Obligation) -> int:
-    text = obligation.labels.get(DEPTH_LABEL, "0")
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 6 else 0

@@ -19,7 +19,7 @@ from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError, Problem
-from exeunt.launch import resubmission
+from exeunt.launch import depth_of, resubmission, too_deep
 from exeunt.scheduler import logs, watch
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.archive import Archived, Archiver
@@ -60,6 +60,7 @@ class Parts:
     projections: Projections
     standing: Standing
     documents: int  # most in one submission
+    chain_depth: int
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
@@ -103,6 +104,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 "TOO_MANY_DOCUMENTS",
                 f"{count} workflows in one submission; at most {parts.documents} may be, so split it",
             )
+        for accepted in checked.workflows:
+            if why := too_deep(depth_of(accepted.labels), parts.chain_depth):
+                raise wrong_state("CHAIN_TOO_DEEP", why)
         warnings = [_problem(problem) for problem in checked.warnings]
         if request.validate_only:
             return pb.SubmitWorkflowResponse(warnings=warnings)

@@ -173,6 +173,7 @@ class Executor:
         self.heard = 0.0  # by the loop's clock
         self.seen_at = 0.0  # the same by the wall clock
         self.timer: asyncio.TimerHandle | None = None
+        self.doubted = False  # silent for the grace: it has a moment more
 
 
 def named(id: str) -> Attempt | None:

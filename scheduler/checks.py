@@ -14,6 +14,7 @@ from exeunt.language.decode import Loaded, decode, read_manifests
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document
 from exeunt.language.manifest import ConfigMap, Parameter, Secret, Workflow, WorkflowTemplate
+from exeunt.language.metadata import check_stored
 from exeunt.language.problems import ManifestError, Problem
 from exeunt.language.secret import check_secret, secret_values
 from exeunt.language.templates import CLUSTER_KIND, scope_of
@@ -100,7 +101,7 @@ def check(job: Job) -> Outcome:
         else:
             loaded += read
             outcome.problems += found
-    if unread:  # what the others refer to may stand there
+    if unread and not job.linting:  # what the others refer to may stand there
         return outcome
     _Check(job, outcome).all(loaded)
     return outcome
@@ -110,7 +111,7 @@ class _Check:
     def __init__(self, job: Job, outcome: Outcome) -> None:
         self._job = job
         self._outcome = outcome
-        self._stored = _Stored(job.stored)
+        self._stored = _Stored(job.stored, anywhere=job.linting)
         self._handlers = Defaults(*job.handlers)
 
     def all(self, loaded: list[Loaded]) -> None:
@@ -125,10 +126,12 @@ class _Check:
                     templates.append((one.model, one))
                     outcome.stored.append(stored.add_template(one.model, one.document, job.wishes.namespace))
                 case ConfigMap():
+                    outcome.problems += check_stored(one.model.metadata, one.document)
                     outcome.stored.append(stored.add_config_map(one.model, one.document, job.wishes.namespace))
                 case Secret():
                     self._secret(one.model, one.document)
-        outcome.problems += _names([(workflow, one.document) for workflow, one in workflows], job.wishes)
+        if not job.linting:  # what is looked at together need not be submitted together
+            outcome.problems += _names([(workflow, one.document) for workflow, one in workflows], job.wishes)
         for template, one in templates:
             if self._there(Workflow(metadata=template.metadata, spec=template.spec)):
                 outcome.problems += one.beside(validate_template(template, stored.lookup, one.document))
@@ -139,7 +142,7 @@ class _Check:
         outcome.asked = stored.asked
 
     def _secret(self, secret: Secret, document: Document) -> None:
-        found = check_secret(secret, document)
+        found = check_stored(secret.metadata, document) + check_secret(secret, document)
         if not self._job.sealable:
             found.append(document.problem(("kind",), NO_KEY))
         self._outcome.problems += found
@@ -172,7 +175,9 @@ class _Check:
 class _Stored:
     """What workflows of one submission may refer to: templates of the submission itself, and stored ones."""
 
-    def __init__(self, known: list[tuple[Key, dict[str, Any] | None]]) -> None:
+    def __init__(self, known: list[tuple[Key, dict[str, Any] | None]], *, anywhere: bool) -> None:
+        """`anywhere`: what stands in the documents serves every namespace."""
+        self._anywhere = anywhere
         self._templates: dict[Key, WorkflowTemplate | None] = {}
         self._config_maps: dict[tuple[str, str], ConfigMap | None] = {}
         self._missing: set[Key] = set()
@@ -203,11 +208,19 @@ class _Stored:
 
     def lookup(self, kind: str, namespace: str, name: str) -> WorkflowTemplate | None:
         key = (kind, namespace, name)
+        if self._anywhere:
+            for (known, _, called), template in self._templates.items():
+                if template is not None and (known, called) == (kind, name):
+                    return template
         if key not in self._templates:
             self._missing.add(key)
         return self._templates.get(key)
 
     def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        if self._anywhere:
+            for (_, called), config_map in self._config_maps.items():
+                if config_map is not None and called == name:
+                    return config_map
         if (namespace, name) not in self._config_maps:
             self._missing.add(("ConfigMap", namespace, name))
         return self._config_maps.get((namespace, name))

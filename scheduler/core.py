@@ -118,6 +118,7 @@ class Core:
             projections=projections,
             standing=self.standing,
             documents=settings.documents,
+            chain_depth=settings.chain_depth,
         )
         self.workflows = WorkflowService(parts)
         self._looks = bool(settings.nats_monitor)

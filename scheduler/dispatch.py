@@ -19,6 +19,9 @@ from exeunt.scheduler.placement import Placement, Slot
 
 log = logging.getLogger(__name__)
 
+MOMENT_SECONDS = 1.0  # in which the sockets are read before anybody is judged
+HELD_UP_SECONDS = 0.2  # a timer that fires later than this: the loop did not run freely
+
 
 class Dispatch:
     """All attempts and all executors of this scheduler.
@@ -418,16 +421,28 @@ class Dispatch:
         """Counts its silence from now."""
         self.heard(executor)
         if executor.timer is None:
-            executor.timer = asyncio.get_running_loop().call_later(self.grace, self._check, executor)
+            self._look_at(executor, self.grace)
 
-    def _check(self, executor: Executor) -> None:
+    def _look_at(self, executor: Executor, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        left = executor.heard + self.grace - loop.time()
+        executor.timer = loop.call_later(seconds, self._check, executor, loop.time() + seconds)
+
+    def _check(self, executor: Executor, due: float) -> None:
+        """Loses the executor when it was silent for the grace, and for a moment more in which this loop ran freely.
+
+        A scheduler that was held up, or stopped, has not read what was said to it meanwhile: it reads that first.
+        """
+        now = asyncio.get_running_loop().time()
+        left = executor.heard + self.grace - now
         if left > 0:
-            executor.timer = loop.call_later(left, self._check, executor)
-            return
-        executor.timer = None
-        self._lose(executor)
+            executor.doubted = False
+            self._look_at(executor, left)
+        elif not executor.doubted or now - due > HELD_UP_SECONDS:
+            executor.doubted = True
+            self._look_at(executor, min(MOMENT_SECONDS, self.grace / 4))
+        else:
+            executor.timer = None
+            self._lose(executor)
 
     def _lose(self, executor: Executor) -> None:
         name = executor.profile.id

@@ -10,6 +10,7 @@ from exeunt.engine.decide import Run
 from exeunt.engine.events import StepDue
 from exeunt.engine.inputs import Placed, StepEnded, StepLost
 from exeunt.engine.steps import ContainerWork, HttpWork, PluginWork, StepSpec, Work
+from exeunt.launch import depth_of
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import Attempt, may_name_secrets, outcome_of, to_proto
@@ -152,7 +153,7 @@ def _name(run: Run, node: str) -> str:
 def _maker(driver: Driver, node: str, attempt: int, step: StepSpec | None) -> Callable[[], step_pb2.Step]:
     def make() -> step_pb2.Step:
         run = driver.run
-        return to_proto(
+        made = to_proto(
             step or StepSpec(work=ContainerWork()),
             Attempt(run.uid, node, attempt),
             namespace=run.namespace,
@@ -161,5 +162,7 @@ def _maker(driver: Driver, node: str, attempt: int, step: StepSpec | None) -> Ca
             partition=driver.family.partition,
             trace_context=traces.of_attempt(run.state.started.trace, _id(driver, node, attempt)),
         )
+        made.chain_depth = depth_of(run.state.started.labels)
+        return made
 
     return make

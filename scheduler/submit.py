@@ -113,6 +113,7 @@ class Checker:
             workflows=[_accepted(part) for part in outcome.workflows],
             stored=[self._sealed(one) for one in outcome.stored],
             warnings=outcome.problems,
+            content=_content(job),
         )
         if not (outcome.asked or outcome.stored):  # nothing in it depends on what is stored
             self._known.put(key, checked, sum(len(part.content) for part in outcome.workflows))
@@ -171,6 +172,11 @@ class Checker:
         if one.kind != "Secret" or self._secrets is None:
             return one
         return one._replace(tree=self._secrets.sealed(one.namespace, one.name, one.tree))
+
+
+def _content(job: Job) -> str:
+    """A hash of what was asked for: the names of files are no part of it."""
+    return digest(msgspec.msgpack.encode(([text for _, text in job.documents], msgspec.to_builtins(job.wishes))))
 
 
 def _accepted(part: Part) -> Accepted:

@@ -156,7 +156,9 @@ async def open_toolbox(
     threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="action")
     jar = aiohttp.DummyCookieJar()
     agent = {"User-Agent": "exeunt"}
-    connector = aiohttp.TCPConnector(resolver=GuardedResolver(guard), limit=0, limit_per_host=64)
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(guard), socket_factory=guard.socket, limit=0, limit_per_host=64
+    )
     try:
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=jar, headers=agent) as session,

@@ -5,17 +5,24 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Set
+from contextvars import ContextVar
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
 from aiohttp.resolver import ThreadedResolver
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Metadata and host services of clouds that no range below covers.
 METADATA = frozenset(
-    ipaddress.ip_address(a) for a in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")
+    ipaddress.ip_address(a)
+    for a in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+asked_for: ContextVar[str] = ContextVar("asked_for", default="")
+"""The host that the request under way names, as it is written."""
 
 
 class Refused(OSError):  # noqa: N818 - it is an answer
@@ -89,6 +96,12 @@ class Guard:
             return "a private address"
         return None
 
+    def socket(self, info: AddrInfoType) -> socket.socket:
+        """A socket for a connection to that address, as it is about to be made. Raises Refused."""
+        family, kind, protocol, _, address = info
+        self.check(asked_for.get() or str(address[0]), str(address[0]))
+        return socket.socket(family, kind, protocol)
+
 
 class GuardedResolver(AbstractResolver):
     """Looks names up and refuses those that lead where actions must not go.
@@ -122,6 +135,8 @@ def _plain(ip: Address) -> Address:
             return ip.ipv4_mapped
         if ip.sixtofour is not None:
             return ip.sixtofour
+        if ip.teredo is not None:
+            return ip.teredo[1]
         if ip in _NAT64:
             return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from exeunt.actions.arguments import BadArguments
 from exeunt.actions.context import Context
-from exeunt.actions.guard import Refused
+from exeunt.actions.guard import Refused, asked_for
 from exeunt.actions.masking import sensitive_name, shown_url
 from exeunt.actions.secrets import look_up
 from exeunt.engine.steps import HttpWork, StepOutcome
@@ -190,6 +190,7 @@ def _check(url: str, context: Context, trusted: bool) -> None:
     if parts.password:
         context.masker.add(parts.password)
     if not trusted:
+        asked_for.set(parts.hostname)
         context.tools.guard.check_literal(parts.hostname)
 
 

@@ -16,6 +16,7 @@ import click
 
 from exeunt.cli import state
 from exeunt.cli.failure import SUCCEEDED, WORK_FAILED, CommandError
+from exeunt.cli.visible import echo
 from exeunt.local import state_home
 
 PROBE_SECONDS = 10
@@ -38,7 +39,7 @@ def doctor_command() -> int:
     findings = [check() for check in CHECKS]
     for found in findings:
         symbol = "✔" if found.works else "✖" if found.needed else "–"
-        click.echo(f"{symbol} {found.name + ':':<18}{found.said}")
+        echo(f"{symbol} {found.name + ':':<18}{found.said}")
     return SUCCEEDED if all(found.works for found in findings if found.needed) else WORK_FAILED
 
 

@@ -9,6 +9,7 @@ import click
 
 from exeunt.cli.connect import nats_url
 from exeunt.cli.failure import SUCCEEDED, UNREACHABLE, CommandError
+from exeunt.cli.visible import echo
 from exeunt.client import ClientError, events
 from exeunt.client.events import Event
 
@@ -35,7 +36,7 @@ def events_command(
             follow=follow,
         )
         async for event in found:
-            click.echo(_json(event) if output == "json" else _line(event))
+            echo(_json(event) if output == "json" else _line(event))
 
     try:
         asyncio.run(show())

@@ -18,6 +18,7 @@ from exeunt.cli.connect import with_client
 from exeunt.cli.exits_shown import full, ledger_line, print_exit, print_ledger, record, state
 from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
 from exeunt.cli.output import note, output_option, print_json, print_yaml
+from exeunt.cli.visible import echo
 from exeunt.client import Client, ClientError
 from exeunt.v1.exit_service_pb2 import Exit
 
@@ -106,7 +107,7 @@ def exits_list(*, wanted: Wanted, since: Any, until: Any, limit: int, output: st
         print_yaml([record(one) for one in found])
     elif output == "name":
         for one in found:
-            click.echo(one.id)
+            echo(one.id)
     elif output == "tree":
         raise CommandError("the ledger has no tree; `exeunt exits get ID` shows one run", code=WRONG_INPUT)
     elif not found:
@@ -126,7 +127,7 @@ def exits_get(*, exit_id: str, output: str | None) -> None:
     elif output == "yaml":
         print_yaml([full(found)])
     elif output == "name":
-        click.echo(found.id)
+        echo(found.id)
     else:
         print_exit(found)
 
@@ -142,9 +143,9 @@ def exits_watch(*, wanted: Wanted, everything: bool, output: str | None, timeout
     async def work(client: Client) -> None:
         async for found in client.watch_exits(**wanted._asdict(), changes_only=not everything):
             if output == "json":
-                click.echo(json.dumps(record(found), ensure_ascii=False))
+                echo(json.dumps(record(found), ensure_ascii=False))
             else:
-                click.echo(found.id if output == "name" else ledger_line(found, time.time()))
+                echo(found.id if output == "name" else ledger_line(found, time.time()))
 
     with_client(work, timeout)
 
@@ -167,7 +168,7 @@ def exits_cancel(*, exit_ids: tuple[str, ...], message: str, by: str) -> int:
                 note(f"{id}: {error}")
                 code = 1
             else:
-                click.echo(f"exit run {id} of {found.workflow} cancelled")
+                echo(f"exit run {id} of {found.workflow} cancelled")
         return code
 
     return with_client(work)
@@ -215,14 +216,14 @@ def exits_replay(
                 code = 1
                 continue
             if output is None:
-                click.echo(f"exit run {id} of {done[-1].workflow} runs again")
+                echo(f"exit run {id} of {done[-1].workflow} runs again")
         if output == "json":
             print_json([record(one) for one in done] if narrowed or len(ids) > 1 else record(done[0]))
         elif output == "yaml":
             print_yaml([record(one) for one in done])
         elif output is not None:
             for one in done:
-                click.echo(one.id)
+                echo(one.id)
         return code
 
     return with_client(work)

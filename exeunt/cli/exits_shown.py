@@ -6,10 +6,9 @@ import json
 import time
 from typing import Any
 
-import click
-
 from exeunt.cli import times
 from exeunt.cli.output import print_table
+from exeunt.cli.visible import echo
 from exeunt.v1.exit_service_pb2 import Exit
 
 
@@ -96,7 +95,7 @@ def print_exit(found: Exit) -> None:
     ]
     for name, text in lines:
         if text:
-            click.echo(f"{name + ':':<12}{text}")
+            echo(f"{name + ':':<12}{text}")
     body = []
     for number, one in enumerate(found.attempts, 1):
         started, finished = times.of_proto(one.start_time), times.of_proto(one.finish_time)
@@ -104,7 +103,7 @@ def print_exit(found: Exit) -> None:
         said = one.error or one.answer_json
         body.append((str(number), one.node, one.phase, times.iso(started) or "", length, " ".join(said.split())))
     if body:
-        click.echo()
+        echo()
         print_table(("ATTEMPT", "NODE", "PHASE", "STARTED", "DURATION", "ERROR OR ANSWER"), body)
 
 

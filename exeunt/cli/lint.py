@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING
 import click
 
 from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT
-from exeunt.cli.files import read_documents
+from exeunt.cli.files import read_documents, read_parameters
 from exeunt.cli.output import note
+from exeunt.cli.visible import echo
 
 if TYPE_CHECKING:
-    from exeunt.language.manifest import ConfigMap, WorkflowTemplate
     from exeunt.language.problems import Problem
 
 
 @click.command("lint")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-p", "--parameter", multiple=True, metavar="NAME=VALUE", help="A workflow parameter, as at submission.")
+@click.option("--parameter-file", "-f", type=click.Path(), help="YAML mapping of parameters.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing when all is well; no warnings.")
-def lint_command(*, files: tuple[str, ...], quiet: bool) -> int:
+def lint_command(*, files: tuple[str, ...], parameter: tuple[str, ...], parameter_file: str | None, quiet: bool) -> int:
     """Checks manifests: one line per problem, FILE:LINE: path: what is wrong. Exit code 2 when there are errors.
 
-    Templates that workflows refer to may stand in any of the files.
+    Templates that workflows refer to may stand in any of the files. Parameters need no values: a submission may bring
+    them.
     """
     documents = read_documents(files)
-    problems = check(documents)
+    problems = check(documents, read_parameters(parameter, parameter_file))
     for problem in problems:
         if not (quiet and problem.warning):
-            click.echo(str(problem))
+            echo(str(problem))
     if any(not problem.warning for problem in problems):
         return WRONG_INPUT
     if not quiet:
@@ -36,45 +39,16 @@ def lint_command(*, files: tuple[str, ...], quiet: bool) -> int:
     return SUCCEEDED
 
 
-def check(documents: Sequence[tuple[str, str]]) -> list[Problem]:
-    """All problems of documents that shall be submitted together, in the order of files and lines."""
-    from exeunt.language.decode import read_manifests
-    from exeunt.language.manifest import ConfigMap, Secret, Workflow, WorkflowTemplate
-    from exeunt.language.problems import ManifestError
-    from exeunt.language.secret import check_secret
-    from exeunt.language.templates import scope_of
-    from exeunt.language.validate import resolve, validate, validate_template
+def check(documents: Sequence[tuple[str, str]], parameters: dict[str, str] | None = None) -> list[Problem]:
+    """All problems of documents, in the order of files and lines; nothing but these is stored anywhere."""
+    from exeunt.scheduler.checks import Job, Wishes
+    from exeunt.scheduler.checks import check as look
 
-    problems: list[Problem] = []
-    loaded = []
-    for file, text in documents:
-        try:
-            read, found = read_manifests(text, file)
-        except ManifestError as error:
-            problems += error.problems
-        else:
-            loaded += read
-            problems += found
-    templates: dict[str, WorkflowTemplate] = {}
-    config_maps: dict[str, ConfigMap] = {}
-    places = {}
-    for one in loaded:
-        if isinstance(one.model, WorkflowTemplate):
-            templates[scope_of(one.model)] = one.model
-            places[scope_of(one.model)] = one.document
-        elif isinstance(one.model, Secret):
-            problems += check_secret(one.model, one.document)
-        elif isinstance(one.model, ConfigMap):
-            config_maps[one.model.metadata.name] = one.model
-
-    def lookup(kind: str, namespace: str, name: str) -> WorkflowTemplate | None:
-        return next((t for t in templates.values() if t.kind == kind and t.metadata.name == name), None)
-
-    for one in loaded:
-        if isinstance(one.model, Workflow):
-            bundle = resolve(one.model, lookup, lambda _, name: config_maps.get(name))
-            problems += one.beside(validate(bundle, one.document, places))
-        elif isinstance(one.model, WorkflowTemplate):
-            problems += one.beside(validate_template(one.model, lookup, one.document))
+    job = Job(documents=list(documents), wishes=Wishes(parameters=tuple((parameters or {}).items())), linting=True)
+    outcome = look(job)
+    while outcome.missing:
+        job.stored += [(key, None) for key in outcome.missing]
+        outcome = look(job)
     order = {file: i for i, (file, _) in enumerate(documents)}
-    return sorted(set(problems), key=lambda p: (order.get(p.file, len(order)), p.line, p.path, p.message))
+    found = set(outcome.problems)
+    return sorted(found, key=lambda p: (order.get(p.file, len(order)), p.line, p.path, p.message))

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import click
-
 from exeunt.cli import tree
+from exeunt.cli.visible import echo, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -88,7 +87,7 @@ class Display:
 
     def _line(self, phase: str, name: str, message: str | None) -> None:
         text = " ".join(str(message or "").split())
-        click.echo(f"{tree.SYMBOLS.get(phase, tree.WAITING)} {name}{': ' + text if text else ''}", err=True)
+        echo(f"{tree.SYMBOLS.get(phase, tree.WAITING)} {name}{': ' + text if text else ''}", err=True)
 
 
 def show(workflows: Iterable[Workflow], now: float) -> None:
@@ -114,7 +113,9 @@ def _fitting(workflows: Sequence[Workflow], now: float, height: int, command: st
         rows = tree.rows(workflow, now)
         name, status = workflow["metadata"]["name"], workflow.get("status", {})
         phase = status.get("phase") or "Pending"
-        title = Text(f"{tree.SYMBOLS.get(phase, '?')} {name} {status.get('progress', '')} {status.get('message', '')}")
+        title = Text(
+            visible(f"{tree.SYMBOLS.get(phase, '?')} {name} {status.get('progress', '')} {status.get('message', '')}")
+        )
         title.stylize(tree.STYLES.get(phase, ""))
         lines += [title, *(_row(row) for row in rows)] if len(workflows) <= 3 else [title]
         waits = bool(_waiting(workflow, status.get("nodes") or {}))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from exeunt.cli.failure import UNREACHABLE, WRONG_INPUT, CommandError
+from exeunt.cli.visible import echo
 
 COMMANDS = {
     "run": ("exeunt.cli.run", "Run workflows on a private local cluster and wait for them"),
@@ -80,7 +81,7 @@ def call(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except CommandError as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         return error.code
     except KeyboardInterrupt:
         return 130
@@ -117,9 +118,9 @@ def _refused(error: Exception) -> int | None:
     if module is None or not isinstance(error, module.ClientError):
         return None
     if error.problems and error.code == "INVALID_ARGUMENT":
-        click.echo("\n".join(error.problems), err=True)
+        echo("\n".join(error.problems), err=True)
     else:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
     if error.code == "UNAUTHENTICATED":
         return UNREACHABLE
     return UNREACHABLE if error.unreachable else WRONG_INPUT if error.code == "INVALID_ARGUMENT" else 1

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from exeunt.cli import times, tree
+from exeunt.cli.visible import echo
 
 Workflow = Mapping[str, Any]
 FORMS = ("tree", "json", "yaml", "name", "wide")
@@ -25,7 +26,7 @@ def print_workflows(workflows: Sequence[Workflow], form: str) -> None:
         print_yaml(workflows)
     elif form == "name":
         for workflow in workflows:
-            click.echo(workflow["metadata"]["name"])
+            echo(workflow["metadata"]["name"])
     elif form == "wide":
         print_list(workflows, wide=True)
     else:
@@ -35,7 +36,7 @@ def print_workflows(workflows: Sequence[Workflow], form: str) -> None:
 
             show(workflows, now)
         else:
-            click.echo("\n".join(tree.text(workflow, now) for workflow in workflows), nl=False)
+            echo("\n".join(tree.text(workflow, now) for workflow in workflows), nl=False)
 
 
 def print_workflow(workflow: Workflow, form: str) -> None:
@@ -73,12 +74,12 @@ def print_list(workflows: Iterable[Workflow], *, wide: bool = False) -> None:
 
 def print_table(head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> None:
     """Columns with a heading."""
-    click.echo("\n".join(tree.table(head, body)))
+    echo("\n".join(tree.table(head, body)))
 
 
 def print_json(value: Any) -> None:
     """Indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_yaml(values: Iterable[Any]) -> None:
@@ -87,9 +88,9 @@ def print_yaml(values: Iterable[Any]) -> None:
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     texts = [yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True) for value in values]
-    click.echo("---\n".join(texts), nl=False)
+    echo("---\n".join(texts), nl=False)
 
 
 def note(text: str) -> None:
     """Says something about progress."""
-    click.echo(text, err=True)
+    echo(text, err=True)

@@ -23,6 +23,7 @@ from exeunt.cli.output import (
     print_workflows,
     print_yaml,
 )
+from exeunt.cli.visible import echo
 from exeunt.client import Client
 
 namespace_option = click.option("-n", "--namespace", default="", help="The workflow's namespace.  [default: default]")
@@ -102,7 +103,7 @@ def logs_command(
         async for line in client.logs(name, namespace, node=node, follow=follow, tail=tail):
             parts = [times.iso(times.of_proto(line.time)) or ""] * timestamps
             parts += [f"{line.display_name}:"] * (not no_name)
-            click.echo(" ".join([*parts, line.text]))
+            echo(" ".join([*parts, line.text.rstrip("\r")]))
         return SUCCEEDED
 
     return with_client(work)
@@ -132,7 +133,7 @@ def executors_command(*, output: str | None) -> None:
         print_yaml(entries)
     elif output == "name":
         for one in found:
-            click.echo(one.id)
+            echo(one.id)
     elif output == "tree":
         raise CommandError("executors have no tree; use -o wide", code=WRONG_INPUT)
     elif not found:

@@ -11,6 +11,7 @@ from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
 from exeunt.cli.files import read_parameters
 from exeunt.cli.output import note
 from exeunt.cli.show import namespace_option
+from exeunt.cli.visible import echo
 from exeunt.client import Client, ClientError
 
 names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME...")
@@ -33,7 +34,7 @@ def _each(names: tuple[str, ...], done: str, call: Callable[[Client, str], Await
                 note(f"{name}: {error}")
                 code = 1
             else:
-                click.echo(f"workflow {name} {done}")
+                echo(f"workflow {name} {done}")
         return code
 
     return with_client(work)
@@ -85,7 +86,7 @@ def delete_command(*, names: tuple[str, ...], namespace: str) -> int:
     async def work(client: Client) -> int:
         for name in names:
             gone = await client.delete(name, namespace)
-            click.echo(f"workflow {name} {'deleted' if gone else 'ends, and is deleted then'}")
+            echo(f"workflow {name} {'deleted' if gone else 'ends, and is deleted then'}")
         return SUCCEEDED
 
     return with_client(work)
@@ -117,4 +118,4 @@ def node_set(
             name, namespace, selector=selector, outputs=given, phase=phase or "", message=message
         )
     )
-    click.echo("workflow values set")
+    echo("workflow values set")

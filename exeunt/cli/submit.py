@@ -13,6 +13,7 @@ from exeunt.cli.files import read_documents, read_parameters
 from exeunt.cli.follow import Followed
 from exeunt.cli.live import Display
 from exeunt.cli.output import note, output_option, print_workflows
+from exeunt.cli.visible import echo
 from exeunt.client import Client
 from exeunt.v1 import workflow_service_pb2 as pb
 
@@ -110,7 +111,7 @@ def print_submitted(workflows: Sequence[pb.Workflow], form: str) -> None:
 
     if form == "name":
         for workflow in workflows:
-            click.echo(workflow.name)
+            echo(workflow.name)
     else:
         print_workflows([json.loads(workflow.json) for workflow in workflows], form)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exeunt.cli.times import duration, seconds
+from exeunt.cli.visible import visible
 
 SYMBOLS = {
     "Pending": "◷",
@@ -147,10 +148,10 @@ def _row(node: Node, lead: str, now: float) -> Row:
     return Row(
         lead=lead,
         symbol=WAITING if waiting else SYMBOLS.get(phase, "?"),
-        name=str(node.get("displayName") or node.get("name", "")),
-        template=str(template),
+        name=visible(str(node.get("displayName") or node.get("name", ""))),
+        template=visible(str(template)),
         duration=duration((finished or now) - started) if ran and started is not None else "",
-        message=" ".join(str(node.get("message") or "").split()),
+        message=visible(" ".join(str(node.get("message") or "").split())),
         phase=phase,
     )
 

@@ -19,6 +19,7 @@ import click
 from exeunt.cli import private, state
 from exeunt.cli.cluster import ClusterOptions, start_cluster
 from exeunt.cli.failure import UNREACHABLE, CommandError
+from exeunt.cli.visible import echo
 from exeunt.local import read_facts
 from exeunt.service import logs
 from exeunt.service.program import READY_VARIABLE, Program, run
@@ -69,7 +70,7 @@ def up_command(*, data_dir: Path | None, detach: bool, **given: Any) -> int:
 async def _keep(program: Program, options: ClusterOptions) -> None:
     cluster = await program.enter(start_cluster(options, kept=True))
     services = f"scheduler {cluster.scheduler}, exit handler {cluster.exithandler}"
-    click.echo(f"{services}, NATS {cluster.nats_address}", err=True)
+    echo(f"{services}, NATS {cluster.nats_address}", err=True)
     program.ready(address=cluster.scheduler)
 
 
@@ -77,8 +78,8 @@ def _detached(options: ClusterOptions) -> int:
     """Starts another process that does it, and waits until that is ready or has given up."""
     if state.is_locked(options.data_dir):
         facts = read_facts(options.data_dir) or {}
-        click.echo(f"a cluster runs on {options.data_dir} already", err=True)
-        click.echo(facts.get("scheduler", {}).get("address", ""))
+        echo(f"a cluster runs on {options.data_dir} already", err=True)
+        echo(facts.get("scheduler", {}).get("address", ""))
         return 0
     private.directory(options.data_dir)
     log = options.data_dir / "logs" / "supervisor.log"
@@ -110,7 +111,7 @@ def _detached(options: ClusterOptions) -> int:
         process.wait()
         said = log.read_bytes()[begin:].decode(errors="replace").strip()
         raise CommandError(f"the cluster did not start\n{said}", code=UNREACHABLE)
-    click.echo(json.loads(line)["address"])
+    echo(json.loads(line)["address"])
     return 0
 
 
@@ -123,7 +124,7 @@ def down_command(data_dir: Path | None) -> int:
         data_dir = kept[0] if kept else state.default_data_dir()
     pid = state.holder(data_dir)
     if pid is None:
-        click.echo(f"no cluster runs on {data_dir}", err=True)
+        echo(f"no cluster runs on {data_dir}", err=True)
         return 0
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from exeunt.language.load import Document
 from exeunt.language.manifest import Metadata
-from exeunt.language.problems import shorten
+from exeunt.language.problems import Problem, shorten
 from exeunt.language.report import Place, Report
 
 MAX_NAME = 63
@@ -33,6 +34,17 @@ def check_metadata(metadata: Metadata, place: Place, report: Report) -> None:
         _label(key, value, place.at("labels", key), report)
     for key in metadata.annotations:
         _key(key, place.at("annotations", key), report)
+
+
+def check_stored(metadata: Metadata, document: Document) -> list[Problem]:
+    """The same of a ConfigMap or a Secret, which others find by its name."""
+    report = Report()
+    place = Place(document, ("metadata",))
+    if metadata.name:
+        check_metadata(metadata, place, report)
+    else:
+        report.add(place.at("name"), "is missing: others refer to it by its name")
+    return report.problems()
 
 
 def _name(name: str, place: Place, report: Report) -> None:

@@ -36,8 +36,6 @@ def secret_values(secret: Secret) -> dict[str, bytes]:
 def check_secret(secret: Secret, document: Document) -> list[Problem]:
     """Everything that is wrong with a Secret."""
     problems: list[Problem] = []
-    if not secret.metadata.name:
-        problems.append(document.problem(("metadata", "name"), "is missing: others refer to a Secret by its name"))
     for field, values in (("data", secret.data), ("stringData", secret.string_data)):
         for key in values:
             if not _KEY.fullmatch(key):

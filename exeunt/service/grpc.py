@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from grpc_health.v1._async import HealthServicer  # the public name is the synch
 from grpc_reflection.v1alpha import reflection
 
 from exeunt.service import telemetry
-from exeunt.service.errors import Code, RpcError, abort_with
+from exeunt.service.errors import Code, RpcError, abort_with, invalid
 from exeunt.service.metrics import Counter, Histogram
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import split_address
@@ -48,6 +49,12 @@ deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadlin
 calls = Counter("rpc.server.calls", "Calls that have ended, by method and status code", "{call}")
 refusals = Counter("exeunt.rpc.refused", "Calls that were not answered for want of the right token", "{call}")
 durations = Histogram("rpc.server.call.duration", "How long unary calls took")
+
+_FORMS = {
+    "namespace": (re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"), "at most 63 lower case letters, digits and '-'"),
+    "uid": (re.compile(r"[A-Za-z0-9-]{1,64}"), "at most 64 letters, digits and '-'"),
+}
+"""Fields whose values become part of subjects and keys, wherever they stand in a request."""
 
 Register = Callable[[grpc.aio.Server], None]
 
@@ -149,7 +156,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            made = factory(_streaming(name, inner), handler.request_deserializer, handler.response_serializer)
+            read = _reader(handler.request_deserializer)
+            made = factory(_streaming(name, inner), read, handler.response_serializer)
         else:
             inner = handler.unary_unary or handler.stream_unary
             factory = (
@@ -157,7 +165,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            made = factory(_unary(name, inner), handler.request_deserializer, handler.response_serializer)
+            read = _reader(handler.request_deserializer)
+            made = factory(_unary(name, inner), read, handler.response_serializer)
         self._made[method] = made  # only of methods that are served, so their number is bounded
         return made
 
@@ -180,7 +189,7 @@ def _unary(name: str, inner: Any) -> Any:
         ) as span:
             try:
                 await _keep_deadline(context)
-                return await inner(request, context)
+                return await inner(_proper(request), context)
             except Exception as error:  # noqa: BLE001 (no input may take the service down)
                 await _answer(context, name, error)
             finally:
@@ -196,7 +205,7 @@ def _streaming(name: str, inner: Any) -> Any:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         try:
             await _keep_deadline(context)
-            answers = inner(request, context)
+            answers = inner(_proper(request), context)
             if hasattr(answers, "__aiter__"):
                 async for answer in answers:
                     yield answer
@@ -208,6 +217,45 @@ def _streaming(name: str, inner: Any) -> Any:
             _count(name, context)
 
     return call
+
+
+class _Unreadable:
+    """Bytes that are no message of the method's kind."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+def _reader(read: Any) -> Any:
+    """Reads requests; what cannot be read is for the call to refuse: gRPC itself would say INTERNAL, or UNKNOWN."""
+
+    def reader(data: bytes) -> Any:
+        try:
+            return read(data)
+        except Exception as error:  # noqa: BLE001 (protobuf raises of its own)
+            return _Unreadable(str(error))
+
+    return reader
+
+
+def _proper(request: Any) -> Any:
+    """The request, when it can be read and the names in it are such; of a stream each frame. Raises RpcError."""
+    if hasattr(request, "__aiter__"):
+        return _each_proper(request)
+    if isinstance(request, _Unreadable):
+        text = f"the request cannot be read: {request.why}"
+        raise invalid(text, [("", text)], reason="UNREADABLE_REQUEST")
+    for field, (form, words) in _FORMS.items():
+        value = getattr(request, field, "")
+        if isinstance(value, str) and value and not form.fullmatch(value):
+            text = f"{field}: {value[:80]!r} is none; {words} are expected"
+            raise invalid(text, [(field, text)])
+    return request
+
+
+async def _each_proper(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _proper(request)
 
 
 async def _keep_deadline(context: grpc.aio.ServicerContext[Any, Any]) -> None:

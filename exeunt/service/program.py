@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from exeunt.service import clock, telemetry
+from exeunt.service.lag import lag
 from exeunt.service.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ async def run(setup: Callable[[Program], Awaitable[None]], *, grace: float = 20.
             owner_task = owner.create_task(program._own(setup), name="connections")
             async with program._background:
                 program.background("clock", clock.watch())
+                program.background("lag", lag.watch())
                 async with program._routines:
                     try:
                         await program.stopping.wait()

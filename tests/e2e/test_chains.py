@@ -52,6 +52,17 @@ def test_a_handler_resubmits_what_failed_until_it_goes_well(cluster: Cluster, tm
     assert all(w["metadata"]["name"].startswith(prefix) for w in found)
 
 
+def test_a_main_step_that_starts_its_own_template_comes_to_an_end(cluster: Cluster) -> None:
+    name = f"own-{uuid.uuid4().hex[:6]}"
+    own = {"name": "main", "plugin": {"trigger": {"template": name}}}
+    first = {"metadata": {"generateName": f"{name}-"}, "spec": {"workflowTemplateRef": {"name": name}}}
+    head = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow"}
+    found = cluster.run(template(name, own) + "\n---\n" + json.dumps(head | first))
+    assert [w["metadata"].get("labels", {}).get("exeunt.dev/depth", "0") for w in found] == [str(n) for n in range(33)]
+    assert {w["status"]["phase"] for w in found[:-1]} == {"Succeeded"}
+    assert "32 workflows have started each other in a chain already; the bound is 32" in json.dumps(found[-1])
+
+
 OUTPUT = "status.outputs.parameters.0.value"
 
 

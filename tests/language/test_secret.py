@@ -46,7 +46,6 @@ def test_base64_may_be_broken_into_lines() -> None:
         (HEAD + "data: {pin: [hushhush]}\n", "data.pin: must be text, not a list"),
         (HEAD + "data: hushhush\n", "data: must be a mapping, not a text"),
         (HEAD + "stringData: {'a b': hushhush}\n", "'a b' is no key"),
-        (HEAD.replace("{name: api}", "{}") + "stringData: {a: hushhush}\n", "metadata.name: is missing"),
         (HEAD + f"stringData: {{a: {'hushhush' * (SECRET_BYTES // 8)}+}}\n", "at most 262,144 are allowed"),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import grpc
@@ -549,3 +550,16 @@ async def test_what_is_left_of_an_exit_run_that_is_over_is_swept_unless_somebody
     rig.dispatch.sweep(lambda uid, hook_id: hook_id in over)
     assert await executor.until("forgotten") == ["u.over/n/0"]
     assert rig.dispatch.executors["e1"].listed == {"u.open/n/0", "u.replayed/n/0"}
+
+
+@pytest.mark.parametrize("rig", [{"grace": 0.4}], indirect=True)
+async def test_a_scheduler_that_was_held_up_reads_before_it_judges(rig: Rig, channel: grpc.aio.Channel) -> None:
+    executor = Stub(channel)
+    await executor.hello(credits=1)
+    rig.wanting.want("u/n/0")
+    await executor.until("dispatches")
+    await executor.say(number=2)  # said, and not read yet
+    time.sleep(1)  # noqa: ASYNC251 - the loop stands still, as under SIGSTOP
+    await executor.say(number=3, updates=[result("u/n/0")])
+    assert await rig.wanting.results.get() == ("u/n/0", "Succeeded")
+    assert rig.wanting.lost_ones.empty()

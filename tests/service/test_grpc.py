@@ -145,3 +145,29 @@ async def test_a_port_that_is_taken_is_said(server: GrpcServer) -> None:
     with pytest.raises(ProgramError, match=f"cannot listen on {server.address}"):
         async with serve_grpc(server.address, {}):
             pass
+
+
+async def test_bytes_that_are_no_request_are_an_invalid_argument(server: GrpcServer) -> None:
+    async with open_channel(server.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await channel.unary_unary(f"/{NAME}/GetExit")(b"\xff\xff\xff")
+    told = received(raised.value)
+    assert (told.code, told.reason) == (Code.INVALID_ARGUMENT, "UNREADABLE_REQUEST")
+
+
+async def test_bytes_that_are_no_request_of_a_stream_are_an_invalid_argument(server: GrpcServer) -> None:
+    async with open_channel(server.address) as channel:
+        call = channel.unary_stream(f"/{NAME}/WatchExits")(b"\xff\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+    assert received(raised.value).code is Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("namespace", ["a.b", "*", ">", "a b", "A", "-a", "a" * 64, "a\n"])
+async def test_what_is_no_namespace_is_refused_whatever_is_asked(stub: Any, namespace: str) -> None:
+    call = stub.WatchExits(pb.WatchExitsRequest(namespace=namespace))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call.read()
+    told = received(raised.value)
+    assert told.code is Code.INVALID_ARGUMENT
+    assert [violation.field for violation in told.violations] == ["namespace"]
