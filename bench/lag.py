@@ -16,6 +16,7 @@ from tests.e2e.cluster import Cluster
 
 AIM_SECONDS = 0.5
 LAG = re.compile(r"^exeunt_loop_lag_seconds(?:\{[^}]*\})? ([0-9.e+-]+)", re.MULTILINE)
+SETTLE_SECONDS = 10
 WINDOWS_SECONDS = 61  # after which the number has forgotten
 
 Tree = dict[str, Any]
@@ -72,7 +73,7 @@ def main() -> int:
             for name, command, text in requests():
                 began = time.monotonic()
                 done = cluster.call(*command, stdin=text, timeout=110)
-                time.sleep(10)
+                time.sleep(SETTLE_SECONDS)
                 held_up = lag(cluster)
                 worst = max(worst, held_up)
                 print(
