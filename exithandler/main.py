@@ -39,7 +39,8 @@ async def serve(settings: Settings) -> None:
 async def _start(program: Program, settings: Settings) -> None:
     tokens = read_tokens(settings.token)
     known_by(tokens)
-    nc = await connect(settings.nats_url.split(","), f"exithandler {settings.replica}")
+    servers = [url.strip() for url in settings.nats_url.split(",")]
+    nc = await connect(servers, f"exithandler {settings.replica}", password=settings.nats_password)
     await program.enter(closing(nc, nc.close))
     streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
     identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)

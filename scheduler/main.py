@@ -42,7 +42,8 @@ async def _start(program: Program, settings: Settings) -> None:
     tokens = read_tokens(settings.token)
     guard = Guard(tokens, read_tokens(settings.executor_token, "executor-token"))
     known_by(tokens)
-    nc = await connect([url.strip() for url in settings.nats_url.split(",")], f"scheduler {settings.replica}")
+    servers = [url.strip() for url in settings.nats_url.split(",")]
+    nc = await connect(servers, f"scheduler {settings.replica}", password=settings.nats_password)
     await program.enter(closing(nc, nc.close))
     streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
     identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)

@@ -33,7 +33,11 @@ class Balancer:
 
     async def _took(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = self.addresses[next(self._turn) % len(self.addresses)].split(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        try:
+            far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        except OSError:  # nobody is there yet
+            writer.close()
+            return
         for one, other in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(_pass(one, other))
             self._passing.add(task)

@@ -8,7 +8,7 @@ import msgspec
 
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.marks import Marks
-from exeunt.journal.streams import MEMBERS, ensure_raw, last_on, members_stream
+from exeunt.journal.streams import MEMBERS, ensure_stream, last_on, members_stream
 from exeunt.journal.subjects import PARTITIONS, STREAM, Role, fence_subject
 from exeunt.journal.wire import Wire
 
@@ -27,8 +27,9 @@ class Announcement(msgspec.Struct):
 class Cutter:
     """Both sides of cutting: every owner announces its marks; the scheduler that owns partition 0 cuts."""
 
-    def __init__(self, wire: Wire, role: Role, replica: str) -> None:
+    def __init__(self, wire: Wire, role: Role, replica: str, replicas: int) -> None:
         self._wire = wire
+        self._replicas = replicas
         self._role: Role = role
         self._subject = f"$KV.{MEMBERS}.mark.{role}.{replica}"
         self._made_on = -1.0
@@ -38,7 +39,7 @@ class Cutter:
         found = {p: (needs.fence, needs.mark()) for p, needs in marks}
         data = msgspec.json.encode(Announcement(self._role, found))
         if self._made_on != self._wire.connected_since:  # the bucket lives in memory: gone when the server was
-            await ensure_raw(self._wire, members_stream(1))
+            await ensure_stream(self._wire, members_stream(self._replicas))
             self._made_on = self._wire.connected_since
         answer = await self._wire.ask(self._subject, b"", data, _SECONDS)
         if answer is None or answer.code:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+_UNAVAILABLE = 503
+_FORMING = frozenset({10004, 10005, 10008, 10009})
+"""The servers of a cluster have not found each other, or have no leader."""
+
 
 class NotOwner(Exception):  # noqa: N818 - an answer
     """This process does not own the partition (any more): drop its runs and stop acting."""
@@ -25,9 +29,10 @@ class Refused(Exception):  # noqa: N818 - an answer
 
 
 class JetStreamError(Exception):
-    """A request to the JetStream API was refused. `code` is the server's."""
+    """A request to the JetStream API was refused. `code` is the server's; `passing` says that it may be taken later."""
 
-    def __init__(self, subject: str, code: int, description: str) -> None:
+    def __init__(self, subject: str, code: int, description: str, status: int = 0) -> None:
         super().__init__(f"{subject}: {description} ({code})")
         self.code = code
         self.description = description
+        self.passing = status == _UNAVAILABLE or code in _FORMING

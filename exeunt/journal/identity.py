@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.streams import NOT_FOUND, READ_SECONDS, ensure_raw
+from exeunt.journal.streams import NOT_FOUND, READ_SECONDS, ensure_stream
 from exeunt.journal.subjects import STREAM as LOG
 from exeunt.journal.wire import Wire
 from exeunt.natspy import whole
@@ -269,16 +269,14 @@ async def open_streams(
         try:
             found = await look(wire, by_name)
             verdict = judge(found, known, anew, uuid.uuid4().hex)
+            if await _carry_out(wire, by_name, verdict) == verdict.id:
+                break
         except LogLostError:
             looks += 1
             if looks >= LOOKS:
                 raise
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
             log.warning("NATS does not tell of its streams: %s; asking again", str(error) or type(error).__name__)
-        else:
-            id = await _carry_out(wire, by_name, verdict)
-            if id == verdict.id:
-                break
         await asyncio.sleep(LOOK_SECONDS)
     write_mark(data_dir, verdict.id)
     return Identity(wire, list(by_name), verdict.id)
@@ -288,7 +286,7 @@ async def _carry_out(wire: Wire, by_name: Mapping[str, dict[str, Any]], verdict:
     """Makes and marks. The id that the log has then: of two services that begin at one moment one decides."""
     for name in sorted(verdict.make, key=lambda one: one == LOG):
         log.info("making the stream %s of the log %s", name, verdict.id)
-        made = await ensure_raw(wire, {**by_name[name], "metadata": _metadata(name, by_name, verdict.id)})
+        made = await ensure_stream(wire, {**by_name[name], "metadata": _metadata(name, by_name, verdict.id)})
         if (made.get("metadata") or {}).get(ID) != verdict.id:
             return ""
     for name in sorted(verdict.mark, key=lambda one: one == LOG):

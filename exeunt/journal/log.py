@@ -23,7 +23,8 @@ from exeunt.journal.marks import Marks, due_snapshots, window
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import Loaded, OpenRun, Sorter
 from exeunt.journal.settle import find, key_of_write
-from exeunt.journal.streams import ensure_raw, log_stream
+from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.streams import ensure_stream, log_stream
 from exeunt.journal.subjects import (
     CLOSING,
     COMMIT,
@@ -126,7 +127,7 @@ class Log:
             settle=self._settle,
         )
         self._follower = Follower(wire, role, self._marks, self._fence_seen)
-        self._cutter = Cutter(wire, role, replica)
+        self._cutter = Cutter(wire, role, replica, settings.replicas)
         self._closing = False
         self._lost: list[int] = []
         self._task: asyncio.Task[None] | None = None
@@ -136,7 +137,7 @@ class Log:
         """Makes the stream where it is missing and starts to write. `replica` names this process among its kind."""
         settings = settings or LogSettings()
         wire = await wire_of(nc)
-        config = await ensure_raw(wire, log_stream(settings.replicas, settings.max_bytes))
+        config = await ensure_stream(wire, log_stream(settings.replicas, settings.max_bytes))
         self = cls(wire, role, check_token(replica), settings)
         self._room = int(config.get("max_bytes", -1))
         if int(config.get("num_replicas", 1)) > 1:  # the stream decides: it may be older than the settings
@@ -408,6 +409,8 @@ class Log:
             await self.wire.connected.wait()
             try:
                 await self.keep()
+            except NATS_AWAY as error:
+                log.warning("the log cannot be tended now: %s; trying again", str(error) or type(error).__name__)
             except Exception:  # the next turn tries again; writing goes on meanwhile
                 log.warning("could not tend the log; trying again", exc_info=True)
 

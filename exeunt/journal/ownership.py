@@ -19,11 +19,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from exeunt.journal.errors import JetStreamError
-from exeunt.journal.streams import MEMBERS, ensure_raw, members_stream
+from exeunt.journal.streams import MEMBERS, ensure_stream, members_stream
 from exeunt.journal.subjects import PARTITIONS, Role, check_token
 from exeunt.journal.wire import Wire, wire_of
 from exeunt.natspy import whole
+from exeunt.service.program import ProgramError
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,15 @@ class Membership:
     single: this role has one replica, so there is nobody to wait for.
     """
 
-    def __init__(self, wire: Wire, me: Member, *, confirm: Confirm | None = None, single: bool = False) -> None:
+    def __init__(
+        self, wire: Wire, me: Member, *, confirm: Confirm | None = None, single: bool = False, replicas: int = 1
+    ) -> None:
         self.me = me
         self.ready = asyncio.Event()
         """Set once everyone who is there has had the time to say so."""
         self.on_change: list[Callable[[], None]] = []
         self._wire = wire
+        self._replicas = replicas
         self._confirm = confirm
         self._single = single
         self._loop = asyncio.get_running_loop()
@@ -84,8 +87,8 @@ class Membership:
         """Makes the bucket where it is missing. `replicas` is that of the streams."""
         check_token(me.replica)
         wire = await wire_of(nc)
-        await ensure_raw(wire, members_stream(replicas))
-        return cls(wire, me, confirm=confirm, single=single)
+        await ensure_stream(wire, members_stream(replicas))
+        return cls(wire, me, confirm=confirm, single=single, replicas=replicas)
 
     def members(self, role: Role) -> list[Member]:
         """Who is there in that role, by name."""
@@ -152,9 +155,9 @@ class Membership:
 
     async def _make_bucket(self) -> None:
         try:
-            await ensure_raw(self._wire, members_stream(1))
-        except (JetStreamError, TimeoutError) as error:
-            log.warning("the members' bucket cannot be made: %s", error or "no answer")
+            await ensure_stream(self._wire, members_stream(self._replicas))
+        except ProgramError as error:
+            log.warning("%s", error)
 
     # --- the others ---------------------------------------------------------------------------------------------------
 

@@ -66,10 +66,11 @@ def _configs(replicas: int, ledger_days: float) -> list[StreamConfig]:
 async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float = 30) -> Projections:
     """Makes the streams where they are missing."""
     js = nc.jetstream(timeout=15)
+    wire = await wire_of(nc)
     for config in _configs(replicas, ledger_days):
-        await ensure_stream(js, config)
+        await ensure_stream(wire, config.as_dict())
     streams = [cloudevents.STREAM, records.ARCHIVE, records.LEDGER, names.STREAM]
-    outbox = Outbox(await wire_of(nc), streams, plain_limit=12 if replicas == 1 else 1)
+    outbox = Outbox(wire, streams, plain_limit=12 if replicas == 1 else 1)
     store = blobs.Blobs(js)
     return Projections(
         events=public.Events(js, functools.partial(outbox.put, cloudevents.STREAM)),

@@ -7,13 +7,10 @@ import base64
 import logging
 from typing import Any
 
-from nats.js import JetStreamContext
-from nats.js.api import StreamConfig
-from nats.js.errors import APIError, NotFoundError
-
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.subjects import STREAM
 from exeunt.journal.wire import Wire
+from exeunt.service.program import ProgramError
 
 log = logging.getLogger(__name__)
 
@@ -21,51 +18,57 @@ MEMBERS = "EXEUNT_MEMBERS"
 READ_SECONDS = 2.0
 """Reads are safe to repeat: when a leader died, the next try finds the new one."""
 
+PAUSE_SECONDS = 0.5
+
 _NAME_IN_USE = 10058
 NOT_FOUND = 10059
 _NO_MESSAGE = 10037
-_NOT_YET = frozenset({10004, 10005, 10008, 10009})
-"""The servers of a cluster have not found each other, or have no leader."""
+_ONE_NODE = 10074
 
 
-async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    """Makes the stream unless one of its name is there; an existing one keeps the settings that people gave it."""
-    try:
-        await js.stream_info(str(config.name))
-    except NotFoundError:
-        try:
-            await js.add_stream(config)
-        except APIError as error:
-            if error.err_code != _NAME_IN_USE:  # else somebody made it at the same moment
-                raise
+async def ensure_stream(wire: Wire, config: dict[str, Any]) -> dict[str, Any]:
+    """Makes the stream unless one of its name is there; an existing one keeps the settings that people gave it.
 
-
-async def ensure_raw(wire: Wire, config: dict[str, Any]) -> dict[str, Any]:
-    """As `ensure_stream`, for settings that nats-py has no argument for. Answers the settings in force.
-
-    Waits for a cluster that is not ready; raises JetStreamError when the server will never make it.
+    Answers the settings in force. Waits for a cluster that is still forming, however long that takes; raises
+    ProgramError when the server will never make it.
     """
     name = config["name"]
     while True:
         await wire.connected.wait()
         try:
+            return await _made(wire, name, config)
+        except TimeoutError:
+            log.warning("stream %s: NATS does not answer; trying again", name)
+        except JetStreamError as error:
+            if not error.passing:
+                raise ProgramError(f"NATS does not make the stream {name}: {_why(error, config)}") from error
+            log.warning("stream %s: NATS is not ready yet: %s; trying again", name, error.description)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _made(wire: Wire, name: str, config: dict[str, Any]) -> dict[str, Any]:
+    while True:
+        try:
             found: dict[str, Any] = (await wire.api(f"STREAM.INFO.{name}", seconds=READ_SECONDS))["config"]
         except JetStreamError as error:
             if error.code != NOT_FOUND:
                 raise
-        except TimeoutError:
-            log.warning("stream %s does not answer; trying again", name)
-            continue
         else:
             return found
         try:
             await wire.api(f"STREAM.CREATE.{name}", config)
         except JetStreamError as error:
-            if error.code in _NOT_YET:
-                log.warning("stream %s cannot be made yet: %s; trying again", name, error.description)
-                await asyncio.sleep(0.5)
-            elif error.code != _NAME_IN_USE:
+            if error.code != _NAME_IN_USE:  # else somebody made it at the same moment
                 raise
+
+
+def _why(error: JetStreamError, config: dict[str, Any]) -> str:
+    if error.code == _ONE_NODE:
+        return (
+            f"EXEUNT_REPLICAS asks for {config['num_replicas']} copies, and this NATS is a single node; "
+            "set it to 1, or run three nodes"
+        )
+    return f"{error.description} ({error.code})"
 
 
 def log_stream(replicas: int, max_bytes: int) -> dict[str, Any]:

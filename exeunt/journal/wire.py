@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import nats
@@ -58,9 +59,17 @@ OnAnswer = Callable[[Answer], None]
 
 
 async def connect(
-    servers: list[str] | str, name: str, *, tls: ssl.SSLContext | None = None, credentials: str | None = None
+    servers: list[str] | str,
+    name: str,
+    *,
+    password: str = "",
+    tls: ssl.SSLContext | None = None,
+    credentials: str | None = None,
 ) -> Client:
-    """Connects to NATS so that a dead server is noticed within seconds and waited for as long as it takes."""
+    """Connects to NATS so that a dead server is noticed within seconds and waited for as long as it takes.
+
+    `password`, of any characters, is that of the user whom the addresses name without one.
+    """
     loop = asyncio.get_running_loop()
     told = 0.0
 
@@ -71,6 +80,9 @@ async def connect(
             log.warning("NATS: %s", str(error) or type(error).__name__)
 
     options: dict[str, Any] = {}
+    if password:
+        first = servers if isinstance(servers, str) else servers[0]
+        options |= {"user": urlsplit(first).username or "", "password": password}
     if tls is not None:
         options["tls"] = tls
     if credentials:
@@ -187,7 +199,9 @@ class Wire:
                     await asyncio.sleep(0.05)
         answer: dict[str, Any] = msgspec.json.decode(message.data)
         if error := answer.get("error"):
-            raise JetStreamError(subject, int(error.get("err_code", 0)), str(error.get("description", "")))
+            raise JetStreamError(
+                subject, int(error.get("err_code", 0)), str(error.get("description", "")), int(error.get("code", 0))
+            )
         return answer
 
     async def _answered(self, message: Msg) -> None:

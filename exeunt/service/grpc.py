@@ -20,7 +20,7 @@ from exeunt.service import telemetry
 from exeunt.service.errors import Code, RpcError, abort_with, invalid
 from exeunt.service.metrics import Counter, Histogram
 from exeunt.service.program import ProgramError
-from exeunt.service.settings import split_address
+from exeunt.service.settings import join_address, split_address
 from exeunt.service.tokens import Guard
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ async def serve_grpc(
         raise ProgramError(f"cannot listen on {listen}: {error}; is something else there?") from error
     if port == 0:
         raise ProgramError(f"cannot listen on {listen}; is something else there?")
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = join_address(host, port)
     running = GrpcServer(server, health, (*names, *health_of), address)
     await running.ready(True, "")
     await running.ready(False)

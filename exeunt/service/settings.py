@@ -77,6 +77,9 @@ class ServiceSettings:
         "Where NATS with JetStream listens, as in nats://USER:PASSWORD@HOST:4222; several separated by commas",
         "nats://127.0.0.1:4222",
     )
+    nats_password: str = setting(
+        "Password for NATS, of any characters, where the address names only a user, as in nats://USER@HOST:4222", ""
+    )
     token: str = setting(
         "Token that callers have to send, and that this service sends to others: at least 16 characters (openssl rand "
         "-hex 32), or file:PATH for a file that holds it; several with commas or line ends between while they change: "
@@ -155,9 +158,17 @@ def environment(settings: ServiceSettings) -> dict[str, str]:
 def split_address(address: str) -> tuple[str, int]:
     """`HOST:PORT` or `[V6]:PORT` taken apart; ValueError says what is wrong."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not bare or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"{address!r} is not HOST:PORT, as in 127.0.0.1:7600")
-    return host.strip("[]"), int(port)
+    if ":" in host and bare == host:
+        raise ValueError(f"{address!r}: an IPv6 address stands in brackets, as in [::1]:7600")
+    return bare, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """`HOST:PORT`, with brackets where the host needs them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _kind(hint: Any) -> tuple[str, tuple[str, ...], bool]:
@@ -193,7 +204,7 @@ def _scalar(text: str, kind: str, choices: tuple[str, ...], metadata: Mapping[st
         return Path(text)
     if kind == "text":
         if metadata.get("unit") == "HOST:PORT" and text:
-            split_address(text)
+            return join_address(*split_address(text))  # [10.0.0.1]:7600 too, from who cannot know the kind
         return text
     try:
         number = int(text) if kind == "integer" else float(text)

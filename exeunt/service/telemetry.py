@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from exeunt.service import metrics as numbers
 from exeunt.service.past import LAST_SECONDS, Make, PastSpans
-from exeunt.service.settings import split_address
+from exeunt.service.settings import join_address, split_address
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 log = logging.getLogger(__name__)
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what people write for all addresses of both kinds, as gRPC and NATS take it
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -204,8 +206,13 @@ def _prometheus_reader(address: str) -> MetricReader:
     from prometheus_client import start_http_server
 
     host, port = split_address(address)
-    server, thread = start_http_server(port, addr=host)
-    current.metrics_address = f"{host}:{server.server_port}"
+    try:
+        server, thread = start_http_server(port, addr="::" if host == EVERYWHERE else host)
+    except OSError:
+        if host != EVERYWHERE:
+            raise
+        server, thread = start_http_server(port, addr=host)  # no IPv6 on this machine
+    current.metrics_address = join_address(host, server.server_port)
     current._close += [thread.join, server.server_close, server.shutdown]
     return PrometheusMetricReader()
 

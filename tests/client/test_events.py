@@ -18,6 +18,7 @@ from exeunt import cloudevents
 from exeunt.client import ClientError, events, pull
 from exeunt.journal import public
 from exeunt.journal.streams import ensure_stream
+from exeunt.journal.wire import wire_of
 from tests.nats_server import NatsServer, nats_server
 
 __all__ = ["nats_server"]
@@ -60,7 +61,7 @@ async def publishing(server: NatsServer) -> AsyncIterator[Publisher]:
     """A publisher, and the stream."""
     nc = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
     try:
-        await ensure_stream(nc.jetstream(), public.config(1))
+        await ensure_stream(await wire_of(nc), public.config(1).as_dict())
         yield Publisher(nc)
     finally:
         await nc.close()

@@ -44,7 +44,7 @@ def test_each_says_what_it_means_and_how_bad_it_is() -> None:
 
 
 def test_the_operator_gets_the_same() -> None:
-    rule = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "alerts.yaml").read_text())
+    rule = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "monitoring" / "alerts.yaml").read_text())
     assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert rule["spec"]["groups"] == GROUPS
 

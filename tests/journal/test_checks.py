@@ -10,7 +10,7 @@ import pytest
 
 from exeunt.journal.checks import ServerCheck, check
 from exeunt.journal.log import Log
-from exeunt.journal.streams import ensure_raw
+from exeunt.journal.streams import ensure_stream
 from exeunt.journal.wire import connect, wire_of
 from tests.journal.conftest import OpenLog
 from tests.nats_server import NatsServer
@@ -54,7 +54,7 @@ async def test_a_server_that_acknowledges_too_early_is_named_loudly_until_it_is_
 async def test_a_stream_that_would_forget_is_named(nats_server: NatsServer) -> None:
     nc = await connect(nats_server.url, "test")
     wire = await wire_of(nc)
-    await ensure_raw(wire, {"name": "EXEUNT_LOG", "subjects": ["xj.>"], "max_age": 3_600_000_000_000})
+    await ensure_stream(wire, {"name": "EXEUNT_LOG", "subjects": ["xj.>"], "max_age": 3_600_000_000_000})
     said = " ".join(await check(wire))
     for word in ("discard", "allow_atomic", "max_age", "max_bytes", "monitoring"):
         assert word in said

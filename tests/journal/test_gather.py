@@ -11,7 +11,7 @@ from exeunt.journal.errors import LogClosed, Refused
 from exeunt.journal.gather import BATCH_BYTES, BATCH_MESSAGES, Entry, Gatherer, plan, take_batch
 from exeunt.journal.log import Log, LogSettings, family_of
 from exeunt.journal.outbox import Outbox
-from exeunt.journal.streams import ensure_raw
+from exeunt.journal.streams import ensure_stream
 from exeunt.journal.wire import Wire, connect, wire_of
 from tests.journal.conftest import OpenLog
 from tests.journal.history import history
@@ -128,7 +128,7 @@ async def test_the_loss_of_the_leader_of_three_loses_and_doubles_nothing(nats_cl
 async def test_one_refused_member_of_a_batch_costs_the_others_nothing(nats_server: NatsServer) -> None:
     nc = await connect(nats_server.url, "t")
     wire = await wire_of(nc)
-    await ensure_raw(wire, {"name": "S", "subjects": ["s.>"], "allow_atomic": True})
+    await ensure_stream(wire, {"name": "S", "subjects": ["s.>"], "allow_atomic": True})
     gatherer = Gatherer(wire)
     running = asyncio.create_task(gatherer.run())
     writes = [
@@ -152,7 +152,9 @@ async def test_a_publisher_gathers_for_each_stream_and_survives_the_server(nats_
     nc = await connect(nats_server.url, "t")
     wire = await wire_of(nc)
     for name, subject in (("E", "exeunt.events.>"), ("A", "xa.>")):
-        await ensure_raw(wire, {"name": name, "subjects": [subject], "allow_atomic": True, "max_msgs_per_subject": 1})
+        await ensure_stream(
+            wire, {"name": name, "subjects": [subject], "allow_atomic": True, "max_msgs_per_subject": 1}
+        )
     outbox = Outbox(wire, ["E", "A"])
     async with asyncio.TaskGroup() as group:
         running = group.create_task(outbox.run())

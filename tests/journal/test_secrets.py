@@ -28,9 +28,8 @@ VALUES = {"token": b"tok-4711-geheim", "blob": b"\xff\x00"}
 @pytest.fixture
 async def store(nats_server: NatsServer) -> AsyncIterator[Manifests]:
     nc = await connect(nats_server.url, "secrets")
-    js = nc.jetstream()
-    await ensure_stream(js, config(1))
-    yield Manifests(js)
+    await ensure_stream(await wire_of(nc), config(1).as_dict())
+    yield Manifests(nc.jetstream())
     await nc.close()
 
 
@@ -113,7 +112,7 @@ async def test_without_a_key_it_says_which_setting_is_missing(store: Manifests) 
 async def test_reading_waits_for_nats(nats_server: NatsServer) -> None:
     nc = await connect(nats_server.url, "secrets")
     js = nc.jetstream()
-    await ensure_stream(js, config(1))
+    await ensure_stream(await wire_of(nc), config(1).as_dict())
     await put(Manifests(js), (keys := read_keys(new_key())))
     secrets = Secrets(Manifests(js), keys, Steady(await wire_of(nc)))
     await nats_server.kill()

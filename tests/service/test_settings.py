@@ -44,6 +44,14 @@ def test_every_problem_is_told_with_the_name_that_was_used() -> None:
     ]
 
 
+def test_addresses_of_both_kinds_are_taken_with_brackets() -> None:
+    """A manifest writes `[$(POD_IP)]:7600`, whatever address the pod will have."""
+    for given, taken in (("[10.0.0.1]:7600", "10.0.0.1:7600"), ("[fd00::1]:7600", "[fd00::1]:7600"), ("h:1", "h:1")):
+        assert load(ServiceSettings, {"EXEUNT_ADVERTISE": given}).advertise == taken
+    with pytest.raises(SettingsError, match=r"an IPv6 address stands in brackets, as in \[::1\]:7600"):
+        load(ServiceSettings, {"EXEUNT_ADVERTISE": "fd00::1:7600"})
+
+
 def test_a_child_process_gets_the_same_settings_from_its_environment() -> None:
     mine = load(Settings, {}, {"slots": "5", "labels": ["a=1", "b=2"], "data_dir": "/tmp/x", "drain": "true"})
     assert load(Settings, environment(mine)) == mine
