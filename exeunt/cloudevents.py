@@ -12,12 +12,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+
+from exeunt.utf8 import cut
 
 STREAM = "EXEUNT_EVENTS"
 SUBJECTS = "exeunt.events.>"
 SOURCE = "//exeunt/apis/argoproj.io/v1alpha1/namespaces/{}/workflows/{}"
 DAYS_KEPT = 7
+BODY_BYTES = 256 * 1024
+SUBJECT_CHARACTERS = 512
 
 Kind = Literal[
     "workflow.submitted",
@@ -92,19 +96,31 @@ ArgoNode = Annotated[
 
 
 class _Body(msgspec.Struct, kw_only=True, rename="camel"):
-    """JSON names are written like thisOne."""
+    """JSON names are written like thisOne. What may be left out for its size has a default: that is how it is read."""
 
 
-class Workflow(_Body):
+class _Event(_Body, kw_only=True):
+    """The body of an event."""
+
+    truncated: Annotated[
+        list[str] | UnsetType,
+        Meta(
+            description=f"What was left out, or cut where it is a text, since the body had more than {BODY_BYTES:,}"
+            " bytes: paths as status.nodes. GetWorkflow has the whole"
+        ),
+    ] = UNSET
+
+
+class Workflow(_Event, kw_only=True):
     """Which workflow it is."""
 
     name: Annotated[str, Meta(description="The workflow's name")]
     uid: Annotated[str, Meta(description="The workflow's uid, which no other workflow ever has")]
     namespace: Annotated[str, Meta(description="The workflow's namespace")]
-    labels: Annotated[dict[str, str], Meta(description="The workflow's labels")]
+    labels: Annotated[dict[str, str], Meta(description="The workflow's labels")] = {}
 
 
-class StepEnded(Workflow):
+class StepEnded(Workflow, kw_only=True):
     """A step has reached its end, all attempts done."""
 
     node: Annotated[str, Meta(description="The node's id in status.nodes")]
@@ -113,22 +129,22 @@ class StepEnded(Workflow):
     phase: Phase
     message: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
     exit_code: Annotated[int | None, Meta(description="Null where nothing exited, as for actions")]
-    outputs: ArgoOutputs
+    outputs: ArgoOutputs = {}
     started_at: Time
     finished_at: Time
 
 
-class Exiting(Workflow):
+class Exiting(Workflow, kw_only=True):
     """The main run is over; exit handlers, if there are any, follow."""
 
     phase: Phase
     reason: Reason
-    outputs: Annotated[dict[str, str | None], Meta(description="Global outputs, by name")]
-    failures: Annotated[list[ArgoFailure], Meta(description="The first 50 failures, in the order of the ends")]
+    outputs: Annotated[dict[str, str | None], Meta(description="Global outputs, by name")] = {}
+    failures: Annotated[list[ArgoFailure], Meta(description="The first 50 failures, in the order of the ends")] = []
     duration: Seconds
 
 
-class ExitAttempt(_Body):
+class ExitAttempt(_Body, kw_only=True):
     """One try of one step or action of an exit run."""
 
     node: Annotated[str, Meta(description="The node's display name")]
@@ -138,7 +154,7 @@ class ExitAttempt(_Body):
     error: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
 
 
-class ExitRun(_Body):
+class ExitRun(_Event, kw_only=True):
     """An exit run as the ledger has it at this moment."""
 
     id: Annotated[str, Meta(description="Its id in the ledger, as in `exeunt exits get ID`")]
@@ -150,11 +166,13 @@ class ExitRun(_Body):
     state: Annotated[str, Meta(description="running, succeeded, failed, skipped, cancelled or parked")]
     reason: Reason
     replays: Annotated[int, Meta(description="How often it was replayed so far")]
-    attempts: Annotated[list[ExitAttempt], Meta(description="All tries of its steps and actions, the oldest first")]
+    attempts: Annotated[
+        list[ExitAttempt], Meta(description="All tries of its steps and actions, the oldest first")
+    ] = []
     error: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
 
 
-class ObjectMeta(_Body, omit_defaults=True):
+class ObjectMeta(_Body, kw_only=True, omit_defaults=True):
     """Argo's metadata of a workflow."""
 
     name: str
@@ -166,7 +184,7 @@ class ObjectMeta(_Body, omit_defaults=True):
     annotations: dict[str, str] = {}
 
 
-class Status(_Body, omit_defaults=True):
+class Status(_Body, kw_only=True, omit_defaults=True):
     """Argo's status of a workflow, with what Exeunt adds: outcome, reason, finalization."""
 
     phase: Phase
@@ -174,22 +192,22 @@ class Status(_Body, omit_defaults=True):
     started_at: Time
     finished_at: Time
     progress: Annotated[str, Meta(description="Done and all, as in 3/4")]
-    outputs: Annotated[dict[str, Any], _argo("Global outputs", parameters=_PARAMETERS)]
-    conditions: list[dict[str, str]]
+    outputs: Annotated[dict[str, Any], _argo("Global outputs", parameters=_PARAMETERS)] = {}
+    conditions: list[dict[str, str]] = []
     outcome: Annotated[str, Meta(description="The phase of the main run, whatever became of its handlers")]
     reason: Reason
     finalization: Annotated[str, Meta(description="None, Succeeded, Failed or Skipped: what became of the handlers")]
-    nodes: Annotated[dict[str, ArgoNode], Meta(description="Every node by its id, those of exit runs among them")]
+    nodes: Annotated[dict[str, ArgoNode], Meta(description="Every node by its id, those of exit runs among them")] = {}
     suspended: bool = False
 
 
-class WorkflowEnded(_Body):
+class WorkflowEnded(_Event, kw_only=True):
     """The whole workflow in its final state, in Argo's shape."""
 
     api_version: str
     kind: Literal["Workflow"]
     metadata: ObjectMeta
-    spec: Annotated[dict[str, Any], Meta(description="The spec as it was submitted")]
+    spec: Annotated[dict[str, Any], Meta(description="The spec as it was submitted")] = {}
     status: Status
 
 
@@ -232,7 +250,10 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "ce-source": Attribute("The workflow", "^" + SOURCE.replace(".", r"\.").format("[^/]+", "[^/]+") + "$"),
     "ce-type": Attribute("The type with its prefix and version", r"^dev\.exeunt\.[a-z]+\.[a-z]+\.v1$"),
-    "ce-subject": Attribute("Name of the workflow or full name of the node, percent-encoded where it has to be"),
+    "ce-subject": Attribute(
+        "Name of the workflow or full name of the node, percent-encoded where it has to be; of a longer one the first"
+        f" {SUBJECT_CHARACTERS} characters"
+    ),
     "ce-time": Attribute("When it happened: RFC 3339 with milliseconds", r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"),
     "ce-datacontenttype": Attribute("Form of the body", "^application/json$"),
     "Nats-Msg-Id": Attribute("`ce-id` once more: NATS drops a repeat within ten minutes by it"),
@@ -266,7 +287,7 @@ def headers(
         "ce-id": identity,
         "ce-source": SOURCE.format(namespace, workflow),
         "ce-type": event_type(kind),
-        "ce-subject": quote(subject, safe="!#$&'()*+,/:;=?@[]~"),
+        "ce-subject": quote(subject[:SUBJECT_CHARACTERS], safe="!#$&'()*+,/:;=?@[]~"),
         "ce-time": f"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z",
         "ce-datacontenttype": "application/json",
         "Nats-Msg-Id": identity,
@@ -275,6 +296,42 @@ def headers(
         if trace.get(key):
             found[key] = trace[key]
     return found
+
+
+def body(data: Any) -> bytes:
+    """The body as JSON, in at most BODY_BYTES: what is largest in it is left out, or cut where it is a text."""
+    encoded = msgspec.json.encode(data)
+    if len(encoded) <= BODY_BYTES:
+        return encoded
+    tree: dict[str, Any] = dict(msgspec.to_builtins(data))
+    places: list[tuple[int, str, dict[str, Any], str]] = []  # size, path, where it stands, name
+    for name, value in list(tree.items()):
+        if name in _LOOKED_INTO and isinstance(value, dict):
+            tree[name] = inner = dict(value)
+            places += [(len(msgspec.json.encode(v)), f"{name}.{k}", inner, k) for k, v in inner.items()]
+        else:
+            places.append((len(msgspec.json.encode(value)), name, tree, name))
+    room = BODY_BYTES - _TRUNCATED_BYTES
+    total = len(encoded)
+    truncated: list[str] = []
+    for size, path, holder, name in sorted(places, key=lambda place: place[0], reverse=True):
+        if total <= room:
+            break
+        value = holder[name]
+        if isinstance(value, str):
+            holder[name] = cut(value, _TEXT_BYTES)
+            total -= size - len(msgspec.json.encode(holder[name]))
+        else:
+            del holder[name]
+            total -= size
+        truncated.append(path)
+    tree["truncated"] = truncated
+    return msgspec.json.encode(tree)
+
+
+_LOOKED_INTO = ("status", "metadata")
+_TRUNCATED_BYTES = 4096  # for the names of what was left out
+_TEXT_BYTES = 4000
 
 
 @lru_cache(maxsize=64)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
@@ -27,57 +25,23 @@ from exeunt.engine.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.inputs import GoOn, Input, Placed, Rejected, TimerFired
-from exeunt.journal.log import Family, LogClosed, NotOwner
+from exeunt.engine.inputs import GiveUp, GoOn, Input, Placed, Rejected, TimerFired, less
+from exeunt.journal.log import Family, LogClosed, LogFull, NotOwner, Refused, TooLarge
+from exeunt.ports import Clock, Journal, Steps
 from exeunt.turns import Turns
+
+__all__ = ["Clock", "Driver", "Journal", "Steps", "Told"]
 
 log = logging.getLogger(__name__)
 
 INPUTS_PER_COMMIT = 256
 
 
-class Journal(Protocol):
-    """Where commits go; `exeunt.journal.log.Log`, or a fake of it."""
-
-    def append(
-        self, family: Family, number: int, kind: str, data: bytes, *, snapshot: bool = False
-    ) -> asyncio.Future[int]:
-        """Resolves to the commit's position once it is durable; raises NotOwner or LogClosed."""
-
-
-class Steps(Protocol):
-    """Who runs steps: executors behind the dispatch, or the exit handler itself."""
-
-    def place(self, driver: Driver, due: StepDue) -> str | None:
-        """Takes a free place for the step now, or None. Called before the commit that names it."""
-
-    def wait(self, driver: Driver, due: StepDue) -> None:
-        """There was no place: feed the driver `Placed` when there is one."""
-
-    def dispatch(self, driver: Driver, due: StepDue, executor: str, again: bool) -> None:
-        """The placement is durable: start the attempt there. `again` after a restart: it may run or have ended."""
-
-    def cancel(self, driver: Driver, node: str, attempt: int) -> None:
-        """The attempt is not wanted any more: take it out of the queue, or end it."""
-
-    def recorded(self, driver: Driver, node: str, attempt: int) -> None:
-        """The attempt's result is durable, or that it was lost: it may be acknowledged and forgotten."""
-
-
-class Clock:
-    """The time of this process: wall clock for what is written down, the loop's clock for what is waited for."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        """Calls back after so many seconds, however the wall clock is moved meanwhile."""
-        return asyncio.get_running_loop().call_later(seconds, callback)
-
-
 OnCommit = Callable[["Driver", list[Event], int], None]
 OnEnd = Callable[["Driver"], None]
+OnBroken = Callable[["Driver"], bool]
+"""True: `give_up` will follow."""
+Batch = Sequence[tuple["Input | _WriteSnapshot", "asyncio.Future[None] | None"]]
 Told = Callable[[], asyncio.Future[None]]
 """Answers a future that is done when everything that was told so far is out."""
 
@@ -86,8 +50,9 @@ class Driver:
     """Drives one run.
 
     `on_commit(driver, events, sequence)` is called for each durable commit before its effects; `on_lost(driver)` once
-    when this process is not the run's owner any more. `broken` tells of an error in the engine: the run then rests
-    until the next load, and no other run is touched.
+    when this process is not the run's owner any more. `on_broken(driver)` is called when something cannot be decided
+    (an error in the engine) or not be written (too large, or refused for good): `broken` says what, and the run rests
+    until `give_up`; no other run is touched.
     """
 
     __slots__ = (
@@ -98,14 +63,18 @@ class Driver:
         "_inbox",
         "_queued",
         "_settled",
+        "_spoilt",
         "_timers",
         "broken",
         "clock",
         "dropped",
         "family",
+        "given_up",
         "journal",
+        "on_broken",
         "on_commit",
         "on_lost",
+        "rests",
         "run",
         "sequence",
         "steps",
@@ -123,6 +92,7 @@ class Driver:
         turns: Turns,
         on_commit: OnCommit,
         on_lost: OnEnd,
+        on_broken: OnBroken = lambda driver: False,
     ) -> None:
         self.run = run
         self.family = family
@@ -132,9 +102,13 @@ class Driver:
         self.turns = turns
         self.on_commit = on_commit
         self.on_lost = on_lost
+        self.on_broken = on_broken
         self.sequence = 0  # of the last durable commit
         self.dropped = False
         self.broken = ""
+        self.rests = False  # nothing is decided any more
+        self.given_up = ""  # why the run was ended: it had been broken before
+        self._spoilt: list[Input] = []  # what was to be decided when it broke
         self._busy = False
         self._queued = False  # it waits for its turn
         self._inbox: list[tuple[Input | _WriteSnapshot, asyncio.Future[None] | None]] = []
@@ -176,8 +150,8 @@ class Driver:
         self.feed(*placed)
 
     def feed(self, *inputs: Input) -> None:
-        """Takes in what happened. Never waits and never raises."""
-        if self.dropped or self.broken:
+        """Takes in what happened. Never waits and never raises. What comes to a broken run waits for `give_up`."""
+        if self.dropped or self.rests:
             return
         self._inbox.extend((i, None) for i in inputs)
         self._ready()
@@ -185,11 +159,14 @@ class Driver:
     def ask(self, command: Input) -> asyncio.Future[None]:
         """Takes in a command; done when what it changed is durable.
 
-        Raises Rejected when it cannot be done, NotOwner when the run is not ours (any more).
+        Raises Rejected when it cannot be done or not be written, NotOwner when the run is not ours (any more).
         """
         future = self._future()
-        if self.dropped or self.broken:
-            future.set_exception(NotOwner(self.broken or "the run has moved to another owner"))
+        if self.dropped:
+            future.set_exception(NotOwner("the run has moved to another owner"))
+            return future
+        if self.rests:
+            future.set_exception(self._refusal())
             return future
         self._inbox.append((command, future))
         self._ready()
@@ -206,10 +183,42 @@ class Driver:
             self._inbox.append((_WriteSnapshot(told), None))
             self._ready()
 
+    def give_up(self, run: Run, events: list[Event]) -> None:
+        """Goes on with the run as the log has it, and ends it for the reason that it was broken for.
+
+        `events`: the first commit of one that has none in the log.
+        """
+        if self.dropped:
+            return
+        self.run, self.given_up, self.broken = run, self.broken, ""
+        pending = decide.pending(run)
+        self._due = {(step.node, step.attempt): step for step in (*pending.due, *(s for s, _ in pending.placed))}
+        for timer, due in pending.timers.items():
+            self._set_timer(timer, due - self._now())
+        left = [(given, None) for given in map(less, self._spoilt) if given is not None]
+        self._spoilt = []
+        self._inbox[:0] = left if events else [(GiveUp(self.given_up), None), *left]
+        if events:
+            self._write(events)
+        else:
+            self._ready()
+
+    def end(self, run: Run, events: list[Event]) -> asyncio.Future[None]:
+        """Writes the end of a run that rests; done when it is durable."""
+        future = self._future()
+        self.run, self._asked = run, [*self._asked, future]
+        self._write(events)
+        return future
+
     @property
     def busy(self) -> bool:
         """True while a commit is on its way: what the run says now is not all durable."""
         return self._busy
+
+    @property
+    def attempts(self) -> Collection[tuple[str, int]]:
+        """Nodes and attempts that wait for a place, or are under way."""
+        return self._due.keys()
 
     async def settled(self) -> None:
         """Waits until what is decided is durable: what is shown to people must not be taken back."""
@@ -252,6 +261,7 @@ class Driver:
             for number, (given, asked) in enumerate(batch):
                 if number and self.turns.over:
                     self._inbox[:0] = batch[number:]
+                    batch = batch[:number]
                     break
                 if isinstance(given, _WriteSnapshot):
                     if self.run.closed:  # the commit before closed it: nothing may follow that
@@ -268,12 +278,12 @@ class Driver:
                     _fail(asked, error)
                     continue
                 except Exception as error:  # noqa: BLE001 - one run's fault must not stop the others
-                    self._break(error, asked)
+                    self._break(error, batch, [asked])
                     return
                 if asked is not None:
                     self._asked.append(asked)
             if events:
-                self._write(events)
+                self._write(events, batch)
             else:
                 self._answer()
             if self.turns.over:
@@ -316,30 +326,31 @@ class Driver:
 
     # --- writing and acting -------------------------------------------------------------------------------------------
 
-    def _write(self, events: list[Event]) -> None:
+    def _write(self, events: list[Event], batch: Batch = ()) -> None:
         try:
             events = self._place(events)
+            data = commit.encode(self.run.now, events)
         except Exception as error:  # noqa: BLE001 - as in _turn
-            self._break(error, None)
+            self._break(error, batch, [])
             return
         self._busy = True
         asked, self._asked = self._asked, []
         self.run.commits += 1
         answer = self.journal.append(
-            self.family,
-            self.run.commits,
-            commit.kind(events),
-            commit.encode(self.run.now, events),
-            snapshot=isinstance(events[0], Snapshot),
+            self.family, self.run.commits, commit.kind(events), data, snapshot=isinstance(events[0], Snapshot)
         )
-        answer.add_done_callback(lambda done: self._written(done, events, asked))
+        answer.add_done_callback(lambda done: self._written(done, events, batch, asked))
 
-    def _written(self, answer: asyncio.Future[int], events: list[Event], asked: list[asyncio.Future[None]]) -> None:
+    def _written(
+        self, answer: asyncio.Future[int], events: list[Event], batch: Batch, asked: list[asyncio.Future[None]]
+    ) -> None:
         self._busy = False
         error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, Exception) and not isinstance(error, NotOwner | LogClosed | LogFull) and not self.dropped:
+            self._asked += asked
+            self._break(error, batch, [])
+            return
         if answer.cancelled() or error is not None:
-            if not isinstance(error, NotOwner | LogClosed | None):
-                log.error("a commit could not be written", exc_info=error)
             lost = not self.dropped
             self.drop()
             _moved(asked)  # also when the run was dropped while its commit was on its way
@@ -408,14 +419,36 @@ class Driver:
             if not future.done():
                 future.set_result(None)
 
-    def _break(self, error: Exception, asked: asyncio.Future[None] | None) -> None:
-        self.broken = f"{type(error).__name__}: {error}"
-        log.error("run %s (%s) rests: %s", self.run.uid, self.run.name, self.broken, exc_info=error)
-        for future in [asked, *self._asked, *(f for _, f in self._inbox)]:
-            _fail(future, error)
-        self._asked.clear()
-        self._inbox.clear()
+    def _break(self, error: Exception, batch: Batch, asked: Iterable[asyncio.Future[None] | None]) -> None:
+        self.broken = str(error) if isinstance(error, TooLarge | Refused) else f"{type(error).__name__}: {error}"
+        log.error("run %s (%s) cannot go on: %s", self.run.uid, self.run.name, self.broken, exc_info=error)
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+        self._spoilt = [given for given, _ in batch if not isinstance(given, _WriteSnapshot)]
+        for future in (*asked, *(future for _, future in batch)):
+            _fail(future, self._refusal())
+        if not self.on_broken(self):
+            self.rest()
+        elif self.run.commits > 1:  # whoever began the run hears how it goes on
+            self._refuse_asked()
         self._wake()
+
+    def rest(self) -> None:
+        """Takes in nothing any more; what was asked is refused."""
+        self.rests = True
+        for _, future in self._inbox:
+            _fail(future, self._refusal())
+        self._inbox.clear()
+        self._refuse_asked()
+
+    def _refuse_asked(self) -> None:
+        asked, self._asked = self._asked, []
+        for future in asked:
+            _fail(future, self._refusal())
+
+    def _refusal(self) -> Rejected:
+        return Rejected("NOT_WRITTEN", f"the workflow cannot go on: {self.broken}")
 
     def _wake(self) -> None:
         if self._settled is not None:

@@ -24,7 +24,6 @@ from exeunt.exithandler.perform import ExitSteps
 from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, fold, new_record, obligation_of, park
 from exeunt.exithandler.run import (
     Counted,
-    ExitDriver,
     ExitRun,
     Taken,
     Tasks,
@@ -185,8 +184,8 @@ class ExitRuns:
             return
         opened = self._open(obligation, new_record(obligation))
         opened.driver = self._driver(run, opened)
-        written = opened.driver.start(events)
-        written.add_done_callback(lambda done: None if failed(done) else taken.done())
+        opened.taken = taken
+        opened.driver.start(events)
 
     def _park(self, obligation: Obligation, error: str, taken: Taken) -> None:
         """Closes a run that could not even begin: parked."""
@@ -238,7 +237,7 @@ class ExitRuns:
 
     def _driver(self, run: Run, opened: ExitRun) -> Driver:
         assert self.steps is not None
-        return ExitDriver(
+        return Driver(
             run,
             opened.family,
             journal=Counted(self._append, opened),
@@ -256,7 +255,15 @@ class ExitRuns:
         opened.number = number + 1 if kind == "r" else number
         if opened.driver is not None:
             opened.driver.run.commits = opened.number
-        return self._closing.append(opened.family, number, kind, data, snapshot=snapshot)
+        written = self._closing.append(opened.family, number, kind, data, snapshot=snapshot)
+        written.add_done_callback(lambda done: None if failed(done) else self._written(opened, number))
+        return written
+
+    def _written(self, opened: ExitRun, number: int) -> None:
+        opened.durable = number
+        if opened.taken is not None:
+            opened.taken.done()
+            opened.taken = None
 
     def _committed(self, opened: ExitRun, driver: Driver, events: list[Event]) -> None:
         record = opened.record
@@ -309,8 +316,8 @@ class ExitRuns:
             assert self.steps is not None
             self.steps.drop(opened.driver)
 
-    def _broken(self, opened: ExitRun, driver: Driver) -> None:
-        """The engine failed on this run: it is parked, and the main run goes on."""
+    def _broken(self, opened: ExitRun, driver: Driver) -> bool:
+        """What this run is to do cannot be worked out, or not be written: it is parked, and the main run goes on."""
         assert self.steps is not None
         self.steps.drop(driver)
         now = max(self._clock.now(), opened.obligation.due_at)
@@ -318,11 +325,13 @@ class ExitRuns:
         closed = parked(opened.obligation, driver.broken, now, attempt)
         # a commit of this run may be on its way still: two with one number are never written, the log knows the first
         self._tasks.add(opened.family.partition, self._close_broken(opened, driver, now, closed))
+        return False
 
     async def _close_broken(self, opened: ExitRun, driver: Driver, now: float, closed: RunClosed) -> None:
         await driver.settled()
+        events: list[Event] = [closed] if opened.durable else [started_by(opened.obligation), closed]
         try:
-            await self._append(opened, opened.number + 1, "r", commit.encode(now, [closed]))
+            await self._append(opened, opened.durable + 1, "r", commit.encode(now, events))
         except NotOwner:
             return
         self._closed(opened)
@@ -364,7 +373,7 @@ class ExitRuns:
             await self._park_unreadable(family, error)
             return None
         opened = self._open(obligation, record)
-        opened.number = found.records[-1].number
+        opened.number = opened.durable = found.records[-1].number
         record.commits = opened.number
         opened.driver = self._driver(run, opened)
         opened.ending = next((e for e in commits[-1].events if isinstance(e, RunClosed)), None)

@@ -42,6 +42,7 @@ async def _start(program: Program, settings: Settings) -> None:
     servers = [url.strip() for url in settings.nats_url.split(",")]
     nc = await connect(servers, f"exithandler {settings.replica}", password=settings.nats_password)
     await program.enter(closing(nc, nc.close))
+    program.background("nats", (await wire_of(nc)).ended())
     streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
     identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)
     owners = Owners(settings.replica)

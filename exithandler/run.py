@@ -13,9 +13,11 @@ from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import HookCancelled, HookOutcome, Obligation, RunClosed, RunStarted
 from exeunt.engine.inputs import Cancel, GoOn
+from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.exithandler.record import ExitRecord
 from exeunt.journal.log import Family, Log, Record
 from exeunt.language.manifest import Bundle
+from exeunt.utf8 import cut
 
 log = logging.getLogger(__name__)
 
@@ -55,20 +57,6 @@ class Tasks:
             log.error("something about an exit run failed", exc_info=task.exception())
 
 
-class ExitDriver(Driver):
-    """A driver that tells of an error in the engine, so that the run can be parked."""
-
-    __slots__ = ("on_broken",)
-
-    def __init__(self, *arguments: Any, on_broken: Callable[[Driver], None], **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.on_broken = on_broken
-
-    def _break(self, error: Exception, asked: asyncio.Future[None] | None) -> None:
-        super()._break(error, asked)
-        self.on_broken(self)
-
-
 class Taken:
     """A commit of kind `h` whose obligations are taken up one by one; when all are durable, the mark may pass it."""
 
@@ -91,7 +79,18 @@ class Taken:
 class ExitRun:
     """An exit run that is open here. `driver` is None while it only waits to be closed as parked."""
 
-    __slots__ = ("announced", "driver", "ending", "family", "gone", "number", "obligation", "record")
+    __slots__ = (
+        "announced",
+        "driver",
+        "durable",
+        "ending",
+        "family",
+        "gone",
+        "number",
+        "obligation",
+        "record",
+        "taken",
+    )
 
     def __init__(self, family: Family, obligation: Obligation, record: ExitRecord) -> None:
         self.family = family
@@ -99,6 +98,8 @@ class ExitRun:
         self.record = record
         self.driver: Driver | None = None
         self.number = 0  # of the last commit that was given to the log
+        self.durable = 0  # of the last one that is in it
+        self.taken: Taken | None = None  # what asked for it, until something of it is in the log
         self.gone = asyncio.Event()  # not open here any more
         self.announced = -1  # the replay whose exit.started was given out
         self.ending: RunClosed | None = None  # read from the log: settled, but not yet told
@@ -128,6 +129,7 @@ def parked(obligation: Obligation, error: str, now: float, attempt: int = -1) ->
 
     `attempt` is the greatest number of an attempt that it began.
     """
+    error = cut(error, MESSAGE_BYTES)
     node = {
         "id": obligation.hook_node,
         "name": obligation.hook_node_name,

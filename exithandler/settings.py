@@ -33,6 +33,12 @@ class Settings(ActionServiceSettings):
     log_bytes: int = setting(
         "Room for the log when its stream is made", 8 * 1024**3, unit="bytes", minimum=16 * 1024**2
     )
+    commit_bytes: int = setting(
+        "Largest decision or snapshot of one exit run; a run with a larger one is parked",
+        256 * 1024**2,
+        unit="B",
+        minimum=1024 * 1024,
+    )
     window: int = setting(
         "Open runs whose oldest message in the log lies further back are asked for a snapshot", 100_000, minimum=100
     )
@@ -65,4 +71,6 @@ class Settings(ActionServiceSettings):
 
     def log(self) -> LogSettings:
         """How the log is kept."""
-        return LogSettings(replicas=self.replicas, max_bytes=self.log_bytes, window=self.window)
+        return LogSettings(
+            replicas=self.replicas, max_bytes=self.log_bytes, window=self.window, commit_bytes=self.commit_bytes
+        )

@@ -12,12 +12,16 @@ from exeunt.cloudevents import Kind
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event
+from exeunt.journal.errors import Refused
 from exeunt.journal.public import Events
+from exeunt.journal.sizes import TooLarge
 
 log = logging.getLogger(__name__)
 
 TOGETHER = 500
 PAUSE_SECONDS = 1.0
+NEVER = (TooLarge, Refused)
+"""Trying again would not help."""
 
 
 class Announcement(NamedTuple):
@@ -76,7 +80,10 @@ class Announcer:
         return done
 
     async def run(self) -> None:
-        """Publishes until it is cancelled. What cannot be published is tried again: a repeat is stored once."""
+        """Publishes until it is cancelled. What cannot be published is tried again: a repeat is stored once.
+
+        What is refused for what it says is given up, so that no event holds up all others.
+        """
         while True:
             batch = [await self._queue.get()]
             while len(batch) < TOGETHER and not self._queue.empty():
@@ -89,7 +96,10 @@ class Announcer:
     async def _publish(self, batch: list[Announcement]) -> None:
         while batch:
             answers = await asyncio.gather(*(self._post(a) for a in batch), return_exceptions=True)
-            failed = [i for i, answer in enumerate(answers) if isinstance(answer, BaseException)]
+            failed = [i for i, a in enumerate(answers) if isinstance(a, BaseException) and not isinstance(a, NEVER)]
+            for announcement, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, NEVER):
+                    log.error("%s of %s is given up: %s", announcement.kind, announcement.uid, answer)
             if not failed:
                 return
             log.warning("%d events could not be published; trying again: %s", len(failed), answers[failed[0]])

@@ -29,9 +29,11 @@ from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.find import Elsewhere, Finder
 from exeunt.scheduler.launch import Launcher
 from exeunt.scheduler.lists import Lists, page_size
+from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import PASSED_ON, Peers
 from exeunt.scheduler.runs import Entry
 from exeunt.scheduler.submit import Checker, uids
+from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import message
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
@@ -53,6 +55,7 @@ class Parts:
     launcher: Launcher
     finder: Finder
     lists: Lists
+    mender: Mender
     archiver: Archiver
     retries: Retries
     dispatch: Dispatch
@@ -132,8 +135,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if isinstance(found, Elsewhere):
             passed: pb.Workflow = await self._pass_on(found, "GetWorkflow", request)
             return passed
-        if isinstance(found, Archived):
-            return message(found.tree, found.version)
+        if isinstance(found, Archived | Unread):
+            return await _shown(found)
         async with self.standing.writing.required():  # what is decided is shown once it is durable
             tree, version = await found.view()
         tree = await watch.merged(self._parts.peers, found, tree)
@@ -152,6 +155,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
         if isinstance(found, Elsewhere):
             changes = self._stream(found, "WatchWorkflow", request)
+        elif isinstance(found, Unread):
+            changes = watch.archived(Archived(found.tree(), found.number))
         elif isinstance(found, Archived):
             changes = watch.archived(found)
         else:
@@ -176,8 +181,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             else:
                 answers = logs.kept(kept, display, namespace, found.run.uid, request.tail)
         else:
-            uid = found.tree["metadata"]["uid"]
-            answers = logs.kept(kept, logs.Display(found.tree, request.node), namespace, uid, request.tail)
+            tree = found.tree() if isinstance(found, Unread) else found.tree
+            uid = tree["metadata"]["uid"]
+            answers = logs.kept(kept, logs.Display(tree, request.node), namespace, uid, request.tail)
         async for line in answers:
             yield line
 
@@ -231,8 +237,12 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             return answer
         if isinstance(found, Entry) and not found.closed:
             command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
-            await _ask(found, command)
+            await self._ask(found, command)
             return pb.DeleteWorkflowResponse(gone=False)
+        if isinstance(found, Unread):
+            command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
+            await self._end_unread(found, command)
+            return pb.DeleteWorkflowResponse(gone=True)
         if isinstance(found, Entry):
             await self._parts.archiver.settled(found)
             known = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
@@ -254,11 +264,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if isinstance(found, Elsewhere):
             passed: pb.Workflow = await self._pass_on(found, "RetryWorkflow", request)
             return passed
+        if isinstance(found, Unread):
+            raise _rests(found)
         if request.request_id in _requests(found):
             return await _shown(found)
         command = RetryRun(request.request_id, {p.name: p.value for p in request.parameters})
         if isinstance(found, Entry):
-            await _ask(found, command)  # refused: it runs
+            await self._ask(found, command)  # refused: it runs
             return await _shown(found)
         parts.launcher.admit(1)
         try:
@@ -300,7 +312,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def _steer(self, method: str, request: Any, context: Context, command: Steering) -> pb.Workflow:
         """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
         found = await self._parts.finder.find(context, request.namespace, request.name)
-        if not isinstance(found, Elsewhere) and command.request_id not in _requests(found):
+        if not isinstance(found, Elsewhere | Unread) and command.request_id not in _requests(found):
             uid = found.tree["metadata"]["uid"] if isinstance(found, Archived) else found.run.uid
             # of a workflow that is over a handler may run again
             if isinstance(found, Archived) or found.closed or found.run.state.open_hooks:
@@ -313,6 +325,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             request.request_id = command.request_id
             passed: pb.Workflow = await self._pass_on(found, method, request)
             return passed
+        if isinstance(found, Unread):
+            if not (isinstance(command, Shutdown) and command.strategy == "Terminate"):
+                raise _rests(found)
+            await self._end_unread(found, command)
+            return await _shown(found)
         if isinstance(found, Archived) or found.closed:
             if command.request_id in _requests(found) or (isinstance(command, Steering) and command.elsewhere):
                 return await _shown(found)
@@ -321,8 +338,25 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 f"the workflow {request.name!r} is over: there is nothing to {_verb(method)}",
                 ("workflow", f"{request.namespace or DEFAULT_NAMESPACE}/{request.name}"),
             )
-        await _ask(found, command)
+        await self._ask(found, command)
         return await _shown(found)
+
+    async def _end_unread(self, found: Unread, command: Shutdown) -> None:
+        if not found.closed:
+            await self._parts.mender.end_unread(found, command)
+        await self._parts.archiver.keep_unread(found, deleted=command.deleted)
+
+    async def _ask(self, entry: Entry, command: Any) -> None:
+        try:
+            if entry.driver.rests and isinstance(command, Shutdown) and command.strategy == "Terminate":
+                await self._parts.mender.end(entry, command)
+            else:
+                await entry.driver.ask(command)
+        except Rejected as error:
+            resource = ("workflow", f"{entry.run.namespace}/{entry.run.name}")
+            raise wrong_state(error.reason, str(error), resource) from None
+        except (NotOwner, LogClosed):
+            raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
 
     async def _pass_on(self, found: Elsewhere, method: str, request: Any) -> Any:
         return await self._parts.peers.pass_on(found.address, method, request)
@@ -337,19 +371,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             raise received(error) from None
 
 
-async def _ask(entry: Entry, command: Any) -> None:
-    try:
-        await entry.driver.ask(command)
-    except Rejected as error:
-        resource = ("workflow", f"{entry.run.namespace}/{entry.run.name}")
-        raise wrong_state(error.reason, str(error), resource) from None
-    except (NotOwner, LogClosed):
-        raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
+def _rests(found: Unread) -> RpcError:
+    text = f"the workflow cannot go on: {found.why}; it can be terminated, or deleted"
+    return wrong_state("WORKFLOW_RESTS", text, ("workflow", f"{found.namespace}/{found.name}"))
 
 
-async def _shown(found: Entry | Archived) -> pb.Workflow:
+async def _shown(found: Entry | Archived | Unread) -> pb.Workflow:
     if isinstance(found, Archived):
         return message(found.tree, found.version)
+    if isinstance(found, Unread):
+        return message(found.tree(), found.number)
     tree, version = await found.view()
     return message(tree, version)
 

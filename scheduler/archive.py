@@ -14,6 +14,7 @@ from exeunt.engine.state import pack
 from exeunt.journal.projections import Projections
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Tree, render, summary
 from exeunt.service import telemetry
 from exeunt.service.metrics import Histogram
@@ -90,6 +91,17 @@ class Archiver:
         asked = self._asked.pop(run.uid, None)
         if asked is not None and not asked.done():
             asked.set_result(None)
+
+    async def keep_unread(self, one: Unread, *, deleted: bool = False) -> None:
+        """A run that could not be read is closed: what can be shown of it is kept, or it goes as a whole."""
+        if deleted:
+            await self.remove(one.namespace, one.name, one.family.uid)
+        elif one.name:
+            tree = one.tree()
+            kept = {"format": 1, "workflow": tree, "commits": one.number, "requests": []}
+            shown = summary(tree, one.number)
+            await self._projections.archive.put(one.namespace, one.created, one.family.uid, shown, kept)
+        self._runs.read_no_more(one)
 
     async def drained(self) -> None:
         """Waits until no closed run waits."""

@@ -27,6 +27,7 @@ from exeunt.scheduler.find import Finder
 from exeunt.scheduler.launch import Launcher, Limits
 from exeunt.scheduler.lists import Lists
 from exeunt.scheduler.logs import LogWriter
+from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Owners, Peers
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs
@@ -47,7 +48,12 @@ WORKFLOWS = "exeunt.v1.WorkflowService"
 
 def log_settings(settings: Settings) -> LogSettings:
     """How the log is kept."""
-    return LogSettings(replicas=settings.replicas, max_bytes=settings.log_bytes, window=settings.window)
+    return LogSettings(
+        replicas=settings.replicas,
+        max_bytes=settings.log_bytes,
+        window=settings.window,
+        commit_bytes=settings.commit_bytes,
+    )
 
 
 SWEEP_SECONDS = 10.0  # an exit handler that restarts has asked for its steps by then
@@ -79,6 +85,8 @@ class Core:
         secrets = self._secrets = Secrets(projections.manifests, keys, steady)
         self._changing_keys = len(keys) > 1
         self.runs = Runs(journal, projections.blobs, steps, clock, steady)
+        self.mender = Mender(self.runs, journal, steps, clock)
+        self.runs.on_broken = self.mender.broken
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
         self.logs = LogWriter(projections.logs, self.runs)
@@ -112,6 +120,7 @@ class Core:
             finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),
             lists=Lists(self.runs, projections.archive, self.peers, self.standing),
             archiver=self.archiver,
+            mender=self.mender,
             retries=Retries(self.runs, projections, steady),
             dispatch=self.dispatch,
             peers=self.peers,
@@ -138,6 +147,7 @@ class Core:
         routines = {
             "results and messages": self.runs.follow(),
             "events": self.announcer.run(),
+            "broken runs": self.mender.run(),
             "archive": self.archiver.run(),
             "output of steps": self.logs.run(),
             "left attempts": self._sweep(),
@@ -187,7 +197,7 @@ class Core:
 
     def _over(self, uid: str, hook_id: str) -> bool:
         """Whether an exit run is over for certain: its partition is ours and loaded, and no open workflow waits."""
-        if not self._judges(partition_of(uid)) or uid in self.runs.broken:
+        if not self._judges(partition_of(uid)) or uid in self.runs.unread:
             return False
         entry = self.runs.by_uid.get(uid)
         return entry is None or all(o.hook_id != hook_id for o in decide.pending(entry.run).hooks)

@@ -13,7 +13,8 @@ from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.runs import Entry, Runs
-from exeunt.service.errors import Code, RpcError, invalid, not_found
+from exeunt.scheduler.unread import Unread
+from exeunt.service.errors import invalid, not_found
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -37,7 +38,7 @@ class Finder:
 
     async def find(
         self, context: Context | None, namespace: str, name: str, uid: str = ""
-    ) -> Entry | Archived | Elsewhere:
+    ) -> Entry | Archived | Unread | Elsewhere:
         """The workflow of that name or uid. Raises NOT_FOUND, UNAVAILABLE while its partition has no owner or loads."""
         namespace = namespace or "default"
         shown = f"{namespace}/{name}" if name else uid
@@ -61,12 +62,10 @@ class Finder:
         if entry is not None:
             await entry.ready_now()
             return entry
-        if uid in self._runs.broken:
-            raise RpcError(
-                Code.DATA_LOSS,
-                "UNREADABLE",
-                f"the workflow {shown} cannot be read from the log: {self._runs.broken[uid]}",
-            )
+        unread = self._runs.unread.get(uid)
+        if unread is not None:
+            unread.named(namespace, name)
+            return unread
         archived = await self._steady(lambda: self._archiver.get(uid))
         if archived is None:
             raise not_found("workflow", shown)

@@ -17,7 +17,7 @@ from exeunt.journal.subjects import PARTITIONS
 from exeunt.scheduler.peers import Peers, was_passed_on
 from exeunt.scheduler.runs import Entry, Runs
 from exeunt.scheduler.selectors import Matches, SelectorError, selector
-from exeunt.scheduler.view import message, of_summary
+from exeunt.scheduler.view import Tree, message, of_summary
 from exeunt.service.errors import invalid, unavailable
 from exeunt.v1 import workflow_service_pb2 as pb
 
@@ -115,7 +115,20 @@ class Lists:
                 views = await asyncio.gather(*(entry.view() for entry in shown))
             else:
                 views = [await entry.view() for entry in shown]
+        views += self._unread(request, matches, token)
         return [message(tree, version, nodes=False) for tree, version in views]
+
+    def _unread(self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token) -> list[tuple[Tree, int]]:
+        """Those that cannot be read, on the page that they belong to by their start."""
+        namespace, phases = request.namespace or "default", set(request.phases)
+        return [
+            (one.tree(), one.number)
+            for one in self._runs.unread.values()
+            if namespace in {"*", one.namespace}
+            and (not phases or "Running" in phases)
+            and (int(one.created), one.family.uid) < (token.created, token.uid)
+            and matches(one.labels)
+        ]
 
     async def _with_others(
         self, request: pb.ListWorkflowsRequest, shown: list[pb.Workflow], count: int

@@ -45,6 +45,7 @@ async def _start(program: Program, settings: Settings) -> None:
     servers = [url.strip() for url in settings.nats_url.split(",")]
     nc = await connect(servers, f"scheduler {settings.replica}", password=settings.nats_password)
     await program.enter(closing(nc, nc.close))
+    program.background("nats", (await wire_of(nc)).ended())
     streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
     identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)
     journal = await Log.open(nc, "m", settings.replica, log_settings(settings))

@@ -24,7 +24,7 @@ def register(journal: Log, runs: Runs, dispatch: Dispatch, archiver: Archiver, s
         lambda: archiver.waiting,
         "{workflow}",
     )
-    Gauge("exeunt.workflows.unreadable", "Runs that rest: the log says why", lambda: len(runs.broken), "{workflow}")
+    Gauge("exeunt.workflows.resting", "Runs that do not go on: the log says why", lambda: runs.resting, "{workflow}")
     Gauge("exeunt.partitions", "Partitions that are loaded here", lambda: len(runs.loaded), "{partition}")
     Total("exeunt.commits", "Commits of main runs", lambda: runs.commits, "{commit}")
     Gauge("exeunt.log.fullness", "Part of the log's room that is taken, 0 to 1", lambda: journal.fullness)

@@ -79,6 +79,15 @@ class RunSteps:
         """The step's result is durable."""
         self._dispatch.acknowledge(_id(driver, node, attempt))
 
+    def keep(self, driver: Driver) -> None:
+        """Lets go of what the run does not know of: it was decided, and never came into the log."""
+        group = self._groups.get(driver, {})
+        known = {_id(driver, node, attempt) for node, attempt in driver.attempts}
+        stray = {id: flight for id, flight in group.items() if id not in known and not flight.cancelled}
+        self._dispatch.drop(stray)
+        for id in stray:
+            group.pop(id, None)
+
     def drop(self, driver: Driver) -> None:
         """The run is somebody else's now."""
         self._dispatch.drop(self._groups.pop(driver, {}))

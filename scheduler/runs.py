@@ -24,13 +24,14 @@ from exeunt.engine.state import State
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.log import Log, LogClosed, NotOwner
 from exeunt.journal.replay import Loaded, OpenRun
-from exeunt.journal.steady import Steady
+from exeunt.journal.steady import Steady, surely
 from exeunt.journal.subjects import Family, Message, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
 from exeunt.launch import decode_bundle
 from exeunt.scheduler.announce import Announcement, announcements
 from exeunt.scheduler.run_steps import RunSteps
-from exeunt.scheduler.view import Tree, render
+from exeunt.scheduler.unread import Unread, unread
+from exeunt.scheduler.view import Tree, render, resting
 from exeunt.service.errors import unavailable
 from exeunt.turns import Turns
 
@@ -71,6 +72,8 @@ class Entry:
 
     async def view(self) -> tuple[Tree, int]:
         """The workflow in Argo's shape and its version, with nothing in it that might be taken back."""
+        if self.driver.rests and not self.closed:
+            return resting(render(self.run), self.driver.broken), self.run.commits
         if not self.driver.busy or self.driver.dropped:
             return render(self.run), self.run.commits
         waiter: asyncio.Future[tuple[Tree, int]] = asyncio.get_running_loop().create_future()
@@ -109,7 +112,8 @@ class Runs:
         self.by_uid: dict[str, Entry] = {}
         self.by_name: dict[tuple[str, str], Entry] = {}
         self.loaded: set[int] = set()
-        self.broken: dict[str, str] = {}  # uid → why the run cannot be read
+        self.unread: dict[str, Unread] = {}  # runs that cannot be read
+        self.on_broken: Callable[[Driver], bool] = lambda driver: False
         self.commits = 0
         self.turns = Turns()
         self.on_told: Callable[[list[Announcement]], None] = lambda told: None
@@ -183,6 +187,11 @@ class Runs:
         entry.ready.set_result(None)
         return entry
 
+    @property
+    def resting(self) -> int:
+        """How many runs cannot go on, or not be read."""
+        return len(self.unread) + sum(1 for e in self.by_uid.values() if e.driver.rests and not e.closed)
+
     def require(self, partition: int) -> None:
         """Raises UNAVAILABLE unless the partition is ours and loaded."""
         if partition not in self.loaded:
@@ -241,6 +250,7 @@ class Runs:
             self._early.pop(partition, None)
         for entry in [e for e in self.by_uid.values() if e.driver.family.partition in gone]:
             self._drop(entry)
+        self.unread = {uid: one for uid, one in self.unread.items() if one.family.partition not in gone}
         self.on_lost(gone)
         self._tell_holding()
 
@@ -256,11 +266,13 @@ class Runs:
     async def _restore(self, loaded: Loaded) -> list[Entry]:
         entries: list[Entry] = []
         out = await self._told_before(loaded.runs + loaded.closed)
+        closed = {found.family for found in loaded.closed}
         for i, found in enumerate(loaded.runs + loaded.closed):
             if i % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
             run = await self._read(found, out)
             if run is None:
+                self.unread[found.family.uid].closed = found.family in closed
                 continue
             entry = self._add(run, found.family)
             entry.driver.sequence = found.records[-1].sequence
@@ -283,26 +295,31 @@ class Runs:
     async def _read(self, found: OpenRun, out: set[str]) -> Run | None:
         """The run that these commits make. One that cannot be read rests and holds its place in the log."""
         try:
-            commits = [commit.decode(record.data) for record in found.records]
-            while True:
-                try:
-                    run = decide.replay(self._bundle_at_hand, commits[:1])
-                    break
-                except _BundleWanted as wanted:
-                    await self.bundle(wanted.digest)
-            told = announcements(run, commits[0].events)
-            for later in commits[1:]:
-                for event in later.events:
-                    decide.apply(run, event, later.now)
-                run.commits += 1
-                told += announcements(run, later.events)
-            self.on_told([one for one in told if f"{one.uid}.{one.number}" not in out])
+            run, told = await self.folded(found)
         except Exception as error:
-            uid = found.family.uid
-            self.broken[uid] = f"{type(error).__name__}: {error}"
-            log.exception("the run %s cannot be read and rests", uid)
+            log.exception("the run %s cannot be read and rests", found.family.uid)
+            self.unread[found.family.uid] = unread(found, error)
             return None
+        self.on_told([one for one in told if f"{one.uid}.{one.number}" not in out])
         return run
+
+    async def folded(self, found: OpenRun) -> tuple[Run, list[Announcement]]:
+        """The run that these commits make, and what they tell. Waits for NATS. Raises what the fold raises."""
+        commits = [commit.decode(record.data) for record in found.records]
+        while True:
+            try:
+                run = decide.replay(self._bundle_at_hand, commits[:1])
+                break
+            except _BundleWanted as wanted:
+                digest = wanted.digest
+                await surely(lambda: self.bundle(digest))  # noqa: B023 - used within the turn
+        told = announcements(run, commits[0].events)
+        for later in commits[1:]:
+            for event in later.events:
+                decide.apply(run, event, later.now)
+            run.commits += 1
+            told += announcements(run, later.events)
+        return run, told
 
     def _bundle_at_hand(self, digest: str) -> Bundle:
         bundle = self._bundles.get(digest)
@@ -333,7 +350,7 @@ class Runs:
         closed = _closing(record)
         if closed is not None and closed.hook is not None:
             self.on_exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
-        if record.family.uid in self.broken:
+        if record.family.uid in self.unread:
             return  # it keeps its place in the log until its run can be read
         if entry is None or entry.closed or closed is None or closed.hook is None:
             self._journal.finish(record)  # of a run that is over
@@ -373,6 +390,7 @@ class Runs:
             turns=self.turns,
             on_commit=self._committed,
             on_lost=self._driver_lost,
+            on_broken=self.on_broken,
         )
         entry = Entry(driver, created=run.created_at)
         self.by_uid[run.uid] = entry
@@ -398,8 +416,6 @@ class Runs:
         entry = self.by_uid.get(driver.run.uid)
         if entry is None or entry.driver is not driver:
             return
-        if driver.family.partition in self.loaded and self._journal.owns(driver.family.partition):
-            self.broken[driver.run.uid] = "a commit of it could not be written (the scheduler's log says why)"
         self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
@@ -415,6 +431,11 @@ class Runs:
             del self.by_uid[run.uid]
         if self.by_name.get((run.namespace, run.name)) is entry:
             del self.by_name[run.namespace, run.name]
+
+    def read_no_more(self, one: Unread) -> None:
+        """A run that cannot be read is closed, and what can be told of it is durable elsewhere."""
+        self._journal.done(one.family)
+        self.unread.pop(one.family.uid, None)
 
     def done(self, entry: Entry) -> None:
         """All that is derived from the closed run is durable elsewhere."""

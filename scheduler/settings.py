@@ -30,6 +30,12 @@ class Settings(ServiceSettings):
     window: int = setting(
         "Open runs whose oldest message in the log lies further back are asked for a snapshot", 100_000, minimum=1_000
     )
+    commit_bytes: int = setting(
+        "Largest decision or snapshot of one run; a run with a larger one ends in Error",
+        256 * 1024**2,
+        unit="B",
+        minimum=1024 * 1024,
+    )
     fullness: float = setting(
         "Part of the log's room above which new workflows are refused; the rest belongs to those that run",
         0.8,

@@ -15,12 +15,22 @@ from exeunt.journal.records import ArchiveSummary
 from exeunt.v1 import workflow_service_pb2 as pb
 
 Tree = dict[str, Any]
+RESTING = "Resting"
+"""The condition of a run that does not go on by itself."""
 
 
 def render(run: Run) -> Tree:
     """The whole object in Argo's shape."""
     tree: Tree = decide.status(run)
     return tree
+
+
+def resting(tree: Tree, why: str) -> Tree:
+    """The object of a run that does not go on: it says so."""
+    status = tree["status"]
+    told = {"type": RESTING, "status": "True", "message": why}
+    changed = {"message": f"it rests: {why}", "conditions": [*status["conditions"], told]}
+    return {**tree, "status": {**status, **changed}}
 
 
 def message(tree: Tree, version: int, *, nodes: bool = True) -> pb.Workflow:

@@ -46,6 +46,7 @@ class NatsServer:
         store_limit: str = "",
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
+        max_payload: str = "1MB",
     ) -> None:
         self.folder = folder
         self.port, self.monitor_port = free_ports(2)
@@ -63,7 +64,7 @@ class NatsServer:
             cluster = f'cluster {{ name: "c", listen: "127.0.0.1:{cluster_port}", routes: [{urls}] }}\n'
         self._conf.write_text(
             f'server_name: "{name}"\nlisten: "{host}:{self.port}"\nhttp: "{host}:{self.monitor_port}"\n'
-            f"max_payload: 8MB\n{cluster}"
+            f"max_payload: {max_payload}\n{cluster}"
             f'jetstream {{\n  store_dir: "{folder}/store"\n  sync_interval: {sync}\n{limit}}}\n'
         )
 

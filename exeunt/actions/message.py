@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 from exeunt.actions.context import Context
+from exeunt.utf8 import loads
 
 SHOWN_FAILURES = 20
 SHOWN_STEPS = 200
@@ -130,7 +130,7 @@ def failures_of(facts: Mapping[str, str]) -> list[Failure]:
     try:
         for _ in range(2):
             if isinstance(value, str) and value:
-                value = json.loads(value)
+                value = loads(value)
     except ValueError:
         return []
     found = [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []

@@ -31,6 +31,7 @@ NATS_CONFIG = """\
 listen: "127.0.0.1:{port}"
 server_name: "exeunt-{port}"
 authorization {{ user: "{user}", password: "{password}" }}
+max_payload: 1MB
 jetstream {{
   store_dir: "{store}"
   sync_interval: always

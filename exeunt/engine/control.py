@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from exeunt.engine import phases
 from exeunt.engine.events import (
     HookCancelled,
@@ -37,6 +39,7 @@ from exeunt.engine.inputs import (
 )
 from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.outputs import export
+from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.engine.start import exempt, found_of
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.steps import StepOutcome
@@ -44,13 +47,14 @@ from exeunt.engine.suspension import defaults
 from exeunt.engine.workflow import set_deadline
 from exeunt.language.manifest import Template
 from exeunt.language.templates import TemplateNotFoundError
+from exeunt.utf8 import cut
 
 KILLED = "killed"
 """The timer of killed steps that have not said yet that they are over."""
 PATIENCE_SECONDS = 60.0
 
 _REASONS = {"Stop": "Stopped", "Terminate": "Terminated"}
-_VERBS = {"Stopped": "stop", "Terminated": "terminate", "Deleted": "delete"}
+_VERBS = {"Stopped": "stop", "Terminated": "terminate", "Deleted": "delete", "Error": "an error"}
 
 
 def _current(run: Run, node_id: str, attempt: int) -> Node | None:
@@ -77,7 +81,7 @@ def step_ended(run: Run, given: StepEnded) -> None:
     if node is None:
         _late(run, given)
         return
-    run.emit(StepFinished(given.node, given.attempt, given.outcome))
+    run.emit(StepFinished(given.node, given.attempt, _bounded(given.outcome)))
     _export(run, node)
     _clear(run, f"timeout:{given.node}")
 
@@ -86,8 +90,13 @@ def _late(run: Run, given: StepEnded) -> None:
     """The result of an attempt that was cancelled before: the node keeps its phase, and says what became of it."""
     key = run.by_id.get(given.node)
     if key is not None and (key, given.attempt) in run.state.cancelled and not run.closed:
-        run.emit(StepFinished(given.node, given.attempt, given.outcome))
+        run.emit(StepFinished(given.node, given.attempt, _bounded(given.outcome)))
         _export(run, run.nodes[key])
+
+
+def _bounded(outcome: StepOutcome) -> StepOutcome:
+    """What an attempt says of its end goes into many places: whoever did it may have said too much."""
+    return msgspec.structs.replace(outcome, message=cut(outcome.message, MESSAGE_BYTES))
 
 
 def _export(run: Run, node: Node) -> None:
@@ -266,10 +275,11 @@ def shutdown(run: Run, given: Shutdown) -> None:
     run.emit(ShutdownSet(given.strategy, given.message, given.request_id, given.deleted, reason))
     if run.state.suspended:
         run.emit(SuspensionSet(suspended=False))
-    _shut_down(run, given.strategy)
+    shut_down(run, given.strategy)
 
 
-def _shut_down(run: Run, strategy: str) -> None:
+def shut_down(run: Run, strategy: str) -> None:
+    """Ends what runs, and withdraws handlers where they are not to run."""
     _kill(run, f"workflow shutdown with strategy:  {strategy}", f"Stopped with strategy '{strategy}'")
     why = f"ended by {_VERBS[run.state.shutdown_reason]}"
     if run.state.shutdown_message:
@@ -293,7 +303,7 @@ def cancel(run: Run, given: Cancel) -> None:
         return
     run.emit(ShutdownSet(strategy, given.reason, reason=_REASONS[strategy]))
     if given.strategy:
-        _shut_down(run, strategy)
+        shut_down(run, strategy)
     else:
         _kill(run, given.reason, given.reason)
 

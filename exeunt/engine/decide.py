@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, steps_template, workflow
+from exeunt.engine import give_up as ending
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
 from exeunt.engine.control import waiting
@@ -28,6 +29,7 @@ from exeunt.engine.events import (
 from exeunt.engine.fold import fold
 from exeunt.engine.inputs import (
     Cancel,
+    GiveUp,
     GoOn,
     HookEnded,
     Input,
@@ -54,7 +56,7 @@ from exeunt.language.expression.limits import sharing
 from exeunt.language.manifest import Bundle, Template
 
 __all__ = [
-    "GoOn", "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "pending", "public_events",
+    "GoOn", "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "end", "pending", "public_events",
     "replay", "snapshot", "status", "waiting",
 ]  # fmt: skip
 
@@ -72,6 +74,7 @@ INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Replay: control.replay,
     RetryRun: control.retry_run,
     GoOn: lambda run, given: None,
+    GiveUp: ending.give_up,
 }
 
 LOOKS: dict[str, Callable[[Run, Node], Generator[Node, None, Any]]] = {
@@ -91,14 +94,16 @@ class Pending(NamedTuple):
     hooks: list[Obligation]
 
 
-def begin(started: RunStarted, bundle: Bundle, now: float) -> tuple[Run, list[Event]]:
-    """A new run, and the events of its first commit."""
+def begin(started: RunStarted, bundle: Bundle, now: float, hopeless: str = "") -> tuple[Run, list[Event]]:
+    """A new run, and the events of its first commit. `hopeless`: why it can only end, as soon as it has begun."""
     owed = started.obligation
     run = Run(State(started=started, now=now if owed is None else max(now, owed.due_at)), bundle)
     run.events = []
     run.emit(started)
     run.first = True
-    if run.spec.suspend and not run.exit:
+    if hopeless:
+        ending.give_up(run, GiveUp(hopeless))
+    elif run.spec.suspend and not run.exit:
         run.emit(SuspensionSet(suspended=True))
     run.fresh = False
     with sharing(run.turn.meter):
@@ -150,6 +155,14 @@ def _decide(run: Run, input: Input) -> None:
     except Rejected:
         run.events = []
         raise
+
+
+def end(run: Run, given: Shutdown, why: str, now: float) -> list[Event]:
+    """Ends a run in which nothing can be decided any more; nothing further is looked at."""
+    run.state.now = max(now, run.state.now)
+    run.events = []
+    ending.end(run, given, why)
+    return _taken(run)
 
 
 def apply(run: Run, event: Event, now: float) -> None:

@@ -102,6 +102,12 @@ class Replay(msgspec.Struct):
     again: bool = False
 
 
+class GiveUp(msgspec.Struct):
+    """To a main run: what was decided cannot be written, or not be worked out. It ends in Error for this reason."""
+
+    reason: str
+
+
 class RetryRun(msgspec.Struct):
     """To a closed main run that did not succeed: run again what failed. `parameters` in place of its own."""
 
@@ -121,6 +127,7 @@ Input = (
     | ResumeRun
     | SetNodes
     | Cancel
+    | GiveUp
     | Replay
     | RetryRun
 )
@@ -133,3 +140,15 @@ class Rejected(Exception):  # noqa: N818 - it is an answer, not a fault
         super().__init__(text)
         self.reason = reason
         self.facts = facts
+
+
+def less(given: Input) -> Input | None:
+    """What is told of something that could not be taken in: that it is over, and no more. Commands were refused."""
+    match given:
+        case StepEnded():
+            return StepLost(given.node, given.attempt, "what it ended with could not be written down")
+        case HookEnded():
+            return HookEnded(msgspec.structs.replace(given.outcome, nodes=given.outcome.nodes[:1], outputs={}))
+        case StepLost():
+            return given
+    return None

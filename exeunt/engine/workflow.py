@@ -82,8 +82,13 @@ def look(run: Run) -> Walk:
         _close(run, root)
 
 
+def _outcome(run: Run, root: Node) -> str:
+    """The phase of the main run: in Error when it was given up, however far it had come."""
+    return phases.ERROR if run.state.shutdown_reason == phases.ERROR else phases.WORKFLOW_STATUS[root.phase]
+
+
 def _main_ended(run: Run, root: Node) -> None:
-    outcome = phases.WORKFLOW_STATUS[root.phase]
+    outcome = _outcome(run, root)
     reason = run.state.shutdown_reason if root.failed and run.state.shutdown_reason else ""
     if not reason:
         reason = {"Succeeded": "Completed"}.get(outcome, outcome)
@@ -93,6 +98,8 @@ def _main_ended(run: Run, root: Node) -> None:
 
 
 def _message(run: Run, root: Node) -> str:
+    if run.state.shutdown_reason == phases.ERROR:
+        return run.state.shutdown_message
     if root.raised:
         told = run.nodes[root.members[-1]] if root.type == phases.RETRY and root.members else root
         return f"error in entry template execution: {told.message}"
@@ -107,7 +114,7 @@ def _message(run: Run, root: Node) -> str:
 
 def _view(run: Run) -> hooks.View:
     scope = global_scope(run)
-    scope["workflow.status"] = phases.WORKFLOW_STATUS[run.root.phase]
+    scope["workflow.status"] = _outcome(run, run.root)
     scope["workflow.failures"] = hooks.failures(run)
     add_summary(run, scope, _message(run, run.root))
     return hooks.View(scope, "", run.templates.local)

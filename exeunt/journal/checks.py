@@ -16,7 +16,6 @@ from exeunt.journal.wire import Wire
 log = logging.getLogger(__name__)
 
 OLDEST = (2, 12)
-PAYLOAD = 1024 * 1024
 NO_SYNC = (
     "nats-server acknowledges before data is on disk: a power failure loses acknowledged work."
     " Set `sync_interval: always` in its jetstream block."
@@ -35,8 +34,6 @@ async def check(wire: Wire, monitor: str = "") -> list[str]:
             f"nats-server is {version.major}.{version.minor}.{version.patch}: atomic batches need"
             f" {OLDEST[0]}.{OLDEST[1]} or newer. Replace the server."
         )
-    if wire.nc.max_payload < PAYLOAD:
-        found.append(f"nats-server takes messages up to {wire.nc.max_payload} bytes: set max_payload to 1MB or more.")
     config = (await wire.api(f"STREAM.INFO.{STREAM}"))["config"]
     found += _stream(config)
     found += await _sync(monitor)

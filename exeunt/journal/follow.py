@@ -7,7 +7,18 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 from exeunt.journal.marks import Marks
 from exeunt.journal.reader import Reader
-from exeunt.journal.subjects import STREAM, Fence, Joiner, Message, Piece, Record, Role, follow_filters, parse
+from exeunt.journal.subjects import (
+    STREAM,
+    Fence,
+    Joiner,
+    Message,
+    MessagePiece,
+    Piece,
+    Record,
+    Role,
+    follow_filters,
+    parse,
+)
 from exeunt.journal.wire import Wire
 
 Given = Record | Message
@@ -73,13 +84,15 @@ class Follower:
             what = parse(item.sequence, item.subject, item.headers, item.data)
             if isinstance(what, Fence):
                 self._on_fence(what.partition, what.sequence, what.data)
-            elif isinstance(what, Message):
-                self._arrived(what.partition, what)
+            elif isinstance(what, MessagePiece):
+                message = joiner.join_message(what)
+                if message is not None:
+                    self._arrived(message.partition, message)
             elif isinstance(what, Piece):
                 record = joiner.join(what)
                 if record is not None:
                     self._arrived(what.family.partition, record)
-            self._marks.read(item.sequence)
+            self._marks.read(min(item.sequence, joiner.waits_from - 1))
 
     def _arrived(self, partition: int, given: Given) -> None:
         if partition in self._early:
@@ -89,6 +102,5 @@ class Follower:
 
     def _give(self, given: Given) -> None:
         partition = given.family.partition if isinstance(given, Record) else given.partition
-        first = given.first if isinstance(given, Record) else given.sequence
-        self._marks.handed(partition, given.sequence, first)
+        self._marks.handed(partition, given.sequence, given.first)
         self._queue.put_nowait(given)

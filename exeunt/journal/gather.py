@@ -3,7 +3,8 @@
 A plain publish costs one fsync, an atomic batch several whatever its size: few waiting messages go out plain and
 pipelined, many as one batch. On three nodes one request at a time is allowed (`plain_limit` 1), and a batch costs
 no more than a message. Nothing here knows of fences: `stamp` adds the headers of the moment, `settle` says what
-became of messages that got no answer, and `refused` is told of a message that the server will not have.
+became of messages that got no answer, and `refused` is told of a message that the server will not have. One that is
+over the server's `max_payload` is never sent: its future raises TooLarge.
 """
 
 from __future__ import annotations
@@ -290,9 +291,15 @@ class Gatherer:
             if stamp is None:
                 self._refused(entry, Answer(0, 0, WRONG_LAST, "not the owner"))
                 continue
+            stamped = entry.messages(stamp)
+            too_large = next(filter(None, (self.wire.refuses(*message) for message in stamped)), None)
+            if too_large is not None:
+                log.error("%s: it is not written", too_large)
+                entry.fail(too_large)
+                continue
             entry.floor = self.high
             sent.append(entry)
-            messages += entry.messages(stamp)
+            messages += stamped
         if not messages:
             return []
         flight = _Flight(sent, self._loop.time())

@@ -9,12 +9,12 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
 
 from exeunt.journal.cut import Cutter
+from exeunt.journal.entries import Write, of_commit, of_message
 from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
 from exeunt.journal.fences import Fences
 from exeunt.journal.follow import Follower
@@ -22,27 +22,26 @@ from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
 from exeunt.journal.marks import Marks, due_snapshots, window
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import Loaded, OpenRun, Sorter
-from exeunt.journal.settle import find, key_of_write
+from exeunt.journal.settings import LogSettings
+from exeunt.journal.settle import find
+from exeunt.journal.sizes import TooLarge
 from exeunt.journal.steady import NATS_AWAY
-from exeunt.journal.streams import ensure_stream, log_stream
+from exeunt.journal.streams import ensure_stream, last_on, log_stream
 from exeunt.journal.subjects import (
     CLOSING,
-    COMMIT,
     EVERYTHING,
-    PART,
-    PART_BYTES,
     PARTITIONS,
-    SNAPSHOT,
     STREAM,
     Address,
     Family,
+    Joiner,
     Message,
+    Piece,
     Record,
     Role,
     check_token,
     commit_subject,
     family_of,
-    message_subject,
     parse,
     partition_of,
 )
@@ -63,6 +62,7 @@ __all__ = [
     "Record",
     "Refused",
     "Role",
+    "TooLarge",
     "family_of",
     "partition_of",
 ]
@@ -71,27 +71,6 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 1.0
 UNBROKEN_SECONDS = 0.7
-LARGEST_COMMIT = 7 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    """How the log is kept. Sizes in bytes or messages, times in seconds."""
-
-    replicas: int = 1
-    """Copies of the stream: 1 on a single node, 3 on a cluster."""
-    max_bytes: int = 8 * 1024**3
-    """Room for the stream when it is made."""
-    plain_limit: int = 12
-    """One node: more waiting messages than these go as one batch. With several replicas: one request at a time."""
-    deadline: float = 5.0
-    """A write without an answer for so long is looked for. A new leader of three takes 4 to 7 s."""
-    window: int = 100_000
-    """Open runs whose oldest needed message lies further back are asked for a snapshot."""
-    renew_distance: int = 5_000
-    """Own fences are renewed, and the log is cut, by so many messages at least; never more than `window`."""
-    tick: float = 1.0
-    """How often marks are announced, fences renewed and the log is cut."""
 
 
 class Log:
@@ -113,6 +92,8 @@ class Log:
         """Called with a partition that somebody else has taken."""
         self.on_snapshot: Callable[[list[Family]], None] = lambda families: None
         """Called with runs that should write a snapshot now, so that the log can be cut behind it."""
+        self._begun: dict[Family, int] = {}  # of commits in several requests: the position of the first part
+        self._tenures: dict[int, int] = {}  # how often each partition was taken
         self._distance = min(settings.renew_distance, settings.window)
         self._marks = Marks()
         self._confirmed = float("-inf")
@@ -172,38 +153,55 @@ class Log:
     ) -> asyncio.Future[int]:
         """Writes commit `number` of a run; done with its position when it is durable. One at a time for each run.
 
+        A large one goes out in parts, a very large one in several requests: until its last part is there, a reader does
+        not know any of it.
+
         Raises (from the future) NotOwner: drop the run and stop acting; LogClosed, or LogFull when the log was closed
-        while it had no room; ValueError for a commit over 7 MB. `snapshot` says that the commit holds the whole state.
+        while it had no room; TooLarge for a commit over the setting `commit_bytes`; Refused. After these two nothing of
+        it counts, and another commit may have its number. `snapshot` says that the commit holds the whole state.
         """
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        headers = b"%b: %d\r\n" % (COMMIT.encode(), number)
         if snapshot:
             self._snapshots += len(data)
-            headers += b"%b: 1\r\n" % SNAPSHOT.encode()
-        entry = Entry(commit_subject(family, kind), headers, data, family.partition, done)
-        entry.tag = (family, number, kind, snapshot)
-        if len(data) > LARGEST_COMMIT:
-            entry.fail(ValueError(f"a commit of {len(data)} bytes is too large: put what it carries into the blobs"))
-            return done
-        if len(data) > PART_BYTES:
-            pieces = [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
-            part = PART.encode()
-            entry.parts = [
-                (headers + b"%b: %d/%d\r\n" % (part, i, len(pieces)), piece) for i, piece in enumerate(pieces, 1)
-            ]
-        return self._add(entry)
+        self._begun.pop(family, None)
+        entries = of_commit(family, number, kind, data, self.settings.commit_bytes, snapshot=snapshot)
+        if len(entries) == 1:
+            return self._add(entries[0])
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._add_next(entries, self._tenures.get(family.partition, 0), done)
+        return done
+
+    def _add_next(self, entries: list[Entry], tenure: int, done: asyncio.Future[int]) -> None:
+        """Writes one request of a commit after the other, as long as its partition stays ours without a break."""
+        entry = entries.pop(0)
+
+        def added(written: asyncio.Future[int]) -> None:
+            error = LogClosed("the log is closed") if written.cancelled() else written.exception()
+            if done.done():
+                return
+            if error is not None:
+                done.set_exception(error)
+                done.exception()  # nobody may be listening any more
+            elif entries:
+                self._add_next(entries, tenure, done)
+            else:
+                done.set_result(written.result())
+
+        entry.done.add_done_callback(added)
+        if self._tenures.get(entry.key, 0) == tenure:
+            self._add(entry)
+        else:
+            entry.fail(_not_owner(entry.key))
 
     def send(self, sender: int, to: Address, ident: str, data: bytes) -> asyncio.Future[int]:
         """Writes a message to the owner of another partition, under the fence of our partition `sender`.
 
         Safe to repeat: the receiver knows it by `ident`. Raises as `append` does.
         """
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        entry = Entry(message_subject(to, ident), b"", data, sender, done)
-        entry.tag = ("message", to, ident)
-        return self._add(entry)
+        return self._add(of_message(sender, to, ident, data))
 
     def _add(self, entry: Entry) -> asyncio.Future[int]:
+        if entry.done.done():
+            return entry.done
         if self._closing:
             entry.fail(LogClosed("the log is closed"))
         elif entry.key not in self._fences:
@@ -216,12 +214,18 @@ class Log:
         self.stored = max(self.stored, sequence)
         self.head = max(self.head, sequence)
         self._bytes += entry.size
-        if isinstance(entry.tag, tuple) and isinstance(entry.tag[0], Family):
-            family, number, kind, snapshot = entry.tag
-            first = sequence - entry.count + 1
-            if number == 1 or snapshot:
-                self._marks.need(family, first, anew=snapshot)
-            if kind in CLOSING[self.role]:
+        write = entry.tag
+        if isinstance(write, Write) and isinstance(write.of, Family):
+            family = write.of
+            first = self._begun.setdefault(family, sequence - entry.count + 1)
+            if write.ident == 1:
+                self._marks.need(family, first)
+            if not write.last:
+                return
+            del self._begun[family]
+            if write.snapshot:
+                self._marks.need(family, first, anew=True)
+            if write.kind in CLOSING[self.role]:
                 self._marks.closed(family, sequence)
 
     def _refused(self, entry: Entry, answer: Answer) -> None:
@@ -248,7 +252,8 @@ class Log:
         found = await find(self.wire, self.role, min(e.floor for e in mine) + 1, until, partitions)
         again = []
         for entry in mine:
-            sequence = found.get(key_of_write(entry.tag))
+            assert isinstance(entry.tag, Write)
+            sequence = found.get(entry.tag.key)
             if sequence is None:
                 again.append(entry)
                 continue
@@ -266,6 +271,7 @@ class Log:
         async def write() -> None:
             for partition in partitions:  # what a former ownership left behind must not go out under the new fence,
                 self._gatherer.fail(partition, _not_owner(partition))
+                self._tenures[partition] = self._tenures.get(partition, 0) + 1
                 self._fences.drop(partition)  # and a late word of its loss must not be taken for the loss of this one
             self._follower.expect(partitions)
             await self._fences.take(partitions)
@@ -308,6 +314,27 @@ class Log:
             self._marks.handed(message.partition, message.sequence, message.sequence)
         self._follower.loaded(positions)
         return loaded
+
+    async def read(self, family: Family) -> list[Record]:
+        """The commits of one of our open runs, from the first or from the latest snapshot on; [] for one without any.
+
+        To be called with none of it on its way.
+        """
+        last, _ = await last_on(self.wire, STREAM, f"{commit_subject(family, '*')}")
+        needs = self._marks.needs(family.partition)
+        start = needs.runs.get(family) if needs is not None else None
+        records: list[Record] = []
+        if start is None or last < start:
+            return records
+        joiner = Joiner()
+        async for item in Reader(self.wire, STREAM, [commit_subject(family, "*")], start):
+            piece = parse(item.sequence, item.subject, item.headers, item.data)
+            record = joiner.join(piece) if isinstance(piece, Piece) else None
+            if record is not None:
+                records = [record] if record.snapshot else [*records, record]
+            if item.sequence >= last:
+                break
+        return records
 
     async def follow(self) -> AsyncIterator[Record | Message]:
         """What comes behind the loads, in the log's order, until the log is closed.

@@ -1,7 +1,8 @@
 """Stored manifests by kind, namespace and name: templates, ConfigMaps, and Secrets, which are sealed.
 
 Stream `EXEUNT_MANIFESTS`, one message for each subject `xt.<kind>.<namespace>.<hash of name>`; an empty message is a
-removed one. What is cluster-wide lies in the namespace `_`.
+removed one. What is cluster-wide lies in the namespace `_`. A manifest over 512 KB goes to the blobs, and the message
+says which one.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
+
+from exeunt.journal.blobs import PART_BYTES, Blobs
 
 STREAM = "EXEUNT_MANIFESTS"
 CLUSTER = "_"
+BLOB = "Exeunt-Blob"
 WRONG_LAST_SEQUENCE = 10071
 
 
@@ -48,12 +52,25 @@ class Stored(NamedTuple):
 class Manifests:
     """Puts, gets and removes stored manifests, as plain trees in Argo's shape."""
 
-    def __init__(self, js: JetStreamContext) -> None:
+    def __init__(self, js: JetStreamContext, blobs: Blobs | None = None) -> None:
         self._js = js
+        self._blobs = blobs or Blobs(js)
 
     async def put(self, kind: str, namespace: str, name: str, manifest: Any) -> None:
         """Stores a manifest in place of the one of that name."""
-        await self._js.publish(_subject(kind, namespace, name), msgspec.json.encode(manifest), timeout=15)
+        await self._write(_subject(kind, namespace, name), manifest, {})
+
+    async def _write(self, subject: str, manifest: Any, headers: dict[str, str]) -> None:
+        data = msgspec.json.encode(manifest)
+        if len(data) > PART_BYTES:
+            headers = {**headers, BLOB: await self._blobs.put(data)}
+            data = b""
+        await self._js.publish(subject, data, headers=headers or None, timeout=15)
+
+    async def _tree(self, message: RawStreamMsg) -> Any | None:
+        blob = (message.headers or {}).get(BLOB)
+        data = await self._blobs.get(blob) if blob else message.data
+        return msgspec.json.decode(data) if data else None
 
     async def get(self, kind: str, namespace: str, name: str) -> Any | None:
         """The manifest of that name, or None."""
@@ -61,7 +78,7 @@ class Manifests:
             message = await self._js.get_last_msg(STREAM, _subject(kind, namespace, name))
         except NotFoundError:
             return None
-        return msgspec.json.decode(message.data) if message.data else None
+        return await self._tree(message)
 
     async def each(self, kind: str) -> AsyncIterator[Stored]:
         """Every manifest of a kind, as it is now."""
@@ -69,14 +86,15 @@ class Manifests:
         for subject in info.state.subjects or {}:
             with contextlib.suppress(NotFoundError):
                 message = await self._js.get_last_msg(STREAM, subject)
-                if message.data:
-                    yield Stored(subject, message.seq or 0, msgspec.json.decode(message.data))
+                tree = await self._tree(message)
+                if tree is not None:
+                    yield Stored(subject, message.seq or 0, tree)
 
     async def replace(self, stored: Stored, manifest: Any) -> bool:
         """Puts a manifest in place of the one that was read; False when another one came in between."""
         expected = {"Nats-Expected-Last-Subject-Sequence": str(stored.sequence)}
         try:
-            await self._js.publish(stored.subject, msgspec.json.encode(manifest), headers=expected, timeout=15)
+            await self._write(stored.subject, manifest, expected)
         except BadRequestError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:
                 return False

@@ -93,6 +93,6 @@ async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float 
         names=names.Names(js, functools.partial(outbox.put, names.STREAM)),
         logs=steplogs.StepLogs(nc, js),
         blobs=store,
-        manifests=manifests.Manifests(js),
+        manifests=manifests.Manifests(js, store),
         outbox=outbox,
     )

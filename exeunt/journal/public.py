@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Collection
 from typing import Any
 
-import msgspec
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
@@ -75,7 +74,7 @@ class Events:
             at=at,
             trace=trace or {},
         )
-        return self._publish(cloudevents.subject(namespace, uid, kind), msgspec.json.encode(data), attributes)
+        return self._publish(cloudevents.subject(namespace, uid, kind), cloudevents.body(data), attributes)
 
     async def put(self, **event: Any) -> int:
         """As `post`, and waits."""

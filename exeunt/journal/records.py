@@ -2,8 +2,8 @@
 
 Streams `EXEUNT_ARCHIVE` (`xa.<namespace>.<yyyymmddhh>.<uid>`) and `EXEUNT_LEDGER`
 (`xl.<namespace>.<yyyymmddhh>.<hook id>`). The newest record on a subject counts. A record's summary stands in a
-header, so that lists read headers only; newest first means walking the hours backwards. A body over 700 KB goes to
-the blobs and the record refers to it.
+header, so that lists read headers only; newest first means walking the hours backwards. Long texts are cut in there. A
+record over 700 KB goes to the blobs and the message refers to it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from exeunt.journal.gather import PASSING, WRONG_LAST
 from exeunt.journal.reader import Item
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import is_token
+from exeunt.utf8 import cut
 
 ARCHIVE = "EXEUNT_ARCHIVE"
 LEDGER = "EXEUNT_LEDGER"
@@ -34,6 +35,8 @@ BLOB = "Exeunt-Blob"
 VERSION = "Exeunt-Version"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 INLINE_BYTES = 700 * 1024
+SUMMARY_BYTES = 60 * 1024
+TEXT_BYTES = 1000  # of each text in a summary
 POSITIONS = 10_000  # of records that this process wrote last: without one a write is refused once
 
 Publish = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
@@ -160,8 +163,11 @@ class Records(Generic[S]):
         self, namespace: str, at: float, key: str, summary: S, body: Any
     ) -> tuple[str, bytes, dict[str, str]]:
         data = zlib.compress(msgspec.msgpack.encode(body), 1)
-        headers = {SUMMARY: json.dumps(msgspec.to_builtins(summary))}  # headers are ASCII
-        if len(data) > INLINE_BYTES:
+        shown = {k: cut(v, TEXT_BYTES) if isinstance(v, str) else v for k, v in msgspec.to_builtins(summary).items()}
+        headers = {SUMMARY: json.dumps(shown)}  # headers are ASCII
+        if len(headers[SUMMARY]) > SUMMARY_BYTES:  # labels that no list can show
+            headers = {SUMMARY: json.dumps({k: v for k, v in shown.items() if not isinstance(v, dict)})}
+        if len(data) + len(headers[SUMMARY]) > INLINE_BYTES:
             headers[BLOB] = await self._blobs.put(data)
             data = b""
         return f"{self._prefix}.{namespace}.{hour_of(at)}.{key}", data, headers

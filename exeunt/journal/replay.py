@@ -8,7 +8,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from exeunt.journal.subjects import CLOSING, TOLD, Family, Fence, Joiner, Message, Piece, Record, Role
+from exeunt.journal.subjects import (
+    CLOSING,
+    TOLD,
+    Family,
+    Fence,
+    Joiner,
+    Message,
+    MessagePiece,
+    Piece,
+    Record,
+    Role,
+    partition_in,
+)
 
 
 class OpenRun(NamedTuple):
@@ -63,12 +75,12 @@ class Sorter:
         self._hooks: set[str] = set()
         self.unknown = 0
 
-    def take(self, sequence: int, what: Piece | Message | Fence | None) -> None:
+    def take(self, sequence: int, what: Piece | MessagePiece | Fence | None) -> None:
         """The next message; None is one that this program does not know."""
         if what is None:
             self.unknown += 1
             return
-        partition = what.family.partition if isinstance(what, Piece) else what.partition
+        partition = partition_in(what)
         if sequence > self._positions.get(partition, 0):
             return
         match what:
@@ -81,9 +93,10 @@ class Sorter:
                     self._record(record)
                 elif record is not None:
                     self._told.append(record)
-            case Message():
-                if what.role == self._role:
-                    self._messages.append(what)
+            case MessagePiece():
+                message = self._joiner.join_message(what) if what.message.role == self._role else None
+                if message is not None:
+                    self._messages.append(message)
             case Fence():
                 if what.role == self._role:
                     self._projected(what)

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+from exeunt.journal.entries import Key
 from exeunt.journal.reader import Reader
-from exeunt.journal.subjects import EVERYTHING, STREAM, Address, Family, Fence, Joiner, Message, Piece, Role, parse
+from exeunt.journal.subjects import EVERYTHING, STREAM, Address, Fence, MessagePiece, Piece, Role, parse
 from exeunt.journal.wire import Wire
 
-Key = tuple[object, ...]
 
-
-def key_of(what: Piece | Message) -> Key:
-    """What tells one write from another: a run's commit by its number, a message by its id."""
+def _key_of(what: Piece | MessagePiece) -> Key:
     if isinstance(what, Piece):
-        return ("commit", what.family, what.number)
-    return ("message", Address(what.partition, what.role, what.to), what.id)
-
-
-def key_of_write(tag: object) -> Key:
-    """The same of what `Log` is writing, by its tag."""
-    assert isinstance(tag, tuple)
-    return ("commit", tag[0], tag[1]) if isinstance(tag[0], Family) else tag
+        return (what.family, what.number, what.index)
+    message = what.message
+    return (Address(message.partition, message.role, message.to), message.id, what.index)
 
 
 async def find(wire: Wire, role: Role, start: int, until: int, partitions: set[int]) -> dict[Key, int]:
-    """Everything that these partitions' owner wrote from `start` up to its fence at `until`: key → (last) position."""
+    """Everything that these partitions' owner wrote from `start` up to its fence at `until`: key → position.
+
+    Parts of one request are stored together or not at all: where its last one is, all of them are.
+    """
     found: dict[Key, int] = {}
-    joiner = Joiner()
     async for item in Reader(wire, STREAM, EVERYTHING, start):
         what = parse(item.sequence, item.subject, item.headers, item.data)
-        if isinstance(what, Piece):
-            record = joiner.join(what)
-            if record is not None:
-                found[key_of(what)] = record.sequence
-        elif isinstance(what, Message):
-            found[key_of(what)] = what.sequence
+        if isinstance(what, Piece | MessagePiece):
+            found[_key_of(what)] = item.sequence
         elif isinstance(what, Fence) and what.role == role and what.partition in partitions and what.sequence >= until:
             break
     return found

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 STREAM = "EXEUNT_LOG"
 PARTITIONS = 64
 PART_BYTES = 512 * 1024
+TOKEN_CHARACTERS = 255
 
 COMMIT = "Exeunt-Commit"
 PART = "Exeunt-Part"
@@ -22,6 +23,7 @@ CLOSING: dict[Role, str] = {"m": "ze", "x": "r"}
 TOLD: dict[Role, str] = {"m": "r", "x": "he"}
 """The kinds of commits of the other role that a role hears of."""
 
+_FAR = 2**63
 _RUN_TOKENS = 5
 _EXIT_TOKENS = 6
 
@@ -55,7 +57,10 @@ class Address(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Something that an owner of another partition tells the owner of this one (journal.md §7)."""
+    """Something that an owner of another partition tells the owner of this one (journal.md §7).
+
+    `sequence` is the position of its last part, `first` that of its first.
+    """
 
     sequence: int
     partition: int
@@ -63,6 +68,7 @@ class Message(NamedTuple):
     to: str
     id: str
     data: bytes
+    first: int = 0
 
 
 class Fence(NamedTuple):
@@ -103,13 +109,15 @@ def message_subject(to: Address, ident: str) -> str:
 
 def is_token(text: str) -> bool:
     """Whether the text can stand in a subject, and means nothing but itself there: no wildcard, no dot, no blank."""
-    return bool(text) and not any(c in text for c in ".*> \t\r\n\0")
+    return 0 < len(text) <= TOKEN_CHARACTERS and not any(c in text for c in ".*> \t\r\n\0")
 
 
 def check_token(token: str) -> str:
     """Answers the token when it can stand in a subject. Raises ValueError."""
     if not is_token(token):
-        raise ValueError(f"{token!r} cannot stand in a subject: it is empty or holds a dot, a star, '>' or a blank")
+        raise ValueError(
+            f"{token[:80]!r} cannot stand in a subject: it is empty, too long, or holds a dot, a star, '>' or a blank"
+        )
     return token
 
 
@@ -123,18 +131,21 @@ def follow_filters(role: Role) -> list[str]:
     return [*told, f"xj.*.q.{role}.>", f"xj.*.own.{role}"]
 
 
-def parse(sequence: int, subject: str, headers: dict[str, str] | None, data: bytes) -> Piece | Message | Fence | None:
+def parse(
+    sequence: int, subject: str, headers: dict[str, str] | None, data: bytes
+) -> Piece | MessagePiece | Fence | None:
     """What a message of the stream is; None for what this program does not know."""
     tokens = subject.split(".")
+    headers = headers or {}
     try:
         partition = int(tokens[1], 16)
         if tokens[2] == "own":
             return Fence(sequence, partition, _role(tokens[3]), data)
-        if tokens[2] == "q":
-            return Message(sequence, partition, _role(tokens[3]), tokens[4], tokens[5], data)
-        headers = headers or {}
-        number = int(headers[COMMIT])
         index, _, count = headers.get(PART, "1/1").partition("/")
+        if tokens[2] == "q":
+            message = Message(sequence, partition, _role(tokens[3]), tokens[4], tokens[5], data, sequence)
+            return MessagePiece(message, int(index), int(count))
+        number = int(headers[COMMIT])
         hook, kind = ("", tokens[4]) if len(tokens) == _RUN_TOKENS else (tokens[4], tokens[5])
         family = Family(partition, tokens[2], hook)
         return Piece(sequence, family, number, kind, data, SNAPSHOT in headers, int(index), int(count))
@@ -164,11 +175,48 @@ class Piece:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class MessagePiece:
+    """One part of a message between partitions: the whole of it unless `count` is more than one."""
+
+    message: Message
+    index: int
+    count: int
+
+
+def partition_in(what: Piece | MessagePiece | Fence) -> int:
+    """The partition that it stands in."""
+    if isinstance(what, Piece):
+        return what.family.partition
+    return what.message.partition if isinstance(what, MessagePiece) else what.partition
+
+
 class Joiner:
     """Makes records of pieces. A commit whose parts are not all there, one behind the other, is never given out."""
 
     def __init__(self) -> None:
         self._open: dict[Family, list[Piece]] = {}
+        self._messages: dict[tuple[int, str, str, str], list[Message]] = {}
+
+    @property
+    def waits_from(self) -> int:
+        """The position of the first part of a message whose other parts have not been read yet."""
+        return min((parts[0].sequence for parts in self._messages.values()), default=_FAR)
+
+    def join_message(self, piece: MessagePiece) -> Message | None:
+        """The message that this piece completes, or None."""
+        message = piece.message
+        key = (message.partition, message.role, message.to, message.id)
+        parts = self._messages.pop(key, [])
+        if piece.index == 1:
+            parts = []
+        if piece.index != len(parts) + 1:
+            return None
+        parts.append(message)
+        if piece.index < piece.count:
+            self._messages[key] = parts
+            return None
+        return message._replace(data=b"".join(p.data for p in parts), first=parts[0].sequence)
 
     def join(self, piece: Piece) -> Record | None:
         """The record that this piece completes, or None."""

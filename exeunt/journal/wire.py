@@ -24,7 +24,9 @@ from nats.aio.subscription import Subscription
 from nats.errors import ConnectionReconnectingError, NoRespondersError
 
 from exeunt.journal.errors import JetStreamError
+from exeunt.journal.sizes import BATCH_HEADERS, PAYLOAD, TooLarge, measure
 from exeunt.natspy import whole
+from exeunt.service.program import ProgramError
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,12 @@ _decode_ack = msgspec.json.Decoder(_PubAck).decode
 OnAnswer = Callable[[Answer], None]
 
 
+class ConnectionEndedError(ProgramError):
+    """Nothing can be read or written any more: the service has to be started again, and can hand nothing back."""
+
+    hopeless = True
+
+
 async def connect(
     servers: list[str] | str,
     name: str,
@@ -69,6 +77,7 @@ async def connect(
     """Connects to NATS so that a dead server is noticed within seconds and waited for as long as it takes.
 
     `password`, of any characters, is that of the user whom the addresses name without one.
+    Raises ConnectionEndedError when the server takes too small messages.
     """
     loop = asyncio.get_running_loop()
     told = 0.0
@@ -87,7 +96,7 @@ async def connect(
         options["tls"] = tls
     if credentials:
         options["user_credentials"] = credentials
-    return await nats.connect(
+    nc = await nats.connect(
         servers,
         name=name,
         error_cb=on_error,
@@ -98,6 +107,17 @@ async def connect(
         max_outstanding_pings=4,
         pending_size=16 * 1024 * 1024,
         **options,
+    )
+    if nc.max_payload < PAYLOAD:
+        await nc.close()
+        raise ConnectionEndedError(_too_small(nc))
+    return nc
+
+
+def _too_small(nc: Client) -> str:
+    return (
+        f"nats-server takes messages up to {nc.max_payload:,} bytes, and {PAYLOAD:,} are needed:"
+        " set `max_payload: 1MB` (or more) in its configuration"
     )
 
 
@@ -123,6 +143,7 @@ class Wire:
         self.connected_since = asyncio.get_running_loop().time()
         self.on_lost: list[Callable[[], None]] = []
         self.on_back: list[Callable[[], None]] = []
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if nc.is_connected:
             self.connected.set()
         self._inbox = nc.new_inbox()
@@ -135,6 +156,10 @@ class Wire:
         """Listens for answers. Doing so twice is fine."""
         if self._subscription is None:
             self._subscription = await whole(self.nc.subscribe(f"{self._inbox}.*", cb=self._answered))
+
+    def refuses(self, subject: str, headers: bytes, data: bytes) -> TooLarge | None:
+        """Why the server would not take this message; None when it would."""
+        return measure(self.nc.max_payload, subject, self._inbox, len(headers) + 12 + BATCH_HEADERS, len(data))
 
     def expect(self, on_answer: OnAnswer) -> tuple[str, str]:
         """A reply subject whose answer goes to `on_answer`, once; and its token for `forget`."""
@@ -158,7 +183,12 @@ class Wire:
         return await self.ask_batch([(subject, headers, data)], seconds)
 
     async def ask_batch(self, messages: list[tuple[str, bytes, bytes]], seconds: float) -> Answer | None:
-        """Several publishes as one atomic batch (one goes alone), with the one answer; None as for `ask`."""
+        """Several publishes as one atomic batch (one goes alone), with the one answer; None as for `ask`.
+
+        Raises TooLarge, and sends nothing then.
+        """
+        for refused in filter(None, (self.refuses(*message) for message in messages)):
+            raise refused
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         reply, token = self.expect(lambda a: None if future.done() else future.set_result(a))
 
@@ -227,8 +257,21 @@ class Wire:
         for told in list(self.on_lost):
             told()
 
+    def closed(self) -> None:
+        """The connection is closed for good, by us or since the server said that something we sent is wrong."""
+        self.lost()
+        if not self._ended.done():
+            said = str(self.nc.last_error or "").removeprefix("nats: ")
+            self._ended.set_result(f"NATS closed the connection for good{f': {said}' if said else ''}")
+
+    async def ended(self) -> None:
+        """Waits until the connection cannot be used any more, whatever is tried. Raises ConnectionEndedError then."""
+        raise ConnectionEndedError(await asyncio.shield(self._ended))
+
     def back(self) -> None:
         """The connection stands again."""
+        if self.nc.max_payload < PAYLOAD and not self._ended.done():
+            self._ended.set_result(_too_small(self.nc))
         self.connected_since = asyncio.get_running_loop().time()
         self.connected.set()
         for told in list(self.on_back):
@@ -268,11 +311,29 @@ async def wire_of(nc: Client) -> Wire:
     if wire is None:
         wire = _wires[nc] = Wire(nc)
         nc._disconnected_cb = _then(wire.lost, nc._disconnected_cb)
+        nc._closed_cb = _then(wire.closed, nc._closed_cb)
+        setattr(nc, "publish", _measured(nc))  # noqa: B010 - as below
         setattr(nc, "_process_op_err", _aborting(nc))  # noqa: B010 - as below
         setattr(nc, "_parse_header_lines", header_lines)  # noqa: B010 - a method that nats-py lets nobody choose
         nc._reconnected_cb = _then(wire.back, nc._reconnected_cb)
     await wire.start()
     return wire
+
+
+def _measured(nc: Client) -> Callable[..., Awaitable[None]]:
+    """nc's way to publish, which looks at the size of the data only, and not at that of headers and subject."""
+    publish = nc.publish
+
+    async def measure_and_publish(
+        subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in (headers or {}).items())
+        refused = measure(nc.max_payload, subject, reply, lines + 12 if lines else 0, len(payload))
+        if refused is not None:
+            raise refused
+        await publish(subject, payload, reply, headers)
+
+    return measure_and_publish
 
 
 def _aborting(nc: Client) -> Callable[[Exception], Awaitable[None]]:

@@ -10,6 +10,10 @@ from exeunt.language.problems import Problem, shorten
 from exeunt.language.report import Place, Report
 
 MAX_NAME = 63
+MAX_ANNOTATIONS = 256 * 1024
+"""Bytes of all annotations together, as Kubernetes has it."""
+MAX_LABELS = 16 * 1024
+"""Bytes of all labels together: every event carries them, and every line of a list."""
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _PREFIX = re.compile(rf"({_LABEL}\.)*[a-z0-9][-a-z0-9]*\.?")
@@ -34,6 +38,13 @@ def check_metadata(metadata: Metadata, place: Place, report: Report) -> None:
         _label(key, value, place.at("labels", key), report)
     for key in metadata.annotations:
         _key(key, place.at("annotations", key), report)
+    for name, texts, most in (
+        ("labels", metadata.labels, MAX_LABELS),
+        ("annotations", metadata.annotations, MAX_ANNOTATIONS),
+    ):
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in texts.items())
+        if size > most:
+            report.add(place.at(name), f"{name} have {size:,} bytes together; {most:,} are allowed")
 
 
 def check_stored(metadata: Metadata, document: Document) -> list[Problem]:

@@ -79,6 +79,8 @@ class Program:
         """Begins the end because of an error, which `run` raises when everything is closed."""
         if self.failure is None:
             self.failure = error
+            if isinstance(error, ProgramError) and error.hopeless:
+                self._grace = 0.0
         self.stopping.set()
 
     def ready(self, **addresses: str | None) -> None:
@@ -145,7 +147,12 @@ class Program:
 
 
 class ProgramError(Exception):
-    """An end with a message for people. Nothing is logged here: whoever called `run` shows it."""
+    """An end with a message for people. Nothing is logged here: whoever called `run` shows it.
+
+    `hopeless`: what everything rests on is gone; no work can be finished or handed back, and none is waited for.
+    """
+
+    hopeless = False
 
 
 async def run(setup: Callable[[Program], Awaitable[None]], *, grace: float = 20.0, signals: bool = True) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import FenceNote
-from exeunt.journal.subjects import STREAM, Family, Fence, Message, Piece, parse
+from exeunt.journal.subjects import STREAM, Family, Fence, Message, MessagePiece, Piece, parse
 from exeunt.journal.wire import Wire
 
 
@@ -63,8 +63,8 @@ async def history(wire: Wire) -> History:
                 found.fences.append((what, msgspec.json.decode(what.data, type=FenceNote).replica))
             case Piece():
                 found.pieces.append(what)
-            case Message():
-                found.messages.append(what)
+            case MessagePiece():
+                found.messages.append(what.message)
             case None:
                 raise AssertionError(f"unknown message in the log: {item}")
         if item.sequence >= int(state["last_seq"]):

@@ -99,12 +99,6 @@ async def test_a_commit_larger_than_a_message_arrives_whole(open_log: OpenLog) -
     assert record.first == sequence - 3  # four parts of 512 KB
 
 
-async def test_a_commit_too_large_for_the_log_says_where_to_put_it(open_log: OpenLog) -> None:
-    log = await owner(open_log)
-    with pytest.raises(ValueError, match="blobs"):
-        await log.append(family_of("huge"), 1, "c", bytes(8 * 1024 * 1024))
-
-
 async def test_the_exit_handler_hears_of_obligations_and_the_scheduler_of_results(open_log: OpenLog) -> None:
     scheduler = await owner(open_log, "m")
     handler = await owner(open_log, "x")

@@ -326,6 +326,7 @@ class SimClient:
         self.link = link
         self._inboxes = 0
         self._resp_map: dict[str, asyncio.Future[Any]] = {}  # requests go through `ask` here
+        self.max_payload = 1024 * 1024
 
     @property
     def is_connected(self) -> bool:

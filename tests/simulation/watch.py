@@ -15,7 +15,7 @@ from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event, HookDue, HookSkipped, Reopened, RunClosed, Snapshot, StepPlaced
 from exeunt.engine.state import pack, unpack
-from exeunt.journal.subjects import Family, Fence, Joiner, Message, Piece, Record, parse
+from exeunt.journal.subjects import Family, Fence, Joiner, MessagePiece, Piece, Record, parse
 from exeunt.language.manifest import Bundle
 from exeunt.launch import decode_bundle
 from exeunt.scheduler.announce import announcements
@@ -73,9 +73,10 @@ class Watch:
         if isinstance(what, Fence):
             self._owners[what.partition, what.role] = stored.writer
             self.say(f"#{stored.sequence} fence of {what.partition}.{what.role} by {stored.writer}")
-        elif isinstance(what, Message):
-            self.asked.setdefault(what.id, stored.sequence)
-            self.say(f"#{stored.sequence} message to {what.partition}.{what.role}: {what.to} {what.id}")
+        elif isinstance(what, MessagePiece):
+            message = what.message
+            self.asked.setdefault(message.id, stored.sequence)
+            self.say(f"#{stored.sequence} message to {message.partition}.{message.role}: {message.to} {message.id}")
         elif isinstance(what, Piece):
             role = "x" if what.family.hook_id else "m"
             if self._owners.get((what.family.partition, role)) is not stored.writer:

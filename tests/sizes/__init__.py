@@ -1,0 +1,1 @@
+"""What stands at the limits of sizes and counts, on real services, beside a workflow that must not notice."""

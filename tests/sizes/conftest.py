@@ -1,0 +1,28 @@
+"""Two clusters: one as it is, and one in which a decision may have 1 MB only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    yield from _cluster(tmp_path_factory, {})
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    yield from _cluster(tmp_path_factory, {"EXEUNT_COMMIT_BYTES": str(1024 * 1024)})
+
+
+def _cluster(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("sizes") / "data", arguments=["--slots", "32"], environ=environ)
+    cluster.up()
+    try:
+        yield cluster
+    finally:
+        cluster.down()
