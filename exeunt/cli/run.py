@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 from exeunt.cli.cluster import Cluster, start_cluster
 from exeunt.cli.failure import SUCCEEDED, TIMED_OUT, UNREACHABLE, WRONG_INPUT, CommandError
 from exeunt.cli.files import read_documents
+from exeunt.cli.interrupt import Ending, Interrupts
 from exeunt.cli.lint import check
 from exeunt.cli.output import note
 from exeunt.cli.submit import finish, submission, submission_options, submit
@@ -32,6 +32,7 @@ ALL_DONE_SECONDS = 2.0
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @submission_options
 @cluster_options
+@click.option("--abandon", is_flag=True, help="Ctrl-C and --timeout end it at once, with all that is due.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 def run_command(
     *,
@@ -39,12 +40,15 @@ def run_command(
     data_dir: Path | None,
     output: str | None,
     timeout: float | None,
+    abandon: bool,
     quiet: bool,
     **given: Any,
 ) -> int:
     """Runs workflows on a private local cluster, with their exit handlers and the workflows that they start.
 
     FILE is a path, a directory, or - for standard input. The cluster is on loopback only and ends with the command.
+    Ctrl-C, SIGTERM and --timeout stop the workflows and let their exit handlers run; a second Ctrl-C says what would be
+    lost, a third gives it up.
     """
     documents = read_documents(files)
     wishes = submission(given)
@@ -58,8 +62,11 @@ def run_command(
         options = options_of(folder, **own, shutdown_seconds=ALL_DONE_SECONDS)
 
         async def main() -> int:
-            async with _interruptible(), start_cluster(options, kept=False) as cluster:
-                return await _work(cluster, documents, wishes, output, timeout, quiet=quiet)
+            interrupts = Interrupts()
+            kept = "" if data_dir is None else str(data_dir)
+            ending = Ending(interrupts, timeout, abandon=abandon, kept=kept)
+            async with interrupts.heard(), start_cluster(options, kept=False) as cluster:
+                return await _work(cluster, documents, wishes, ending, output=output, quiet=quiet)
 
         return asyncio.run(main())
 
@@ -68,55 +75,30 @@ async def _work(
     cluster: Cluster,
     documents: list[tuple[str, str]],
     wishes: dict[str, Any],
-    output: str | None,
-    timeout: float | None,
+    ending: Ending,
     *,
+    output: str | None,
     quiet: bool,
 ) -> int:
-    try:
-        async with (
-            asyncio.timeout(timeout),
-            Client(
-                cluster.scheduler,
-                exit_server=cluster.exithandler,
-                patience=60.0,
-                token=cluster.credentials.token,
-                trace=trace_in(os.environ),
-            ) as client,
-        ):
-            answer = await submit(client, documents, wishes)
-            if not answer.workflows:
-                note("no Workflow is among the documents")
-                return SUCCEEDED
-            return await finish(client, answer.workflows, output, quiet=quiet)
-    except TimeoutError:
-        raise CommandError(f"not done after {timeout:g} s; the cluster is stopped", code=TIMED_OUT) from None
-
-
-@contextlib.asynccontextmanager
-async def _interruptible() -> Any:
-    """Turns SIGTERM and Ctrl-C into a cancellation, so that the cluster is stopped in order."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    number = 0
-
-    def stop(which: int) -> None:
-        nonlocal number
-        number = which
-        task.cancel()
-
-    for which in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(which, stop, which)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if number:
-            raise CommandError("interrupted; the cluster is stopped", code=128 + number) from None
-        raise
-    finally:
-        for which in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(which)
+    trace = trace_in(os.environ)
+    async with Client(
+        cluster.scheduler,
+        exit_server=cluster.exithandler,
+        patience=60.0,
+        token=cluster.credentials.token,
+        trace=trace,
+    ) as client:
+        ending.begin()
+        try:
+            async with asyncio.timeout_at(ending.ends):
+                answer = await submit(client, documents, wishes)
+        except TimeoutError:
+            raise CommandError("nothing was submitted in time; the cluster is stopped", code=TIMED_OUT) from None
+        if not answer.workflows:
+            note("no Workflow is among the documents")
+            return SUCCEEDED
+        code = await finish(client, answer.workflows, output, quiet=quiet, wait=ending.wait)
+        return ending.code or code
 
 
 @contextlib.contextmanager

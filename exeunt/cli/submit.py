@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +18,7 @@ from exeunt.client import Client
 from exeunt.v1 import workflow_service_pb2 as pb
 
 F = TypeVar("F", bound=Callable[..., Any])
+Wait = Callable[[Client, Followed, Sequence[pb.Workflow]], Awaitable[None]]
 
 
 def submission_options(function: F) -> F:
@@ -83,12 +84,14 @@ async def submit(
     return answer
 
 
-async def finish(client: Client, workflows: Sequence[pb.Workflow], output: str | None, *, quiet: bool) -> int:
-    """Waits for workflows, prints them, and returns the exit code."""
+async def finish(
+    client: Client, workflows: Sequence[pb.Workflow], output: str | None, *, quiet: bool, wait: Wait | None = None
+) -> int:
+    """Waits for workflows, in a way of the caller's where there is one; prints them, and returns the exit code."""
     with Display(quiet=quiet, command=command_for(client.server)) as display:
         followed = Followed(client, display)
         try:
-            await followed.wait(workflows)
+            await (followed.wait(workflows) if wait is None else wait(client, followed, workflows))
         except BaseExceptionGroup as errors:  # one workflow that cannot be followed ends them all
             raise errors.exceptions[0] from None
     for text in followed.lost:

@@ -40,7 +40,7 @@ Run = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def start(main: str, *arguments: str) -> "subprocess.Popen[str]":
+    def start(main: str, *arguments: str, handler: str = "child") -> "subprocess.Popen[str]":
         environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp")}
         (tmp_path / "tmp").mkdir(exist_ok=True)
         process = subprocess.Popen(
@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Run:
             text=True,
         )
         assert process.stdin is not None
-        process.stdin.write(MANIFEST.replace("MAIN", main))
+        process.stdin.write(MANIFEST.replace("MAIN", main).replace("onExit: child", f"onExit: {handler}"))
         process.stdin.close()
         process.stdin = None
         return process
@@ -81,12 +81,18 @@ def test_workflows_and_those_they_start_are_printed(run: Run, tmp_path: Path, ma
     assert left(tmp_path) == []
 
 
-def test_a_timeout_stops_the_cluster(run: Run, tmp_path: Path) -> None:
-    process = run("approve", "--timeout", "0.5")
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 3
-    assert err.endswith("not done after 0.5 s; the cluster is stopped\n")
+def test_a_timeout_stops_the_workflow_and_its_handlers_run(run: Run, tmp_path: Path) -> None:
+    process = run("approve", "--timeout", "4", "-o", "json")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 3, err
+    assert "not done in time: stopping the workflows; their exit handlers run" in err
+    assert ends(out) == [("parent", "Failed", "Succeeded"), ("child", "Succeeded", "None")]
     assert left(tmp_path) == []
+
+
+def ends(out: str) -> list[tuple[str, str, str]]:
+    found = [(w["metadata"]["name"], w["status"]) for w in json.loads(out)]
+    return [(name, status["phase"], status.get("finalization", "None")) for name, status in found]
 
 
 def test_an_approval_is_asked_for_and_given_from_another_terminal(run: Run, tmp_path: Path) -> None:
@@ -102,13 +108,46 @@ def test_an_approval_is_asked_for_and_given_from_another_terminal(run: Run, tmp_
     assert process.returncode == 0
 
 
-def test_ctrl_c_stops_the_cluster(run: Run, tmp_path: Path) -> None:
-    process = run("approve")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_workflow_and_its_handlers_run(run: Run, tmp_path: Path, number: signal.Signals) -> None:
+    process = run("approve", "-o", "json")
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 128 + number, err
+    assert f"interrupted by {number.name}: stopping the workflows; their exit handlers run" in err
+    assert ends(out) == [("parent", "Failed", "Succeeded"), ("child", "Succeeded", "None")]
+    assert left(tmp_path) == []
+
+
+def test_only_the_third_ctrl_c_gives_up_what_is_due(run: Run, tmp_path: Path) -> None:
+    process = run("approve", "--entrypoint", "approve", handler="approve")
+    assert process.stderr is not None
+    heard = [process.stderr.readline()]
+    for expected in ("stopping the workflows", "what has not run by its end is lost; once more gives that up"):
+        process.send_signal(signal.SIGINT)
+        while expected not in heard[-1]:
+            heard.append(process.stderr.readline())
+            assert heard[-1], heard
+        while "stopping" in expected and "parent.onExit" not in heard[-1]:  # the handler waits by now
+            heard.append(process.stderr.readline())
+            assert heard[-1], heard
+    assert "1 workflow (parent) is not ended; 1 exit handler (parent: parent" in heard[-1]
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "interrupted by SIGINT; 1 workflow" in err
+    assert left(tmp_path) == []
+
+
+def test_abandon_gives_up_at_the_first(run: Run, tmp_path: Path) -> None:
+    process = run("approve", "--abandon")
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=100)
-    assert (process.returncode, err) == (130, "interrupted; the cluster is stopped\n")
+    assert (process.returncode, "no exit handler is due yet" in err) == (130, True), err
     assert left(tmp_path) == []
 
 
