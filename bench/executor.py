@@ -105,7 +105,7 @@ def spawn(steps: int) -> float:
     return time.perf_counter() - start
 
 
-def _script(directory: str) -> str:
+def script(directory: str) -> str:
     path = os.path.join(directory, "serve.py")
     with open(path, "w") as file:
         file.write(SERVE)
@@ -128,7 +128,7 @@ async def measure(steps: int) -> tuple[float, float]:
             "EXEUNT_LOG_LEVEL": "warning",
         }
         profiled = ["-m", "cProfile", "-o", os.environ["PROFILE"]] if "PROFILE" in os.environ else []
-        process = await asyncio.create_subprocess_exec(sys.executable, *profiled, _script(directory), env=environ)
+        process = await asyncio.create_subprocess_exec(sys.executable, *profiled, script(directory), env=environ)
         try:
             await scheduler.run(steps // 5)
             for _ in range(ROUNDS):

@@ -49,6 +49,8 @@ def bound(result: pb.StepResult, limits: Limits) -> None:
 
     A step that failed keeps its failure, without its outputs.
     """
+    if result.ByteSize() <= min(TAIL_LINE, limits.output_bytes, limits.step_output_bytes):
+        return  # most are small
     result.message = cut(result.message, MESSAGE_BYTES)
     lines = [line[-TAIL_LINE:] for line in result.log_tail[-TAIL_LINES:]]
     del result.log_tail[:]

@@ -73,9 +73,11 @@ class Work:
             if step.WhichOneof("work") != "container":
                 attempt.started = time.time()
                 result = await self._actions(step, secrets)
-            else:
-                async with self._turns.taken(shared_paths(step)):
+            elif paths := shared_paths(step):
+                async with self._turns.taken(paths):
                     result = await self._run(attempt, step, secrets)
+            else:
+                result = await self._run(attempt, step, secrets)
         except (SecretMissing, SecretUnreadable) as error:
             result = failure("Error", f"env: {error.args[0]}")
         except NotStarted as error:

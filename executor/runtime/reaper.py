@@ -26,6 +26,10 @@ _PATIENCE = 10.0
 """Seconds to wait until what was killed is gone; it goes at once unless the kernel holds it."""
 
 
+_TOGETHER = 0.1
+"""Seconds in which orphans that have ended are gathered, to be reaped together."""
+
+
 class Step(NamedTuple):
     """What the processes of a step are known by.
 
@@ -51,6 +55,7 @@ class Reaper:
         self._group = os.getpgrp()
         self._steps: dict[int, Step] = {}
         self._ending: dict[int, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
+        self._soon: asyncio.TimerHandle | None = None
 
     def started(self, step: Step) -> None:
         """The step runs. Its leader is not reaped here."""
@@ -68,7 +73,8 @@ class Reaper:
 
     def clear(self, leader: int, then: Callable[[], None]) -> None:
         """Kills what is left of the step, whose leader has ended and was not waited for yet; then calls `then`."""
-        self.signal(leader, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
         if self._left(self._steps[leader]):
             self._ending[leader] = then, self._loop.call_later(_PATIENCE, self._give_up, leader)
         else:
@@ -80,7 +86,16 @@ class Reaper:
         self.own.discard(leader)
 
     def changed(self) -> None:
-        """A child has ended: SIGCHLD."""
+        """A child has ended: SIGCHLD. Where nobody waits for that, many are looked at together."""
+        if self._ending:
+            self._look()
+        elif self._soon is None:
+            self._soon = self._loop.call_later(_TOGETHER, self._look)
+
+    def _look(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         self._strays()
         for leader, (then, timer) in list(self._ending.items()):
             if not self._left(self._steps[leader]):
@@ -90,6 +105,8 @@ class Reaper:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
+        if self._soon is not None:
+            self._soon.cancel()
         for _, timer in self._ending.values():
             timer.cancel()
 

@@ -23,14 +23,13 @@ class Needles:
 
     def __init__(self, texts: Iterable[bytes]) -> None:
         self._sorted = sorted(set(texts) - {b""})
-        self._groups: list[dict[int, set[bytes]]] = []  # by beginning: the texts of each length, the longest first
         heads: list[bytes] = []
-        for text in self._sorted:
+        self._starts: list[int] = []  # of the texts with each beginning, in their order
+        for place, text in enumerate(self._sorted):
             if not (heads and text.startswith(heads[-1])):  # none begins with another: one hit at most at each place
                 heads.append(text[:_HEAD])
-                self._groups.append({})
-            self._groups[-1].setdefault(len(text), set()).add(text)
-        self._groups = [dict(sorted(group.items(), reverse=True)) for group in self._groups]
+                self._starts.append(place)
+        self._groups: dict[int, dict[int, set[bytes]]] = {}
         self._automaton = BytesAhoCorasick(heads, implementation=Implementation.ContiguousNFA) if heads else None
 
     def find(self, data: bytes, *, more: bool = False) -> tuple[list[tuple[int, int]], int]:
@@ -54,7 +53,7 @@ class Needles:
             if start < at:
                 continue
             rest = len(data) - start
-            if more and (group < 0 or rest < next(iter(self._groups[group]))):
+            if more and (group < 0 or rest < next(iter(self._group(group)))):
                 compared += rest
                 if compared > _BUDGET or self._cuts(data[start:]):
                     return found, start
@@ -66,7 +65,7 @@ class Needles:
 
     def _length(self, data: bytes, start: int, group: int, ahead: dict[bytes, int]) -> int:
         """Of the longest text that stands here, 0 when none does. `ahead`: where long ones stand next (-1: nowhere)."""
-        for length, texts in self._groups[group].items():
+        for length, texts in self._group(group).items():
             if length > len(data) - start:
                 continue
             if length < _LONG:
@@ -79,6 +78,16 @@ class Needles:
                 if ahead[text] == start:
                     return length
         return 0
+
+    def _group(self, group: int) -> dict[int, set[bytes]]:
+        """The texts with this beginning by their length, the longest first; made when one is first met."""
+        if group not in self._groups:
+            end = self._starts[group + 1] if group + 1 < len(self._starts) else None
+            texts = sorted(self._sorted[self._starts[group] : end], key=len, reverse=True)
+            made = self._groups[group] = {}
+            for text in texts:
+                made.setdefault(len(text), set()).add(text)
+        return self._groups[group]
 
     def replaced(self, data: bytes, by: bytes) -> bytes:
         """The data with all that is found replaced."""
