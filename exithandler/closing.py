@@ -1,9 +1,9 @@
 """How an exit run closes: its outcome is settled in the log, told to the world, and only then handed to the main run.
 
 A closing commit goes out in three steps: the same events as a plain commit, from which on the outcome cannot change;
-then the ledger record and the public events; then the commit of kind `r`, which the scheduler reads. So whoever sees a
-workflow end finds its handlers' events and records there. A crash in between repeats the later steps, which are safe to
-repeat: the outcome is read from the log.
+then the ledger record and the public events, and of a replay the message to the workflow's owner; then the commit of
+kind `r`, which the scheduler reads. So whoever sees a workflow end finds its handlers' events and records there. A
+crash in between repeats the later steps, which are safe to repeat: the outcome is read from the log.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from exeunt.exithandler.bundles import Bundles, BundleUnusable
 from exeunt.exithandler.closing import ClosingJournal
 from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.perform import ExitSteps
-from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, fold, new_record, obligation_of, park
+from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, fold, new_record, obligation_of, unreadable
 from exeunt.exithandler.run import (
     Counted,
     ExitRun,
@@ -30,23 +30,21 @@ from exeunt.exithandler.run import (
     after,
     cancel_of,
     closed_run,
+    closed_runs,
     failed,
     parked,
     started_by,
+    tell_replayed,
     withdrawn_in,
 )
 from exeunt.journal.log import PARTITIONS, Family, Loaded, Log, NotOwner, OpenRun, Record, family_of, partition_of
 from exeunt.journal.steady import surely
 from exeunt.language.manifest import Bundle
-from exeunt.service.metrics import Counter
 from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 
 Withdrawn = Mapping[str, Cancel]
-closed_runs = Counter("exeunt.exits.closed", "Exit runs that ended, by state", "{run}")
-for _state in sorted(ENDED - {SKIPPED}):  # a count that begins at 1 would not show as an increase
-    closed_runs.add(0, (("state", _state),))
 
 
 class ExitRuns:
@@ -222,9 +220,8 @@ class ExitRuns:
 
     async def _park_unread(self, record: Record, error: Exception) -> None:
         uid = record.family.uid
-        entry = ExitRecord(f"unread-{uid}-{record.sequence}", uid=uid, namespace="unknown", due_at=self._clock.now())
-        park(entry, f"commit {record.number} of workflow {uid} cannot be read: {error}", self._clock.now())
-        await self._until_written(entry)
+        why = f"commit {record.number} of workflow {uid} cannot be read: {error}"
+        await self._until_written(unreadable(f"unread-{uid}-{record.sequence}", uid, why, self._clock.now()))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -270,11 +267,11 @@ class ExitRuns:
         if driver.run.closed:
             self._closed(opened)
             return
-        before = (record.state, record.error, record.replays)
+        before = (record.state, record.error, record.replays, len(record.children))
         fold(record, events, driver.run.now)
         record.commits = driver.run.commits
         self._started(opened)
-        if (record.state, record.error, record.replays) != before:
+        if (record.state, record.error, record.replays, len(record.children)) != before:
             self._ledger.changed(record)
 
     async def _settled(self, family: Family, number: int, now: float, events: list[Event]) -> None:
@@ -288,6 +285,8 @@ class ExitRuns:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._announcer.ended(opened.obligation, record))
             group.create_task(self._ledger.settle(record))
+            if record.replays:
+                group.create_task(tell_replayed(self._journal, opened))
         spans.export(opened.obligation, record)
 
     def _started(self, opened: ExitRun) -> None:
@@ -322,7 +321,7 @@ class ExitRuns:
         self.steps.drop(driver)
         now = max(self._clock.now(), opened.obligation.due_at)
         attempt = max((node.attempt for node in driver.run.nodes), default=-1)
-        closed = parked(opened.obligation, driver.broken, now, attempt)
+        closed = parked(opened.obligation, driver.broken, now, attempt, driver.run.state.replay)
         # a commit of this run may be on its way still: two with one number are never written, the log knows the first
         self._tasks.add(opened.family.partition, self._close_broken(opened, driver, now, closed))
         return False
@@ -396,9 +395,8 @@ class ExitRuns:
 
     async def _park_unreadable(self, family: Family, error: Exception) -> None:
         stored = await surely(lambda: self._ledger.get(family.hook_id))
-        record = stored or ExitRecord(family.hook_id, uid=family.uid, namespace="unknown", due_at=self._clock.now())
-        park(record, f"its commits cannot be read: {error}", self._clock.now())
-        await self._until_written(record)
+        why, now = f"its commits cannot be read: {error}", self._clock.now()
+        await self._until_written(unreadable(family.hook_id, family.uid, why, now, stored))
 
     def snapshot(self, families: Collection[Family]) -> None:
         """These runs shall write their whole state, so that the log can be cut behind it."""

@@ -27,7 +27,6 @@ AT_ONCE = 50  # records that are read at the same time
 SOON_SECONDS = 0.5
 """A change of an open run is written so long after it: most runs have ended by then, and are written once."""
 AGAIN_SECONDS = 0.1
-LIVE = "live"  # where records of open runs stand in the order of a list: before all hours
 
 
 Changes = asyncio.Queue[ExitRecord | LedgerSummary | Exception]
@@ -165,22 +164,17 @@ class Ledger:
 
     async def page(self, wanted: Wanted, *, size: int, token: str) -> Page:
         """Records that fit, newest first. Raises ValueError for a token that is none of ours."""
-        hour, skipped = _read_token(token)
-        oldest = hour_of(wanted.since) if wanted.since else ""
-        seen_in_hour: dict[str, int] = {}
-        ids: dict[str, None] = {}
-        async for at, summary in self._merged(wanted.namespace, hour):
-            if at != LIVE and at < oldest:
+        before = _read_token(token)
+        found: list[LedgerSummary] = []
+        async for summary in self._merged(wanted.namespace, hour_of(before[0]) if before else ""):
+            if wanted.since and summary.due_at < wanted.since:
                 break
-            seen_in_hour[at] = seen_in_hour.get(at, 0) + 1
-            if at == hour and seen_in_hour[at] <= skipped:
+            if (before and _place(summary) >= before) or not wanted.fits(summary):
                 continue
-            if summary.id in ids or not wanted.fits(summary):
-                continue
-            if len(ids) == size:
-                return Page(await self._all(list(ids)), _token(at, seen_in_hour[at] - 1))
-            ids[summary.id] = None
-        return Page(await self._all(list(ids)), "")
+            if len(found) == size:
+                return Page(await self._all([one.id for one in found]), _token(found[-1]))
+            found.append(summary)
+        return Page(await self._all([one.id for one in found]), "")
 
     async def _all(self, ids: list[str]) -> list[ExitRecord]:
         records: list[ExitRecord | None] = []
@@ -235,23 +229,42 @@ class Ledger:
         except Exception as error:  # noqa: BLE001 - it belongs to whoever watches
             queue.put_nowait(error)
 
-    async def _merged(self, namespace: str, hour: str) -> AsyncIterator[tuple[str, LedgerSummary]]:
-        """Stored summaries with their hours, in place of which the live ones stand where there are any."""
-        fresh = {i: r.summary() for i, r in self._live.items()}
-        if hour in {"", LIVE}:
-            for summary in sorted(fresh.values(), key=lambda s: s.due_at, reverse=True):
-                yield LIVE, summary
-        async for at, stored in self._store.walk(namespace or "*", "" if hour == LIVE else hour):
-            if stored.id not in fresh:
-                yield at, stored
+    async def _merged(self, namespace: str, hour: str) -> AsyncIterator[LedgerSummary]:
+        """Summaries, those that became due last first: stored ones, and the live ones in place of theirs."""
+        live = {id: record.summary() for id, record in self._live.items()}
+        left = sorted(live.values(), key=_place)  # the newest is the last
+        pending: list[LedgerSummary] = []
+        current = ""
+        async for at, stored in self._store.walk(namespace or "*", hour):
+            if at != current:
+                for summary in _drawn(pending, left, current) if current else ():
+                    yield summary
+                pending, current = [], at
+            if stored.id not in live:
+                pending.append(stored)
+        for summary in _drawn(pending, left, ""):
+            yield summary
 
 
-def _token(hour: str, skip: int) -> str:
-    return base64.urlsafe_b64encode(f"{hour}:{skip}".encode()).decode()
+def _drawn(stored: list[LedgerSummary], live: list[LedgerSummary], hour: str) -> list[LedgerSummary]:
+    """The stored ones of an hour with the live ones that are not older than that hour, newest first."""
+    taken = list(stored)
+    while live and hour_of(live[-1].due_at) >= hour:
+        taken.append(live.pop())
+    return sorted(taken, key=_place, reverse=True)
 
 
-def _read_token(token: str) -> tuple[str, int]:
+def _place(summary: LedgerSummary) -> tuple[float, str]:
+    """Where a record stands in a list: by the time at which it became due."""
+    return summary.due_at, summary.id
+
+
+def _token(last: LedgerSummary) -> str:
+    return base64.urlsafe_b64encode(f"{last.due_at!r}:{last.id}".encode()).decode()
+
+
+def _read_token(token: str) -> tuple[float, str] | None:
     if not token:
-        return "", 0
-    hour, _, skip = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
-    return hour, int(skip)
+        return None
+    due, _, id = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
+    return float(due), id

@@ -10,14 +10,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
-from exeunt.actions.context import Chain
+from exeunt.actions.context import Chain, Child, Unavailable
 from exeunt.driver import Driver
 from exeunt.engine.events import Obligation, StepDue
-from exeunt.engine.inputs import Placed, StepEnded, StepLost
+from exeunt.engine.inputs import ChildStarting, Placed, Rejected, StepEnded, StepLost
 from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome
+from exeunt.exithandler.start import Tell
 from exeunt.exithandler.steps_client import StepsClient
 from exeunt.journal.log import Family, Log
 from exeunt.language.actions import ACTIONS
@@ -60,7 +62,7 @@ class ExitSteps:
         *,
         tools: Toolbox,
         client: StepsClient,
-        starter: Callable[[Family, Obligation], Chain],
+        starter: Callable[[Family, Obligation, Tell], Chain],
         obligation_of: Callable[[Driver], Obligation],
     ) -> None:
         self._replica = replica
@@ -105,7 +107,11 @@ class ExitSteps:
     def dispatch(self, driver: Driver, due: StepDue, executor: str, again: bool) -> None:
         """Does the action, or has the step sent. `again`: whoever did the action before may have done it already."""
         if can_perform(due.step.work):
-            self._start(driver, due)
+            if again:  # it may have been done: what is done now is another attempt, and both are told of
+                lost = StepLost(due.node, due.attempt, "who did it has ended")
+                asyncio.get_running_loop().call_soon(driver.feed, lost)
+            else:
+                self._start(driver, due)
         elif again:
             self._want(driver, due, executor)
         else:
@@ -204,7 +210,7 @@ class ExitSteps:
             timeout_seconds=step.timeout_seconds,
             trace=traces.of_attempt(obligation.trace, id, driver.run.state.replay),
             facts=_facts(obligation),
-            chain=self._starter(driver.family, obligation),
+            chain=self._starter(driver.family, obligation, partial(_tell, driver, due)),
         )
         outcome = await perform(work, context)
         actions.add(1, (("action", _kind(work)), ("phase", outcome.phase)))
@@ -214,6 +220,14 @@ class ExitSteps:
         tasks = self._actions.get(driver)
         if tasks is not None and tasks.get(key) is task:
             del tasks[key]
+
+
+async def _tell(driver: Driver, due: StepDue, child: Child) -> None:
+    """The attempt is about to start a child: that stands in the log before it does."""
+    try:
+        await driver.ask(ChildStarting(due.node, due.attempt, child._asdict()))
+    except Rejected as error:
+        raise Unavailable(str(error)) from None
 
 
 def _facts(obligation: Obligation) -> dict[str, str]:

@@ -6,6 +6,7 @@ they were given is masked by the names of its fields.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ import msgspec
 
 from exeunt.actions.masking import Masker, shown_url
 from exeunt.engine.events import (
+    ChildKnown,
     Event,
+    HookOmitted,
     HookOutcome,
     Obligation,
     Reopened,
@@ -38,6 +41,8 @@ DUE, RUNNING, SUCCEEDED, FAILED, SKIPPED, CANCELLED, PARKED = (
     "parked",
 )
 ENDED = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELLED, PARKED})
+LOST = "lost with who did it; it was done again, or begun again"
+_HOOK = re.compile(r"(.*)\.(?:onExit|hooks\.([^.()]+))")
 MOST_ATTEMPTS = 1000  # kept of one exit run; the first and the latest
 
 
@@ -56,6 +61,15 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     error: str = ""
     answer: Any = None
     work: Any = None  # what was to be done, masked
+
+
+class InnerHook(msgspec.Struct):
+    """A hook of one of the handler's own steps: it ran inside the same exit run, or was not to run."""
+
+    node: str
+    hook: str
+    state: str
+    error: str = ""
 
 
 class ExitRecord(msgspec.Struct, omit_defaults=True):
@@ -82,6 +96,7 @@ class ExitRecord(msgspec.Struct, omit_defaults=True):
     outputs: dict[str, Any] = {}
     children: list[dict[str, str]] = []  # workflows that it started
     ended_by: str = ""  # who ended it early, and why
+    handlers: list[InnerHook] = []  # of its own steps
 
     def summary(self) -> LedgerSummary:
         """What a list shows."""
@@ -148,9 +163,15 @@ def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
             case Reopened():
                 record.replays = event.replay
                 record.state, record.error, record.started_at, record.finished_at = RUNNING, "", now, 0.0
-                record.ended_by = ""
+                record.ended_by, record.handlers = "", []
                 if event.request_id and event.request_id not in record.requests:
                     record.requests.append(event.request_id)
+            case ChildKnown():
+                if event.child not in record.children:
+                    record.children.append(event.child)
+            case HookOmitted():
+                omitted = InnerHook(event.name, event.hook, SKIPPED, event.why)
+                record.handlers += [omitted] if omitted not in record.handlers else []
             case ShutdownSet():
                 record.ended_by = event.message
             case RunClosed():
@@ -174,15 +195,29 @@ def close(record: ExitRecord, outcome: HookOutcome | None, message: str, now: fl
     if record.state == CANCELLED and record.ended_by:
         record.error = record.ended_by
     record.nodes = outcome.nodes
+    record.handlers = [one for one in record.handlers if one.state == SKIPPED] + _handlers_in(outcome.nodes)
     record.outputs = outcome.outputs
     names = {str(n.get("id")): str(n.get("displayName") or n.get("name") or "") for n in outcome.nodes}
     for attempt in record.attempts:
         attempt.node = names.get(attempt.id) or attempt.node
 
 
-def park(record: ExitRecord, error: str, now: float) -> None:
-    """The run cannot be carried out as things are; it waits for a replay."""
+def _handlers_in(nodes: list[dict[str, Any]]) -> list[InnerHook]:
+    """The hooks of a handler's own steps that ran; its own node comes first."""
+    found = []
+    for node in nodes[1:]:
+        named = _HOOK.fullmatch(str(node.get("name", "")))
+        if named is not None and (node.get("nodeFlag") or {}).get("hooked"):
+            state = SUCCEEDED if node.get("phase") == "Succeeded" else FAILED
+            found.append(InnerHook(named[1], named[2] or "exit", state, str(node.get("message", ""))))
+    return found
+
+
+def unreadable(id: str, uid: str, error: str, now: float, stored: ExitRecord | None = None) -> ExitRecord:
+    """The record of a run that cannot be carried out, since what the log has of it cannot be read."""
+    record = stored or ExitRecord(id, uid=uid, namespace="unknown", due_at=now)
     record.state, record.error, record.finished_at = PARKED, error, now
+    return record
 
 
 def describe(work: Work) -> dict[str, Any]:
@@ -228,6 +263,9 @@ def _notification(arguments: Any) -> Any:
 
 def _due(record: ExitRecord, event: StepDue, now: float) -> None:
     if _find(record, event.node, event.attempt, record.replays) is None:
+        for before in record.attempts:
+            if before.id == event.node and before.replay == record.replays and not before.finished_at:
+                before.finished_at, before.phase, before.error = now, "Error", LOST
         work = describe(event.step.work)
         record.attempts.append(
             Attempt(event.node, event.attempt, node=event.step.template, replay=record.replays, due_at=now, work=work)

@@ -13,13 +13,20 @@ from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import HookCancelled, HookOutcome, Obligation, RunClosed, RunStarted
 from exeunt.engine.inputs import Cancel, GoOn
+from exeunt.engine.phases import EXIT
 from exeunt.engine.problem import MESSAGE_BYTES
-from exeunt.exithandler.record import ExitRecord
-from exeunt.journal.log import Family, Log, Record
+from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord
+from exeunt.journal.log import Address, Family, Log, Record
 from exeunt.language.manifest import Bundle
+from exeunt.replayed import FORMAT, REPLAYED, Replayed, encode_replayed, replayed_id
+from exeunt.service.metrics import Counter
 from exeunt.utf8 import cut
 
 log = logging.getLogger(__name__)
+
+closed_runs = Counter("exeunt.exits.closed", "Exit runs that ended, by state", "{run}")
+for _state in sorted(ENDED - {SKIPPED}):  # a count that begins at 1 would not show as an increase
+    closed_runs.add(0, (("state", _state),))
 
 
 class Tasks:
@@ -124,7 +131,7 @@ def started_by(obligation: Obligation) -> RunStarted:
     )
 
 
-def parked(obligation: Obligation, error: str, now: float, attempt: int = -1) -> RunClosed:
+def parked(obligation: Obligation, error: str, now: float, attempt: int = -1, replay: int = 0) -> RunClosed:
     """How a run closes that cannot be carried out: the main run goes on, and the ledger keeps it for a replay.
 
     `attempt` is the greatest number of an attempt that it began.
@@ -139,7 +146,14 @@ def parked(obligation: Obligation, error: str, now: float, attempt: int = -1) ->
         "message": error,
     }
     outcome = HookOutcome(
-        obligation.hook_id, "Error", message=error, state="parked", nodes=[node], finished_at=now, attempt=attempt
+        obligation.hook_id,
+        "Error",
+        message=error,
+        state="parked",
+        nodes=[node],
+        finished_at=now,
+        attempt=attempt,
+        replay=replay,
     )
     return RunClosed(phase="Error", message=error, hook=outcome)
 
@@ -182,6 +196,24 @@ def closed_run(started: RunStarted, bundle: Bundle, record: ExitRecord, now: flo
     run.state.first_attempt = max([0, *(attempt.attempt for attempt in record.attempts)])  # an executor may know them
     run.commits = record.commits
     return run
+
+
+async def tell_replayed(journal: Log, opened: ExitRun) -> None:
+    """The owner of the workflow hears how a replay ended; done when that is durable."""
+    owed, record = opened.obligation, opened.record
+    root = record.nodes[0] if record.nodes else {}
+    told = Replayed(
+        FORMAT,
+        uid=owed.uid,
+        hook_id=record.id,
+        replay=record.replays,
+        node=str(root.get("name") or owed.hook_node_name),
+        handler=owed.hook == EXIT or bool(owed.further),
+        phase=str(root.get("phase") or "Error"),
+        message=record.error,
+    )
+    to = Address(opened.family.partition, "m", REPLAYED)
+    await journal.send(opened.family.partition, to, replayed_id(told), encode_replayed(told))
 
 
 def after(done: asyncio.Future[Any], call: Callable[[], None]) -> None:

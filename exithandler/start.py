@@ -53,6 +53,10 @@ RETRY_SECONDS = 1.0
 SUFFIX_LENGTHS = (5, 8, 13, 20)  # a generated name that is taken gets a longer suffix
 
 
+Tell = Callable[[Child], Awaitable[None]]
+"""Has the ledger know a child; answers when that is durable. Raises Unavailable when the action is over."""
+
+
 class Beginning(NamedTuple):
     """A workflow that is to be started, under this uid, in this namespace unless it names its own."""
 
@@ -65,15 +69,16 @@ class Beginning(NamedTuple):
 class RunChain:
     """What one exit run can start (`exeunt.actions.context.Chain`)."""
 
-    def __init__(self, starter: Starter, family: Family, obligation: Obligation) -> None:
+    def __init__(self, starter: Starter, family: Family, obligation: Obligation, tell: Tell) -> None:
         self._starter = starter
         self._family = family
         self._obligation = obligation
+        self._tell = tell
 
     async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
         """Starts the workflow of the manifest, once for each key."""
         wanted = Beginning(manifest, namespace, uid_of_trigger(key))
-        return await self._starter.begin(wanted, self._family, self._obligation)
+        return await self._starter.begin(wanted, self._family, self._obligation, self._tell)
 
     async def origin(self) -> dict[str, Any]:
         """The workflow that ended, as it would be submitted once more, with the arguments that it had."""
@@ -97,7 +102,7 @@ class RunChain:
         member = await self._member(request)
         uid = uid_of_join(owed.namespace, request.key)
         wanted = Beginning(manifest(request, owed.namespace), owed.namespace, uid, join=True)
-        child = await self._starter.begin(wanted, self._family, owed)
+        child = await self._starter.begin(wanted, self._family, owed, self._tell)
         parameters = json.dumps(dict(request.parameters), ensure_ascii=False)
         arrival = Arrival(FORMAT, uid, member, parameters, f"{owed.namespace}/{owed.name}")
         await self._starter.arrive(arrival, self._family, owed)
@@ -142,16 +147,16 @@ class Starter:
         self._chain_depth = chain_depth
         self._steady: Repeat = steady or once
 
-    def for_run(self, family: Family, obligation: Obligation) -> RunChain:
-        """The port of one exit run's actions."""
-        return RunChain(self, family, obligation)
+    def for_run(self, family: Family, obligation: Obligation, tell: Tell) -> RunChain:
+        """The port of one action of an exit run."""
+        return RunChain(self, family, obligation, tell)
 
-    async def begin(self, wanted: Beginning, family: Family, obligation: Obligation) -> Child:
-        """Starts a workflow, or finds it started. Raises StartRefused, Unavailable."""
+    async def begin(self, wanted: Beginning, family: Family, obligation: Obligation, tell: Tell) -> Child:
+        """Starts a workflow, or finds it started; `tell` hears of it before. Raises StartRefused, Unavailable."""
         depth = depth_of(obligation.labels) + 1
         if why := too_deep(depth, self._chain_depth):
             raise StartRefused(why)
-        return await self._until_written(lambda: self._started(wanted, family, obligation, depth), obligation)
+        return await self._until_written(lambda: self._started(wanted, family, obligation, depth, tell), obligation)
 
     async def arrive(self, arrival: Arrival, family: Family, obligation: Obligation) -> None:
         """Says in the log that a member of a join, whose run is started, has arrived."""
@@ -176,7 +181,9 @@ class Starter:
                 log.warning("%s cannot start a workflow yet: %s", obligation.name, str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _started(self, wanted: Beginning, family: Family, obligation: Obligation, depth: int) -> Child:
+    async def _started(
+        self, wanted: Beginning, family: Family, obligation: Obligation, depth: int, tell: Tell
+    ) -> Child:
         """Everything that a start writes, in its order. A repeat finds what was written and changes nothing."""
         uid = wanted.uid
         bundle = await self._steady(lambda: self._bundle(wanted))
@@ -195,6 +202,7 @@ class Starter:
             parent=obligation.uid,
             depth=depth,
         )
+        await tell(Child(name, uid, metadata.namespace))
         message = start_message(started, time.time())
         await self._journal.send(family.partition, Address(partition_of(uid), "m", START), uid, message)
         return Child(name, uid, metadata.namespace)

@@ -12,6 +12,7 @@ from exeunt.engine.decide import Run
 from exeunt.engine.phases import BAD
 from exeunt.engine.state import pack
 from exeunt.journal.projections import Projections
+from exeunt.journal.records import ArchiveSummary, Change
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.runs import Entry, Runs
 from exeunt.scheduler.unread import Unread
@@ -127,6 +128,10 @@ class Archiver:
         kept, record = found
         requests = tuple(record.get("requests", ()))
         return Archived(record["workflow"], kept.version, requests, record.get("state"))
+
+    async def revise(self, uid: str, change: Change[ArchiveSummary]) -> None:
+        """Changes the record of a workflow that is over, where there is one."""
+        await self._projections.archive.revise(uid, change)
 
     async def remove(self, namespace: str, name: str, uid: str) -> None:
         """Removes all that is kept of a workflow: its tombstone first, so that a late repeat is known."""

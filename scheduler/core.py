@@ -17,6 +17,7 @@ from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import partition_of
+from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import Announcer
@@ -29,6 +30,7 @@ from exeunt.scheduler.lists import Lists
 from exeunt.scheduler.logs import LogWriter
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Owners, Peers
+from exeunt.scheduler.replays import Replays
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.secrets import Opener
@@ -92,12 +94,13 @@ class Core:
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
         limits = Limits(settings.fullness, settings.open_workflows)
-        launcher = Launcher(
+        launcher = self.launcher = Launcher(
             self.runs, self.archiver, projections, journal, limits=limits, steady=steady, standing=self.standing
         )
         self.runs.on_told = self.announcer.put
         self.runs.on_closed = self.archiver.put
-        self.runs.on_message = launcher.message
+        replays = Replays(self.runs, self.archiver, steady)
+        self.runs.on_message = lambda message: (replays if message.to == REPLAYED else launcher).message(message)
         self.runs.told_out = self.announcer.out
         self.runs.published = projections.events.published
         self.runs.on_loaded = self.dispatch.loaded

@@ -10,13 +10,21 @@ from collections.abc import Sequence
 
 from exeunt.actions.cleanup_report import NotRemoved, Report
 
+PATTERN = frozenset("*?[")
+"""Characters that people mean as a pattern."""
+
 
 def remove_all(paths: Sequence[str], roots: Sequence[str]) -> Report:
     """Removes each path; says what became of it. Blocking."""
     report = Report()
     for path in paths:
         try:
-            report.note(path, remove(path, roots))
+            removed = remove(path, roots)
+            if not removed and PATTERN & set(path):
+                raise NotRemoved(
+                    "there is nothing of just this name, and patterns are not expanded; name what is to go"
+                )
+            report.note(path, removed)
         except NotRemoved as error:
             report.wrong(path, str(error))
         except OSError as error:

@@ -156,14 +156,18 @@ async def open_toolbox(
     threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="action")
     jar = aiohttp.DummyCookieJar()
     agent = {"User-Agent": "exeunt"}
+    # each request has a connection of its own: one that was kept may be half closed, and then it is nobody's fault
     connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(guard), socket_factory=guard.socket, limit=0, limit_per_host=64
+        resolver=GuardedResolver(guard), socket_factory=guard.socket, limit=0, limit_per_host=64, force_close=True
     )
+    plain = aiohttp.TCPConnector(force_close=True)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=jar, headers=agent) as session,
-            aiohttp.ClientSession(cookie_jar=jar, headers=agent) as trusted,
+            aiohttp.ClientSession(connector=plain, cookie_jar=jar, headers=agent) as trusted,
         ):
+            for one in (session, trusted):  # it sends GET, PUT and DELETE again by itself, with no setting for that
+                one._retry_connection = False
             yield Toolbox(settings, guard, session, trusted, threads, start_workflow, wait_workflow, secret, steps)
     finally:
         threads.shutdown(wait=False, cancel_futures=True)

@@ -102,6 +102,11 @@ def print_exit(found: Exit) -> None:
         length = times.duration(finished - started) if started and finished else ""
         said = one.error or one.answer_json
         body.append((str(number), one.node, one.phase, times.iso(started) or "", length, " ".join(said.split())))
+    inner = _json(found.json).get("handlers", []) if found.json else []
+    if inner:
+        echo()
+        rows = [(one["node"].removeprefix(found.node), one["hook"], one["state"], one["error"]) for one in inner]
+        print_table(("HANDLER OF ITS STEP", "HOOK", "STATE", "ERROR"), rows)
     if body:
         echo()
         print_table(("ATTEMPT", "NODE", "PHASE", "STARTED", "DURATION", "ERROR OR ANSWER"), body)

@@ -6,8 +6,10 @@ import msgspec
 
 from exeunt.engine import phases
 from exeunt.engine.events import (
+    ChildKnown,
     HookCancelled,
     HookFinished,
+    HookReplayed,
     NodeEnded,
     NodeNoted,
     Reopened,
@@ -24,10 +26,12 @@ from exeunt.engine.events import (
 from exeunt.engine.hooks import is_handler
 from exeunt.engine.inputs import (
     Cancel,
+    ChildStarting,
     HookEnded,
     Placed,
     Rejected,
     Replay,
+    ReplayEnded,
     ResumeRun,
     RetryRun,
     SetNodes,
@@ -40,6 +44,8 @@ from exeunt.engine.inputs import (
 from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.outputs import export
 from exeunt.engine.problem import MESSAGE_BYTES
+from exeunt.engine.replayed import replayable
+from exeunt.engine.selection import waiting
 from exeunt.engine.start import exempt, found_of
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.steps import StepOutcome
@@ -126,6 +132,20 @@ def step_lost(run: Run, given: StepLost) -> None:
         return
     run.emit(StepFinished(given.node, given.attempt, StepOutcome(phase=phases.ERROR, message=given.message)))
     _clear(run, f"timeout:{given.node}")
+
+
+def child_starting(run: Run, given: ChildStarting) -> None:
+    if _current(run, given.node, given.attempt) is None:
+        raise Rejected("ATTEMPT_OVER", f"attempt {given.attempt} of {given.node} is not wanted any more")
+    run.emit(ChildKnown(given.node, given.attempt, given.child))
+
+
+def replay_ended(run: Run, given: ReplayEnded) -> None:
+    if run.closed:
+        raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished")
+    hook = replayable(run.state, given.hook_id)
+    if hook is not None and (hook.replayed, hook.replay_message) != (given.phase, given.message):
+        run.emit(HookReplayed(given.hook_id, given.phase, given.message))
 
 
 def hook_ended(run: Run, given: HookEnded) -> None:
@@ -361,47 +381,6 @@ def _outputs_at_resume(run: Run, node: Node) -> Outputs | None:
     return Outputs(
         parameters=[(name, known.get(name) if value is None else value) for name, value in node.outputs.parameters]
     )
-
-
-def waiting(run: Run, selector: str) -> list[Node]:
-    """The suspend nodes that wait and that the selector names; an empty one names all. Raises Rejected."""
-    wanted = _selected(selector)
-    return [
-        node
-        for node in run.nodes
-        if node.type == phases.SUSPEND and not node.fulfilled and all(_matches(run, node, *one) for one in wanted)
-    ]
-
-
-def _selected(selector: str) -> list[tuple[str, str, bool]]:
-    wanted = []
-    for part in filter(None, (piece.strip() for piece in selector.split(","))):
-        for mark, positive in (("!=", False), ("==", True), ("=", True)):
-            name, found, value = part.partition(mark)
-            if found:
-                wanted.append((name.strip(), value.strip(), positive))
-                break
-        else:
-            raise Rejected("INVALID_SELECTOR", f"{part!r} is no selector: NAME=VALUE is expected")
-    return wanted
-
-
-def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bool:
-    if field.startswith("inputs.parameters.") and field.endswith(".value"):
-        found = dict(node.inputs or []).get(field[len("inputs.parameters.") : -len(".value")], "")
-        return (found == value) == positive
-    known = {
-        "displayName": run.names.display(node, run.display),
-        "templateName": node.template,
-        "templateRef.name": node.ref[0] if node.ref else "",
-        "templateRef.template": node.ref[1] if node.ref else "",
-        "phase": node.phase,
-        "name": run.names.full(node),
-        "id": run.id(node),
-    }
-    if field not in known:
-        raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(known)}")
-    return (known[field] == value) == positive
 
 
 def set_nodes(run: Run, given: SetNodes) -> None:

@@ -15,7 +15,6 @@ from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, s
 from exeunt.engine import give_up as ending
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
-from exeunt.engine.control import waiting
 from exeunt.engine.events import (
     Event,
     InputsSet,
@@ -29,6 +28,7 @@ from exeunt.engine.events import (
 from exeunt.engine.fold import fold
 from exeunt.engine.inputs import (
     Cancel,
+    ChildStarting,
     GiveUp,
     GoOn,
     HookEnded,
@@ -36,6 +36,7 @@ from exeunt.engine.inputs import (
     Placed,
     Rejected,
     Replay,
+    ReplayEnded,
     ResumeRun,
     RetryRun,
     SetNodes,
@@ -47,6 +48,7 @@ from exeunt.engine.inputs import (
 )
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
+from exeunt.engine.selection import waiting
 from exeunt.engine.start import found_of, locals_of
 from exeunt.engine.state import Run, State, pack, unpack
 from exeunt.engine.status import status
@@ -64,7 +66,9 @@ INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Placed: control.placed,
     StepEnded: control.step_ended,
     StepLost: control.step_lost,
+    ChildStarting: control.child_starting,
     HookEnded: control.hook_ended,
+    ReplayEnded: control.replay_ended,
     TimerFired: control.timer_fired,
     Shutdown: control.shutdown,
     SuspendRun: control.suspend_run,

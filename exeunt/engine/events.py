@@ -46,6 +46,7 @@ class Obligation(Struct):
     due_at: float = 0.0
     trace: dict[str, str] = {}
     display: str = ""  # display name of the handler's own node
+    further: bool = False  # an exit handler of the workflow besides the one called "exit"
 
 
 class HookOutcome(Struct):
@@ -60,6 +61,7 @@ class HookOutcome(Struct):
     global_outputs: dict[str, Any] = {}  # exported by globalName
     finished_at: float = 0.0
     attempt: int = -1  # the greatest number of an attempt in the run; those of a replay are greater
+    replay: int = 0  # which one this is the outcome of; 0 for the run itself
 
 
 class Event(Struct, tag=True):
@@ -108,6 +110,14 @@ class StepFinished(Event, tag="finished"):
     node: str
     attempt: int
     outcome: StepOutcome
+
+
+class ChildKnown(Event, tag="child"):
+    """The attempt starts this workflow: written before it does, so that the ledger leads there whatever comes."""
+
+    node: str
+    attempt: int
+    child: dict[str, str]
 
 
 class StepCancelled(Event, tag="cancel"):
@@ -172,6 +182,15 @@ class RunClosed(Event, tag="closed"):
     message: str = ""
     finalization: str = ""
     hook: HookOutcome | None = None
+
+
+class HookOmitted(Event, tag="nohook2"):
+    """In an exit run: a handler of one of its own nodes (`name`) will not run, and why."""
+
+    node: int
+    hook: str
+    name: str
+    why: str
 
 
 class Reopened(Event, tag="replay"):
@@ -252,6 +271,14 @@ class NodeNoted(Event, tag="m"):
     node: int
     message: str = ""
     outputs: Outputs | None = None
+
+
+class HookReplayed(Event, tag="rehooked"):
+    """A handler that had ended was replayed and ended so: the finalization follows, and no phase."""
+
+    hook_id: str
+    phase: str
+    message: str = ""
 
 
 class GlobalsSet(Event, tag="g"):

@@ -6,11 +6,14 @@ from typing import Any
 
 from exeunt.engine import phases
 from exeunt.engine.events import (
+    ChildKnown,
     Event,
     GlobalsSet,
     HookCancelled,
     HookDue,
     HookFinished,
+    HookOmitted,
+    HookReplayed,
     HookSkipped,
     HookStarted,
     InputsSet,
@@ -36,6 +39,7 @@ from exeunt.engine.events import (
 )
 from exeunt.engine.nodes import Names, Node, Outputs, fnv, hook_of, tail_of
 from exeunt.engine.reopen import reopened
+from exeunt.engine.replayed import note_replay
 from exeunt.engine.state import Hook, Run, State
 from exeunt.engine.steps import StepOutcome
 
@@ -323,6 +327,14 @@ def _hook_skipped(run: Run, event: HookSkipped) -> None:
     )
 
 
+def _hook_omitted(run: Run, event: HookOmitted) -> None:
+    _open_hook(run, Hook(parent=event.node, name=event.hook, phase=phases.SKIPPED, why=event.why))
+
+
+def _hook_replayed(run: Run, event: HookReplayed) -> None:
+    note_replay(run.state, event.hook_id, event.phase, event.message)
+
+
 def _hook_started(run: Run, event: HookStarted) -> None:
     _open_hook(run, Hook(parent=event.node, name=event.hook, inner=len(run.nodes)))
 
@@ -423,8 +435,8 @@ def _begin_anew(run: Run, state: State) -> None:
     run.changed.clear()
 
 
-def _snapshot(run: Run, event: Snapshot) -> None:
-    """Writing one changes nothing; `replay` reads it."""
+def _nothing(run: Run, event: Event) -> None:
+    """A snapshot is for `replay` to read, a child for the ledger."""
 
 
 FOLDS: dict[type[Event], Any] = {
@@ -442,7 +454,10 @@ FOLDS: dict[type[Event], Any] = {
     TimerCleared: _timer_cleared,
     HookDue: _hook_due,
     HookSkipped: _hook_skipped,
+    HookOmitted: _hook_omitted,
+    HookReplayed: _hook_replayed,
     HookStarted: _hook_started,
+    ChildKnown: _nothing,
     HookCancelled: _hook_cancelled,
     HookFinished: _hook_finished,
     GlobalsSet: _globals_set,
@@ -453,7 +468,7 @@ FOLDS: dict[type[Event], Any] = {
     RunClosed: _run_closed,
     Reopened: _reopened,
     Retried: _retried,
-    Snapshot: _snapshot,
+    Snapshot: _nothing,
 }
 
 Run.fold = staticmethod(fold)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exeunt.engine import leaf, phases
-from exeunt.engine.events import HookDue, HookSkipped, HookStarted, Obligation
+from exeunt.engine.events import HookDue, HookOmitted, HookSkipped, HookStarted, Obligation
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope, attempt_of, global_scope, go_json, handed_on, rfc3339
@@ -197,8 +197,12 @@ def _bare(run: Run, node: Node, name: str, hook: LifecycleHook, view: View) -> O
 
 
 def skip(run: Run, node: Node, hook: LifecycleHook, view: View, why: str, *, name: str = EXIT) -> None:
-    """Says that an exit handler will not run, and why. Inside an exit run nobody is told."""
-    if not run.exit and of(run, node, name) is None:
+    """Says that an exit handler will not run, and why."""
+    if of(run, node, name) is not None:
+        return
+    if run.exit:
+        run.emit(HookOmitted(node.key, name, run.names.full(node), why))
+    else:
         run.emit(HookSkipped(_bare(run, node, name, hook, view), why))
 
 
@@ -241,6 +245,7 @@ def obligation(run: Run, node: Node, name: str, hook: LifecycleHook, view: View)
         due_at=run.now,
         trace=run.state.started.trace,
         display=display,
+        further=name != EXIT and is_handler(run, node, name),
     )
 
 

@@ -34,10 +34,26 @@ class StepLost(msgspec.Struct):
     message: str = "the executor was lost"
 
 
+class ChildStarting(msgspec.Struct):
+    """To an exit run: the attempt is about to start this workflow (name, uid, namespace). Rejected when it is over."""
+
+    node: str
+    attempt: int
+    child: dict[str, str]
+
+
 class HookEnded(msgspec.Struct):
     """An exit run closed (read from the log). Folding it twice is nothing."""
 
     outcome: HookOutcome
+
+
+class ReplayEnded(msgspec.Struct):
+    """The replay of an exit run ended so. Folding it twice is nothing."""
+
+    hook_id: str
+    phase: str
+    message: str = ""
 
 
 class TimerFired(msgspec.Struct):
@@ -119,7 +135,9 @@ Input = (
     Placed
     | StepEnded
     | StepLost
+    | ChildStarting
     | HookEnded
+    | ReplayEnded
     | TimerFired
     | GoOn
     | Shutdown

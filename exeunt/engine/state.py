@@ -39,10 +39,17 @@ class Hook(Struct):
     links: list[int] = []  # nodes that were linked below the hook's outbound nodes
     why: str = ""  # skipped, and why
     own_links: list[int] = []  # nodes that were linked below the hook's own node
+    replayed: str = ""  # how its last replay ended; empty when there was none
+    replay_message: str = ""
 
     @property
     def open(self) -> bool:
         return not self.phase
+
+    @property
+    def last(self) -> str:
+        """How it ended last: its replay counts, where there was one."""
+        return self.replayed or self.phase
 
 
 class State(Struct):

@@ -90,10 +90,11 @@ def _conditions(run: Run) -> list[dict[str, str]]:
     found = [{"type": "Completed", "status": "True"}] if run.state.closed else []
     handlers = {id(hook) for hook in exit_handlers(run)}
     for hook in run.state.hooks:
-        if hook.phase in phases.BAD and hook.outcome is not None:
+        if hook.last in phases.BAD and hook.outcome is not None:
+            message = hook.replay_message if hook.replayed else hook.outcome.message
             name = hook.outcome.nodes[0]["name"] if hook.outcome.nodes else hook.name
             kind = "HandlerFailed" if id(hook) in handlers else "HookFailed"
-            found.append({"type": kind, "status": "True", "message": f"{name}: {hook.outcome.message}"})
+            found.append({"type": kind, "status": "True", "message": f"{name}: {message}"})
     return found
 
 

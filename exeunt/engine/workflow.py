@@ -205,7 +205,7 @@ def finalization(run: Run) -> str:
         return "Skipped" if owed else "None"
     if any(hook.open for hook in ran):
         return "Running"
-    return "Failed" if any(hook.phase in phases.BAD for hook in ran) else "Succeeded"
+    return "Failed" if any(hook.last in phases.BAD for hook in ran) else "Succeeded"
 
 
 def exit_handlers(run: Run) -> list[Hook]:
@@ -237,6 +237,7 @@ def _close_exit(run: Run) -> None:
                 global_outputs=dict(run.state.global_outputs),
                 finished_at=run.now,
                 attempt=max(node.attempt for node in run.nodes),
+                replay=run.state.replay,
             ),
         )
     )

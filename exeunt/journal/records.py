@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from exeunt.journal.blobs import Blobs
@@ -41,6 +41,8 @@ POSITIONS = 10_000  # of records that this process wrote last: without one a wri
 
 Publish = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
 S = TypeVar("S", bound=msgspec.Struct)
+Change = Callable[[S, Any], tuple[S, Any]]
+"""Makes of a record's summary and body those that take their place."""
 
 
 class ArchiveSummary(msgspec.Struct, omit_defaults=True):
@@ -159,9 +161,29 @@ class Records(Generic[S]):
                     del self._positions[next(iter(self._positions))]
                 return True
 
+    async def revise(self, key: str, change: Change[S], namespace: str = "*") -> bool:
+        """Changes a record where it stands, whoever else writes it meanwhile; False when there is none."""
+        while True:
+            try:
+                found = await self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}")
+            except NotFoundError:
+                return False
+            data, headers = await self._packed(*change(*await self._read(found)))
+            headers[EXPECTED] = str(found.seq)
+            try:
+                await self._publish(str(found.subject), data, headers)
+            except Refused as error:
+                if error.code != WRONG_LAST and error.code not in PASSING:
+                    raise
+            else:
+                return True
+
     async def _message(
         self, namespace: str, at: float, key: str, summary: S, body: Any
     ) -> tuple[str, bytes, dict[str, str]]:
+        return f"{self._prefix}.{namespace}.{hour_of(at)}.{key}", *await self._packed(summary, body)
+
+    async def _packed(self, summary: S, body: Any) -> tuple[bytes, dict[str, str]]:
         data = zlib.compress(msgspec.msgpack.encode(body), 1)
         shown = {k: cut(v, TEXT_BYTES) if isinstance(v, str) else v for k, v in msgspec.to_builtins(summary).items()}
         headers = {SUMMARY: json.dumps(shown)}  # headers are ASCII
@@ -170,7 +192,7 @@ class Records(Generic[S]):
         if len(data) + len(headers[SUMMARY]) > INLINE_BYTES:
             headers[BLOB] = await self._blobs.put(data)
             data = b""
-        return f"{self._prefix}.{namespace}.{hour_of(at)}.{key}", data, headers
+        return data, headers
 
     async def get(self, key: str, namespace: str = "*") -> tuple[S, Any] | None:
         """The record of that key, or None."""
@@ -180,6 +202,9 @@ class Records(Generic[S]):
             message = await self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}")
         except NotFoundError:
             return None
+        return await self._read(message)
+
+    async def _read(self, message: RawStreamMsg) -> tuple[S, Any]:
         headers = message.headers or {}
         data = await self._blobs.get(headers[BLOB]) if BLOB in headers else message.data or b""
         summary = msgspec.json.decode(headers[SUMMARY], type=self._summary)

@@ -240,6 +240,13 @@ def check_hook_expressions(hooks: dict[str, LifecycleHook], place: Place, report
             report.add(place.at(name), "has no expression; only the hook named exit goes without")
 
 
+def told_twice(on_exit: str, place: Place, report: Report, *, stored: bool = False) -> None:
+    """`onExit` and `hooks.exit` for the same end: of the two only the first runs, as in Argo."""
+    where = ", which the referenced template has," if stored else ""
+    told = f"hooks.exit does not run: onExit ({on_exit}){where} stands for the same; take one of them away"
+    report.add(place, told, warning=True)
+
+
 def check_retry(retry: RetryStrategy | None, place: Place, report: Report) -> None:
     if retry is None:
         return

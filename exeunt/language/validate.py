@@ -177,8 +177,9 @@ class _Validation:
             shared["workflow.parameters"] = shared["workflow.parameters.json"] = None
         for parameter in arguments.parameters:
             shared[f"workflow.parameters.{parameter.name}"] = None if isolated else constant(parameter.value)
-        if isolated:
-            self._walker.open = ("workflow.parameters",)
+        if isolated:  # what the workflow that will use it has, also when it has ended: templates may be for handlers
+            self._walker.open = ("workflow.parameters", "workflow.outputs.")
+            shared.update(dict.fromkeys(_AT_THE_END, None))
         metadata, spec = self._workflow.metadata, self._templates.spec
         extra = spec.workflow_metadata or {}
         for key in [*metadata.annotations, *(extra.get("annotations") or {})]:
@@ -204,6 +205,10 @@ class _Validation:
         if exits:  # what ran before cannot know of failures, what follows can
             self._walker.shared.update(dict.fromkeys(_AT_THE_END, None))
             self._open_global_artifacts(joined)
+        if joined.on_exit and "exit" in joined.hooks:
+            own = "exit" in spec.hooks
+            place = self._place.at("hooks", "exit") if own else self._place.at("onExit")
+            rules.told_twice(joined.on_exit, place, self._report, stored=not (own and spec.on_exit))
         if joined.on_exit:
             where = self._place.at("onExit") if spec.on_exit else self._place.at("workflowTemplateRef")
             self._walker.visit(joined.on_exit, self._base, None if isolated else arguments, where)

@@ -280,6 +280,8 @@ class Walker:
         for name, hook in step.hooks.items():
             self.check_hook(name, hook, scope, visible, here.at("hooks", name))
         handler = visible.constant(step.on_exit)
+        if handler and "exit" in step.hooks:
+            rules.told_twice(handler, here.at("hooks", "exit"), self._report)
         if handler:
             self._warn_handler(self._named(handler, scope, here.at("onExit")), self.arguments, here.at("onExit"))
 

@@ -42,6 +42,15 @@ async def test_files_and_directories_are_removed_and_named(root: Path) -> None:
     assert names(root) == ["keep.txt"]
 
 
+async def test_a_pattern_is_not_expanded_and_says_so(root: Path) -> None:
+    (root / "a*b").write_text("a name like any other")
+    outcome = await clean(root, {"paths": [str(root / "a*b"), str(root / "*.txt")]})
+    assert outcome.phase == "Failed"
+    assert "patterns are not expanded" in outcome.message
+    assert outcome.answer["removed"] == [str(root / "a*b")]
+    assert (root / "keep.txt").exists()
+
+
 async def test_doing_it_twice_is_fine(root: Path) -> None:
     for _ in range(2):
         assert (await clean(root, {"paths": [str(root / "run")]})).phase == "Succeeded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -35,6 +36,22 @@ async def test_each_attempt_carries_the_same_idempotency_key(world: World, tools
     for attempt in range(2):
         await perform(HttpWork(url=world.url), context_of(tools, idempotency_key="exit-7", attempt=attempt))
     assert [r["headers"]["Idempotency-Key"] for r in world.requests] == ["exit-7", "exit-7"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_one_attempt_is_one_request(tools: Toolbox, method: str) -> None:
+    came = 0
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        await reader.readuntil(b"\r\n\r\n")
+        came += 1
+        writer.close()
+
+    async with await asyncio.start_server(drop, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        outcome = await perform(HttpWork(method=method, url=url), context_of(tools))
+    assert (outcome.phase, came) == ("Error", 1)
 
 
 async def test_an_own_idempotency_key_is_kept(world: World, tools: Toolbox) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import EXEUNT, Cluster
-from tests.e2e.test_operators import do, manifest, recorded, sh
+from tests.e2e.cluster import EXEUNT, Cluster, nodes
+from tests.e2e.test_operators import do, manifest, recorded, sh, until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -131,8 +131,75 @@ def test_a_failed_handler_can_be_replayed_when_its_cause_is_mended(cluster: Clus
     assert record["state"] == "succeeded"
     assert [a["phase"] for a in record["attempts"]] == ["Failed", "Succeeded"]
     assert cluster.exits("--failed", "--workflow", name) == []
+    assert came_to(cluster, name, "Succeeded") == ["Completed"]
+    mended.unlink()
+    assert replayed(cluster, entry["id"], times=2)["state"] == "failed"
+    assert came_to(cluster, name, "Failed") == ["Completed", "HandlerFailed"]
     status = cluster.get(name)["status"]
     assert status["phase"] == "Failed", "a replay never changes a phase"
+
+
+def came_to(cluster: Cluster, name: str, finalization: str) -> list[str]:
+    """The types of the workflow's conditions, once its handlers came to that."""
+    found = until(cluster, name, lambda workflow: workflow["status"]["finalization"] == finalization)
+    return [one["type"] for one in found["status"]["conditions"]]
+
+
+def test_a_replay_while_another_handler_runs_changes_the_finalization_and_no_phase(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    mended, go = tmp_path / "mended", tmp_path / "go"
+    bad, slow = sh("bad", f"[ -e {mended} ]"), sh("slow", f"while ! [ -e {go} ]; do sleep 0.1; done")
+    tree = json.loads(manifest(sh("main", "true"), bad, slow, onExit="bad"))
+    tree["metadata"]["annotations"] = {"exeunt.dev/exit-handlers": "slow"}
+    [name] = cluster.submit(json.dumps(tree))
+    until(cluster, name, lambda workflow: nodes(workflow).get(".onExit", {}).get("phase") == "Failed")
+    [entry] = cluster.exits("--workflow", name, "--hook", "exit")
+    mended.touch()
+    replayed(cluster, entry["id"], times=1)
+    go.touch()
+    status = cluster.wait(name)["status"]
+    assert (status["phase"], status["finalization"]) == ("Failed", "Succeeded")
+    assert nodes(cluster.get(name))[".onExit"]["phase"] == "Failed"
+
+
+def test_a_child_that_is_waited_for_is_recorded_from_its_start_on(cluster: Cluster, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    child = {
+        "metadata": {"generateName": "awaited-"},
+        "spec": {"entrypoint": "main", "templates": [sh("main", f"while ! [ -e {go} ]; do sleep 0.1; done")]},
+    }
+    bye = {"name": "bye", "plugin": {"trigger": {"wait": True, "workflow": child}}}
+    [name] = cluster.submit(manifest(sh("main", "true"), bye, onExit="bye"))
+    deadline = time.monotonic() + 30
+    while not (found := cluster.exits("--workflow", name)) or not found[0]["children"]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    [known] = found[0]["children"]
+    assert found[0]["state"] == "running"
+    cluster.signal("exithandler")
+    do(cluster, "terminate", name)
+    cluster.wait(name)
+    [ended] = cluster.exits("--workflow", name)
+    assert (ended["state"], ended["children"]) == ("cancelled", [known])
+    assert cluster.get(known["name"])["status"]["phase"] == "Running", "it is a workflow of its own"
+    go.touch()
+    cluster.wait(known["name"])
+
+
+def test_handlers_of_a_handlers_own_steps_stand_in_its_record(cluster: Cluster) -> None:
+    inner = {"exit": {"template": "tidy"}}
+    never = {"exit": {"template": "tidy", "expression": "steps.b.status == 'Failed'"}}
+    steps = [[{"name": "a", "template": "main", "hooks": inner}], [{"name": "b", "template": "main", "hooks": never}]]
+    bye = {"name": "bye", "steps": steps}
+    [found] = cluster.run(manifest(sh("main", "true"), sh("tidy", "true"), bye, onExit="bye"))
+    name = found["metadata"]["name"]
+    [entry] = cluster.exits("--workflow", name)
+    record = json.loads(do(cluster, "exits", "get", entry["id"], "-o", "json"))["record"]
+    assert [(one["node"], one["hook"], one["state"]) for one in record["handlers"]] == [
+        (f"{name}.onExit[1].b", "exit", "skipped"),
+        (f"{name}.onExit[0].a", "exit", "succeeded"),
+    ]
 
 
 def test_every_attempt_stands_in_the_ledger(cluster: Cluster, tmp_path: Path) -> None:

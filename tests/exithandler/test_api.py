@@ -11,6 +11,7 @@ from functools import partial
 import grpc
 import msgspec
 import pytest
+from aiohttp import web
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.exithandler.handler import Handler
@@ -72,6 +73,30 @@ async def test_lists_are_paged_newest_first_without_gaps(main: Main, service: Se
         if not token:
             break
     assert found == [o.hook_id for o in reversed(owed)]
+
+
+async def test_a_handler_that_takes_long_stands_where_it_became_due(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    go = asyncio.Event()
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        await go.wait()
+        return web.Response()
+
+    async def newest_first() -> list[str]:
+        first = await stub.ListExits(pb.ListExitsRequest(page_size=1))
+        rest = await stub.ListExits(pb.ListExitsRequest(page_token=first.next_page_token))
+        return [e.id for e in (*first.exits, *rest.exits)]
+
+    world.replies.append(late)
+    slow = await main.owe(workflow(call(world.url)))
+    await world.arrived()
+    quick = await main.owe(workflow(call(world.url)))
+    await main.result(quick)
+    assert await newest_first() == [quick.hook_id, slow.hook_id], "while it runs"
+    go.set()
+    await main.result(slow)
+    assert await newest_first() == [quick.hook_id, slow.hook_id], "when it was written last"
 
 
 async def test_lists_can_be_narrowed(main: Main, service: Service, world: World) -> None:

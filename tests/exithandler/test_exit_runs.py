@@ -69,7 +69,8 @@ async def test_a_handler_in_the_middle_goes_on_after_a_kill_with_the_same_key(
     assert keys[1] == keys[2] != keys[0]
     record = await second.ledger.get(owed.hook_id)
     assert record is not None
-    assert [(a.node, a.phase) for a in record.attempts] == [("a", "Succeeded"), ("b", "Succeeded")]
+    assert [(a.node, a.phase) for a in record.attempts] == [("a", "Succeeded"), ("b", "Error"), ("b", "Succeeded")]
+    assert record.attempts[1].error.startswith("lost with who did it"), "what may have been done is told of"
 
 
 async def test_a_closed_handler_is_not_done_again_after_a_restart(main: Main, handlers: Handlers, world: World) -> None:
@@ -258,4 +259,5 @@ async def test_a_run_goes_on_from_its_snapshot_with_all_its_attempts(
     assert [r["path"] for r in world.requests] == ["/one", "/two", "/two"]
     record = await second.ledger.get(owed.hook_id)
     assert record is not None
-    assert [(a.node, a.phase) for a in record.attempts] == [("a", "Succeeded"), ("b", "Succeeded")]
+    assert [(a.node, a.phase) for a in record.attempts] == [("a", "Succeeded"), ("b", "Error"), ("b", "Succeeded")]
+    assert record.attempts[1].error.startswith("lost with who did it"), "what may have been done is told of"

@@ -12,6 +12,8 @@ from exeunt.engine.inputs import Rejected
 from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.ledger import Wanted
 from exeunt.exithandler.record import ExitRecord
+from exeunt.launch import START, read_start_message
+from exeunt.replayed import REPLAYED, decode_replayed
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.exithandler.test_exit_runs import call, workflow
 
@@ -122,14 +124,14 @@ async def test_a_trigger_starts_its_child_once(main: Main, handlers: Handlers) -
     await handler.runs.replay(record, "r1", again=False)
     await main.result(owed, 2)
     await main.until(lambda: bool(main.messages))
-    from exeunt.launch import read_start_message
-
-    started = [read_start_message(m.data) for m in main.messages]
+    started = [read_start_message(m.data) for m in main.messages if m.to == START]
     assert len({s.uid for s in started}) == 1
     assert started[0].name.startswith("child-")
     assert (started[0].namespace, started[0].parent, started[0].depth) == ("ns", owed.uid, 1)
     assert record.children == [{"name": started[0].name, "uid": started[0].uid, "namespace": "ns"}]
-    assert all(m.to == "start" and m.id == started[0].uid for m in main.messages)
+    assert {m.id for m in main.messages if m.to == START} == {started[0].uid}
+    told = [decode_replayed(m.data) for m in main.messages if m.to == REPLAYED]
+    assert [(one.hook_id, one.replay, one.phase, one.handler) for one in told] == [(owed.hook_id, 1, "Succeeded", True)]
 
 
 async def test_a_chain_of_triggers_has_an_end(main: Main, handlers: Handlers) -> None:

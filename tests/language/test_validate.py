@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import pytest
 
+from exeunt.language.decode import load_manifests
+from exeunt.language.manifest import WorkflowTemplate
+from exeunt.language.validate import validate_template
+
 from .manifests import HEAD, HELLO, errors, warnings
 
 LEAF = "  - {name: t, inputs: {parameters: [{name: x, default: d}]}, container: {image: a}}\n"
@@ -32,6 +36,37 @@ def dag(*tasks: str) -> str:
 def test_a_plain_workflow_is_accepted_without_a_word() -> None:
     assert errors(HEAD + HELLO, support=True) == []
     assert warnings(HEAD + HELLO, support=True) == []
+
+
+TWICE = "hooks.exit does not run: onExit (main)"
+
+
+def test_of_two_handlers_for_the_same_end_lint_says_which_does_not_run() -> None:
+    both = "  onExit: main\n  hooks: {exit: {template: main}}\n"
+    [told] = warnings(HEAD + HELLO + both)
+    assert told.startswith("w.yaml:10: spec.hooks.exit: warning: " + TWICE)
+    [told] = warnings(steps("{name: a, template: t, onExit: t, hooks: {exit: {template: t}}}"))
+    assert "spec.templates[0].steps[0][0].hooks.exit: warning: hooks.exit does not run: onExit (t)" in told
+    library = (
+        "apiVersion: argoproj.io/v1alpha1\nkind: WorkflowTemplate\nmetadata: {name: lib}\n"
+        + HELLO
+        + "  onExit: main\n---\n"
+    )
+    refers = HEAD + "spec: {workflowTemplateRef: {name: lib}, hooks: {exit: {template: main}}}\n"
+    [told] = warnings(library + refers)
+    assert TWICE + ", which the referenced template has," in told
+
+
+def test_a_stored_template_may_use_what_handlers_have() -> None:
+    script = "{{workflow.failures}} {{workflow.outputs.parameters.total}} {{workflow.exeunt.outcome}}"
+    text = (
+        "apiVersion: argoproj.io/v1alpha1\nkind: ClusterWorkflowTemplate\nmetadata: {name: lib}\nspec:\n  templates:\n"
+        f"  - {{name: tell, container: {{image: a, args: ['{script} {{{{workflow.exeunt.nothing}}}}']}}}}\n"
+    )
+    [loaded] = load_manifests(text, "lib.yaml")
+    assert isinstance(loaded.model, WorkflowTemplate)
+    [problem] = validate_template(loaded.model, lambda *_: None, loaded.document)
+    assert "workflow.exeunt.nothing" in str(problem)
 
 
 ENTRY = [
@@ -223,7 +258,8 @@ def test_a_handler_without_what_it_needs_is_warned_of(hook: str) -> None:
 
 def test_an_exit_handler_without_arguments_has_those_of_the_workflow() -> None:
     arguments = "  arguments: {parameters: [{name: x, value: 1}]}\n"
-    main = "  - {name: main, steps: [[{name: a, template: quick, onExit: needy, hooks: {exit: {template: needy}}}]]}\n"
+    steps = "{name: a, template: quick, onExit: needy}, {name: b, template: quick, hooks: {exit: {template: needy}}}"
+    main = f"  - {{name: main, steps: [[{steps}]]}}\n"
     text = spec(main + "  - {name: quick, suspend: {}}\n" + NEEDY, arguments + "  hooks: {exit: {template: needy}}\n")
     assert errors(text) + warnings(text) == []
 

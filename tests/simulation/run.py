@@ -222,9 +222,8 @@ class Simulation:
         return False
 
     async def _submit(self, uid: str, accepted: Accepted, service: Any) -> bool:
-        launcher = service.core.runs.on_message.__self__
         try:
-            await launcher.submit(Checked([accepted]), [uid], f"request-{uid}")
+            await service.core.launcher.submit(Checked([accepted]), [uid], f"request-{uid}")
         except (RpcError, NotOwner, *NATS_AWAY):
             return False
         return True

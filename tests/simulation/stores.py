@@ -124,6 +124,15 @@ class _Records:
         found: tuple[Any, Any] | None = await self._stores.trip(lambda: self._kept.get(key))
         return found
 
+    async def revise(self, key: str, change: Any, namespace: str = "*") -> bool:
+        def work() -> bool:
+            if key in self._kept:
+                self._kept[key] = change(*self._kept[key])
+            return key in self._kept
+
+        found: bool = await self._stores.trip(work)
+        return found
+
     async def remove(self, key: str, namespace: str = "*") -> None:
         await self._stores.trip(lambda: self._kept.pop(key, None))
 

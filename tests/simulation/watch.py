@@ -17,7 +17,7 @@ from exeunt.engine.events import Event, HookDue, HookSkipped, Reopened, RunClose
 from exeunt.engine.state import pack, unpack
 from exeunt.journal.subjects import Family, Fence, Joiner, MessagePiece, Piece, Record, parse
 from exeunt.language.manifest import Bundle
-from exeunt.launch import decode_bundle
+from exeunt.launch import START, decode_bundle
 from exeunt.scheduler.announce import announcements
 from exeunt.steps import Attempt, attempt_of
 from tests.simulation.loop import Process, SimLoop, current
@@ -75,7 +75,8 @@ class Watch:
             self.say(f"#{stored.sequence} fence of {what.partition}.{what.role} by {stored.writer}")
         elif isinstance(what, MessagePiece):
             message = what.message
-            self.asked.setdefault(message.id, stored.sequence)
+            if message.to == START:
+                self.asked.setdefault(message.id, stored.sequence)
             self.say(f"#{stored.sequence} message to {message.partition}.{message.role}: {message.to} {message.id}")
         elif isinstance(what, Piece):
             role = "x" if what.family.hook_id else "m"

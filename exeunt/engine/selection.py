@@ -1,0 +1,49 @@
+"""Which suspended nodes an operator means (Argo: `--node-field-selector`)."""
+
+from __future__ import annotations
+
+from exeunt.engine import phases
+from exeunt.engine.inputs import Rejected
+from exeunt.engine.nodes import Node
+from exeunt.engine.state import Run
+
+
+def waiting(run: Run, selector: str) -> list[Node]:
+    """The suspend nodes that wait and that the selector names; an empty one names all. Raises Rejected."""
+    wanted = _selected(selector)
+    return [
+        node
+        for node in run.nodes
+        if node.type == phases.SUSPEND and not node.fulfilled and all(_matches(run, node, *one) for one in wanted)
+    ]
+
+
+def _selected(selector: str) -> list[tuple[str, str, bool]]:
+    wanted = []
+    for part in filter(None, (piece.strip() for piece in selector.split(","))):
+        for mark, positive in (("!=", False), ("==", True), ("=", True)):
+            name, found, value = part.partition(mark)
+            if found:
+                wanted.append((name.strip(), value.strip(), positive))
+                break
+        else:
+            raise Rejected("INVALID_SELECTOR", f"{part!r} is no selector: NAME=VALUE is expected")
+    return wanted
+
+
+def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bool:
+    if field.startswith("inputs.parameters.") and field.endswith(".value"):
+        found = dict(node.inputs or []).get(field[len("inputs.parameters.") : -len(".value")], "")
+        return (found == value) == positive
+    known = {
+        "displayName": run.names.display(node, run.display),
+        "templateName": node.template,
+        "templateRef.name": node.ref[0] if node.ref else "",
+        "templateRef.template": node.ref[1] if node.ref else "",
+        "phase": node.phase,
+        "name": run.names.full(node),
+        "id": run.id(node),
+    }
+    if field not in known:
+        raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(known)}")
+    return (known[field] == value) == positive

@@ -1,0 +1,98 @@
+"""What a replay changes of its workflow: how the finalization reads, in memory or in the archive; never a phase."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from exeunt.engine.inputs import Rejected, ReplayEnded
+from exeunt.engine.phases import BAD
+from exeunt.engine.replayed import note_replay
+from exeunt.engine.state import pack, unpack
+from exeunt.journal.records import ArchiveSummary
+from exeunt.journal.steady import Steady
+from exeunt.journal.subjects import Message
+from exeunt.replayed import Replayed, decode_replayed
+from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.view import Tree
+
+log = logging.getLogger(__name__)
+
+
+class Replays:
+    """Takes in messages of exit handlers."""
+
+    def __init__(self, runs: Runs, archiver: Archiver, steady: Steady) -> None:
+        self._runs = runs
+        self._archiver = archiver
+        self._steady = steady
+
+    async def message(self, message: Message) -> None:
+        """A replay has ended. One that comes again changes nothing."""
+        try:
+            told = decode_replayed(message.data)
+        except ValueError:
+            log.exception("the message %s says nothing of a replay", message.id)
+            return
+        change = partial(revised, told=told)
+        while True:
+            entry = self._runs.by_uid.get(told.uid)
+            if entry is None:
+                await self._steady(lambda: self._archiver.revise(told.uid, change))
+                if told.uid not in self._runs.by_uid:  # of one that was deleted nothing is kept
+                    return
+            elif await self._open(entry, told):
+                return
+            else:
+                await self._archived(entry)
+
+    async def _open(self, entry: Entry, told: Replayed) -> bool:
+        """Tells the run that is in memory; False when it has closed."""
+        if entry.closed:
+            return False
+        await entry.ready_now()
+        try:
+            await entry.driver.ask(ReplayEnded(told.hook_id, told.phase, told.message))
+        except Rejected:
+            return False
+        return True
+
+    async def _archived(self, entry: Entry) -> None:
+        """Waits until the run that closed is in the archive. Raises LookupError when it is another owner's by now."""
+        await asyncio.wait([asyncio.ensure_future(self._archiver.settled(entry))])
+        if self._runs.by_uid.get(entry.run.uid) is entry:
+            raise LookupError(f"{entry.run.name} is being archived elsewhere")  # the next load tries again
+
+
+def revised(summary: ArchiveSummary, body: dict[str, Any], told: Replayed) -> tuple[ArchiveSummary, dict[str, Any]]:
+    """An archive record as it is after the replay."""
+    tree = revised_tree(body["workflow"], told)
+    changed = {**body, "workflow": tree}
+    if body.get("state") is not None:  # what a retry goes on from
+        state = unpack(body["state"])
+        note_replay(state, told.hook_id, told.phase, told.message)
+        changed["state"] = pack(state)
+    return msgspec.structs.replace(summary, finalization=tree["status"]["finalization"]), changed
+
+
+def revised_tree(tree: Tree, told: Replayed) -> Tree:
+    """The workflow as people see it: one condition for each handler that failed last, and what they all come to."""
+    status = tree["status"]
+    kind = "HandlerFailed" if told.handler else "HookFailed"
+    own = f"{told.node}: "
+    kept = [one for one in status.get("conditions") or [] if not _is(one, kind, own)]
+    if told.phase in BAD:
+        kept.append({"type": kind, "status": "True", "message": f"{own}{told.message}"})
+    finalization = status.get("finalization", "")
+    if told.handler:
+        finalization = "Failed" if any(one["type"] == kind for one in kept) else "Succeeded"
+    return {**tree, "status": {**status, "conditions": kept, "finalization": finalization}}
+
+
+def _is(condition: Tree, kind: str, own: str) -> bool:
+    return condition["type"] == kind and str(condition.get("message", "")).startswith(own)
