@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -102,7 +102,7 @@ class Entry:
 
 
 OnClosed = Callable[[Entry], None]
-OnMessage = Callable[[Message], Awaitable[None]]
+OnMessage = Callable[[Message], Coroutine[Any, Any, None]]
 
 
 class Runs:
@@ -365,8 +365,9 @@ class Runs:
     async def _message(self, message: Message) -> None:
         if self.on_message is None:
             return
+        on_message = self.on_message
         try:
-            await self.on_message(message)
+            await surely(lambda: on_message(message))
         except Exception:
             log.exception("the message %s to partition %02x failed", message.id, message.partition)
             return  # it keeps its place in the log: the next load tries again
