@@ -41,7 +41,7 @@ from exeunt.engine.inputs import (
     SuspendRun,
     TimerFired,
 )
-from exeunt.engine.nodes import Node, Outputs
+from exeunt.engine.nodes import Node, Outputs, ended_early
 from exeunt.engine.outputs import export
 from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.engine.replayed import replayable
@@ -263,9 +263,9 @@ def fail_retries(run: Run) -> None:
 
 
 def wake_all(run: Run) -> None:
-    """Looks at every open composite again, the inner ones first."""
+    """Looks at every open composite again, the inner ones first, and at what has ended before what it holds."""
     for node in reversed(run.nodes):
-        if node.type in phases.COMPOSITES and not node.fulfilled:
+        if node.type in phases.COMPOSITES and (not node.fulfilled or ended_early(node)):
             run.dirty[node.key] = None
 
 
@@ -305,7 +305,8 @@ def shut_down(run: Run, strategy: str) -> None:
     if run.state.shutdown_message:
         why = f"{why}: {run.state.shutdown_message}"
     for hook in run.state.hooks:
-        if hook.open and not hook.cancelled and hook.hook_id and not _goes_on(run, hook, strategy):
+        told = hook.strategy in (strategy, "Terminate")  # one that was stopped can still be terminated
+        if hook.open and not told and hook.hook_id and not _goes_on(run, hook, strategy):
             run.emit(HookCancelled(hook.hook_id, why, strategy))
     wake_all(run)
 

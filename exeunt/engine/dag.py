@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine import aftermath, dag_items, hooks, outputs, parallelism, phases
+from exeunt.engine import dag_items, hooks, outputs, parallelism, phases
 from exeunt.engine.dag_frame import Frame, Walk, frame_of, hook_scope, look_exit, scope_for
 from exeunt.engine.dag_items import plan_of, raised, run_plan
-from exeunt.engine.events import NodeEnded, NodeFaulted
+from exeunt.engine.events import NodeEnded
 from exeunt.engine.links import outbound
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import lay_out, resolve
@@ -28,6 +28,7 @@ __all__ = ["look", "plan_of"]
 def look(run: Run, node: Node) -> Walk:
     """Brings the node as far as it can go now."""
     if parallelism.failed_fast(run, node):
+        yield from drain(run, node, whole=True)
         run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
         return
     if parallelism.resting(run, node):
@@ -45,12 +46,47 @@ def look(run: Run, node: Node) -> Walk:
     if node.fulfilled:
         return
     if run.state.shutdown and not exempt(run, node):
-        _stopped(run, node, frame)
-    elif not (node.open_members or node.hooks_below or node.open_hooks or aftermath.left_in(run, node)):
+        yield from _stopped(run, node, frame)
+    elif not (node.open_members or node.hooks_below or node.open_hooks or _left_in(run, node)):
         _assess(run, node, frame)  # its own hooks are children of a DAG too
 
 
-def _stopped(run: Run, node: Node, frame: Frame) -> None:
+def _left_in(run: Run, node: Node) -> bool:
+    """Whether work runs in a node all of whose members have ended: a DAG waits for that (assessDAGPhase)."""
+    if run.early:
+        for work in (*run.state.placed, *run.state.due):
+            at = work
+            while at > node.key:
+                at = run.nodes[at].owner
+            if at == node.key:
+                return True
+    return False
+
+
+def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
+    """The exit handlers of what is over, in a node in which nothing else is to begin: of all, or of what changed.
+
+    They do not wait for each other; but each for the other hooks of its task.
+    """
+    frame = frame_of(run, node)
+    changed = run.changes(node.key)
+    for key in node.members if whole or changed is None else changed:
+        child = run.nodes[key]
+        if child.type == phases.TASK_GROUP and not child.fulfilled:
+            yield from _items(run, node, frame, child, whole=whole)
+        if child.completed and not child.open_hooks:
+            yield from look_exit(run, node, frame, child.index, child)
+
+
+def _items(run: Run, node: Node, frame: Frame, group: Node, *, whole: bool) -> Walk:
+    changed = run.changes(group.key)
+    for key in group.members if whole or changed is None else changed:
+        if run.nodes[key].completed:
+            yield from look_exit(run, node, frame, group.index, run.nodes[key])
+    dag_items.end(run, group, waits=False)
+
+
+def _stopped(run: Run, node: Node, frame: Frame) -> Walk:
     """After a stop a DAG has failed as soon as it was looked at once, whatever still runs in it (assessDAGPhase).
 
     It waits for the exit handlers of its targets alone. What is left inside is for the aftermath.
@@ -58,6 +94,7 @@ def _stopped(run: Run, node: Node, frame: Frame) -> None:
     ended = [frame.nodes[target] for target in frame.graph.targets if target in frame.nodes]
     started = [hooks.of(run, child, hooks.EXIT) for child in ended if child.completed]
     if not any(hook is not None and hook.open for hook in started):
+        yield from drain(run, node, whole=True)
         run.emit(NodeEnded(node.key, phases.FAILED))
 
 
@@ -117,8 +154,8 @@ def _started(run: Run, node: Node, frame: Frame, number: int) -> Walk:
         frame.settle(number)
     elif child.fulfilled:
         yield from _task(run, node, frame, number, begun=True)
-    if hooks.other_hooks(frame.graph.tasks[number]) and (not run.first or number in frame.graph.targets):
-        frame.later.append(number)  # of other tasks than targets Argo looks at hooks in its second look at the run
+    if hooks.other_hooks(frame.graph.tasks[number]):
+        frame.later.append(number)
 
 
 def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = False) -> Walk:
@@ -126,13 +163,10 @@ def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = Fals
     child = frame.nodes[number]
     raised(run, child)
     just_ended = child.fulfilled and child.type in phases.COMPOSITES and number not in frame.noticed
-    try:  # Argo looks at hooks before it sees that a composite has ended
-        phase = phases.RUNNING if just_ended else child.phase
-        unseen = just_ended and begun
-        if not unseen and not (yield from _others(run, node, frame, number, phase)):
-            return
-    except NodeError as error:
-        _fault(run, frame, number, child, error)
+    # Argo looks at hooks before it sees that a composite has ended
+    phase = phases.RUNNING if just_ended else child.phase
+    unseen = just_ended and begun and child.type != phases.TASK_GROUP
+    if not unseen and not (yield from _others(run, node, frame, number, phase)):
         return
     if child.type == phases.TASK_GROUP and not child.fulfilled:
         yield from dag_items.look(run, node, frame, number, child)
@@ -146,22 +180,6 @@ def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = Fals
             return  # it has ended before the handlers of its items: what comes of that is for the second look
     if child.completed and not (yield from look_exit(run, node, frame, number, child)):
         return
-    if not child.open_hooks:
-        frame.settle(number)
-
-
-def _fault(run: Run, frame: Frame, number: int, child: Node, error: NodeError) -> None:
-    """A hook that cannot be worked out is an error of its task, when that has ended; of a target also of the DAG.
-
-    Raises NodeError.
-    """
-    message = str(error)
-    if number in frame.graph.targets:
-        raise error
-    if not child.fulfilled:
-        return
-    if child.message != message:
-        run.emit(NodeFaulted(child.key, message))
     if not child.open_hooks:
         frame.settle(number)
 
@@ -243,7 +261,7 @@ def _went_well(task: Task, node: Node) -> bool:
 def _results(run: Run, node: Node) -> dict[str, bool]:
     some = every = False
     if node.type == phases.TASK_GROUP:
-        below = [run.nodes[key].phase if key >= 0 else run.state.hooks[-1 - key].phase for key in node.children]
+        below = [run.nodes[key].phase for key in node.members]
         some = phases.SUCCEEDED in below
         every = bool(below) and all(phase == phases.FAILED for phase in below)
     return {
@@ -261,7 +279,7 @@ def _results(run: Run, node: Node) -> dict[str, bool]:
 def _assess(run: Run, node: Node, frame: Frame) -> None:
     """Nothing is open inside: is the DAG over, and how?"""
     template = processed_of(run, node).template
-    phase = verdict(run, frame.graph, frame.nodes, lenient=_lenient(template))
+    phase = verdict(run, node, frame.graph, frame.nodes, lenient=_lenient(template))
     if phase == phases.RUNNING:
         return
     made = None
@@ -272,6 +290,14 @@ def _assess(run: Run, node: Node, frame: Frame) -> None:
             run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
             return
     run.emit(NodeEnded(node.key, phase, "", made))
+
+
+def conclude(run: Run, node: Node) -> None:
+    """The end of a DAG in which nothing is to begin any more and nothing is open: what is not there yet never comes."""
+    if not run.state.shutdown or exempt(run, node):
+        _assess(run, node, frame_of(run, node))
+    if not node.fulfilled:
+        run.emit(NodeEnded(node.key, phases.FAILED))
 
 
 def _lenient(template: Template) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any
 
 from exeunt.engine import hooks, phases
 from exeunt.engine.graph import Graph, graph_of
 from exeunt.engine.nodes import Node
+from exeunt.engine.planning import Plan, lay_out, resolve
 from exeunt.engine.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
 from exeunt.engine.start import found_of, processed_of
 from exeunt.engine.state import Run
-from exeunt.engine.templating import source_of
+from exeunt.engine.templating import mentions, source_of
 from exeunt.language.manifest import Task, Template
 from exeunt.language.templates import TemplateNotFoundError
 
 Walk = Generator[Node, None, Any]
+
+_ITEM = re.compile(r"\{\{=?\s*item\b|\{\{=[^}]*\bitem\b")
 
 
 class Frame:
@@ -97,14 +101,39 @@ def hook_scope(run: Run, node: Node, frame: Frame, number: int, child: Node) -> 
 
 
 def look_exit(run: Run, node: Node, frame: Frame, number: int, child: Node) -> Walk:
-    """The exit hook of a task's node, or of an item's. Returns whether it is done, or was never to run."""
+    """The exit hook of a task's node, or of an item's. Returns whether it is done, or was never to run.
+
+    An item's gets its item. The loop's own has none, and does not run where it asks for one (rule item-in-handlers).
+    """
     started = hooks.of(run, child, hooks.EXIT)
     if started is not None:
         return not started.open
     task = frame.graph.tasks[number]
-    hook = hooks.exit_hook(run, task)
-    if hook is None:
+    declared = hooks.exit_hook(run, task)
+    if declared is None:
         return True
+    hook = declared
+    if child.item >= 0:
+        hook = hooks.exit_hook(run, plans_of(run, node, frame, run.nodes[child.owner])[child.item].step) or declared
     scope = hook_scope(run, node, frame, number, child)
     view = hooks.View(scope, f"tasks.{task.name}", found_of(run, node).scope)
+    if child.type == phases.TASK_GROUP and _ITEM.search(source_of(run, declared)):
+        hooks.skip(run, child, hook, view, "it asks for the item, which the loop as a whole has not")
+        return True
     return (yield from hooks.look_exit(run, child, hook, view))
+
+
+def plans_of(run: Run, node: Node, frame: Frame, group: Node) -> list[Plan]:
+    """The items of a loop, in their order. Raises NodeError where they cannot be laid out."""
+    known = run.cache.get(("plans", group.key))
+    number = group.index
+    task = frame.graph.tasks[number]
+    if known is not None and (
+        known[1] == run.outputs_version or not mentions(run, found_of(run, node).template, "workflow")
+    ):
+        kept: list[Plan] = known[0]
+        return kept
+    scope = scope_for(run, node, frame, source_of(run, task), number)
+    plans = lay_out(run, resolve(run, task, scope), scope).plans
+    run.cache["plans", group.key] = plans, run.outputs_version
+    return plans

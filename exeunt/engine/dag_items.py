@@ -6,14 +6,14 @@ import heapq
 from collections import deque
 
 from exeunt.engine import hooks, parallelism, phases
-from exeunt.engine.dag_frame import Frame, Walk, frame_of, look_exit, scope_for
+from exeunt.engine.dag_frame import Frame, Walk, frame_of, look_exit, plans_of, scope_for
 from exeunt.engine.events import NodeEnded, NodeNoted
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import Plan, lay_out, resolve, should_run
 from exeunt.engine.problem import NodeError
 from exeunt.engine.start import Begun, Caller, Spot, begin, fail, found_of
 from exeunt.engine.state import Run
-from exeunt.engine.templating import argument_values, mentions, source_of
+from exeunt.engine.templating import argument_values, source_of
 
 
 class Exits:
@@ -46,20 +46,6 @@ def raised(run: Run, child: Node) -> None:
         run.emit(NodeNoted(child.key, f"task '{run.names.full(child)}' errored: {child.message}"))
 
 
-def _plans(run: Run, node: Node, frame: Frame, number: int, group: Node) -> list[Plan]:
-    known = run.cache.get(("plans", group.key))
-    task = frame.graph.tasks[number]
-    if known is not None and (
-        known[1] == run.outputs_version or not mentions(run, found_of(run, node).template, "workflow")
-    ):
-        kept: list[Plan] = known[0]
-        return kept
-    scope = scope_for(run, node, frame, source_of(run, task), number)
-    plans = lay_out(run, resolve(run, task, scope), scope).plans
-    run.cache["plans", group.key] = plans, run.outputs_version
-    return plans
-
-
 def plan_of(run: Run, node: Node, child: Node) -> Plan:
     """The plan that a node was started from. Raises NodeError when there is none."""
     frame = frame_of(run, node)
@@ -75,12 +61,10 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     """Brings a loop as far as it can go: an open exit handler keeps those of later items, and their start, waiting."""
     ready = yield from _exits(run, node, frame, number, group)
     where = found_of(run, node).scope
-    todo = _todo(run, group, _plans(run, node, frame, number, group))
+    todo = _todo(run, group, plans_of(run, node, frame, group))
     while ready and todo:
         run.turn.check()
         plan = todo[0]
-        if group.members and run.nodes[group.members[-1]].raised:
-            break  # an item that could not be begun ends the loop
         begun = run_plan(run, node, plan, Spot(group.key, plan.suffix, number, plan.item), where)
         if begun is None:
             frame.waiting.append(number)
@@ -97,12 +81,13 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         end(run, group)
 
 
-def end(run: Run, group: Node) -> None:
+def end(run: Run, group: Node, *, waits: bool = True) -> None:
     """The group is over when its items are and their handlers have ended.
 
     Argo ends it also while these are half-way or still to begin, and forgets them then (rule group-waits-for-handlers).
     """
-    if not group.open_members and not group.hooks_below and not _exits_of(run, group).waiting:
+    due = waits and bool(_exits_of(run, group).waiting)
+    if not group.open_members and not group.hooks_below and not due:
         phase = phases.SUCCEEDED
         for key in group.members:
             if run.nodes[key].failed:
@@ -124,8 +109,22 @@ def _exits_of(run: Run, group: Node) -> Exits:
     known = run.cache.get(("exits", group.key))
     if known is None:
         known = run.cache["exits", group.key] = Exits()
+        known.running = next((key for key in group.members if _handled(run, run.nodes[key])), -1)
     made: Exits = known
     return made
+
+
+def _handled(run: Run, child: Node) -> bool:
+    started = hooks.of(run, child, hooks.EXIT) if child.open_hooks else None
+    return started is not None and started.open
+
+
+def rests(run: Run, group: Node, child: Node) -> bool:
+    """Whether an item goes no further for now: the exit handler of one before it runs."""
+    if not group.hooks_below:
+        return False
+    running = _exits_of(run, group).running
+    return 0 <= running < child.key and bool(run.nodes[running].open_hooks)
 
 
 def _exits(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:

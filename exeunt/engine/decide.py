@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exeunt.engine import aftermath, control, dag, parallelism, phases, retry, steps_template, workflow
+from exeunt.engine import aftermath, control, dag, dag_items, parallelism, phases, retry, steps_template, workflow
 from exeunt.engine import give_up as ending
 from exeunt.engine.announce import PublicEvent, public_events
 from exeunt.engine.commit import Commit
@@ -46,7 +46,7 @@ from exeunt.engine.inputs import (
     SuspendRun,
     TimerFired,
 )
-from exeunt.engine.nodes import Node
+from exeunt.engine.nodes import Node, ended_early
 from exeunt.engine.problem import NodeError
 from exeunt.engine.selection import waiting
 from exeunt.engine.start import found_of, locals_of
@@ -136,11 +136,13 @@ def decide(run: Run, input: Input, now: float) -> list[Event]:
 
 
 def _decide(run: Run, input: Input) -> None:
+    run.put_off.clear()
+    run.stopping = False
     since = len(run.nodes)
     try:
         if run.fresh:
-            run.early = any(aftermath.ended_early(node) for node in run.nodes)
-        ending = run.ending or isinstance(input, Shutdown)
+            run.early = any(ended_early(node) for node in run.nodes)
+        ending = run.ending or isinstance(input, Shutdown | Cancel)
         INPUTS[type(input)](run, input)
         if ending and not run.ending:
             control.fail_retries(run)
@@ -306,6 +308,13 @@ def _look(run: Run) -> None:
             look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]
             if look is aftermath.look or not node.fulfilled:
                 _walk(run, look(run, node))
+            elif run.stopping:
+                run.late[node.key] = None
+        if run.stopping and not run.dirty:
+            run.stopping = False
+            run.dirty.update(run.late)
+            run.late.clear()
+            continue
         before = len(run.events)
         _walk(run, workflow.look(run))
         if len(run.events) == before or run.closed:
@@ -335,7 +344,13 @@ def _next(run: Run) -> Node | None:
     if run.state.open_hooks and _gated(run, node):
         run.held[key] = None
         return None
-    return node
+    first = _before(run, node)
+    if first is None or run.put_off.get(node.key) == len(run.events):
+        return node
+    run.put_off[node.key] = len(run.events)
+    run.dirty[node.key] = None
+    run.dirty.pop(first.key, None)
+    return first
 
 
 def _place(run: Run, key: int) -> list[float]:
@@ -348,14 +363,32 @@ def _place(run: Run, key: int) -> list[float]:
     return path
 
 
+def _before(run: Run, node: Node) -> Node | None:
+    """The DAG to be looked at before this node: in its loop an item has ended that stands before this one."""
+    while node.owner >= 0:
+        owner = run.nodes[node.owner]
+        if owner.type == phases.TASK_GROUP and min(run.changed.get(owner.key, ()), default=node.key) < node.key:
+            dag_node = run.nodes[owner.owner]
+            if not node.hook and not owner.fulfilled and not dag_node.fulfilled and dag_node.key not in run.blocked:
+                run.changed.setdefault(dag_node.key, []).append(owner.key)
+                run.dirty.pop(owner.key, None)
+                return dag_node
+        node = owner
+    return None
+
+
 def _gated(run: Run, node: Node) -> bool:
-    """Whether a hook that runs holds this node up: in a DAG, what stands under a task with an open hook rests."""
-    child = node
+    """Whether a hook that runs holds this node up: in a DAG, what stands under a task with an open hook rests.
+
+    So does an item behind one whose exit handler runs. What stands in the hook itself does not.
+    """
+    child, inside = node, False
     while child.owner >= 0:
         owner = run.nodes[child.owner]
-        if owner.type == phases.DAG and child.open_hooks and not child.fulfilled:
+        behind = owner.type == phases.TASK_GROUP and dag_items.rests(run, owner, child)
+        if not inside and not child.fulfilled and (behind or (owner.type == phases.DAG and child.open_hooks)):
             return True
-        child = owner
+        child, inside = owner, bool(child.hook)
     return False
 
 

@@ -47,6 +47,7 @@ class Obligation(Struct):
     trace: dict[str, str] = {}
     display: str = ""  # display name of the handler's own node
     further: bool = False  # an exit handler of the workflow besides the one called "exit"
+    problem: str = ""  # why it cannot be run: its expression or an argument cannot be worked out
 
 
 class HookOutcome(Struct):
@@ -249,13 +250,6 @@ class NodeEnded(Event, tag="e"):
     outputs: Outputs | None = None
     killed: bool = False
     raised: bool = False  # it could not be worked out: what holds it ends with it
-
-
-class NodeFaulted(Event, tag="f"):
-    """A task that had ended is an error after all: one of its hooks cannot be worked out."""
-
-    node: int
-    message: str
 
 
 class InputsSet(Event, tag="inputs"):

@@ -20,7 +20,6 @@ from exeunt.engine.events import (
     MainEnded,
     MoreToDecide,
     NodeEnded,
-    NodeFaulted,
     NodeNoted,
     NodeStarted,
     Reopened,
@@ -37,7 +36,7 @@ from exeunt.engine.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.nodes import Names, Node, Outputs, fnv, hook_of, tail_of
+from exeunt.engine.nodes import Names, Node, Outputs, counts_as_bad, fnv, hook_of, tail_of
 from exeunt.engine.reopen import reopened
 from exeunt.engine.replayed import note_replay
 from exeunt.engine.state import Hook, Run, State
@@ -128,6 +127,8 @@ def _below_hook(run: Run, end: int) -> list[int]:
 
 def _count(run: Run, node: Node, step: int) -> None:
     """Counts an open node in or out: of its boundary and of the run."""
+    if node.type == phases.SUSPEND:
+        run.state.suspends += step
     if node.type == phases.POD:
         run.state.active_pods += step
     if node.boundary >= 0 and node.type in phases.COUNTED:
@@ -140,7 +141,7 @@ def _count(run: Run, node: Node, step: int) -> None:
 def _count_bad(run: Run, node: Node) -> None:
     if node.phase in phases.BAD:
         run.state.bad.append(node.key)
-        if node.boundary >= 0 and node.type in phases.COUNTED:
+        if node.boundary >= 0 and counts_as_bad(node):
             run.nodes[node.boundary].bad += 1
 
 
@@ -196,17 +197,6 @@ def _node_ended(run: Run, event: NodeEnded) -> None:
     _end(run, node, event.phase, event.message)
     if node.type == phases.RETRY and node.members and not node.raised and not node.killed:
         node.outputs = run.nodes[node.members[-1]].outputs
-
-
-def _node_faulted(run: Run, event: NodeFaulted) -> None:
-    node = run.nodes[event.node]
-    if node.phase not in phases.BAD:
-        node.phase = phases.ERROR
-        _count_bad(run, node)
-    node.phase = phases.ERROR
-    node.message = event.message
-    if node.type == phases.RETRY:
-        node.outputs = None  # Argo's has not looked at its attempts then
 
 
 def _node_noted(run: Run, event: NodeNoted) -> None:
@@ -283,7 +273,7 @@ def _step_cancelled(run: Run, event: StepCancelled) -> None:
     node = run.nodes[run.by_id[event.node]]
     placed = node.key in run.state.placed
     node.cancelled = True
-    node.ending = placed and not run.exit
+    node.ending = placed
     _forget_step(run, node)
     if placed:
         run.state.cancelled.append((node.key, event.attempt))
@@ -340,7 +330,9 @@ def _hook_started(run: Run, event: HookStarted) -> None:
 
 
 def _hook_cancelled(run: Run, event: HookCancelled) -> None:
-    run.state.hooks[run.state.hook_numbers[event.hook_id]].cancelled = True
+    hook = run.state.hooks[run.state.hook_numbers[event.hook_id]]
+    hook.cancelled = True
+    hook.strategy = event.strategy
 
 
 def _hook_finished(run: Run, event: HookFinished) -> None:
@@ -443,7 +435,6 @@ FOLDS: dict[type[Event], Any] = {
     RunStarted: _run_started,
     NodeStarted: _node_started,
     NodeEnded: _node_ended,
-    NodeFaulted: _node_faulted,
     NodeNoted: _node_noted,
     InputsSet: _inputs_set,
     StepDue: _step_due,

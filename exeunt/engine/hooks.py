@@ -17,7 +17,7 @@ from exeunt.engine import leaf, phases
 from exeunt.engine.events import HookDue, HookOmitted, HookSkipped, HookStarted, Obligation
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
-from exeunt.engine.scope import Scope, attempt_of, global_scope, go_json, handed_on, rfc3339
+from exeunt.engine.scope import Scope, add_loop, add_outputs, attempt_of, global_scope, go_json, handed_on, rfc3339
 from exeunt.engine.start import Caller, Spot, begin
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.templating import ABSENT, argument_values, model, replaced, tree_of
@@ -78,18 +78,26 @@ def holds(expression: str, scope: Scope) -> bool:
 def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> Walk:
     """Starts those hooks whose expression holds now. Returns whether all that started are done.
 
-    Raises NodeError for an expression that cannot be worked out.
+    An expression sees what its own node gave, once that is there. Before, one that cannot be worked out does not hold;
+    when the node has ended it is an Error of the hook alone (rules own-outputs, handler-fails-alone).
     """
     done = True
+    ended = node.fulfilled and view.scope.get(f"{view.prefix}.status", node.phase) in phases.FULFILLED
     for name, hook in hooks.items():
         started = of(run, node, name)
         if started is None:
-            if not hook.expression:
-                raise NodeError(f"Expression required for hook {run.names.full(node)}.hooks.{name}")
-            if not holds(hook.expression, view.scope):
-                continue
-            known = attempt_of(run, node).outputs is not None
-            yield from start(run, node, name, resolved(run, hook, view, node) if known else hook, view)
+            problem = ""
+            try:
+                if not hook.expression:
+                    raise NodeError(f"Expression required for hook {run.names.full(node)}.hooks.{name}")
+                if not holds(hook.expression, with_own(run, node, view)):
+                    continue
+                ready = resolved(run, hook, view, node) if _gave(run, node) else hook
+            except NodeError as error:
+                if not ended:
+                    continue
+                ready, problem = with_these(hook, Arguments()), str(error)
+            yield from start(run, node, name, ready, view, problem=problem)
             started = of(run, node, name)
         done = done and (started is None or not started.open)
     return done
@@ -101,7 +109,10 @@ def is_handler(run: Run, node: Node, name: str) -> bool:
 
 
 def look_exit(run: Run, node: Node, hook: LifecycleHook | None, view: View, name: str = EXIT) -> Walk:
-    """Starts the exit hook of a completed node. Returns whether it is done, or was never to run. Raises NodeError."""
+    """Starts the exit hook of a completed node. Returns whether it is done, or was never to run.
+
+    One that cannot be worked out is an Error by itself, in the ledger; that of the workflow then does not run.
+    """
     if hook is None:
         return True
     started = of(run, node, name)
@@ -111,23 +122,49 @@ def look_exit(run: Run, node: Node, hook: LifecycleHook | None, view: View, name
         why = "the workflow was deleted" if run.state.deleted else "the workflow was terminated"
         skip(run, node, hook, view, why, name=name)
         return True
-    if hook.expression and not holds(hook.expression, view.scope):
-        skip(run, node, hook, view, f"its expression is false: {hook.expression}", name=name)
-        return True
-    yield from start(run, node, name, resolved(run, hook, view, node), view)
+    problem = ""
+    try:
+        if hook.expression and not holds(hook.expression, with_own(run, node, view)):
+            skip(run, node, hook, view, f"its expression is false: {hook.expression}", name=name)
+            return True
+        ready = resolved(run, hook, view, node)
+    except NodeError as error:
+        if node.owner < 0:
+            skip(run, node, hook, view, str(error), name=name)
+            return True
+        ready, problem = with_these(hook, Arguments()), str(error)
+    yield from start(run, node, name, ready, view, problem=problem)
     started = of(run, node, name)
     return started is None or not started.open
 
 
 def resolved(run: Run, hook: LifecycleHook, view: View, node: Node) -> LifecycleHook:
-    """The hook's arguments with the node's own outputs among the variables; what is not known stays as it is."""
+    """The hook's arguments with the node's own outputs among the variables; what is not known stays as it is.
+
+    Argo leaves out the result and the exit code (rule own-outputs).
+    """
     if not (hook.arguments.parameters or hook.arguments.artifacts):
         return hook
+    return _put_in(run, hook, with_own(run, node, view))
+
+
+def with_own(run: Run, node: Node, view: View) -> Scope:
+    """The view's variables and what the node itself gave. Output parameters without a value read as empty."""
     scope = dict(view.scope)
+    if not view.prefix:
+        return scope
+    if node.type == phases.TASK_GROUP and node.fulfilled:
+        add_loop(scope, view.prefix, [run.nodes[key] for key in node.members])
     outputs = attempt_of(run, node).outputs
+    add_outputs(scope, view.prefix, outputs)
     for name, value in outputs.parameters if outputs is not None else []:
         scope[f"{view.prefix}.outputs.parameters.{name}"] = value or ""
-    return _put_in(run, hook, scope)
+    return scope
+
+
+def _gave(run: Run, node: Node) -> bool:
+    """Whether there is anything that the node itself gave: only then Argo puts the arguments of a hook in."""
+    return attempt_of(run, node).outputs is not None or (node.type == phases.TASK_GROUP and node.fulfilled)
 
 
 def _put_in(run: Run, hook: LifecycleHook, scope: Scope) -> LifecycleHook:
@@ -167,19 +204,25 @@ def _absent(value: object, scope: Scope) -> bool:
     return "{{" not in name and "}}" not in name and name in scope and scope[name] is None
 
 
-def start(run: Run, node: Node, name: str, hook: LifecycleHook, view: View) -> Walk:
-    """The hook is due, with its arguments resolved."""
+def start(run: Run, node: Node, name: str, hook: LifecycleHook, view: View, *, problem: str = "") -> Walk:
+    """The hook is due, with its arguments resolved; or it has a problem, and is an Error from the beginning."""
     if not run.exit and not (run.state.shutdown and not is_handler(run, node, name)):
-        run.emit(HookDue(obligation(run, node, name, hook, view)))
+        owed = obligation(run, node, name, hook, view)
+        owed.problem = problem
+        run.emit(HookDue(owed))
         return
     # inside an exit run; or after a stop, where a hook that is no handler fails at once, as in Argo
     own = {key: value for key, value in view.scope.items() if key.startswith("workflow.")}
-    hook = _put_in(run, hook, own)
+    try:
+        hook = _put_in(run, hook, own)
+    except NodeError as error:
+        problem = problem or str(error)
     run.emit(HookStarted(node.key, name))
     begun = begin(
         run,
         Spot(node.key, suffix(name), hook=name, hooked=True),
         Caller(hook, view.where, argument_values(hook.arguments)),
+        problem,
     )
     if not run.exit:
         run.emit(HookSkipped(_bare(run, node, name, hook, view), f"not run: the workflow was {_shut(run)}"))

@@ -117,6 +117,16 @@ class Node(Struct):
         return self.phase in phases.BAD
 
 
+def ended_early(node: Node) -> bool:
+    """Whether a composite has ended before what it holds, or before the handlers of that."""
+    return node.type in phases.COMPOSITES and node.fulfilled and (node.open_members > 0 or node.hooks_below > 0)
+
+
+def counts_as_bad(node: Node) -> bool:
+    """Whether failFast looks at a node that failed: a Retry in place of its attempts, and no hook."""
+    return node.type in phases.COUNTED | {phases.RETRY} and not (node.retried or node.hooked)
+
+
 class Names:
     """Full names and ids of a run's nodes."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from exeunt.engine import phases
 from exeunt.engine.events import Retried
-from exeunt.engine.nodes import Node
+from exeunt.engine.nodes import Node, counts_as_bad
 from exeunt.engine.state import Hook, State
 
 
@@ -193,4 +193,5 @@ def _count(nodes: list[Node]) -> None:
             nodes[node.owner].open_members += 1
         if node.boundary >= 0 and node.type in phases.COUNTED:
             nodes[node.boundary].active += not node.fulfilled
+        if node.boundary >= 0 and counts_as_bad(node):
             nodes[node.boundary].bad += node.failed

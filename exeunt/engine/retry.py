@@ -115,12 +115,12 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
     if strategy is None:
         strategy = RetryStrategy()
     if not last.failed:
-        return _end(run, node, phases.SUCCEEDED, "")
+        return end(run, node, phases.SUCCEEDED, "")
     if run.state.shutdown and not exempt(run, node):
-        return _end(run, node, last.phase, f"Stopped with strategy '{run.state.shutdown}'")
+        return end(run, node, last.phase, f"Stopped with strategy '{run.state.shutdown}'")
     deadline = run.state.timers.get("deadline")
     if not run.exit and (run.state.shutdown_reason == "Deadline" or (deadline is not None and run.now > deadline)):
-        return _end(run, node, last.phase, "retry exceeded workflow deadline")
+        return end(run, node, last.phase, "retry exceeded workflow deadline")
     if last.raised and not _policy(strategy, last)[1]:
         return _raise(run, node, last)
     if strategy.backoff is not None and _backs_off(run, node, last, strategy):
@@ -129,16 +129,17 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
         return False
     failed, error = _policy(strategy, last)
     if (last.phase == phases.FAILED and not failed) or (last.phase == phases.ERROR and not error):
-        return _end(run, node, last.phase, last.message)
+        return end(run, node, last.phase, last.message)
     limit = _limit(strategy)
     if limit is not None and len(node.members) > limit:
-        return _end(run, node, last.phase, "No more retries left")
+        return end(run, node, last.phase, "No more retries left")
     if strategy.expression and not _holds(run, node, last, strategy.expression):
-        return _end(run, node, last.phase, "retryStrategy.expression evaluated to false")
+        return end(run, node, last.phase, "retryStrategy.expression evaluated to false")
     return True
 
 
-def _end(run: Run, node: Node, phase: str, message: str) -> bool:
+def end(run: Run, node: Node, phase: str, message: str) -> bool:
+    """Ends a Retry, and what it waited for. Says that no attempt is to start."""
     timer = f"retry:{run.id(node)}"
     if timer in run.state.timers:
         run.emit(TimerCleared(timer))
@@ -202,7 +203,7 @@ def _backs_off(run: Run, node: Node, last: Node, strategy: RetryStrategy) -> boo
     if backoff.max_duration:
         longest = run.nodes[node.members[0]].started + seconds(backoff.max_duration)
         if run.now > longest:
-            return not _end(run, node, last.phase, "Max duration limit exceeded")
+            return not end(run, node, last.phase, "Max duration limit exceeded")
     if not backoff.duration:
         raise NodeError("no base duration specified for retryStrategy")
     wait = seconds(backoff.duration)
@@ -218,7 +219,7 @@ def _backs_off(run: Run, node: Node, last: Node, strategy: RetryStrategy) -> boo
         wait = min(wait, seconds(backoff.cap))
     due = last.finished + wait
     if due > longest:
-        return not _end(run, node, last.phase, "Backoff would exceed max duration limit")
+        return not end(run, node, last.phase, "Backoff would exceed max duration limit")
     limit = _limit(strategy)
     timer = f"retry:{run.id(node)}"
     if run.now < due and limit is not None and len(node.members) <= limit:

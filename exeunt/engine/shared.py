@@ -50,6 +50,7 @@ class Shared:
         self.handlers = further_handlers(bundle.workflow)
         self.order = order(bundle.workflow)
         self.lively = _has_hooks(bundle)
+        self.handled = _has_handlers(bundle)
         self.watching = self.lively and _asks_for_outputs(bundle)
 
 
@@ -72,6 +73,13 @@ def _asks_for_outputs(bundle: Bundle) -> bool:
     """Whether anything may depend on what other parts of the workflow export."""
     source = msgspec.json.encode(bundle)
     return b"globalName" in source and (b"workflow.outputs" in source or b"workflow[" in source)
+
+
+def _has_handlers(bundle: Bundle) -> bool:
+    """Whether any step or task may have an exit handler: the word stands somewhere in the templates."""
+    specs = [bundle.workflow.spec, *(stored.spec for stored in bundle.templates)]
+    sources = [msgspec.json.encode([spec.templates, spec.template_defaults]) for spec in specs]
+    return any(b'"onExit":' in source or b'"exit":' in source for source in sources)
 
 
 def _has_hooks(bundle: Bundle) -> bool:

@@ -66,9 +66,9 @@ def reference(holder: Step | LifecycleHook) -> tuple[str, str, bool] | None:
     return None if ref is None else (ref.name, ref.template, ref.cluster_scope)
 
 
-def begin(run: Run, spot: Spot, caller: Caller) -> Begun:
-    """Starts a node for the caller. Nothing is raised: what is wrong stands in the node."""
-    beyond = _beyond(run, spot)
+def begin(run: Run, spot: Spot, caller: Caller, problem: str = "") -> Begun:
+    """Starts a node for the caller. Nothing is raised: what is wrong stands in the node, also what the caller knows."""
+    beyond = problem or _beyond(run, spot)
     if beyond:
         return Begun(fail(run, spot, caller, beyond))
     try:

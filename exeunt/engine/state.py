@@ -15,9 +15,10 @@ from exeunt.engine.events import (
     NodeStarted,
     Obligation,
     RunStarted,
+    ShutdownSet,
     StepFinished,
 )
-from exeunt.engine.nodes import Names, Node
+from exeunt.engine.nodes import Names, Node, ended_early
 from exeunt.engine.shared import shared_of
 from exeunt.engine.steps import Struct
 from exeunt.engine.turn import Turn
@@ -41,6 +42,7 @@ class Hook(Struct):
     own_links: list[int] = []  # nodes that were linked below the hook's own node
     replayed: str = ""  # how its last replay ended; empty when there was none
     replay_message: str = ""
+    strategy: str = ""  # how it was cancelled: Stop or Terminate
 
     @property
     def open(self) -> bool:
@@ -90,6 +92,7 @@ class State(Struct):
     outgoing: int = 0  # public events told so far
     unfinished: bool = False  # the last decision that is written had done its share
     created_at: float = 0.0  # of a workflow that was retried: when it was submitted
+    suspends: int = 0  # suspend nodes that wait
 
 
 class Run:
@@ -116,10 +119,13 @@ class Run:
         self.held: dict[int, None] = {}
         self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
         self.changed: dict[int, list[int]] = {}
+        self.put_off: dict[int, int] = {}  # what was put off behind another look, and after how many events
         self.fresh = True  # nothing is known of what waits: the next decision looks everywhere
         self.turn = Turn()
         self.left = False  # the last decision has done its share
         self.early = False  # some composite has ended before its members (aftermath.py)
+        self.stopping = False  # the run is being stopped: what is open is looked at once, as if nothing had ended early
+        self.late: dict[int, None] = {}  # what had ended early then, and is looked at afterwards
         self.first = False  # in the first decision of a run `workflow.status` is still empty, as in Argo
         self.outputs_version = len(state.global_outputs)
         self.handlers = {} if self.exit else self.shared.handlers
@@ -223,6 +229,12 @@ class Run:
         return self.left or self.state.unfinished
 
     @property
+    def under_way(self) -> bool:
+        """Whether any work, wait or handler of a node runs, also in what has ended before it."""
+        state = self.state
+        return bool(state.due or state.placed or state.suspends or self.ending)
+
+    @property
     def created_at(self) -> float:
         """When it was submitted, in seconds since the epoch."""
         return self.state.created_at or self.state.started_at
@@ -251,13 +263,28 @@ class Run:
         self.events.append(event)
         self.fold(self, event)
         if isinstance(event, NodeEnded):
-            self.early = self.early or self.nodes[event.node].open_members > 0
+            if ended_early(self.nodes[event.node]):
+                self.early = True
+                self._wake_below(event.node)
             self.ended(self.nodes[event.node])
             self._forget(event.node)
+        elif isinstance(event, ShutdownSet):
+            self.stopping = True
         elif isinstance(event, NodeStarted) and event.raised:
             self.ended(self.nodes[-1])
         elif isinstance(event, StepFinished):
             self.ended(self.nodes[self.by_id[event.node]])
+
+    def _wake_below(self, key: int) -> None:
+        """Everything that is open in what has ended early is looked at once: nothing else is to begin in there."""
+        stack = [key]
+        while stack:
+            for member in self.nodes[stack.pop()].members:
+                node = self.nodes[member]
+                if node.members or node.type in phases.COMPOSITES:
+                    stack.append(member)
+                    if not node.fulfilled:
+                        self.dirty[member] = None
 
     def _forget(self, key: int) -> None:
         """What was kept for an open composite is not needed any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -27,14 +28,11 @@ Walk = Generator[Node, None, Any]
 EMPTY = -2
 """The item of a loop over nothing."""
 
-OPERATION_ERROR = "Workflow operation error"
-"""Of a root whose group could not be worked out; the workflow's message says why."""
-
 
 def look(run: Run, node: Node) -> Walk:
     """Brings the node as far as it can go now."""
     if parallelism.failed_fast(run, node):
-        _fail_fast(run, node)
+        yield from _fail_fast(run, node)
         return
     if parallelism.resting(run, node):
         run.blocked[node.key] = None
@@ -50,30 +48,61 @@ def look(run: Run, node: Node) -> Walk:
                 return
             _open_group(run, node, number)
         group = run.nodes[node.members[number]]
-        problem = yield from _group(run, node, group, groups[number])
-        if problem:
-            _break(run, node, group, problem)
-            return
+        yield from _group(run, node, group, groups[number])
         if not group.fulfilled:
             return
         if group.failed:
             run.emit(NodeEnded(node.key, phases.FAILED, group.message))
 
 
-def finish(run: Run, node: Node) -> Walk:
-    """Brings a node to its end in which nothing is to begin any more: the handlers of what is over still run."""
+def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
+    """The exit handlers of what is over, in a node in which nothing else is to begin. Returns whether all are done."""
+    if not node.members:
+        return True
     group = run.nodes[node.members[-1]]
+    changed = run.changes(group.key)
+    for key in group.members if whole or changed is None else changed:
+        child = run.nodes[key]
+        if child.completed and not child.open_hooks:
+            yield from handler(run, node, group, child)
+    return not group.hooks_below
+
+
+def handler(run: Run, node: Node, group: Node, child: Node) -> Walk:
+    """The exit handler of a step that has completed, whatever else is over."""
     steps = (processed_of(run, node).template.steps or [])[group.index]
-    if not group.fulfilled:
-        try:
-            done = yield from _look_after(run, node, group, steps, plan_group(run, node, group, steps))
-        except NodeError as error:
-            _break(run, node, group, str(error))
-            return
-        if done and not group.open_members:
-            _end_group(run, group, steps)
-    if group.fulfilled:
-        run.emit(NodeEnded(node.key, phases.FAILED, group.message))
+    step = steps[child.index]
+    if hooks.exit_hook(run, step) is None:
+        return
+    with suppress(NodeError):  # where the group cannot be laid out any more, the handler goes without its item
+        step = _callers(run, group, plan_group(run, node, group, steps))().get((child.index, child.item), step)
+    yield from hooks.look_exit(run, child, hooks.exit_hook(run, step), _view(run, node, group, child, step))
+
+
+def finish(run: Run, node: Node) -> Walk:
+    """Brings a node to its end in which nothing is to begin any more: the handlers of what is over still run.
+
+    It has failed, unless its last group was its last and went well.
+    """
+    done = yield from drain(run, node)
+    if not node.members:
+        return
+    group = run.nodes[node.members[-1]]
+    template = processed_of(run, node).template
+    groups = template.steps or []
+    if done and not group.open_members and not group.fulfilled:
+        _end_group(run, group, groups[group.index])
+    if not group.fulfilled or node.fulfilled:
+        return
+    if group.failed or len(node.members) < len(groups):
+        run.emit(NodeEnded(node.key, phases.FAILED, group.message or _why_no_more(run)))
+    else:
+        _succeed(run, node, template)
+
+
+def _why_no_more(run: Run) -> str:
+    """Why the groups that are left do not begin, where the last one went well."""
+    return f"Stopped with strategy '{run.state.shutdown}'" if run.state.shutdown else parallelism.FAIL_FAST
 
 
 def _open_group(run: Run, node: Node, number: int) -> None:
@@ -94,27 +123,8 @@ def _open_group(run: Run, node: Node, number: int) -> None:
     )
 
 
-def _break(run: Run, node: Node, group: Node, problem: str) -> None:
-    """An exit hook cannot be worked out: the group ends in Error, and its steps fail with it.
-
-    While others of the group run it is looked at again, for it may come right (executeStepGroup). The root alone is
-    over at once, and where nothing else goes on, no other step and no handler of the workflow, it is an Error itself.
-    """
-    root = node.owner < 0
-    busy = group.open_members > 0 or group.hooks_below > 0
-    if busy and not root:
-        return
-    if not group.fulfilled:
-        run.emit(NodeEnded(group.key, phases.ERROR, problem))
-    if not node.fulfilled:
-        handled = (run.spec.on_exit or hooks.EXIT in run.spec.hooks) and run.state.shutdown != "Terminate"
-        if root and not busy and not handled:
-            run.emit(NodeEnded(node.key, phases.ERROR, OPERATION_ERROR))
-        else:
-            run.emit(NodeEnded(node.key, phases.FAILED, problem))
-
-
-def _fail_fast(run: Run, node: Node) -> None:
+def _fail_fast(run: Run, node: Node) -> Walk:
+    yield from drain(run, node, whole=True)
     if node.members and not run.nodes[node.members[-1]].fulfilled:
         run.emit(NodeEnded(node.members[-1], phases.FAILED, parallelism.FAIL_FAST))
     run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
@@ -124,24 +134,21 @@ def _fail_fast(run: Run, node: Node) -> None:
 
 
 def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
-    """Starts what can start, looks after hooks, and ends the group when all is done. Returns what went wrong."""
+    """Starts what can start, looks after hooks, and ends the group when all is done."""
     try:
         plans = plan_group(run, node, group, steps, turns=True)
     except NodeError as error:
         run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
-        return ""
+        return
     waiting = yield from _start(run, node, group, plans)
     if not group.fulfilled:
         _raised(run, group)
     if group.fulfilled:
-        return ""
-    try:
-        done = yield from _look_after(run, node, group, steps, plans)
-    except NodeError as error:
-        return str(error)
+        yield from drain(run, node, whole=True)
+        return
+    done = yield from _look_after(run, node, group, steps, plans)
     if done and not waiting and not group.open_members and not group.fulfilled:
         _end_group(run, group, steps)
-    return ""
 
 
 def plan_group(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool = False) -> list[tuple[int, Plan]]:
@@ -301,15 +308,23 @@ def _callers(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> Callable[[
 
 def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Walk:
     """None: a hook of this child runs and keeps the others waiting. Else whether its exit hook is done."""
-    name = child.suffix[1:]
-    declared = name.partition("(")[0]
-    prefix = f"steps.{name}"
-    where = found_of(run, node).scope
-    several = len((processed_of(run, node).template.steps or [])[group.index]) > 1
     others = hooks.other_hooks(step)
     exit_hook = hooks.exit_hook(run, step) if child.completed else None
     if not others and exit_hook is None:
         return True
+    view = _view(run, node, group, child, step)
+    if others and child.type != phases.SKIPPED_TYPE and not (yield from hooks.look(run, child, others, view)):
+        return None
+    if exit_hook is None:
+        return True
+    return (yield from hooks.look_exit(run, child, exit_hook, view))
+
+
+def _view(run: Run, node: Node, group: Node, child: Node, step: Step) -> hooks.View:
+    """What the hooks of a step's node see: the steps before it, its own status, and for an item the item's."""
+    name = child.suffix[1:]
+    declared = name.partition("(")[0]
+    several = len((processed_of(run, node).template.steps or [])[group.index]) > 1
     wanted = [source_of(run, hook) for hook in step.hooks.values()]
     scope = scope_for(run, node, " ".join(wanted), group.index)
     for key in group.members if several else ():
@@ -317,21 +332,11 @@ def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Wal
         scope[f"steps.{other.suffix[1:]}.status"] = other.phase
         if key == child.key:
             break
-    scope[f"{prefix}.status"] = child.phase
+    scope[f"steps.{name}.status"] = child.phase
     if child.item >= 0:
         add_node(run, scope, f"steps.{declared}", child)
         scope[f"steps.{declared}.status"] = child.phase
-    if others and child.type != phases.SKIPPED_TYPE:
-        try:
-            if not (yield from hooks.look(run, child, others, hooks.View(scope, prefix, where))):
-                return None
-        except NodeError as error:
-            if not group.open_members and not group.hooks_below:
-                run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
-            return None  # it may still come right while steps of the group run
-    if exit_hook is None:
-        return True
-    return (yield from hooks.look_exit(run, child, exit_hook, hooks.View(scope, f"steps.{declared}", where)))
+    return hooks.View(scope, f"steps.{declared}", found_of(run, node).scope)
 
 
 def _end_group(run: Run, group: Node, steps: list[Step]) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine import hooks, phases
+from exeunt.engine import hooks, phases, promise
 from exeunt.engine.durations import seconds
 from exeunt.engine.events import HookOutcome, HookSkipped, MainEnded, NodeEnded, RunClosed, TimerCleared, TimerSet
 from exeunt.engine.nodes import Node
-from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import global_scope, workflow_parameters
 from exeunt.engine.shape import hook_nodes, outputs_tree
 from exeunt.engine.start import Caller, Spot, begin
@@ -29,7 +28,7 @@ def start(run: Run) -> Walk:
     if owed is not None:
         hook = msgspec.convert(owed.caller, LifecycleHook)
         spot = Spot(-1, owed.hook_node_name, hook=owed.hook, hooked=True)
-        begun = begin(run, spot, Caller(hook, owed.caller_scope, _texts(owed.arguments)))
+        begun = begin(run, spot, Caller(hook, owed.caller_scope, _texts(owed.arguments)), owed.problem)
     else:
         set_deadline(run)
         entrypoint = run.state.started.entrypoint or run.spec.entrypoint
@@ -55,26 +54,22 @@ def look(run: Run) -> Walk:
     if run.closed or not run.nodes:
         return
     if run.exit:
-        _close_exit(run)
+        yield from _close_exit(run)
         return
     root = run.root
-    if root.fulfilled and not run.state.outcome:
+    done = yield from _hooks(run, root)
+    if not root.fulfilled or _busy(run):
+        return  # what failed at once waits for what runs in it: its work and handlers are over before the last handler
+    if not run.state.outcome:
+        yield from promise.keep(run)
+        if _busy(run):
+            return
+    if not run.state.outcome:
         _main_ended(run, root)
-    problem = ""
-    try:
-        done = yield from _hooks(run, root)
-    except NodeError as error:
-        done, problem = True, str(error)
-    if problem and not root.fulfilled:
+    if not done or run.state.suspended or not (yield from _exit(run, root)):
         return
-    if not root.fulfilled or not done or run.state.suspended:
+    if run.state.open_hooks or "close" in run.state.timers:
         return
-    if run.ending:
-        return  # a DAG fails at once; its work is over before a handler cleans up behind it
-    if not (yield from _exit(run, root)):
-        return
-    if run.state.open_hooks or run.ending or run.state.placed or "close" in run.state.timers:
-        return  # what still runs, in what failed at once, comes to its own end (Argo: checkTaskResultsInProgress)
     if any(isinstance(event, HookSkipped) for event in run.events):
         # the exit handler reads commits of kind h; the closing one is of kind z, so it is another
         run.emit(TimerSet("close", run.now))
@@ -85,6 +80,11 @@ def look(run: Run) -> Walk:
 def _outcome(run: Run, root: Node) -> str:
     """The phase of the main run: in Error when it was given up, however far it had come."""
     return phases.ERROR if run.state.shutdown_reason == phases.ERROR else phases.WORKFLOW_STATUS[root.phase]
+
+
+def _busy(run: Run) -> bool:
+    """Whether anything runs inside, handlers of nodes included."""
+    return run.under_way or run.state.open_hooks > (0 if run.exit else run.root.open_hooks)
 
 
 def _main_ended(run: Run, root: Node) -> None:
@@ -138,11 +138,8 @@ def _exit(run: Run, root: Node) -> Walk:
         if not open_.isdisjoint(run.order.get(name, ())):
             open_.add(name)
             continue
-        try:
-            if not (yield from hooks.look_exit(run, root, hook, view, name)):
-                open_.add(name)
-        except NodeError as error:
-            hooks.skip(run, root, hook, view, str(error), name=name)
+        if not (yield from hooks.look_exit(run, root, hook, view, name)):
+            open_.add(name)
     return not open_
 
 
@@ -213,9 +210,12 @@ def exit_handlers(run: Run) -> list[Hook]:
     return [hook for hook in run.state.hooks if hooks.is_handler(run, run.nodes[hook.parent], hook.name)]
 
 
-def _close_exit(run: Run) -> None:
+def _close_exit(run: Run) -> Walk:
     root, owed = run.root, run.obligation
-    if owed is None or not root.fulfilled or run.state.open_hooks:
+    if owed is None or not root.fulfilled or _busy(run):
+        return
+    yield from promise.keep(run)
+    if _busy(run):
         return
     _sweep(run)
     state = "succeeded"
