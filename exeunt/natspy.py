@@ -10,10 +10,19 @@ T = TypeVar("T")
 
 
 async def whole(call: Awaitable[T]) -> T:
-    """Awaits a call into nats-py, which swallows a cancellation that comes while it flushes: raises it afterwards."""
+    """Awaits a call into nats-py without losing a cancellation: every await into it goes through here.
+
+    It swallows one that comes while it flushes; `asyncio.wait_for` of Python 3.11, which it waits with, one that comes
+    in the moment of the answer; and what fails while it is cancelled hides it. One that has come is raised afterwards.
+    """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
-    result = await call
+    try:
+        result = await call
+    except Exception as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
     return result

@@ -23,6 +23,7 @@ from exeunt.actions.guard import Refused
 from exeunt.actions.masking import shown_url
 from exeunt.actions.secrets import secret
 from exeunt.language.actions import NatsThings
+from exeunt.natspy import whole
 
 CONNECT_SECONDS = 10
 OURS = "EXEUNT_"
@@ -88,18 +89,20 @@ async def _connected(url: str, wanted: NatsThings, where: str, context: Context)
             options["user_credentials"] = stack.enter_context(_file(text))
         address = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         # Other servers that this one tells of have passed no guard: so no reconnecting.
-        client = await nats.connect(
-            address,
-            connect_timeout=CONNECT_SECONDS,
-            allow_reconnect=False,
-            error_cb=_quiet,
-            name="exeunt clean-up",
-            **{name: value for name, value in options.items() if value is not None},
+        client = await whole(
+            nats.connect(
+                address,
+                connect_timeout=CONNECT_SECONDS,
+                allow_reconnect=False,
+                error_cb=_quiet,
+                name="exeunt clean-up",
+                **{name: value for name, value in options.items() if value is not None},
+            )
         )
         try:
             yield client
         finally:
-            await client.close()
+            await whole(client.close())
 
 
 async def _address(host: str, context: Context) -> str:

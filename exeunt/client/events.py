@@ -28,6 +28,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from exeunt import cloudevents
 from exeunt.client import ClientError
 from exeunt.client.pull import messages
+from exeunt.natspy import whole
 
 ALL_KEPT = datetime.min.replace(tzinfo=UTC)
 """As `since`: everything that the stream still has."""
@@ -204,14 +205,16 @@ async def _connected(servers: str | list[str], refusals: list[str]) -> AsyncIter
     try:
         try:
             async with patience:
-                await connection.connect(
-                    servers,
-                    name="exeunt events",
-                    error_cb=on_error,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.2,  # type: ignore[arg-type]  # seconds
-                    ping_interval=5,
-                    max_outstanding_pings=2,
+                await whole(
+                    connection.connect(
+                        servers,
+                        name="exeunt events",
+                        error_cb=on_error,
+                        max_reconnect_attempts=-1,
+                        reconnect_time_wait=0.2,  # type: ignore[arg-type]  # seconds
+                        ping_interval=5,
+                        max_outstanding_pings=2,
+                    )
                 )
                 waiting = False
         except (NatsError, OSError, TimeoutError, ValueError) as error:
@@ -219,7 +222,7 @@ async def _connected(servers: str | list[str], refusals: list[str]) -> AsyncIter
             raise ClientError("UNAVAILABLE", "NATS", f"NATS at {_shown(servers)} cannot be reached: {why}") from error
         yield connection
     finally:
-        await connection.close()
+        await whole(connection.close())
 
 
 @contextlib.contextmanager

@@ -100,16 +100,18 @@ class _Passing:
                 opt_start_time=None,
             )
         self._name = f"reader-{secrets.token_hex(8)}"
-        info = await self._js.add_consumer(
-            self._stream,
-            replace(
-                config,
-                name=self._name,
-                ack_policy=AckPolicy.NONE,
-                inactive_threshold=IDLE_SECONDS,
-                mem_storage=True,
-                num_replicas=1,
-            ),
+        info = await whole(
+            self._js.add_consumer(
+                self._stream,
+                replace(
+                    config,
+                    name=self._name,
+                    ack_policy=AckPolicy.NONE,
+                    inactive_threshold=IDLE_SECONDS,
+                    mem_storage=True,
+                    num_replicas=1,
+                ),
+            )
         )
         self._count = 0
         if self._last is None and info.delivered is not None:
@@ -130,7 +132,7 @@ class _Passing:
         """Removes the consumer. NATS would do so by itself after a while."""
         if self._js._nc.is_connected:
             with contextlib.suppress(*CANNOT_GO_ON):
-                await self._js.delete_consumer(self._stream, self._name)
+                await whole(self._js.delete_consumer(self._stream, self._name))
 
 
 class _Kept:
@@ -143,23 +145,25 @@ class _Kept:
     async def begin(self) -> ConsumerInfo:
         """Finds the consumer, or makes it where there is none. Another filter than before takes the old one's place."""
         try:
-            info: ConsumerInfo = await self._js.consumer_info(self._stream, self._name)
+            info: ConsumerInfo = await whole(self._js.consumer_info(self._stream, self._name))
         except NotFoundError:
-            return await self._js.add_consumer(
-                self._stream,
-                replace(
-                    self._start,
-                    name=self._name,
-                    durable_name=self._name,
-                    ack_policy=AckPolicy.EXPLICIT,
-                    ack_wait=CONFIRM_SECONDS,
-                    max_ack_pending=1,
-                ),
+            return await whole(
+                self._js.add_consumer(
+                    self._stream,
+                    replace(
+                        self._start,
+                        name=self._name,
+                        durable_name=self._name,
+                        ack_policy=AckPolicy.EXPLICIT,
+                        ack_wait=CONFIRM_SECONDS,
+                        max_ack_pending=1,
+                    ),
+                )
             )
         if info.config.filter_subject == self._start.filter_subject:
             return info
         changed = replace(info.config, name=self._name, filter_subject=self._start.filter_subject)
-        return await self._js.add_consumer(self._stream, changed)
+        return await whole(self._js.add_consumer(self._stream, changed))
 
     def check(self, message: Msg) -> None:
         """Notes that it is handed out."""
@@ -174,7 +178,7 @@ class _Kept:
         """Gives back what was handed out and not confirmed, so that the next process need not wait for it."""
         if self._unread is not None and self._js._nc.is_connected:
             with contextlib.suppress(*CANNOT_GO_ON):
-                await self._unread.nak()
+                await whole(self._unread.nak())
 
 
 class _Pull:
@@ -194,7 +198,7 @@ class _Pull:
     async def __aexit__(self, *_: object) -> None:
         if self._subscription is not None and self._nats.is_connected:
             with contextlib.suppress(*CANNOT_GO_ON):
-                await self._subscription.unsubscribe()
+                await whole(self._subscription.unsubscribe())
 
     async def next(self) -> Msg:
         """The next message, however long it takes. Raises GoneError when the consumer does not answer any more."""
@@ -203,7 +207,7 @@ class _Pull:
             if not self._coming:
                 await self._ask()
             try:
-                message = await self._subscription.next_msg(timeout=SILENCE_SECONDS)
+                message = await whole(self._subscription.next_msg(timeout=SILENCE_SECONDS))
             except (NatsTimeout, TimeoutError):
                 raise GoneError("the consumer is silent") from None
             status = (message.headers or {}).get("Status", "")

@@ -14,6 +14,8 @@ from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
+from exeunt.natspy import whole
+
 STREAM = "EXEUNT_BLOBS"
 PART_BYTES = 512 * 1024
 CACHED_BYTES = 64 * 1024 * 1024
@@ -59,7 +61,7 @@ class Blobs:
             async with asyncio.TaskGroup() as group:
                 for i, part in enumerate(parts[:-1]):
                     group.create_task(self._js.publish(f"xb.{name}.{i}", part, timeout=15))
-            await self._js.publish(f"xb.{name}.end", parts[-1], headers={"Exeunt-Parts": str(last)}, timeout=15)
+            await whole(self._js.publish(f"xb.{name}.end", parts[-1], headers={"Exeunt-Parts": str(last)}, timeout=15))
         self._remember(name, content)
         return name
 
@@ -69,9 +71,9 @@ class Blobs:
             self._cache.move_to_end(name)
             return self._cache[name]
         try:
-            end = await self._js.get_last_msg(STREAM, f"xb.{name}.end")
+            end = await whole(self._js.get_last_msg(STREAM, f"xb.{name}.end"))
             count = int((end.headers or {}).get("Exeunt-Parts", "0"))
-            parts = [(await self._js.get_last_msg(STREAM, f"xb.{name}.{i}")).data or b"" for i in range(count)]
+            parts = [(await whole(self._js.get_last_msg(STREAM, f"xb.{name}.{i}"))).data or b"" for i in range(count)]
         except NotFoundError:
             raise BlobMissingError(f"there is no blob {name}: it was removed, or the store is another one") from None
         content = b"".join(parts) + (end.data or b"")
@@ -82,7 +84,7 @@ class Blobs:
 
     async def _there(self, name: str) -> bool:
         try:
-            await self._js.get_last_msg(STREAM, f"xb.{name}.end")
+            await whole(self._js.get_last_msg(STREAM, f"xb.{name}.end"))
         except NotFoundError:
             return False
         return True

@@ -18,6 +18,7 @@ from nats.js.api import RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from exeunt.journal.blobs import PART_BYTES, Blobs
+from exeunt.natspy import whole
 
 STREAM = "EXEUNT_MANIFESTS"
 CLUSTER = "_"
@@ -65,7 +66,7 @@ class Manifests:
         if len(data) > PART_BYTES:
             headers = {**headers, BLOB: await self._blobs.put(data)}
             data = b""
-        await self._js.publish(subject, data, headers=headers or None, timeout=15)
+        await whole(self._js.publish(subject, data, headers=headers or None, timeout=15))
 
     async def _tree(self, message: RawStreamMsg) -> Any | None:
         blob = (message.headers or {}).get(BLOB)
@@ -75,17 +76,17 @@ class Manifests:
     async def get(self, kind: str, namespace: str, name: str) -> Any | None:
         """The manifest of that name, or None."""
         try:
-            message = await self._js.get_last_msg(STREAM, _subject(kind, namespace, name))
+            message = await whole(self._js.get_last_msg(STREAM, _subject(kind, namespace, name)))
         except NotFoundError:
             return None
         return await self._tree(message)
 
     async def each(self, kind: str) -> AsyncIterator[Stored]:
         """Every manifest of a kind, as it is now."""
-        info = await self._js.stream_info(STREAM, subjects_filter=f"xt.{kind}.>")
+        info = await whole(self._js.stream_info(STREAM, subjects_filter=f"xt.{kind}.>"))
         for subject in info.state.subjects or {}:
             with contextlib.suppress(NotFoundError):
-                message = await self._js.get_last_msg(STREAM, subject)
+                message = await whole(self._js.get_last_msg(STREAM, subject))
                 tree = await self._tree(message)
                 if tree is not None:
                     yield Stored(subject, message.seq or 0, tree)
@@ -103,4 +104,4 @@ class Manifests:
 
     async def remove(self, kind: str, namespace: str, name: str) -> None:
         """Removes the manifest of that name; what is gone already is fine."""
-        await self._js.publish(_subject(kind, namespace, name), b"", timeout=15)
+        await whole(self._js.publish(_subject(kind, namespace, name), b"", timeout=15))

@@ -19,6 +19,7 @@ from nats.js.errors import APIError, NotFoundError
 from exeunt.journal.errors import JetStreamError, Refused
 from exeunt.journal.records import Publish
 from exeunt.journal.subjects import is_token
+from exeunt.natspy import whole
 
 STREAM = "EXEUNT_NAMES"
 WRONG_LAST_SEQUENCE = 10071
@@ -134,12 +135,12 @@ class Names:
     async def unbind(self, uid: str) -> None:
         """Lets go of a request of which nothing was started: it may come again with another content."""
         data = msgspec.json.encode(Submission())
-        await self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15)
+        await whole(self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15))
 
     async def _said(self, subject: str) -> tuple[Submission | None, int]:
         """What a submission said and its position; None with a position for a tombstone."""
         try:
-            message = await self._js.get_last_msg(STREAM, subject)
+            message = await whole(self._js.get_last_msg(STREAM, subject))
         except NotFoundError:
             return None, 0
         return (msgspec.json.decode(message.data, type=Submission) if message.data else None), message.seq or 0
@@ -171,7 +172,7 @@ class Names:
     async def release(self, namespace: str, name: str, uid: str) -> None:
         """Frees the name of a deleted workflow and leaves a tombstone for its uid. Doing so twice is fine."""
         headers = {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
-        await self._js.publish(f"xn.t.{uid}", b"", headers=headers, timeout=15)
+        await whole(self._js.publish(f"xn.t.{uid}", b"", headers=headers, timeout=15))
         await self.free(namespace, name, uid)
 
     async def free(self, namespace: str, name: str, uid: str) -> None:
@@ -182,7 +183,7 @@ class Names:
             return
         headers = {"Nats-Expected-Last-Subject-Sequence": str(sequence)}
         try:
-            await self._js.publish(subject, msgspec.json.encode(Claim(name)), headers=headers, timeout=15)
+            await whole(self._js.publish(subject, msgspec.json.encode(Claim(name)), headers=headers, timeout=15))
         except APIError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:  # else somebody was quicker: also a repeat of ours
                 raise
@@ -194,7 +195,7 @@ class Names:
 
     async def _read(self, subject: str) -> tuple[Claim | None, int]:
         try:
-            message = await self._js.get_last_msg(STREAM, subject)
+            message = await whole(self._js.get_last_msg(STREAM, subject))
         except NotFoundError:
             return None, 0
         return msgspec.json.decode(message.data or b"{}", type=Claim), message.seq or 0

@@ -125,7 +125,7 @@ class Membership:
         finally:
             for subscription in subscriptions:
                 with suppress(NatsError):
-                    await subscription.unsubscribe()
+                    await whole(subscription.unsubscribe())
 
     async def leave(self) -> None:
         """Takes the entry out: the others take over at once. To be called last, when everything is handed back."""

@@ -187,6 +187,6 @@ class Reader:
         if subscription is None:
             return
         with suppress(NatsError):  # the server forgets the consumer after half a minute anyway
-            await subscription.unsubscribe()
+            await whole(subscription.unsubscribe())
             if self._wire.nc.is_connected:
-                await self._wire.nc.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
+                await whole(self._wire.nc.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))

@@ -26,6 +26,7 @@ from exeunt.journal.gather import PASSING, WRONG_LAST
 from exeunt.journal.reader import Item
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import is_token
+from exeunt.natspy import whole
 from exeunt.utf8 import cut
 
 ARCHIVE = "EXEUNT_ARCHIVE"
@@ -149,7 +150,7 @@ class Records(Generic[S]):
                     raise
                 self._positions.pop(subject, None)
                 try:
-                    found = await self._js.get_last_msg(self._stream, subject)
+                    found = await whole(self._js.get_last_msg(self._stream, subject))
                 except NotFoundError:
                     continue
                 if int((found.headers or {}).get(VERSION, "0")) > version:
@@ -165,7 +166,7 @@ class Records(Generic[S]):
         """Changes a record where it stands, whoever else writes it meanwhile; False when there is none."""
         while True:
             try:
-                found = await self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}")
+                found = await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))
             except NotFoundError:
                 return False
             data, headers = await self._packed(*change(*await self._read(found)))
@@ -199,7 +200,7 @@ class Records(Generic[S]):
         if not (is_token(key) and _is_namespace(namespace)):
             return None
         try:
-            message = await self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}")
+            message = await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))
         except NotFoundError:
             return None
         return await self._read(message)
@@ -214,7 +215,7 @@ class Records(Generic[S]):
         """Removes the record of that key, if there is one."""
         if not (is_token(key) and _is_namespace(namespace)):
             return
-        await self._js.purge_stream(self._stream, subject=f"{self._prefix}.{namespace}.*.{key}")
+        await whole(self._js.purge_stream(self._stream, subject=f"{self._prefix}.{namespace}.*.{key}"))
 
     async def hours(self, namespace: str = "*") -> list[str]:
         """The hours that hold records, newest first."""
@@ -222,7 +223,7 @@ class Records(Generic[S]):
             return []
         found: set[str] = set()
         subject = f"{self._prefix}.{namespace}.>"
-        info = await self._js.stream_info(self._stream, subjects_filter=subject)
+        info = await whole(self._js.stream_info(self._stream, subjects_filter=subject))
         for name in info.state.subjects or {}:
             found.add(name.split(".")[2])
         return sorted(found, reverse=True)

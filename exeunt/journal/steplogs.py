@@ -20,6 +20,7 @@ from nats.js.api import (
 )
 
 from exeunt.journal.reading import read
+from exeunt.natspy import whole
 
 STREAM = "EXEUNT_LOGS"
 NUMBER = "Exeunt-Frame"
@@ -74,7 +75,7 @@ class StepLogs:
             headers[END] = "1"
         if frame.exit:
             headers[EXIT] = frame.exit
-        await self._nc.publish(f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}", frame.data, headers=headers)
+        await whole(self._nc.publish(f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}", frame.data, headers=headers))
 
     async def read(self, namespace: str, uid: str, node: str = "*", *, follow: bool = False) -> AsyncIterator[Frame]:
         """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
@@ -87,7 +88,7 @@ class StepLogs:
 
     async def remove(self, namespace: str, uid: str) -> None:
         """Removes the output of a deleted workflow."""
-        await self._js.purge_stream(STREAM, subject=f"xo.{namespace}.{uid}.>")
+        await whole(self._js.purge_stream(STREAM, subject=f"xo.{namespace}.{uid}.>"))
 
 
 def _frame(subject: str, headers: dict[str, str], data: bytes) -> Frame:

@@ -96,20 +96,22 @@ async def connect(
         options["tls"] = tls
     if credentials:
         options["user_credentials"] = credentials
-    nc = await nats.connect(
-        servers,
-        name=name,
-        error_cb=on_error,
-        connect_timeout=2,
-        reconnect_time_wait=0.1,
-        max_reconnect_attempts=-1,
-        ping_interval=1,
-        max_outstanding_pings=4,
-        pending_size=16 * 1024 * 1024,
-        **options,
+    nc = await whole(
+        nats.connect(
+            servers,
+            name=name,
+            error_cb=on_error,
+            connect_timeout=2,
+            reconnect_time_wait=0.1,
+            max_reconnect_attempts=-1,
+            ping_interval=1,
+            max_outstanding_pings=4,
+            pending_size=16 * 1024 * 1024,
+            **options,
+        )
     )
     if nc.max_payload < PAYLOAD:
-        await nc.close()
+        await whole(nc.close())
         raise ConnectionEndedError(_too_small(nc))
     return nc
 
