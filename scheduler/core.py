@@ -111,6 +111,7 @@ class Core:
             replica=settings.replica,
             peers=self._addresses,
             on_logs=self.logs.take,
+            room=self.logs.room,
             give_secrets=Opener(secrets),
         )
         owners.on_members.append(self.executors.peers_changed)

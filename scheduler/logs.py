@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
@@ -20,17 +21,29 @@ from exeunt.v1 import workflow_service_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-WAITING_FRAMES = 10_000
+WAITING_BYTES = 64 * 1024 * 1024
+"""Of output that is not written yet; beyond it the oldest goes."""
+
+ROOM_SECONDS = 1.0
+"""How long a stream is not read while half of that waits; results and heartbeats come by the same stream."""
+
 RECENT = 20_000
 
 
 class LogWriter:
-    """Writes frames in their order; `run` does the work. When NATS is slower than the output, the newest are lost."""
+    """Writes frames in their order; `run` does the work.
+
+    When NATS is slower than the output, streams wait for `room`; where that is not enough the oldest frames are lost,
+    never the last ones of a step.
+    """
 
     def __init__(self, logs: StepLogs, runs: Runs) -> None:
         self._logs = logs
         self._runs = runs
-        self._queue: asyncio.Queue[tuple[str, str, Frame]] = asyncio.Queue(WAITING_FRAMES)
+        self._waiting: deque[tuple[str, str, Frame]] = deque()
+        self._bytes = 0  # of these
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
         self._recent: OrderedDict[str, str] = OrderedDict()  # uid → namespace
         self.lost = 0
 
@@ -59,17 +72,37 @@ class LogWriter:
             at = frame.time.seconds + frame.time.nanos / 1e9
             node = quote_node(attempt.node)
             kept = Frame(node, attempt.attempt, frame.number, at, frame.data, frame.end, attempt.hook_id)
-            try:
-                self._queue.put_nowait((namespace, attempt.uid, kept))
-            except asyncio.QueueFull:
-                if self.lost == 0:
-                    log.warning("output of steps comes faster than it can be written; some of it is lost")
-                self.lost += 1
+            self._waiting.append((namespace, attempt.uid, kept))
+            self._bytes += len(frame.data)
+            self._some.set()
+        while self._bytes > WAITING_BYTES:
+            if self.lost == 0:
+                log.warning("output of steps comes faster than it can be written; some of it is lost")
+            self.lost += 1
+            self._take()
+
+    async def room(self) -> None:
+        """Waits a moment when much is to be written."""
+        if self._bytes > WAITING_BYTES // 2:
+            self._room.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ROOM_SECONDS):
+                    await self._room.wait()
+
+    def _take(self) -> tuple[str, str, Frame]:
+        taken = self._waiting.popleft()
+        self._bytes -= len(taken[2].data)
+        if self._bytes <= WAITING_BYTES // 2:
+            self._room.set()
+        return taken
 
     async def run(self) -> None:
         """Writes until it is cancelled."""
         while True:
-            namespace, uid, frame = await self._queue.get()
+            self._some.clear()
+            if not self._waiting:
+                await self._some.wait()
+            namespace, uid, frame = self._take()
             try:
                 await self._logs.put(namespace, uid, frame)
             except Exception as error:  # noqa: BLE001 - output is not worth a step

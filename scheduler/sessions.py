@@ -19,7 +19,8 @@ from exeunt.v1 import executor_service_pb2_grpc, step_pb2
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-FRAME_BYTES = 1024 * 1024  # of dispatches in one frame; gRPC takes 4 MB
+FRAME_BYTES = 1024 * 1024  # of dispatches in one frame, or one step
+STEP_BYTES = 16 * 1024 * 1024  # of one step; gRPC takes 32 MB, and a step that it refused would be sent for ever
 FRAME_NAMES = 10_000  # attempts that are cancelled, acknowledged or forgotten in one frame
 
 Context = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
@@ -108,19 +109,28 @@ class Stream:
             frame.welcome.CopyFrom(self._welcome)
             self._welcome = None
         size = ordinary = kept = 0
+        refused: list[tuple[str, int]] = []
         while (self._steps or self._ready) and size < FRAME_BYTES:
             flight, step = self._ready.popleft() if self._ready else (self._steps.popleft(), None)
             if self.executor is None or not self._dispatch.goes(flight, self.executor):
                 continue
             step = flight.make() if step is None else step
-            size += step.ByteSize()
-            frame.dispatches.append(step)
+            length = step.ByteSize()
+            size += length
+            if length > STEP_BYTES:
+                refused.append((step.id, length))
+            else:
+                frame.dispatches.append(step)
             if flight.slot is not None:
                 kept += flight.slot.kept
                 ordinary += not flight.slot.kept
                 flight.slot = None
         if self.executor is not None and (ordinary or kept):
             self._dispatch.placement.sent(self.executor.profile.id, self._number, ordinary=ordinary, kept=kept)
+        for id, length in refused:
+            why = f"the step has {length} bytes with its arguments and secrets; at most {STEP_BYTES} can be sent"
+            if self.executor is not None:
+                self._dispatch.update(self.executor, Report(id, step_pb2.StepResult(phase="Error", message=why)))
         frame.acknowledged.extend(_some(self._acknowledged))
         frame.forgotten.extend(_some(self._forgotten))
         if not (self._steps or self._ready):  # never ahead of the step that is to be ended
@@ -172,9 +182,11 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         replica: str,
         peers: Callable[[], list[str]],
         on_logs: OnLogs,
+        room: Callable[[], Awaitable[None]],
         give_secrets: GiveSecrets,
     ) -> None:
         self._dispatch = dispatch
+        self._room = room
         self._give_secrets = give_secrets
         self._replica = replica
         self._peers = peers
@@ -267,6 +279,8 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
     async def _read(self, session: Stream, requests: AsyncIterator[pb.SessionRequest]) -> None:
         async for request in requests:
             session.take(request, self._on_logs)
+            if request.logs:
+                await self._room()
 
 
 def _some(names: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from exeunt.journal.subjects import partition_of
+from exeunt.scheduler import sessions
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.sessions import ExecutorService
@@ -76,11 +77,14 @@ class Rig:
         self.wanting = Wanting(self.dispatch)
         self.secrets = asyncio.Event()  # the store of secrets answers
         self.secrets.set()
+        self.reads = asyncio.Event()  # output is written fast enough
+        self.reads.set()
         self.executors = ExecutorService(
             self.dispatch,
             replica="s1",
             peers=lambda: [self.address],
             on_logs=self._logs,
+            room=self._room,
             give_secrets=self._give_secrets,
         )
         self.steps = StepService(self.dispatch, lambda _: "", lambda _: None)
@@ -91,6 +95,9 @@ class Rig:
         for step in steps:
             step.secrets.add(name="api")
         return list(steps)
+
+    async def _room(self) -> None:
+        await self.reads.wait()
 
     def _logs(self, frames: Iterable[step_pb2.LogFrame]) -> None:
         self.logs += [frame.data.decode() for frame in frames]
@@ -162,6 +169,39 @@ async def test_a_step_is_sent_and_its_result_acknowledged(rig: Rig, channel: grp
     assert await rig.wanting.results.get() == ("u/n/0", "Failed")
     assert not rig.dispatch.flights
     assert not rig.wanting.group
+
+
+async def test_a_step_that_no_message_holds_is_an_error_and_others_go_out(
+    rig: Rig, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be sent again and again."""
+    monkeypatch.setattr(sessions, "STEP_BYTES", 100)
+    executor = Stub(channel)
+    await executor.hello(credits=2)
+    rig.wanting.want(f"u/{'long' * 50}/0")
+    rig.wanting.want("u/short/0")
+    assert await executor.until("dispatches") == ["u/short/0"]
+    assert await rig.wanting.results.get() == (f"u/{'long' * 50}/0", "Error")
+    assert list(rig.dispatch.flights) == ["u/short/0"]
+    await executor.say(credits=1, seen=10)
+    rig.wanting.want("u/next/0")
+    assert await executor.until("dispatches") == ["u/next/0"]
+
+
+async def test_a_stream_is_not_read_while_output_is_not_written(rig: Rig, channel: grpc.aio.Channel) -> None:
+    executor = Stub(channel)
+    await executor.hello()
+    rig.reads.clear()
+    for text in ("one", "two"):
+        await executor.say(logs=[step_pb2.LogFrame(id="u/n/0", data=text.encode())])
+    while not rig.logs:
+        await executor.say()
+        await asyncio.sleep(0)
+    assert rig.logs == ["one"]
+    rig.reads.set()
+    while len(rig.logs) < 2:  # noqa: ASYNC110 - the stream is read in turns of the loop
+        await asyncio.sleep(0)
+    assert rig.logs == ["one", "two"]
 
 
 async def test_steps_wait_for_credits_and_go_out_together(rig: Rig, channel: grpc.aio.Channel) -> None:
