@@ -13,12 +13,12 @@ from random import Random
 from exeunt.engine import commit, decide, phases
 from exeunt.engine.decide import Rejected, Run
 from exeunt.engine.events import Event, HookDue, RunStarted
-from exeunt.engine.inputs import Input, ResumeRun, SetNodes, Shutdown, StepEnded, StepLost, SuspendRun
+from exeunt.engine.inputs import Input, ResumeRun, SetNodes, Shutdown, StepEnded, StepLost, SuspendRun, TimerFired
 from exeunt.engine.state import State, pack
 from exeunt.engine.steps import StepOutcome
 from exeunt.language.manifest import Bundle
 from exeunt.language.validate import validate
-from tests.engine.world import World, bundle_of
+from tests.engine.world import Outcomes, World, bundle_of
 from tests.generated.manifests import Generated, generate
 from tests.invariants import broken
 
@@ -43,7 +43,9 @@ def outcome(seed: int, bad: float, name: str) -> StepOutcome:
 class Delivery(World):
     """One delivery. `wrong` is what did not hold on the way."""
 
-    def __init__(self, seed: int, made: Generated, bundle: Bundle, order: str) -> None:
+    def __init__(
+        self, seed: int, made: Generated, bundle: Bundle, order: str, outcomes: Outcomes | None = None
+    ) -> None:
         self.wrong: list[str] = []
         self.shadows: dict[str, Run] = {}
         self.told_of: dict[str, list[Event]] = {}
@@ -54,7 +56,7 @@ class Delivery(World):
         self.operations = list(made.operations)
         super().__init__(
             {},
-            lambda name, attempt: outcome(seed, made.bad, name),
+            outcomes or (lambda name, attempt: outcome(seed, made.bad, name)),
             bundle=bundle,
             doubled=order == "last",
             restarts=order == "drawn",
@@ -117,6 +119,8 @@ class Delivery(World):
         match what:
             case "Lose":
                 self._lose()
+            case "Time":
+                self._time_goes_by()
             case "Suspend":
                 self._try("", SuspendRun())
                 self.settle()
@@ -133,6 +137,14 @@ class Delivery(World):
             key, node = min(self.steps, key=lambda at: self.name(*at))
             due = self.steps.pop((key, node))
             self.feed(key, StepLost(node, due.attempt, "the executor was lost"))
+
+    def _time_goes_by(self) -> None:
+        """The next timer fires, whatever runs."""
+        if self.timers:
+            (key, timer), due = min(self.timers.items(), key=lambda one: (one[1], one[0]))
+            self.now = max(self.now, due)
+            del self.timers[key, timer]
+            self.feed(key, TimerFired(timer))
 
     def _try(self, key: str, given: Input) -> bool:
         try:

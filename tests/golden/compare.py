@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from exeunt.engine import phases
 from tests.golden.play import normal
 
 Case = dict[str, Any]
 
-WORKFLOW_FIELDS = ("phase", "message", "progress", "outputs", "stuck", "rounds", "alive")
+WORKFLOW_FIELDS = ("phase", "message", "progress", "outputs", "stuck", "rounds", "alive", "clock", "ended")
 NODE_FIELDS = (
     "displayName", "type", "phase", "message", "templateName", "boundary", "children", "inputs", "outputs", "hooked",
     "retried", "killed", "command", "args", "env", "source",
@@ -95,10 +96,13 @@ def _unseen(field: str, one: Any, other: Any, theirs: Case, ours: Case) -> bool:
     """What one of both cannot see.
 
     The recorder had no registry to ask what an image runs by itself, and scripts are compared by their source. The run
-    of a cancelled handler closes before its killed step can report: the step keeps the first of its two messages.
+    of a cancelled handler closes before its killed step can report: the step keeps the first of its two messages. Where
+    the workflow's deadline ends a pod, it is the kubelet there and the scheduler here, at the same second.
     """
     if field == "args":
         return "source" in theirs or (one == [""] and not other and "command" not in theirs)
+    if theirs.get("overdue") and ours.get("killed") and field in ("message", "killed"):
+        return ours["message"] == phases.EXCEEDED
     if theirs.get("killed") and ours.get("killed") and HANDLER.search(ours["name"]):
         if field == "message":
             return one == KILLED and other.startswith("workflow shutdown with strategy:  ")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exeunt.language.validate import validate
+from tests.golden.clock import ClockPlayer
 from tests.golden.compare import Target, differences, short, targets
 from tests.golden.play import Player, bundle_of
 from tests.golden.rules import RULES, refused_at_once
@@ -22,10 +23,10 @@ LISTED: dict[str, str] = tomllib.loads(Path(__file__).with_name("listed.toml").r
 """Cases in which the recordings are wrong, by id, each with the reason."""
 
 _NEEDS = (
-    ('"artifacts": [', "artifacts"), ('"containerSet"', "containerSet"), ('"data": {', "data"),
+    ('"artifacts": [', "artifacts"), ('"containerSet"', "containerSet"), ('"data": {"source"', "data"),
     ('"daemon": true', "daemon"), ('"memoize"', "memoize"), ('"synchronization"', "locks"),
-    ('"volumeClaimTemplates"', "volumes"), ('"resource": {', "resource"), ('"http": {', "http"),
-    ('"plugin": {', "plugin"), ('"labelsFrom"', "labelsFrom"),
+    ('"volumeClaimTemplates"', "volumes"), ('"labelsFrom"', "labelsFrom"), ('"jsonPath"', "resource"),
+    ('"jqFilter"', "resource"),
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def judge(case: Case) -> Verdict:
     if theirs and not _refusal_is_chance(case):
         return Verdict("differ", [f"refused: only by Argo: {short(theirs[0]['refused'])}"])
     try:
-        player = Player(case)
+        player = player_of(case)
         player.play()
         ours = player.result()
         wrong = broken(player.runs, player.events)
@@ -66,9 +67,13 @@ def judge(case: Case) -> Verdict:
 
 
 def play(case: Case) -> Case:
-    player = Player(case)
+    player = player_of(case)
     player.play()
     return player.result()
+
+
+def player_of(case: Case) -> Player:
+    return ClockPlayer(case) if "clock" in case["expect"] else Player(case)
 
 
 def _compared(case: Case, ours: Case, known: list[Target]) -> Verdict:
@@ -115,5 +120,7 @@ def refusal(case: Case) -> list[str]:
 
 def needs(case: Case) -> str:
     """What a case needs that the engine does not do yet."""
+    if "others" in case:
+        return "several workflows"
     text = json.dumps(case["manifest"]) + json.dumps(case["extra"])
     return next((what for mark, what in _NEEDS if mark in text), "")

@@ -128,15 +128,17 @@ class Player:
                 self.feed(*self.inbox.popleft())
             else:
                 key, event, _ = self.kills.popleft()
-                want = self.specs[event.node].result
-                outcome = StepOutcome(
-                    phase="Failed",
-                    message="main: Error (exit code 143)",
-                    exit_code=143,
-                    result="" if want else None,
-                    parameters=_defaults(self.specs[event.node]),
-                )
-                self.feed(key, StepEnded(event.node, event.attempt, outcome))
+                self.feed(key, StepEnded(event.node, event.attempt, self.killed_as(self.specs[event.node])))
+
+    def killed_as(self, spec: StepSpec) -> StepOutcome:
+        """What a killed pod reports."""
+        return StepOutcome(
+            phase="Failed",
+            message="main: Error (exit code 143)",
+            exit_code=143,
+            result="" if spec.result else None,
+            parameters=_defaults(spec),
+        )
 
     # --- rounds -------------------------------------------------------------------------------------------------------
 
@@ -172,9 +174,13 @@ class Player:
         pod = self.next()
         del self.pods[pod.run, pod.due.node]
         self.rounds.append(pod.name)
-        outcome = played(self.outcome(pod.name, pod.template), pod.due.step)
+        outcome = self.ended_as(self.outcome(pod.name, pod.template), pod)
         self.feed(pod.run, StepEnded(pod.due.node, pod.due.attempt, outcome))
         self.settle()
+
+    def ended_as(self, said: Case, pod: Pod) -> StepOutcome:
+        """What whoever runs the pod reports."""
+        return played(said, pod.due.step)
 
     def outcome(self, name: str, template: str) -> Case:
         if name in self.case["script"]:
@@ -270,7 +276,7 @@ class Player:
             work = spec.work
             given = {"command": work.command, "args": work.args, "env": dict(work.env), "source": work.source}
             node.update({key: value for key, value in given.items() if value})
-        if tree["id"] in self.killed:
+        if tree["id"] in self.killed and tree["type"] == "Pod":
             node["killed"] = True
         return node
 

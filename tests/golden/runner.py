@@ -17,7 +17,7 @@ Case = dict[str, Any]
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "argo" / "golden"
-NAMES = ("hand", "hand2", "examples", "random", "hooks")
+NAMES = ("hand", "hand2", "examples", "random", "hooks", "more")
 DIFFERING = HERE / "differing.txt"
 """The ids of what differs today. It only gets shorter."""
 
