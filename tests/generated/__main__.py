@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 
 from tests.generated.manifests import generate
-from tests.generated.play import RefusedError, wrongs
+from tests.generated.play import RefusedError, wrongs, wrongs_of
+from tests.generated.reduce import reduced
 
 CHUNK = 50
 WRONG = Path(__file__).with_name("wrong.txt")
@@ -51,12 +52,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--show", type=int, default=10)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--reduce", metavar="KIND", help="with --seed: make it smaller while this kind stays wrong")
     parser.add_argument("--keep", action="store_true", help="write the seeds that are wrong to wrong.txt")
     given = parser.parse_args()
     if given.seed is not None:
         made = generate(given.seed)
+        if given.reduce:
+            made = reduced(given.seed, made, given.reduce)
         print(yaml.safe_dump(made.spec, sort_keys=False, width=120) + f"operations: {made.operations}  bad: {made.bad}")
-        lines = wrongs(given.seed)
+        lines = wrongs_of(given.seed, made)
         print("\n".join(lines))
         return 1 if lines else 0
     begun = time.monotonic()

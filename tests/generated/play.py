@@ -170,7 +170,11 @@ class Delivery(World):
 
 def wrongs(seed: int) -> list[str]:
     """What does not hold of the workflow of this seed, in any delivery. Raises RefusedError."""
-    made = generate(seed)
+    return wrongs_of(seed, generate(seed))
+
+
+def wrongs_of(seed: int, made: Generated) -> list[str]:
+    """The same of this workflow; the seed gives its steps their outcomes."""
     bundle = bundle_of(made.spec)
     problems = [problem for problem in validate(bundle, support=False) if not problem.warning]
     if problems:
