@@ -32,6 +32,8 @@ COMMANDS = {
     "exits": ("exeunt.cli.exits", "The exit ledger: what handlers ran, and how often"),
     "events": ("exeunt.cli.events", "Print public events as they were published"),
     "executors": ("exeunt.cli.show", "List executors and what they run"),
+    "backup": ("exeunt.cli.backup", "Write all that is kept in NATS into a folder"),
+    "restore": ("exeunt.cli.backup", "Bring a backup back"),
     "doctor": ("exeunt.cli.doctor", "Say what works on this machine"),
     "serve": ("exeunt.cli.serve", "Run one service"),
 }

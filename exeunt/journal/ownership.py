@@ -116,7 +116,7 @@ class Membership:
         nc = self._wire.nc
         subscriptions = [
             await whole(nc.subscribe(f"$KV.{MEMBERS}.member.>", cb=self._told)),
-            await whole(nc.subscribe(_presence(self.me), cb=_here)),
+            await whole(nc.subscribe(presence(self.me.role, self.me.replica), cb=_here)),
         ]
         try:
             async with asyncio.TaskGroup() as group:
@@ -206,7 +206,7 @@ class Membership:
     async def _ask(self, key: tuple[Role, str]) -> None:
         """Whether a silent member is still connected: the server says at once when nobody listens there."""
         try:
-            await whole(self._wire.nc.request(_presence(self._members[key]), b"", timeout=GONE_SECONDS))
+            await whole(self._wire.nc.request(presence(*key), b"", timeout=GONE_SECONDS))
         except NoRespondersError:
             if self._can_judge(self._loop.time()) and self._loop.time() - self._heard[key] >= SUSPECT_SECONDS:
                 self._drop(key, "is gone")
@@ -234,8 +234,9 @@ def _entry(member: Member) -> str:
     return f"$KV.{MEMBERS}.member.{member.role}.{member.replica}"
 
 
-def _presence(member: Member) -> str:
-    return f"x.alive.{member.role}.{member.replica}"
+def presence(role: str, replica: str) -> str:
+    """The subject on which a member answers for as long as it is connected."""
+    return f"x.alive.{role}.{replica}"
 
 
 def _what(key: tuple[Role, str]) -> str:
