@@ -34,9 +34,19 @@ def base_environment(own: Mapping[str, str], shims: Path) -> dict[str, str]:
         directories.append(str(shims))
     directories.append(str(python.parent))
     environment = {name: own[name] for name in KEPT if name in own}
+    environment["HOME"] = _home(own.get("HOME", ""), shims.parent)
     environment.setdefault("LANG", "C.UTF-8")
     environment["PATH"] = os.pathsep.join(directories)
     return environment
+
+
+def _home(own: str, data_dir: Path) -> str:
+    """The executor's, where steps can write there; else, as on a read-only root, one in its data directory."""
+    if own and os.path.isdir(own) and os.access(own, os.W_OK):
+        return own
+    made = data_dir / "home"
+    made.mkdir(parents=True, exist_ok=True)
+    return str(made)
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

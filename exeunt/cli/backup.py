@@ -76,6 +76,7 @@ def restore_command(*, folder: Path, replicas: int | None, replace: bool, url: s
 @contextlib.asynccontextmanager
 async def _connected(url: str | None, password: str) -> AsyncIterator[Wire]:
     from exeunt.journal.wire import connect, wire_of
+    from exeunt.natspy import whole
 
     servers = [one.strip() for one in (url or nats_url()).split(",")]
     try:
@@ -87,7 +88,7 @@ async def _connected(url: str | None, password: str) -> AsyncIterator[Wire]:
     try:
         yield await wire_of(nc)
     finally:
-        await nc.close()
+        await whole(nc.close())
 
 
 def _run(work: Any) -> int:

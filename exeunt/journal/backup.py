@@ -31,6 +31,7 @@ INDEX = "index.json"
 FORMAT = 1
 CHUNK_BYTES = 512 * 1024
 BY_REPLICAS = ("num_replicas", "persist_mode")
+COPY_SECONDS = 0.2
 SECONDS = 60.0
 """How long nats-server may be silent in the middle of a snapshot."""
 
@@ -119,6 +120,7 @@ async def restore(wire: Wire, folder: Path, tell: Tell, *, replicas: int = 0, re
         found = await _load(wire, kept, config, folder / f"{kept.name}.snapshot")
         if found != kept.state["messages"]:
             raise ProgramError(f"{kept.name} has {found} messages, and {kept.state['messages']} in the backup")
+        await _copied(wire, kept.name)
         tell(f"{kept.name}: {found} messages, {config['num_replicas']} copies")
     return index
 
@@ -209,6 +211,15 @@ async def _load(wire: Wire, kept: Kept, config: dict[str, Any], file: Path) -> i
     if error := told.get("error"):
         raise ProgramError(f"{kept.name} cannot be restored: {error.get('description')} ({error.get('err_code')})")
     return int(told["state"]["messages"])
+
+
+async def _copied(wire: Wire, name: str) -> None:
+    """Waits until every copy has all of it: until then the loss of one node could be the loss of the stream."""
+    while True:
+        cluster = (await wire.api(f"STREAM.INFO.{name}", seconds=SECONDS)).get("cluster") or {}
+        if all(copy.get("current") for copy in cluster.get("replicas") or []):
+            return
+        await asyncio.sleep(COPY_SECONDS)  # nats-server tells of nothing here
 
 
 async def _pieces(file: Path) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client as Nats
 
 from exeunt.cli.main import call
 from exeunt.client import Client
@@ -62,6 +63,16 @@ async def services(folder: Path, nodes: list[NatsServer]) -> AsyncIterator[Repli
         await found.stop()
 
 
+@contextlib.asynccontextmanager
+async def streams(node: NatsServer, replicas: int = 1) -> AsyncIterator[Nats]:
+    """The streams as services make them, and a connection."""
+    nc = await connect(node.url, "test")
+    for config in all_streams(replicas, 1024**3, 30):
+        await ensure_stream(await wire_of(nc), config)
+    yield nc
+    await nc.close()
+
+
 async def command(*arguments: str) -> int:
     return await asyncio.to_thread(call, list(arguments))
 
@@ -91,15 +102,17 @@ async def test_from_one_node_to_three(
     assert "at work" not in said.err
 
     urls = ",".join(node.url for node in nats_cluster)
-    async with services(tmp_path / "too early", nats_cluster) as found, Client(found.schedulers[0].address) as client:
-        await client.submit([("-", DONE.partition("---")[0])])
-        await phase_of(client, "done")
+    async with streams(nats_cluster[0], replicas=3) as nc:  # as services that began too early leave them
+        await nc.jetstream().publish("exeunt.events.default.u.workflow.failed", b"{}")
     assert await command("restore", folder, "--nats-url", urls, "--replicas", "3") == 1
     assert "has streams of its own already" in capsys.readouterr().err
     assert await command("restore", folder, "--nats-url", urls, "--replicas", "3", "--replace") == 0
     assert "EXEUNT_LOG: " in capsys.readouterr().out
 
-    async with services(tmp_path / "after", nats_cluster) as found, Client(found.schedulers[0].address) as client:
+    async with (
+        services(tmp_path / "after", nats_cluster) as found,
+        Client(found.schedulers[0].address, patience=90) as client,
+    ):
         assert {w.name for w in await client.list_workflows()} == {"done", "open"}
         assert (await client.get("done")).phase == "Succeeded"
         await client.resume("open")
@@ -116,10 +129,8 @@ async def test_half_a_backup_is_none(
     folder = tmp_path / "backup"
     assert await command("backup", str(folder), "--nats-url", nats_server.url) == 1
     assert "there is no stream EXEUNT_LOG" in capsys.readouterr().err
-    nc = await connect(nats_server.url, "test")
-    for config in all_streams(1, 1024**3, 30):
-        await ensure_stream(await wire_of(nc), config)
-    await nc.close()
+    async with streams(nats_server):
+        pass
     assert await command("backup", str(folder), "--nats-url", nats_server.url) == 0
     log = folder / "EXEUNT_LOG.snapshot"
     log.write_bytes(log.read_bytes()[:-1])

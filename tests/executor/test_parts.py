@@ -192,11 +192,21 @@ def test_references_to_variables_are_read_as_kubernetes_reads_them() -> None:
 
 
 def test_path_ends_with_the_running_python(tmp_path: Path) -> None:
-    environment = base_environment({"PATH": "/nowhere", "HOME": "/h", "SECRET": "x"}, tmp_path)
+    environment = base_environment({"PATH": "/nowhere", "SECRET": "x"}, tmp_path)
     assert environment["PATH"].split(":")[0] == "/nowhere"
     assert os.path.exists(environment["PATH"].split(":")[-1] + "/python3")
-    assert environment["HOME"] == "/h"
     assert "SECRET" not in environment
+
+
+def test_a_step_has_a_home_that_is_there(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    shims = tmp_path / "data" / "bin"
+    assert base_environment({"HOME": str(there)}, shims)["HOME"] == str(there)
+    for own in ({"HOME": "/home/nobody-made-it"}, {}):
+        home = base_environment(own, shims)["HOME"]
+        assert os.access(home, os.W_OK)
+        assert home.startswith(str(tmp_path / "data"))
 
 
 def test_only_files_that_others_see_are_shared() -> None:
