@@ -20,6 +20,7 @@ from exeunt.exithandler.ledger import Ledger, Wanted
 from exeunt.exithandler.record import ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.standing import Standing, reads, writes
+from exeunt.service.bounds import REQUEST_ID_CHARACTERS, check_characters
 from exeunt.service.channel import open_channel
 from exeunt.service.errors import RpcError, invalid, not_found, received, unavailable, wrong_state
 from exeunt.v1 import exit_service_pb2 as pb
@@ -93,6 +94,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         """Runs it again."""
         if not request.request_id:
             raise invalid("request_id is missing", [("request_id", "give any text that identifies this request")])
+        check_characters("request_id", request.request_id, REQUEST_ID_CHARACTERS)
         record = await self._record(request.id)
         if request.request_id in record.requests:
             return message(record)
@@ -109,9 +111,8 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     @writes
     async def CancelExit(self, request: pb.CancelExitRequest, context: Context) -> pb.Exit:
         """Ends it for good."""
-        for field, text, most in (("by", request.by, BY_CHARACTERS), ("message", request.message, MESSAGE_CHARACTERS)):
-            if len(text) > most:
-                raise invalid(f"{field} has {len(text)} characters", [(field, f"at most {most} may be")])
+        check_characters("by", request.by, BY_CHARACTERS)
+        check_characters("message", request.message, MESSAGE_CHARACTERS)
         record = await self._record(request.id)
         owner = self._owner_of(partition_of(record.uid))
         if owner:

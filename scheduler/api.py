@@ -35,12 +35,12 @@ from exeunt.scheduler.runs import Entry
 from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import message
+from exeunt.service.bounds import MESSAGE_BYTES, REQUEST_ID_CHARACTERS, check_bytes, check_characters
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
 
-REQUEST_ID_CHARACTERS = 128
 TOLD_BYTES = 4000  # of problems in an error: gRPC carries them in headers, and clients take 8 KB of those
 
 Steering = ResumeRun | SetNodes
@@ -193,6 +193,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
         """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
         id = _request_id(request.request_id)
+        check_bytes("message", request.message, MESSAGE_BYTES)
         if request.node_field_selector:
             ended = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
             return await self._steer("StopWorkflow", request, context, ended)
@@ -219,6 +220,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
         """Outputs and phases of waiting suspend nodes."""
+        check_bytes("message", request.message, MESSAGE_BYTES)
+        self._parts.checker.check_parameters("output_parameters", request.output_parameters)
         command = SetNodes(
             selector=request.node_field_selector,
             parameters={p.name: p.value for p in request.output_parameters},
@@ -256,7 +259,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """What failed runs again; only when all is over."""
         parts = self._parts
         request.request_id = _request_id(request.request_id)
-        parts.checker.check_parameters((p.name, p.value) for p in request.parameters)
+        parts.checker.check_parameters("parameters", request.parameters)
         found = await parts.finder.find(context, request.namespace, request.name)
         if isinstance(found, Entry) and found.closed:
             await parts.archiver.settled(found)
@@ -399,9 +402,7 @@ def _documents(documents: Iterable[pb.Document]) -> list[tuple[str, str]]:
 
 
 def _request_id(given: str) -> str:
-    if len(given) > REQUEST_ID_CHARACTERS:
-        text = f"{len(given)} characters are too many; at most {REQUEST_ID_CHARACTERS} may be"
-        raise invalid(f"request_id: {text}", [("request_id", text)])
+    check_characters("request_id", given, REQUEST_ID_CHARACTERS)
     return given or str(uuid.uuid4())
 
 

@@ -166,7 +166,7 @@ async def followed(
     logs: StepLogs, entry: Entry, display: Display, namespace: str, uid: str
 ) -> AsyncIterator[pb.LogLine]:
     """What is kept, then what comes, until the workflow has ended and all its output was read."""
-    seen: dict[tuple[str, int, str], int] = {}
+    seen: dict[tuple[str, int, str], tuple[int, int]] = {}
     ended = asyncio.Event()
 
     def look() -> None:
@@ -186,7 +186,7 @@ async def followed(
                 await asyncio.wait([coming])
                 break
             frame = coming.result()
-            seen[frame.key] = frame.number
+            seen[frame.key] = frame.place
             if display.name(unquote(frame.node)) == unquote(frame.node):
                 display.update((await entry.view())[0])  # a node that began since
             if display.wants(unquote(frame.node)):
@@ -199,6 +199,6 @@ async def followed(
     if not entry.closed:
         raise unavailable("MOVED", "the workflow has moved to another scheduler; ask again")
     async for frame in logs.read(namespace, uid):  # what came between the last look and the end
-        if frame.number > seen.get(frame.key, 0) and display.wants(unquote(frame.node)):
+        if frame.place > seen.get(frame.key, (0, 0)) and display.wants(unquote(frame.node)):
             for line in lines(frame, display):
                 yield line

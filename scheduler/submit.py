@@ -24,6 +24,7 @@ from exeunt.launch import decode_bundle
 from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, Job, Key, Outcome, Part, ToStore, Wishes
 from exeunt.service.errors import Code, RpcError, invalid
 from exeunt.service.worker import TooMuchWorkError
+from exeunt.v1 import workflow_service_pb2 as pb
 
 CACHED_BYTES = 32 * 1024 * 1024  # of what was checked last
 REFERENCES_DEEP = 32  # templates that refer to templates: so often what is stored is looked for
@@ -119,13 +120,14 @@ class Checker:
             self._known.put(key, checked, sum(len(part.content) for part in outcome.workflows))
         return checked
 
-    def check_parameters(self, given: Iterable[tuple[str, str]]) -> None:
-        """Raises INVALID_ARGUMENT for a value that is too large."""
-        for i, (name, value) in enumerate(given):
-            size = len(value.encode())
+    def check_parameters(self, field: str, given: Iterable[pb.ParameterValue]) -> None:
+        """Raises INVALID_ARGUMENT for a value in this field of a request that is too large."""
+        for i, parameter in enumerate(given):
+            size = len(parameter.value.encode())
             if size > self._parameter_bytes:
-                text = f"the parameter {name!r} has {size:,} bytes; at most {self._parameter_bytes:,} may be"
-                raise invalid(text, [(f"parameters[{i}].value", text)])
+                most = self._parameter_bytes
+                text = f"the parameter {parameter.name!r} has {size:,} bytes; at most {most:,} may be"
+                raise invalid(text, [(f"{field}[{i}].value", text)])
 
     async def lint(self, documents: Iterable[tuple[str, str]], namespace: str) -> list[Problem]:
         """Everything that is wrong or may surprise, in the order of files and lines."""

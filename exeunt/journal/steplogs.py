@@ -6,7 +6,7 @@ never a result.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -20,10 +20,12 @@ from nats.js.api import (
 )
 
 from exeunt.journal.reading import read
+from exeunt.journal.subjects import PART_BYTES
 from exeunt.natspy import whole
 
 STREAM = "EXEUNT_LOGS"
 NUMBER = "Exeunt-Frame"
+PIECE = "Exeunt-Piece"
 TIME = "Exeunt-Time"
 END = "Exeunt-End"
 EXIT = "Exeunt-Exit"
@@ -39,11 +41,17 @@ class Frame(NamedTuple):
     data: bytes
     end: bool
     exit: str = ""  # the exit run that the attempt belongs to: runs of one handler number their attempts alike
+    piece: int = 0  # of a frame that no message would hold
 
     @property
     def key(self) -> tuple[str, int, str]:
         """What names the attempt for ever, within its workflow."""
         return self.node, self.attempt, self.exit
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands in the attempt's output."""
+        return self.number, self.piece
 
 
 def config(replicas: int, max_age_seconds: float = 7 * 86400, max_bytes: int = 2 * 1024**3) -> StreamConfig:
@@ -69,21 +77,25 @@ class StepLogs:
         self._js = js
 
     async def put(self, namespace: str, uid: str, frame: Frame) -> None:
-        """Hands a frame to the server; output is not acknowledged."""
-        headers = {NUMBER: str(frame.number), TIME: f"{frame.at:.3f}"}
-        if frame.end:
-            headers[END] = "1"
-        if frame.exit:
-            headers[EXIT] = frame.exit
-        await whole(self._nc.publish(f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}", frame.data, headers=headers))
+        """Hands a frame to the server, in pieces where it is large; output is not acknowledged."""
+        subject = f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}"
+        for piece in _pieces(frame):
+            headers = {NUMBER: str(piece.number), TIME: f"{piece.at:.3f}"}
+            if piece.piece:
+                headers[PIECE] = str(piece.piece)
+            if piece.end:
+                headers[END] = "1"
+            if piece.exit:
+                headers[EXIT] = piece.exit
+            await whole(self._nc.publish(subject, piece.data, headers=headers))
 
     async def read(self, namespace: str, uid: str, node: str = "*", *, follow: bool = False) -> AsyncIterator[Frame]:
         """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
-        seen: dict[tuple[str, int, str], int] = {}
+        seen: dict[tuple[str, int, str], tuple[int, int]] = {}
         async for message in read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow):
             frame = _frame(message.subject, message.headers or {}, message.data)
-            if frame.number > seen.get(frame.key, 0):  # a frame may have been sent twice
-                seen[frame.key] = frame.number
+            if frame.place > seen.get(frame.key, (0, 0)):  # a frame may have been sent twice
+                seen[frame.key] = frame.place
                 yield frame
 
     async def remove(self, namespace: str, uid: str) -> None:
@@ -91,7 +103,17 @@ class StepLogs:
         await whole(self._js.purge_stream(STREAM, subject=f"xo.{namespace}.{uid}.>"))
 
 
+def _pieces(frame: Frame) -> Iterator[Frame]:
+    """The frame as messages hold it: cut at the ends of lines where there are any."""
+    data, piece = frame.data, 0
+    while len(data) > PART_BYTES:
+        size = data.rfind(b"\n", 0, PART_BYTES) + 1 or PART_BYTES
+        yield frame._replace(data=data[:size], end=False, piece=piece)
+        data, piece = data[size:], piece + 1
+    yield frame._replace(data=data, piece=piece)
+
+
 def _frame(subject: str, headers: dict[str, str], data: bytes) -> Frame:
     _, _, _, node, attempt = subject.split(".")
-    number, at = int(headers.get(NUMBER, "0")), float(headers.get(TIME, "0"))
-    return Frame(node, int(attempt), number, at, data, END in headers, headers.get(EXIT, ""))
+    number, piece, at = int(headers.get(NUMBER, "0")), int(headers.get(PIECE, "0")), float(headers.get(TIME, "0"))
+    return Frame(node, int(attempt), number, at, data, END in headers, headers.get(EXIT, ""), piece)

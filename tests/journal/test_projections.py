@@ -189,6 +189,23 @@ async def test_output_comes_back_in_order_and_without_repeats(stores: Projection
     assert [f async for f in stores.logs.read("default", "nobody")] == []
 
 
+async def test_a_frame_that_no_message_holds_is_kept_in_pieces_and_whole_lines(stores: Projections) -> None:
+    lines = b"".join(b"line %d\n" % i for i in range(300_000))
+    frames = [Frame("n1", 0, 1, 0.0, lines, False), Frame("n1", 0, 2, 0.0, b"x" * 1_200_000, True)]
+    for frame in [*frames, frames[1]]:
+        await stores.logs.put("default", "u1", frame)
+    kept: dict[int, list[Frame]] = {1: [], 2: []}
+    async for frame in stores.logs.read("default", "u1", follow=True):
+        kept[frame.number].append(frame)
+        if frame.end:
+            break
+    assert {number: b"".join(f.data for f in pieces) for number, pieces in kept.items()} == {
+        frame.number: frame.data for frame in frames
+    }
+    assert all(piece.data.endswith(b"\n") for piece in kept[1])
+    assert [piece.end for piece in kept[2]] == [False, False, True]
+
+
 async def test_a_blob_is_what_its_hash_says(stores: Projections) -> None:
     content = os.urandom(1_300_000)
     name = await stores.blobs.put(content)
