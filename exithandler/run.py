@@ -173,7 +173,7 @@ class Counted:
 
 def cancel_of(event: HookCancelled) -> Cancel:
     """What the exit run is told of an obligation that is taken back."""
-    return Cancel(event.reason, event.strategy)
+    return Cancel(event.reason, event.strategy, event.below)
 
 
 def withdrawn_in(told: list[Record]) -> dict[str, Cancel]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from exeunt.engine import dag, phases, retry, steps_template
 from exeunt.engine.dag_frame import Walk
 from exeunt.engine.nodes import Node
+from exeunt.engine.start import exempt
 from exeunt.engine.state import Run
 
 
@@ -41,7 +42,8 @@ def look(run: Run, node: Node) -> Walk:
     elif node.type == phases.RETRY:
         last = run.nodes[node.members[-1]] if node.members else None
         if last is None or last.fulfilled:
-            stopped = f"Stopped with strategy '{run.state.shutdown}'" if run.state.shutdown else ""
+            told = run.state.shutdown and not exempt(run, node)
+            stopped = f"Stopped with strategy '{run.state.shutdown}'" if told else ""
             phase = phases.FAILED if last is None or stopped else last.phase
             retry.end(run, node, phase, stopped or (last.message if last is not None else ""))
     elif node.members:

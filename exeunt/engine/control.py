@@ -204,7 +204,22 @@ def _kill(run: Run, work: str, waiting: str) -> None:
         if node.phase in phases.FULFILLED or node.type in phases.COMPOSITES or exempt(run, node):
             continue
         _kill_one(run, node, waiting if node.type != phases.POD else work)
+        for hook in (run.state.hooks[number] for number in node.hooks if node.type == phases.POD):
+            if hook.open and hook.inner >= 0:
+                _fail_below(run, run.nodes[hook.inner], work)
     wake_all(run)
+
+
+def _fail_below(run: Run, node: Node, message: str) -> None:
+    """What hangs below a pod that was killed has failed with its word (Argo: handleExecutionControlError)."""
+    stack = [node]
+    while stack:
+        below = stack.pop()
+        if exempt(run, below):
+            continue
+        if below.type in phases.COMPOSITES and not below.fulfilled:
+            run.emit(NodeEnded(below.key, phases.FAILED, message, killed=True))
+        stack += [run.nodes[key] for key in below.members]
 
 
 def _kill_one(run: Run, node: Node, message: str) -> None:
@@ -307,7 +322,8 @@ def shut_down(run: Run, strategy: str) -> None:
     for hook in run.state.hooks:
         told = hook.strategy in (strategy, "Terminate")  # one that was stopped can still be terminated
         if hook.open and not told and hook.hook_id and not _goes_on(run, hook, strategy):
-            run.emit(HookCancelled(hook.hook_id, why, strategy))
+            parent = run.nodes[hook.parent]
+            run.emit(HookCancelled(hook.hook_id, why, strategy, parent.type == phases.POD and parent.killed))
     wake_all(run)
 
 
@@ -325,6 +341,8 @@ def cancel(run: Run, given: Cancel) -> None:
     run.emit(ShutdownSet(strategy, given.reason, reason=_REASONS[strategy]))
     if given.strategy:
         shut_down(run, strategy)
+        if given.below and run.nodes:
+            _fail_below(run, run.root, f"workflow shutdown with strategy:  {strategy}")
     else:
         _kill(run, given.reason, given.reason)
 

@@ -28,9 +28,20 @@ __all__ = ["look", "plan_of"]
 def look(run: Run, node: Node) -> Walk:
     """Brings the node as far as it can go now."""
     if parallelism.failed_fast(run, node):
-        yield from drain(run, node, whole=True)
-        run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
+        yield from _fail_fast(run, node)
         return
+    yield from _tasks(run, node)
+    if not node.fulfilled and parallelism.failed_fast(run, node, looked=True):
+        yield from _fail_fast(run, node)
+
+
+def _fail_fast(run: Run, node: Node) -> Walk:
+    yield from drain(run, node, whole=True)
+    run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
+
+
+def _tasks(run: Run, node: Node) -> Walk:
+    """The tasks, as far as they come, and the end when there is nothing more to come."""
     if parallelism.resting(run, node):
         run.blocked[node.key] = None
         return
@@ -66,24 +77,40 @@ def _left_in(run: Run, node: Node) -> bool:
 def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
     """The exit handlers of what is over, in a node in which nothing else is to begin: of all, or of what changed.
 
-    They do not wait for each other; but each for the other hooks of its task.
+    Each waits for the other hooks of its task.
     """
     frame = frame_of(run, node)
     changed = run.changes(node.key)
     for key in node.members if whole or changed is None else changed:
         child = run.nodes[key]
         if child.type == phases.TASK_GROUP and not child.fulfilled:
-            yield from _items(run, node, frame, child, whole=whole)
+            yield from _items(run, node, frame, child)
         if child.completed and not child.open_hooks:
             yield from look_exit(run, node, frame, child.index, child)
 
 
-def _items(run: Run, node: Node, frame: Frame, group: Node, *, whole: bool) -> Walk:
-    changed = run.changes(group.key)
-    for key in group.members if whole or changed is None else changed:
-        if run.nodes[key].completed:
-            yield from look_exit(run, node, frame, group.index, run.nodes[key])
-    dag_items.end(run, group, waits=False)
+def _items(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
+    """Those of a loop's items come one after the other, in their order."""
+    run.changes(group.key)
+    done = run.cache.get(("drained", group.key), 0)
+    while done < len(group.members):
+        item = run.nodes[group.members[done]]
+        if not item.fulfilled or (item.completed and not (yield from look_exit(run, node, frame, group.index, item))):
+            break
+        done += 1
+    run.cache["drained", group.key] = done
+    dag_items.end(run, group, waits=done < len(group.members))
+
+
+def _leaving(run: Run, node: Node) -> bool:
+    """Whether a hook of a task runs that the stop has ended: what depends on the task is settled when it has gone."""
+    if not node.hooks_below:
+        return False
+    keys = [key for member in node.members for key in (member, *run.nodes[member].members)]
+    for hook in (run.state.hooks[number] for key in keys for number in run.nodes[key].hooks):
+        if hook.open and (hook.cancelled or (hook.inner >= 0 and not exempt(run, run.nodes[hook.inner]))):
+            return True
+    return False
 
 
 def _stopped(run: Run, node: Node, frame: Frame) -> Walk:
@@ -91,6 +118,8 @@ def _stopped(run: Run, node: Node, frame: Frame) -> Walk:
 
     It waits for the exit handlers of its targets alone. What is left inside is for the aftermath.
     """
+    if _leaving(run, node):
+        return
     ended = [frame.nodes[target] for target in frame.graph.targets if target in frame.nodes]
     started = [hooks.of(run, child, hooks.EXIT) for child in ended if child.completed]
     if not any(hook is not None and hook.open for hook in started):
@@ -155,6 +184,8 @@ def _started(run: Run, node: Node, frame: Frame, number: int) -> Walk:
     elif child.fulfilled:
         yield from _task(run, node, frame, number, begun=True)
     if hooks.other_hooks(frame.graph.tasks[number]):
+        if number in frame.graph.targets:  # Argo looks at a target's hooks before it comes to the next target
+            yield from _others(run, node, frame, number, child.phase)
         frame.later.append(number)
 
 
@@ -178,8 +209,12 @@ def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = Fals
         frame.later.append(number)
         if child.hooks_below:
             return  # it has ended before the handlers of its items: what comes of that is for the second look
-    if child.completed and not (yield from look_exit(run, node, frame, number, child)):
-        return
+    if child.completed:
+        if hooks.exit_hook(run, frame.graph.tasks[number]) is not None and parallelism.holds_back(run, node, child):
+            frame.waiting.append(number)
+            return
+        if not (yield from look_exit(run, node, frame, number, child)):
+            return
     if not child.open_hooks:
         frame.settle(number)
 
@@ -198,6 +233,9 @@ def _others(run: Run, node: Node, frame: Frame, number: int, phase: str) -> Walk
 
 def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
     """All that the task depends on is settled: it starts, is omitted, or waits for a place."""
+    if any(frame.nodes[need].open_hooks for need in frame.graph.needs[number]):
+        frame.waiting.append(number)  # a hook began after its task was settled: it is waited for as well
+        return
     task = frame.graph.tasks[number]
     scope_name = found_of(run, node).scope
     caller = Caller(task, scope_name, {}, "tasks", task.name)
@@ -233,7 +271,8 @@ def _links(run: Run, frame: Frame, number: int) -> list[int] | None:
     needs = frame.graph.needs[number]
     if not needs:
         return None
-    return [end for need in needs if need in frame.nodes for end in outbound(run, frame.nodes[need].key)]
+    keys = [frame.nodes[need].key for need in needs if need in frame.nodes]
+    return [end for key in keys for end in outbound(run, key) or [key]]  # a graph without ends is its own
 
 
 def _wanted(run: Run, frame: Frame, number: int) -> bool:

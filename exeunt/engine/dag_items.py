@@ -61,6 +61,7 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     """Brings a loop as far as it can go: an open exit handler keeps those of later items, and their start, waiting."""
     ready = yield from _exits(run, node, frame, number, group)
     where = found_of(run, node).scope
+    handled = hooks.exit_hook(run, frame.graph.tasks[number]) is not None
     todo = _todo(run, group, plans_of(run, node, frame, group))
     while ready and todo:
         run.turn.check()
@@ -74,20 +75,24 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         if child.type in phases.COMPOSITES and not child.fulfilled:
             yield child
             raised(run, child)
-        if child.completed and not begun.error and not (yield from look_exit(run, node, frame, number, child)):
-            _exits_of(run, group).running = child.key
-            ready = False
+        if child.completed and not begun.error:
+            if handled and parallelism.holds_back(run, node, child):
+                heapq.heappush(_exits_of(run, group).waiting, child.key)
+                frame.waiting.append(number)
+                return
+            if not (yield from look_exit(run, node, frame, number, child)):
+                _exits_of(run, group).running = child.key
+                ready = False
     if ready or not todo:
-        end(run, group)
+        end(run, group, waits=bool(_exits_of(run, group).waiting))
 
 
-def end(run: Run, group: Node, *, waits: bool = True) -> None:
+def end(run: Run, group: Node, *, waits: bool = False) -> None:
     """The group is over when its items are and their handlers have ended.
 
     Argo ends it also while these are half-way or still to begin, and forgets them then (rule group-waits-for-handlers).
     """
-    due = waits and bool(_exits_of(run, group).waiting)
-    if not group.open_members and not group.hooks_below and not due:
+    if not group.open_members and not group.hooks_below and not waits:
         phase = phases.SUCCEEDED
         for key in group.members:
             if run.nodes[key].failed:
@@ -143,6 +148,9 @@ def _exits(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk
     while exits.waiting:
         child = run.nodes[exits.waiting[0]]
         if exits.running >= 0 and child.key > exits.running:
+            return False
+        if parallelism.holds_back(run, node, child):
+            frame.waiting.append(number)
             return False
         heapq.heappop(exits.waiting)
         if not (yield from look_exit(run, node, frame, number, child)):

@@ -138,6 +138,7 @@ def decide(run: Run, input: Input, now: float) -> list[Event]:
 def _decide(run: Run, input: Input) -> None:
     run.put_off.clear()
     run.stopping = False
+    run.graphs_ended.clear()
     since = len(run.nodes)
     try:
         if run.fresh:

@@ -153,6 +153,7 @@ class HookCancelled(Event, tag="unhook"):
     hook_id: str
     reason: str = ""
     strategy: str = "Terminate"
+    below: bool = False  # its node is work that was ended: what hangs below it has failed with its word
 
 
 class HookSkipped(Event, tag="nohook"):

@@ -90,9 +90,10 @@ def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> W
             try:
                 if not hook.expression:
                     raise NodeError(f"Expression required for hook {run.names.full(node)}.hooks.{name}")
-                if not holds(hook.expression, with_own(run, node, view)):
+                own = view._replace(scope=_of_loop(run, node, view))
+                if not holds(hook.expression, with_own(run, node, own)):
                     continue
-                ready = resolved(run, hook, view, node) if _gave(run, node) else hook
+                ready = resolved(run, hook, own, node) if _gave(run, node) else hook
             except NodeError as error:
                 if not ended:
                     continue
@@ -153,12 +154,19 @@ def with_own(run: Run, node: Node, view: View) -> Scope:
     scope = dict(view.scope)
     if not view.prefix:
         return scope
-    if node.type == phases.TASK_GROUP and node.fulfilled:
-        add_loop(scope, view.prefix, [run.nodes[key] for key in node.members])
     outputs = attempt_of(run, node).outputs
     add_outputs(scope, view.prefix, outputs)
     for name, value in outputs.parameters if outputs is not None else []:
         scope[f"{view.prefix}.outputs.parameters.{name}"] = value or ""
+    return scope
+
+
+def _of_loop(run: Run, node: Node, view: View) -> Scope:
+    """The view's variables, for a loop that has ended with what its items gave."""
+    if node.type != phases.TASK_GROUP or not node.fulfilled:
+        return view.scope
+    scope = dict(view.scope)
+    add_loop(scope, view.prefix, [run.nodes[key] for key in node.members])
     return scope
 
 
@@ -346,12 +354,12 @@ def _hook_failure(run: Run, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts_as_pod(run: Run, hook: Hook) -> bool:
-    """Whether an open obligation is one pod for the limits: its template is no graph."""
+    """Whether an open obligation is one pod for the limits: a graph runs one at least, and others see no more of it."""
     owed = hook.obligation
     if owed is None:
         return False
     try:
         found = run.templates.get(msgspec.convert(owed.caller, LifecycleHook), owed.caller_scope)
-        return leaf.node_type(found.template) == phases.POD
+        return leaf.node_type(found.template) in phases.COUNTED
     except (NodeError, TemplateNotFoundError):
         return False

@@ -104,11 +104,12 @@ class Cancel(msgspec.Struct):
     """To an exit run: it is not wanted any more, and why. It ends everything and closes as cancelled.
 
     `strategy` is how its workflow was shut down; empty when somebody ends this run alone. After a stop the handlers of
-    its own steps run.
+    its own steps run. `below`: the run hangs below work that was ended, and all of it has failed with that.
     """
 
     reason: str = ""
     strategy: str = "Terminate"
+    below: bool = False
 
 
 class Replay(msgspec.Struct):

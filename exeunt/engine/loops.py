@@ -36,11 +36,6 @@ def loops(step: Step) -> bool:
     return step.with_items is not None or step.with_param is not None or step.with_sequence is not None
 
 
-def empty(step: Step) -> bool:
-    """No loop for Argo: an empty withItems, or an empty text."""
-    return not step.with_items and not step.with_param and step.with_sequence is None
-
-
 def items_of(step: Step) -> list[Any]:
     """The items, references resolved. Raises NodeError where there is no list."""
     if step.with_items is not None:

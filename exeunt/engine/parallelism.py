@@ -6,7 +6,7 @@ What meets a limit waits. Handlers are not held back by the workflow's limit, bu
 from __future__ import annotations
 
 from exeunt.engine import hooks
-from exeunt.engine.nodes import Node
+from exeunt.engine.nodes import Node, counts_as_bad
 from exeunt.engine.start import found_of
 from exeunt.engine.state import Run
 from exeunt.language.manifest import Template
@@ -29,10 +29,16 @@ def _handlers(run: Run) -> int:
 
 def boundary_full(run: Run, boundary: Node) -> bool:
     """Whether a steps or DAG template may start no further child now."""
-    template = _without_defaults(run, boundary)
-    if template.fail_fast and boundary.bad:
-        return True
-    limit = template.parallelism
+    return bool(_without_defaults(run, boundary).fail_fast and boundary.bad) or _crowded(run, boundary)
+
+
+def holds_back(run: Run, boundary: Node, child: Node) -> bool:
+    """Whether the exit handler of a child has to wait: the template's own limit holds for handlers, too."""
+    return hooks.of(run, child, hooks.EXIT) is None and _crowded(run, boundary)
+
+
+def _crowded(run: Run, boundary: Node) -> bool:
+    limit = _without_defaults(run, boundary).parallelism
     return bool(limit and limit > 0 and boundary.active + _open_hooks(run, boundary) >= limit)
 
 
@@ -54,10 +60,15 @@ def resting(run: Run, boundary: Node) -> bool:
     return bool(limit and limit > 0 and boundary.active_pods >= limit)
 
 
-def failed_fast(run: Run, boundary: Node) -> bool:
-    """Whether the node ends now because of failFast: something failed, and no pod runs any more."""
-    template = found_of(run, boundary).template
-    return bool(template.fail_fast and boundary.bad and not boundary.active_pods)
+def failed_fast(run: Run, boundary: Node, *, looked: bool = False) -> bool:
+    """Whether the node ends now because of failFast: something failed, and no pod runs any more.
+
+    Graphs that have failed in this very decision count when the node was `looked` at: it may end by itself.
+    """
+    if not found_of(run, boundary).template.fail_fast or not boundary.bad or boundary.active_pods:
+        return False
+    nodes = [] if looked else [run.nodes[key] for key in run.graphs_ended]
+    return boundary.bad > sum(node.boundary == boundary.key and node.failed and counts_as_bad(node) for node in nodes)
 
 
 def _open_hooks(run: Run, boundary: Node) -> int:

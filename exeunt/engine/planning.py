@@ -92,7 +92,7 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
 
     With a `key`, under which it keeps how far it came, also TurnOver, when it is more than one decision's work.
     """
-    if not loops.loops(step) or (loops.empty(step) and _never(step.when)):
+    if not loops.loops(step):
         return Looped([Plan(step, "")], loop=False)
     try:
         items = loops.items_of(step)

@@ -56,6 +56,8 @@ def global_scope(run: Run) -> Scope:
     for name, value in run.state.global_outputs.items():
         if value is not None:
             scope[f"workflow.outputs.parameters.{name}"] = value
+    if run.exit and not run.first and not scope.get("workflow.status", "Running"):
+        scope["workflow.status"] = phases.RUNNING  # it became due in the workflow's first decision
     if not run.exit:
         scope["workflow.status"] = "" if run.first else run.state.outcome or run.state.phase
         scope["workflow.duration"] = duration(max(0.0, run.now - run.state.started_at))

@@ -124,6 +124,7 @@ class Run:
         self.turn = Turn()
         self.left = False  # the last decision has done its share
         self.early = False  # some composite has ended before its members (aftermath.py)
+        self.graphs_ended: list[int] = []  # in this decision
         self.stopping = False  # the run is being stopped: what is open is looked at once, as if nothing had ended early
         self.late: dict[int, None] = {}  # what had ended early then, and is looked at afterwards
         self.first = False  # in the first decision of a run `workflow.status` is still empty, as in Argo
@@ -263,6 +264,8 @@ class Run:
         self.events.append(event)
         self.fold(self, event)
         if isinstance(event, NodeEnded):
+            if self.nodes[event.node].type in phases.COMPOSITES:
+                self.graphs_ended.append(event.node)
             if ended_early(self.nodes[event.node]):
                 self.early = True
                 self._wake_below(event.node)
@@ -324,7 +327,20 @@ class Run:
         return None if self.fresh else sorted(set(keys))
 
 
-_KEPT = ("exits", "processed", "frame", "graph", "plans", "todo", "bystep", "places", "callers", "found")
+_KEPT = (
+    "exits",
+    "processed",
+    "frame",
+    "graph",
+    "plans",
+    "todo",
+    "owed",
+    "drained",
+    "bystep",
+    "places",
+    "callers",
+    "found",
+)
 
 
 def pack(state: State) -> Any:

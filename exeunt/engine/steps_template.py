@@ -34,6 +34,13 @@ def look(run: Run, node: Node) -> Walk:
     if parallelism.failed_fast(run, node):
         yield from _fail_fast(run, node)
         return
+    yield from _groups(run, node)
+    if not node.fulfilled and parallelism.failed_fast(run, node, looked=True):
+        yield from _fail_fast(run, node)
+
+
+def _groups(run: Run, node: Node) -> Walk:
+    """One group after another, as far as they come."""
     if parallelism.resting(run, node):
         run.blocked[node.key] = None
         return
@@ -70,7 +77,7 @@ def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
 
 def handler(run: Run, node: Node, group: Node, child: Node) -> Walk:
     """The exit handler of a step that has completed, whatever else is over."""
-    steps = (processed_of(run, node).template.steps or [])[group.index]
+    steps = _steps_of(run, node, group)
     step = steps[child.index]
     if hooks.exit_hook(run, step) is None:
         return
@@ -101,15 +108,19 @@ def finish(run: Run, node: Node) -> Walk:
 
 
 def _why_no_more(run: Run) -> str:
-    """Why the groups that are left do not begin, where the last one went well."""
-    return f"Stopped with strategy '{run.state.shutdown}'" if run.state.shutdown else parallelism.FAIL_FAST
+    """Why the groups that are left do not begin, where the last one went well. A stop is told by the workflow."""
+    return "" if run.state.shutdown else parallelism.FAIL_FAST
+
+
+def _steps_of(run: Run, node: Node, group: Node) -> list[Step]:
+    return (processed_of(run, node).template.steps or [])[group.index]
 
 
 def _open_group(run: Run, node: Node, number: int) -> None:
     links: list[int] | None = None
     if number > 0:
         before = run.nodes[node.members[number - 1]]
-        links = [end for child in before.children for end in outbound(run, child)] or [before.key]
+        links = [end for child in before.children for end in outbound(run, child)] if before.children else [before.key]
     run.emit(
         NodeStarted(
             owner=node.key,
@@ -269,13 +280,14 @@ def _raised(run: Run, group: Node) -> None:
 def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: list[tuple[int, Plan]]) -> Walk:
     """The hooks of the group's steps, in the order of their nodes. Returns whether all that run are done.
 
-    A hook that runs keeps those of the steps behind it waiting. Raises NodeError.
+    A hook that runs keeps those of the steps behind it waiting.
     """
     changed = run.changes(group.key)
     if not any(step.hooks or step.on_exit for step in steps):
         return True
     lively = any(hooks.other_hooks(step) for step in steps)
-    keys = group.members if lively or changed is None or run.state.shutdown else changed
+    owed: dict[int, None] = run.cache.setdefault(("owed", group.key), {})  # handlers that wait for a place
+    keys = group.members if lively or changed is None or run.state.shutdown else sorted({*changed, *owed})
     callers = _callers(run, group, plans)
     done = True
     for key in list(keys):
@@ -317,6 +329,11 @@ def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Wal
         return None
     if exit_hook is None:
         return True
+    owed: dict[int, None] = run.cache.setdefault(("owed", group.key), {})
+    if parallelism.holds_back(run, node, child):
+        owed[child.key] = run.blocked[node.key] = None
+        return False
+    owed.pop(child.key, None)
     return (yield from hooks.look_exit(run, child, exit_hook, view))
 
 

@@ -156,7 +156,7 @@ class World:
                 case HookDue():
                     self.owe(event.obligation)
                 case HookCancelled():
-                    self.inbox.append((event.hook_id, Cancel(event.reason, event.strategy)))
+                    self.inbox.append((event.hook_id, Cancel(event.reason, event.strategy, event.below)))
                 case RunClosed():
                     self.timers = {at: due for at, due in self.timers.items() if at[0] != key}
                     if event.hook is not None:

@@ -104,7 +104,7 @@ class Player:
             elif isinstance(event, HookDue):
                 self.begin_exit(event)
             elif isinstance(event, HookCancelled):
-                self.inbox.append((event.hook_id, Cancel(event.reason, event.strategy)))
+                self.inbox.append((event.hook_id, Cancel(event.reason, event.strategy, event.below)))
             elif isinstance(event, TimerSet) and event.timer == "close":
                 self.inbox.append((key, TimerFired(event.timer)))
             elif isinstance(event, RunClosed) and event.hook is not None:

@@ -88,18 +88,25 @@ def _tasks(tree: Any) -> Iterator[Case]:
 
 
 def exit_comes_last(case: Case, target: Target, ours: Case) -> Excuse | None:
-    """After a stop the workflow's exit handler begins when all other handlers have ended, in a DAG too.
+    """The workflow's exit handler begins when all others have ended, also where a stop or an Error ends it all at once.
 
     The same nodes in another order of rounds; each pod ends here as it did there.
     """
     name = f"{case['manifest']['metadata'].get('name') or 'w'}.onExit"
+    beside = [pods for pods in target.said["alive"] if len({pod.startswith(name) for pod in pods}) > 1]
     stopped = any(op["op"] in ("stop", "terminate") for op in case["ops"])
-    if not (stopped and any(node["name"] == name for node in ours["nodes"])):
-        return None
-    if not any(node["type"] == "DAG" and not node["name"].startswith(name) for node in target.said["nodes"]):
+    if not beside and not (stopped and any(node["name"] == name for node in [*ours["nodes"], *target.said["nodes"]])):
         return None
     followed = along(case, target)
-    lines = differences(target._replace(varies=target.varies | {"rounds", "alive", "nodes[].left-out"}), followed)
+    varies = target.varies | {"rounds", "alive", "nodes[].left-out"}
+    began = {node["name"] for node in followed["nodes"]}
+    if name not in began and any(op["op"] == "terminate" for op in case["ops"]):
+        # there it had begun when the workflow was terminated; here it was still to come, and does not begin any more
+        def left_out(node: str) -> bool:
+            return node.startswith(name)
+
+        return Excuse(0, differences(target._replace(varies=varies | {"progress"}), followed, left_out))
+    lines = differences(target._replace(varies=varies), followed)
     one, other = Counter(target.said["rounds"]), Counter(followed["rounds"])
     if one != other and not target.chance("rounds"):
         lines.append(f"rounds: only {target.name} {sorted(one - other)} — only ours {sorted(other - one)}")
@@ -126,9 +133,66 @@ def along(case: Case, target: Target) -> Case:
     return player.result()
 
 
+def own_status_in_loops(case: Case, target: Target, ours: Case) -> Excuse | None:
+    """A hook of a DAG's loop gets the loop's status and outputs, where Argo hands on the tags as they stand.
+
+    Left out are these hooks and what is in them; the order of rounds and the count of pods: what they start differs.
+    """
+    loops = {node["name"] for node in target.said["nodes"] if node["type"] == "TaskGroup"}
+    handed = {
+        node["name"]
+        for node in target.said["nodes"]
+        if "{{tasks." in json.dumps(node.get("inputs", {})) and _hook_of(node["name"]) in loops
+    }
+    if not handed:
+        return None
+
+    def hook(name: str) -> bool:
+        return any(name == one or re.match(r"[.\[(]", name.removeprefix(one)) for one in handed if name.startswith(one))
+
+    followed = along(case, target)
+    nodes = {node["name"] for one in (target.said, followed) for node in one["nodes"] if hook(node["name"])}
+    target = target._replace(varies=target.varies | {"rounds", "alive", "progress", "nodes[].left-out"})
+    return Excuse(len(nodes), differences(target, followed, hook))
+
+
+def _hook_of(name: str) -> str:
+    """The node whose hook this one is; empty where it is none."""
+    owner, mark, rest = name.rpartition(".hooks.")
+    return owner if mark and not re.search(r"[.\[(]", rest) else ""
+
+
+def own_outputs(case: Case, target: Target, ours: Case) -> Excuse | None:
+    """A hook's expression that asks for its own step before that has given anything does not hold yet.
+
+    There it ends the task, the group or the workflow in Error, which decides all that follows: nothing else of such a
+    case is compared but what must hold of every run.
+    """
+    said = json.dumps([target.said["message"], *(node["message"] for node in target.said["nodes"])])
+    for hook in _hooks([case["manifest"], *case["extra"]]):
+        written = json.dumps(hook.get("expression", ""))[1:-1]
+        if written and json.dumps(written)[1:-1] in json.dumps(said) and "cannot fetch" in said:
+            return Excuse(len(target.said["nodes"]), [])
+    return None
+
+
+def _hooks(tree: Any) -> Iterator[Case]:
+    if isinstance(tree, dict):
+        hooks = tree.get("hooks")
+        yield from (
+            (hook for hook in (hooks or {}).values() if isinstance(hook, dict)) if isinstance(hooks, dict) else ()
+        )
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for one in tree:
+            yield from _hooks(one)
+
+
 RULES: dict[str, Rule] = {
     "item-in-handlers": item_in_handlers,
     "exit-comes-last": exit_comes_last,
     "exit-takes-global-artifacts": exit_takes_global_artifacts,
+    "own-status-in-loops": own_status_in_loops,
+    "own-outputs": own_outputs,
 }
 NAMES = ("refused-at-once", *RULES)
