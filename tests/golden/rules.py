@@ -18,7 +18,7 @@ from tests.golden.play import Follower
 Case = dict[str, Any]
 
 REFUSED_AT_ONCE = re.compile(
-    r"(hooks\.\w+\.template: there is no template"
+    r"(hooks\.\w+\.template(Ref\.template)?: there is no template"
     r"|retryStrategy\.limit: must be a whole number"
     r"|withSequence: has no end"
     r"|: \{\{=.*(there is no (step|task|variable)|there is nothing of this name|has no such))"
