@@ -103,12 +103,16 @@ def _items(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
 
 
 def _leaving(run: Run, node: Node) -> bool:
-    """Whether a hook of a task runs that the stop has ended: what depends on the task is settled when it has gone."""
+    """Whether a hook of a task runs that the stop has ended: what depends on the task is settled when it has gone.
+
+    Only graphs are waited for: they have ended as soon as they are looked at, what runs when it has said so.
+    """
     if not node.hooks_below:
         return False
     keys = [key for member in node.members for key in (member, *run.nodes[member].members)]
     for hook in (run.state.hooks[number] for key in keys for number in run.nodes[key].hooks):
-        if hook.open and (hook.cancelled or (hook.inner >= 0 and not exempt(run, run.nodes[hook.inner]))):
+        ended = hook.cancelled or (hook.inner >= 0 and not exempt(run, run.nodes[hook.inner]))
+        if hook.open and ended and hooks.is_graph(run, hook):
             return True
     return False
 
@@ -272,7 +276,8 @@ def _links(run: Run, frame: Frame, number: int) -> list[int] | None:
     if not needs:
         return None
     keys = [frame.nodes[need].key for need in needs if need in frame.nodes]
-    return [end for key in keys for end in outbound(run, key) or [key]]  # a graph without ends is its own
+    alone = not run.state.shutdown  # a graph that has ended without ends is its own, but for one that was stopped
+    return [end for key in keys for end in outbound(run, key) or ([key] if alone else [])]
 
 
 def _wanted(run: Run, frame: Frame, number: int) -> bool:

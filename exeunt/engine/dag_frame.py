@@ -97,8 +97,6 @@ def hook_scope(run: Run, node: Node, frame: Frame, number: int, child: Node) -> 
     source = " ".join(source_of(run, hook) for hook in task.hooks.values())
     scope = scope_for(run, node, frame, source, number)
     scope[f"tasks.{task.name}.status"] = child.phase
-    if run.first and number not in frame.graph.targets:  # Argo comes to the hooks of others in its second look
-        scope["workflow.status"] = phases.RUNNING
     return scope
 
 

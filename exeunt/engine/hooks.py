@@ -18,11 +18,11 @@ from exeunt.engine.events import HookDue, HookOmitted, HookSkipped, HookStarted,
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope, add_loop, add_outputs, attempt_of, global_scope, go_json, handed_on, rfc3339
-from exeunt.engine.start import Caller, Spot, begin
+from exeunt.engine.start import Caller, Spot, begin, retry_strategy
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.templating import ABSENT, argument_values, model, replaced, tree_of
 from exeunt.language.expression import ExpressionError, evaluate_bool
-from exeunt.language.manifest import Arguments, LifecycleHook, Step
+from exeunt.language.manifest import Arguments, LifecycleHook, Step, Template
 from exeunt.language.templates import TemplateNotFoundError
 from exeunt.language.variables import environment
 
@@ -355,11 +355,27 @@ def _hook_failure(run: Run, tree: dict[str, Any]) -> dict[str, Any]:
 
 def counts_as_pod(run: Run, hook: Hook) -> bool:
     """Whether an open obligation is one pod for the limits: a graph runs one at least, and others see no more of it."""
+    template = _template(run, hook)
+    return template is not None and leaf.node_type(template) in phases.COUNTED
+
+
+def is_graph(run: Run, hook: Hook) -> bool:
+    """Whether an open hook is one of steps or a DAG, not tried again."""
+    if hook.inner >= 0:
+        return run.nodes[hook.inner].type in phases.BOUNDARIES
+    template = _template(run, hook)
+    return (
+        template is not None and retry_strategy(run, template) is None and leaf.node_type(template) in phases.BOUNDARIES
+    )
+
+
+def _template(run: Run, hook: Hook) -> Template | None:
     owed = hook.obligation
     if owed is None:
-        return False
+        return None
     try:
-        found = run.templates.get(msgspec.convert(owed.caller, LifecycleHook), owed.caller_scope)
-        return leaf.node_type(found.template) in phases.COUNTED
+        template = run.templates.get(msgspec.convert(owed.caller, LifecycleHook), owed.caller_scope).template
+        leaf.node_type(template)
     except (NodeError, TemplateNotFoundError):
-        return False
+        return None
+    return template

@@ -14,6 +14,8 @@ from tests.golden.runner import cases, file_of, known
 Case = dict[str, Any]
 
 CASES = 200
+NOT_COMPARED = ("refused-at-once", "own-outputs", "listed")
+"""Rules under which what was recorded says nothing of what is right."""
 NOTICED = 0.98
 
 
@@ -65,7 +67,9 @@ def planted(case: Case, number: int) -> Case | None:
     """The case with one change in all that it may agree with; None where it has no place for it."""
     change = CHANGES[number % len(CHANGES)]
     sides = [side for side in ("expect", "mended") if "nodes" in case.get(side, {})]
-    names = sorted({node["name"] for side in sides for node in case[side]["nodes"] if node["name"] != "w"})
+    if not sides:
+        return None
+    names = sorted(set.intersection(*({node["name"] for node in case[side]["nodes"]} for side in sides)) - {"w"})
     if change is handler_dropped:
         names = [name for name in names if name.endswith(".onExit")]
     if not names or any(case.get(key) for key in ("unstable", "mended_unstable")):
@@ -82,9 +86,12 @@ def spoilt() -> list[tuple[str, Case]]:
     """Those that do not differ without the change."""
     found: list[tuple[str, Case]] = []
     differing = known()
-    for name, each in (("hooks", 17), ("random", 17)):
+    for name, each in (("hooks", 16), ("random", 16)):
         for at, case in enumerate(cases(file_of(name))):
-            if at % each or case["id"] in differing or "refused" in case["expect"] or judge(case).state == "differ":
+            if at % each or case["id"] in differing or "refused" in case["expect"]:
+                continue
+            verdict = judge(case)
+            if verdict.state == "differ" or verdict.rule in NOT_COMPARED:
                 continue
             changed = planted(case, len(found))
             if changed is not None and len(found) < CASES:
