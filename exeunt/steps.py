@@ -23,6 +23,19 @@ from exeunt.engine.steps import (
 from exeunt.language.actions import ACTIONS
 from exeunt.v1 import step_pb2 as pb
 
+FRAME_BYTES = 1024 * 1024
+"""Of steps, or of results, in one frame; or one."""
+STEP_BYTES = 16 * 1024 * 1024
+"""Of one step. gRPC takes 32 MB, and a step that it refused would be sent for ever."""
+
+
+def too_large(length: int) -> pb.StepResult | None:
+    """How a step ends that has so many bytes; None when it can be sent."""
+    if length <= STEP_BYTES:
+        return None
+    said = f"the step has {length:,} bytes with its arguments and secrets; at most {STEP_BYTES:,} can be sent"
+    return pb.StepResult(phase="Error", message=said)
+
 
 class Attempt(NamedTuple):
     """One try of one node: what names it for ever. `hook_id` is set for a step of an exit run."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
 import grpc
 
 from exeunt.service.channel import metadata, open_channel
+from exeunt.steps import FRAME_BYTES, too_large
 from exeunt.v1 import step_pb2, step_service_pb2_grpc
 from exeunt.v1 import step_service_pb2 as pb
 
@@ -218,12 +220,18 @@ class StepsClient:
             placed=stream.placed, cancels=stream.cancels, acknowledged=stream.acknowledged, released=stream.released
         )
         stream.placed, stream.cancels, stream.acknowledged, stream.released = [], [], [], []
-        wants, stream.wants = stream.wants[:FRAME_WANTS], stream.wants[FRAME_WANTS:]
-        for id in wants:
-            item = self._items.get(id)
+        size = 0
+        while stream.wants and size < FRAME_BYTES and len(frame.wants) < FRAME_WANTS:
+            item = self._items.get(stream.wants.popleft())
             fence = self._fence_of(item.partition) if item is not None else None
-            if item is not None and item.step is not None and item.said_on is stream and fence is not None:
-                frame.wants.append(pb.Want(step=item.step, executor=item.executor, fence=fence))
+            if item is None or item.step is None or item.said_on is not stream or fence is None:
+                continue
+            length = item.step.ByteSize()
+            if (result := too_large(length)) is not None:
+                _end(item, result)
+                continue
+            frame.wants.append(pb.Want(step=item.step, executor=item.executor, fence=fence))
+            size += length
         return frame
 
     def _take(self, response: pb.RunResponse, stream: _Stream, address: str) -> None:
@@ -233,9 +241,8 @@ class StepsClient:
                 item.who.placed(placement.executor)
         for result in response.results:
             item = self._items.get(result.id)
-            if item is not None and item.who is not None:
-                item.said = ""
-                item.who.ended(result.result)
+            if item is not None:
+                _end(item, result.result)
         for id in response.lost:
             item = self._items.get(id)
             if item is None or item.said_on is not stream:
@@ -267,11 +274,17 @@ class StepsClient:
         self._changed.set()
 
 
+def _end(item: _Item, result: step_pb2.StepResult) -> None:
+    if item.who is not None:
+        item.said = ""
+        item.who.ended(result)
+
+
 class _Stream:
     """What is to be said on one stream, from its beginning to its end."""
 
     def __init__(self) -> None:
-        self.wants: list[str] = []
+        self.wants: deque[str] = deque()
         self.placed: list[pb.Placement] = []
         self.cancels: list[str] = []
         self.acknowledged: list[str] = []

@@ -13,14 +13,13 @@ import grpc
 
 from exeunt.scheduler.attempts import Executor, Flight, Profile, Report
 from exeunt.scheduler.dispatch import Dispatch
+from exeunt.steps import FRAME_BYTES, too_large
 from exeunt.v1 import executor_service_pb2 as pb
 from exeunt.v1 import executor_service_pb2_grpc, step_pb2
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-FRAME_BYTES = 1024 * 1024  # of dispatches in one frame, or one step
-STEP_BYTES = 16 * 1024 * 1024  # of one step; gRPC takes 32 MB, and a step that it refused would be sent for ever
 FRAME_NAMES = 10_000  # attempts that are cancelled, acknowledged or forgotten in one frame
 
 Context = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
@@ -109,7 +108,7 @@ class Stream:
             frame.welcome.CopyFrom(self._welcome)
             self._welcome = None
         size = ordinary = kept = 0
-        refused: list[tuple[str, int]] = []
+        refused: list[tuple[str, step_pb2.StepResult]] = []
         while (self._steps or self._ready) and size < FRAME_BYTES:
             flight, step = self._ready.popleft() if self._ready else (self._steps.popleft(), None)
             if self.executor is None or not self._dispatch.goes(flight, self.executor):
@@ -117,8 +116,8 @@ class Stream:
             step = flight.make() if step is None else step
             length = step.ByteSize()
             size += length
-            if length > STEP_BYTES:
-                refused.append((step.id, length))
+            if (result := too_large(length)) is not None:
+                refused.append((step.id, result))
             else:
                 frame.dispatches.append(step)
             if flight.slot is not None:
@@ -127,10 +126,9 @@ class Stream:
                 flight.slot = None
         if self.executor is not None and (ordinary or kept):
             self._dispatch.placement.sent(self.executor.profile.id, self._number, ordinary=ordinary, kept=kept)
-        for id, length in refused:
-            why = f"the step has {length} bytes with its arguments and secrets; at most {STEP_BYTES} can be sent"
+        for id, result in refused:
             if self.executor is not None:
-                self._dispatch.update(self.executor, Report(id, step_pb2.StepResult(phase="Error", message=why)))
+                self._dispatch.update(self.executor, Report(id, result))
         frame.acknowledged.extend(_some(self._acknowledged))
         frame.forgotten.extend(_some(self._forgotten))
         if not (self._steps or self._ready):  # never ahead of the step that is to be ended

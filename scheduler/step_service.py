@@ -13,13 +13,11 @@ import grpc
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight, State
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import attempt_of, secrets_wanted
+from exeunt.steps import FRAME_BYTES, attempt_of, secrets_wanted
 from exeunt.v1 import step_pb2, step_service_pb2_grpc
 from exeunt.v1 import step_service_pb2 as pb
 
 log = logging.getLogger(__name__)
-
-FRAME_BYTES = 1024 * 1024
 
 Context = grpc.aio.ServicerContext[pb.RunRequest, pb.RunResponse]
 OwnerOf = Callable[[int], str | None]

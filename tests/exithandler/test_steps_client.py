@@ -47,11 +47,12 @@ class Scheduler(step_service_pb2_grpc.StepServiceServicer):
 class Step:
     """Who wants a step in these tests."""
 
-    def __init__(self, client: StepsClient, id: str, executor: str = "", partition: int = 7) -> None:
+    def __init__(self, client: StepsClient, id: str, executor: str = "", partition: int = 7, *, size: int = 0) -> None:
         self.client = client
         self.id = id
         self.events: asyncio.Queue[str] = asyncio.Queue()
-        client.want(step_pb2.Step(id=id, partition=partition), executor, self)
+        work = step_pb2.ContainerWork(source="x" * size)
+        client.want(step_pb2.Step(id=id, partition=partition, container=work), executor, self)
 
     def placed(self, executor: str) -> None:
         self.events.put_nowait(f"placed on {executor}")
@@ -228,3 +229,16 @@ async def test_steps_wait_while_nobody_is_there(serve: Serve) -> None:
     assert (await scheduler.hears(lambda f: bool(f.wants))).wants[0].step.id == "u.h/n/0"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_many_large_steps_go_in_several_frames_and_one_that_no_frame_holds_ends(scheduler: Pair) -> None:
+    server, client = scheduler
+    large = [Step(client, f"u.h/n{n}/0", size=1_000_000) for n in range(10)]
+    too_large = Step(client, "u.h/huge/0", size=40_000_000)
+    beside = Step(client, "u.h/beside/0")
+    assert await too_large.hears() == "ended Error"
+    heard: set[str] = set()
+    while not heard >= {beside.id, *(step.id for step in large)}:
+        heard |= {want.step.id for want in (await server.hears(lambda f: bool(f.wants))).wants}
+    assert too_large.id not in heard
+    assert server.streams == 1

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import grpc
 import pytest
 
+from exeunt import steps
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler import sessions
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.sessions import ExecutorService
@@ -175,7 +175,7 @@ async def test_a_step_that_no_message_holds_is_an_error_and_others_go_out(
     rig: Rig, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be sent again and again."""
-    monkeypatch.setattr(sessions, "STEP_BYTES", 100)
+    monkeypatch.setattr(steps, "STEP_BYTES", 100)
     executor = Stub(channel)
     await executor.hello(credits=2)
     rig.wanting.want(f"u/{'long' * 50}/0")
