@@ -51,7 +51,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         tasks = [group.create_task(_bounded(name, job, context)) for name, job in zip(names, jobs, strict=True)]
     for task in tasks:
         report.add(task.result())
-    phase = "Succeeded" if not report.errors else "Error" if report.unreachable else "Failed"
+    phase = "Succeeded" if not report.errors else "Error" if report.unsent else "Failed"
     return StepOutcome(phase=phase, message=report.message, answer=report.answer)
 
 
@@ -63,9 +63,8 @@ async def _bounded(name: str, job: Awaitable[Report], context: Context) -> Repor
         async with asyncio.timeout(seconds):
             return await job
     except TimeoutError:
-        report.unreachable = True
         report.wrong(f"plugin.cleanup.{name}", f"not done within {seconds:g} s")
     except BadArguments as error:
-        report.unreachable = True
+        report.unsent = True
         report.errors.append(str(error))
     return report

@@ -84,7 +84,7 @@ async def databases(at: int, wanted: Database, context: Context) -> Report:
     try:
         return await loop.run_in_executor(context.tools.threads, drop_all, server, wanted)
     except (sqlalchemy.exc.SQLAlchemyError, OSError, NotRemoved) as error:
-        report = Report(unreachable=True)
+        report = Report(unsent=isinstance(error, Refused | NotRemoved))
         report.wrong(server.shown, _words(error))
         return report
 
@@ -136,6 +136,7 @@ def _drop(connection: Connection, backend: str, kind: str, name: str) -> bool:
 @contextmanager
 def _connected(server: Server) -> Iterator[Connection]:
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
     arguments: dict[str, Any] = {}
@@ -156,7 +157,13 @@ def _connected(server: Server) -> Iterator[Connection]:
         else:
             with guarded(Watch(server.guard)) as watch:
                 watch.allow(host)
-                with engine.connect() as connection:
+                try:
+                    connection = engine.connect()
+                except SQLAlchemyError:
+                    if watch.refusal:
+                        raise Refused(watch.refusal) from None
+                    raise
+                with connection:
                     yield connection
     finally:
         engine.dispose()
@@ -166,7 +173,7 @@ def _address(host: str, guard: Guard) -> str:
     guard.check_literal(host)
     found = guard.addresses(host)
     if not found:
-        raise Refused(f"{host}: there is no such host")
+        raise OSError(f"{host}: there is no such host")
     for address in found:
         guard.check(host, address)
     return found[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from exeunt.actions.cleanup_report import Report
 from exeunt.actions.context import Context
-from exeunt.actions.http import Unanswered, request, retry_after
+from exeunt.actions.http import Unanswered, Unsent, request, retry_after
 from exeunt.actions.masking import shown_url
 from exeunt.actions.secrets import secret
 from exeunt.language.actions import Deletion
@@ -28,7 +28,7 @@ async def deletions(wanted: Sequence[str | Deletion], context: Context) -> Repor
             try:
                 answer = await request("DELETE", one.url, context, headers=sent)
             except Unanswered as error:
-                report.unreachable = True
+                report.unsent |= isinstance(error, Unsent)
                 report.wrong(name, str(error))
                 return
         if 200 <= answer.status < 300 or answer.status in {404, 410}:

@@ -58,7 +58,7 @@ async def nats_things(at: int, wanted: NatsThings, context: Context) -> Report:
                 except (JetStreamError, NatsError, TimeoutError) as error:
                     report.wrong(shown, str(error) or "no answer")
     except (NatsError, OSError, TimeoutError) as error:
-        report.unreachable = True
+        report.unsent = isinstance(error, Refused)
         report.wrong(shown_url(url), str(error) or "no answer")
     return report
 
@@ -106,13 +106,13 @@ async def _connected(url: str, wanted: NatsThings, where: str, context: Context)
 
 
 async def _address(host: str, context: Context) -> str:
-    """An address of the host that the guard lets through: the very one that is connected to. Raises Refused."""
+    """An address of the host that the guard lets through: the very one that is connected to. Raises OSError."""
     guard = context.tools.guard
     guard.check_literal(host)
     loop = asyncio.get_running_loop()
     found = await loop.run_in_executor(context.tools.threads, guard.addresses, host)
     if not found:
-        raise Refused(f"{host}: there is no such host")
+        raise OSError(f"{host}: there is no such host")
     for address in found:
         guard.check(host, address)
     return found[0]

@@ -75,7 +75,6 @@ async def objects(at: int, given: str | Objects, context: Context) -> Report:
         store = _store(place, options)
         count, size = await _remove(store, place.prefix)
     except Exception as error:  # noqa: BLE001 - obstore raises of each store's own, and says all in the text
-        report.unreachable = True
         report.wrong(place.url, _words(error))
         return report
     report.note(f"{place.url} ({count} objects, {size} bytes)" if count else place.url, count > 0)

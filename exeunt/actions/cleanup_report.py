@@ -19,7 +19,7 @@ class Report:
     removed: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    unreachable: bool = False  # something could not even be tried
+    unsent: bool = False  # something may not be asked for at all: another try would be the same
 
     def note(self, name: str, removed: bool) -> None:
         """It is gone: `removed` just now, or absent already."""
@@ -34,7 +34,7 @@ class Report:
         self.removed += other.removed
         self.absent += other.absent
         self.errors += other.errors
-        self.unreachable |= other.unreachable
+        self.unsent |= other.unsent
 
     @property
     def message(self) -> str:

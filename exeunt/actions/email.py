@@ -50,7 +50,7 @@ class NotTaken(Exception):  # noqa: N818 - it is an answer
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
-    """Sends the mail. Failed when the server refuses it or a recipient, Error when there is no server to speak to."""
+    """Sends the mail. Failed when the server refuses it or a recipient, or does not answer."""
     try:
         wanted = read("email", arguments, Email)
         server = await _server(wanted, context)
@@ -67,11 +67,13 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         async with asyncio.timeout(seconds):
             refused = await job
     except TimeoutError:
-        return StepOutcome(phase="Error", message=f"mail server {where}: no answer within {seconds:g} s")
+        return StepOutcome(phase="Failed", message=f"mail server {where}: no answer within {seconds:g} s")
     except NotTaken as error:
         return StepOutcome(phase="Failed", message=f"mail server {where}: {error}")
+    except Refused as error:
+        return StepOutcome(phase="Error", message=f"mail server {where}: {error}")
     except (OSError, smtplib.SMTPException) as error:
-        return StepOutcome(phase="Error", message=f"mail server {where}: {_words(error)}")
+        return StepOutcome(phase="Failed", message=f"mail server {where}: {_words(error)}")
     taken = [r for r in recipients if r not in refused]
     answer = {"messageId": str(mail["Message-ID"]), "recipients": taken, "refused": refused}
     if refused:

@@ -49,7 +49,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         answer = await request("POST", f"{base}/api/annotations", context, headers=headers, body=body, trusted=trusted)
         said = _read(answer)
     except Unanswered as error:
-        return StepOutcome(phase="Error", message=f"grafana {where}: {error}")
+        return StepOutcome(phase=error.phase, message=f"grafana {where}: {error}")
     except NotTaken as error:
         return StepOutcome(phase="Failed", message=f"grafana {where}: {error}")
     return _made(said.get("id") if isinstance(said, dict) else None, "the annotation is made", answer)

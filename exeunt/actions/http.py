@@ -42,11 +42,19 @@ class Answer(NamedTuple):
 
 
 class Unanswered(Exception):  # noqa: N818 - it is an answer
-    """The request got no usable answer. The text is for people."""
+    """The request got no usable answer, which another try may. The text is for people."""
+
+    phase = "Failed"
+
+
+class Unsent(Unanswered):
+    """There is nothing that may be asked: the address is none, or forbidden. Another try would be the same."""
+
+    phase = "Error"
 
 
 async def perform(work: HttpWork, context: Context) -> StepOutcome:
-    """Sends the request; Failed when the answer is not what was wanted, Error when there was none."""
+    """Sends the request; Failed without the answer that was wanted, Error when it cannot be sent."""
     method = (work.method or "GET").upper()
     try:
         headers = _headers(await _with_secrets(work, context), context)
@@ -56,13 +64,13 @@ async def perform(work: HttpWork, context: Context) -> StepOutcome:
         road = _Road(work.body.encode(), context.settings.redirects)
         answer = await _send(method, headers, work, context, road)
     except Unanswered as error:
-        return StepOutcome(phase="Error", message=f"{method} {shown_url(work.url)}: {error}")
+        return StepOutcome(phase=error.phase, message=f"{method} {shown_url(work.url)}: {error}")
     phase, message = "Succeeded", ""
     if work.success_condition:
         try:
             good = evaluate_bool(work.success_condition, _environment(method, headers, work, answer))
         except ExpressionError as error:
-            return StepOutcome(phase="Error", message=f"successCondition: {error}", answer=shown(answer))
+            return StepOutcome(phase="Failed", message=f"successCondition: {error}", answer=shown(answer))
         if not good:
             phase, message = "Failed", f"successCondition '{work.success_condition}' evaluated false"
     elif not 200 <= answer.status < 300:
@@ -152,12 +160,14 @@ async def _send(method: str, headers: CIMultiDict[str], work: HttpWork, context:
     except TimeoutError:
         raise Unanswered(f"no answer within {seconds:g} s") from None
     except Refused as error:
-        raise Unanswered(str(error)) from None
+        raise Unsent(str(error)) from None
     except aiohttp.InvalidURL:
-        raise Unanswered("this is no address; http:// or https:// with a host is expected") from None
+        raise Unsent("this is no address; http:// or https:// with a host is expected") from None
     except aiohttp.ClientConnectorError as error:
         cause = error.os_error
-        raise Unanswered(str(cause) if isinstance(cause, Refused) else f"cannot connect: {_words(error)}") from None
+        if isinstance(cause, Refused):
+            raise Unsent(str(cause)) from None
+        raise Unanswered(f"cannot connect: {_words(error)}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise Unanswered(_words(error)) from None
 
@@ -184,9 +194,12 @@ async def _follow(method: str, headers: CIMultiDict[str], work: HttpWork, contex
 
 
 def _check(url: str, context: Context, trusted: bool) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Unsent(str(error)) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Unanswered("only http:// and https:// addresses with a host can be called")
+        raise Unsent("only http:// and https:// addresses with a host can be called")
     if parts.password:
         context.masker.add(parts.password)
     if not trusted:

@@ -36,7 +36,9 @@ def can_perform(work: Work) -> bool:
 
 
 async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) -> StepOutcome:
-    """Does the work and answers how it ended: Succeeded, Failed (the world said no) or Error (it could not be tried).
+    """Does the work and answers how it ended: Succeeded, Failed (the world said no, or nothing), or Error.
+
+    Error is what another try cannot mend: fields that are wrong, a secret that is missing, a forbidden address.
 
     Never raises but for cancellation. Secrets are masked in everything that comes back, and all text in it is valid.
     """

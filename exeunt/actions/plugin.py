@@ -48,7 +48,7 @@ async def perform(work: PluginWork, context: Context) -> StepOutcome:
                 return _outcome(node, context)
             wait = _seconds(reply.get("requeue"))
         except BadAnswer as error:
-            return StepOutcome(phase="Error", message=f"plugin {work.name!r} at {shown_url(address)}: {error}")
+            return StepOutcome(phase="Failed", message=f"plugin {work.name!r} at {shown_url(address)}: {error}")
         await asyncio.sleep(wait)  # the plugin's own word: there is no event to wait for
 
 

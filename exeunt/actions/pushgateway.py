@@ -45,7 +45,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
     try:
         answer = await request(method, url, context, headers=headers, body=body, trusted=not wanted.url)
     except Unanswered as error:
-        return StepOutcome(phase="Error", message=f"pushgateway {where}: {error}")
+        return StepOutcome(phase=error.phase, message=f"pushgateway {where}: {error}")
     if 200 <= answer.status < 300:
         verb = "removed the group" if method == "DELETE" else f"pushed {len(wanted.metrics or usual(context))} metrics"
         return StepOutcome(phase="Succeeded", message=f"{verb} of job {wanted.job}", answer=shown(answer))

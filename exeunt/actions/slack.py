@@ -69,7 +69,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         except NotTaken as error:
             errors.append(f"{channel or 'webhook'}: {error}")
         except Unanswered as error:
-            phase = "Error"
+            phase = error.phase
             errors.append(f"{channel or 'webhook'}: {error}")
     answer = {"sent": sent, "errors": errors}
     if errors:

@@ -56,7 +56,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
     except StartRefused as error:
         return StepOutcome(phase="Failed", message=f"the workflow was refused: {error}")
     except Unavailable as error:
-        return StepOutcome(phase="Error", message=f"the workflow could not be started: {error}")
+        return StepOutcome(phase="Failed", message=f"the workflow could not be started: {error}")
     return await _start(manifest, conditions, context)
 
 
@@ -167,7 +167,7 @@ async def _begin(
     except StartRefused as error:
         return StepOutcome(phase="Failed", message=f"the workflow was refused: {error}")
     except Unavailable as error:
-        return StepOutcome(phase="Error", message=f"the workflow could not be started: {error}")
+        return StepOutcome(phase="Failed", message=f"the workflow could not be started: {error}")
     phase, message = "Succeeded", f"{done} {child.namespace}/{child.name}"
     if conditions.waits:
         phase, message = await _waited(child, conditions, context)

@@ -32,7 +32,7 @@ _OWN = ("webhook-", "ce-", "content-length", "content-type", "host")
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
-    """Sends the event. Succeeded when the receiver answers 2xx, Failed for any other answer, Error without one."""
+    """Sends the event. Succeeded when the receiver answers 2xx, Failed for any other answer and without one."""
     try:
         wanted = read("webhook", arguments, Webhook)
         url = await _url(wanted, context)
@@ -54,7 +54,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
     try:
         answer = await request("POST", url, context, headers=headers, body=body, seconds=wanted.timeout_seconds)
     except Unanswered as error:
-        return StepOutcome(phase="Error", message=f"webhook {where}: {error}")
+        return StepOutcome(phase=error.phase, message=f"webhook {where}: {error}")
     if 200 <= answer.status < 300:
         return StepOutcome(phase="Succeeded", message=f"{where} answered {answer.status}", answer=shown(answer))
     said = f"webhook {where} answered {answer.status}"

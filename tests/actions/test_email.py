@@ -217,7 +217,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     outcome = await send(safe_post, {"to": "a@example.org", "from": "x@example.org"})
-    assert (outcome.phase, "certificate" in outcome.message) == ("Error", True)
+    assert (outcome.phase, "certificate" in outcome.message) == ("Failed", True)
     assert safe_post.mails == []
 
 
@@ -234,12 +234,12 @@ async def test_the_operators_own_server_may_be_anywhere(post: Post) -> None:
     assert outcome.phase == "Succeeded"
 
 
-async def test_nobody_there_is_an_error(post: Post) -> None:
+async def test_nobody_there_is_a_failure(post: Post) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         arguments = {"to": "a@example.org", "from": "x@example.org"}
         outcome = await send(post, arguments, smtp_url=f"smtp://127.0.0.1:{taken.getsockname()[1]}")
-    assert (outcome.phase, "refused" in outcome.message) == ("Error", True)
+    assert (outcome.phase, "refused" in outcome.message) == ("Failed", True)
 
 
 @pytest.mark.parametrize(

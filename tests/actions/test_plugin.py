@@ -43,15 +43,13 @@ async def test_its_token_is_sent_and_never_shown(world: World) -> None:
     world.reply(403, "Bearer t0ken-of-plugin is wrong")
     outcome = await call(world, plugin_tokens={"hello": "t0ken-of-plugin"})
     assert world.requests[0]["headers"]["Authorization"] == "Bearer t0ken-of-plugin"
-    assert outcome.phase == "Error"
+    assert outcome.phase == "Failed"
     assert "t0ken" not in repr(outcome)
 
 
 @pytest.mark.parametrize(
     ("status", "text", "words"),
     [
-        (200, "{}", "does not take this template"),
-        (200, "", "does not take this template"),
         (404, "", "received status 404"),
         (200, "<html>", "no JSON"),
         (200, "[1]", "no JSON object"),
@@ -59,11 +57,18 @@ async def test_its_token_is_sent_and_never_shown(world: World) -> None:
         (200, '"' + "x" * 2000 + '"', "larger than 1000 bytes"),
     ],
 )
-async def test_what_is_no_result_is_an_error(world: World, status: int, text: str, words: str) -> None:
+async def test_what_is_no_result_is_a_failure(world: World, status: int, text: str, words: str) -> None:
     world.reply(status, text)
     outcome = await call(world, answer_bytes=1000)
-    assert outcome.phase == "Error"
+    assert outcome.phase == "Failed"
     assert words in outcome.message
+
+
+@pytest.mark.parametrize("text", ["", "{}"])
+async def test_a_template_that_it_does_not_take_is_an_error(world: World, text: str) -> None:
+    world.reply(200, text)
+    outcome = await call(world)
+    assert (outcome.phase, outcome.message) == ("Error", "the plugin 'hello' does not take this template")
 
 
 async def test_an_unknown_name_is_an_error_that_lists_the_known_ones(world: World) -> None:

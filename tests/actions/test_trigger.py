@@ -123,11 +123,11 @@ async def test_what_cannot_be_started_is_named(work: PluginWork | ResourceWork, 
     assert scheduler.started == {}
 
 
-async def test_a_refused_child_is_a_failure_and_an_unreachable_log_an_error() -> None:
+async def test_a_refused_child_is_a_failure_and_so_is_an_unreachable_log() -> None:
     refused = await do(Scheduler(StartRefused("spec.entrypoint: no such template")), trigger(template="x"))
     assert (refused.phase, refused.message) == ("Failed", "the workflow was refused: spec.entrypoint: no such template")
     away = await do(Scheduler(Unavailable("the log is full")), trigger(template="x"))
-    assert (away.phase, away.message) == ("Error", "the workflow could not be started: the log is full")
+    assert (away.phase, away.message) == ("Failed", "the workflow could not be started: the log is full")
 
 
 async def test_where_nothing_can_be_started_it_says_so() -> None:
