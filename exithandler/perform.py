@@ -118,10 +118,20 @@ class ExitSteps:
             self._client.confirm(_id(driver, due.node, due.attempt), executor)
 
     def cancel(self, driver: Driver, node: str, attempt: int) -> None:
-        """Ends the action or the step."""
+        """Ends the action or the step. An action that is over says so: its run closes only then."""
+
+        def over(_: object = None) -> None:
+            if not driver.dropped:
+                driver.feed(StepEnded(node, attempt, StepOutcome(phase="Failed")))
+
         task = self._actions.get(driver, {}).get((node, attempt))
         if task is not None:
+            task.add_done_callback(over)
             task.cancel()
+            return
+        step = driver.run.nodes[driver.run.by_id[node]].step
+        if step is not None and can_perform(step.work):  # whoever did it has ended before
+            asyncio.get_running_loop().call_soon(over)
             return
         id = _id(driver, node, attempt)
         self._remote.setdefault(driver, set()).add(id)
