@@ -39,6 +39,7 @@ async def launch(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Launc
             "EXEUNT_ALLOW_LOOPBACK": "true",
             "EXEUNT_READY_FD": str(writing),
             "EXEUNT_LISTEN": "127.0.0.1:0",
+            "EXEUNT_DATA_DIR": str(tmp_path / "data"),
         }
         command = [sys.executable, "-m", "exeunt.cli.main", "serve", "exithandler"]
         process = _spawn(command, environ, writing, tmp_path / f"log{len(started)}")
