@@ -238,6 +238,10 @@ def _reader(read: Any) -> Any:
     return reader
 
 
+ALL = "*"
+"""Every namespace: what lists may ask for."""
+
+
 def _proper(request: Any) -> Any:
     """The request, when it can be read and the names in it are such; of a stream each frame. Raises RpcError."""
     if hasattr(request, "__aiter__"):
@@ -247,6 +251,8 @@ def _proper(request: Any) -> Any:
         raise invalid(text, [("", text)], reason="UNREADABLE_REQUEST")
     for field, (form, words) in _FORMS.items():
         value = getattr(request, field, "")
+        if value == ALL and field == "namespace" and request.DESCRIPTOR.name.startswith("List"):
+            continue
         if isinstance(value, str) and value and not form.fullmatch(value):
             text = f"{field}: {value[:80]!r} is none; {words} are expected"
             raise invalid(text, [(field, text)])
