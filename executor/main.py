@@ -78,7 +78,7 @@ async def _start(program: Program, settings: Settings) -> None:
     limits = Limits(
         output_bytes=settings.output_bytes,
         step_output_bytes=settings.step_output_bytes,
-        log_bytes=settings.log_bytes,
+        log_bytes=settings.step_log_bytes,
     )
     attempts = Attempts(
         work=Work(runtime, ActionRunner(tools), images, id, limits),

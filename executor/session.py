@@ -85,7 +85,7 @@ class Session:
         self._number = 0
         self._seen = 0
         self._said = (-1, -1, -1)  # credits, exit credits and draining, as the last frame had them
-        self._refused = False
+        self._refused = self._away = False
 
     def wake(self) -> None:
         """Something may be to say."""
@@ -132,6 +132,9 @@ class Session:
         if not self._refused and isinstance(error, grpc.aio.AioRpcError) and error.code() in REFUSED:
             self._refused = True  # said once: nothing changes before somebody has read it
             log.error("the scheduler at %s takes no steps to this executor: %s", self.address, error.details())
+        elif not self._away and not self.connected:
+            self._away = True
+            log.warning("the scheduler at %s cannot be reached: %s; trying again", self.address, _reason(error))
         else:
             log.debug("the stream to %s ended: %s", self.address, error)
 
@@ -199,7 +202,7 @@ class Session:
         self.replica = welcome.replica
         self._told(welcome)
         self.connected = True
-        self._refused = False
+        self._refused = self._away = False
         self._links.connected(self)
         log.info("connected to scheduler %s at %s", self.replica, self.address)
 

@@ -33,7 +33,7 @@ class Settings(ActionServiceSettings):
         minimum=1,
         maximum=8 * 1024 * 1024,
     )
-    log_bytes: int = setting(
+    step_log_bytes: int = setting(
         "Output of one step that is kept until the scheduler has it",
         1024 * 1024,
         unit="bytes",

@@ -40,7 +40,9 @@ class Settings(ActionServiceSettings):
         minimum=1024 * 1024,
     )
     window: int = setting(
-        "Open runs whose oldest message in the log lies further back are asked for a snapshot", 100_000, minimum=100
+        "How many messages of the log an open run may span before it writes a snapshot, so that the log can be cut",
+        100_000,
+        minimum=100,
     )
     expected_exithandlers: int = setting(
         "How many exit handlers there are as a rule; with 1 partitions are taken at once, without waiting for others",

@@ -28,7 +28,9 @@ class Settings(ServiceSettings):
     )
     log_bytes: int = setting("Room for the log when its stream is made", 8 * 1024**3, unit="B", minimum=16 * 1024**2)
     window: int = setting(
-        "Open runs whose oldest message in the log lies further back are asked for a snapshot", 100_000, minimum=1_000
+        "How many messages of the log an open run may span before it writes a snapshot, so that the log can be cut",
+        100_000,
+        minimum=1_000,
     )
     commit_bytes: int = setting(
         "Largest decision or snapshot of one run; a run with a larger one ends in Error",

@@ -96,7 +96,7 @@ def _of_steps() -> list[Limit]:
         ),
         Limit(
             "Output of a step on its way to a scheduler",
-            _setting("log_bytes"),
+            _setting("step_log_bytes"),
             "the step waits when it writes; while no scheduler is there the oldest lines go, and a line says how much",
         ),
         Limit(

@@ -26,7 +26,7 @@ COMMANDS = {
     "resume": ("exeunt.cli.steer", "Resume a workflow or its suspended steps"),
     "retry": ("exeunt.cli.again", "Run again what failed of a workflow that ended"),
     "resubmit": ("exeunt.cli.again", "Submit a workflow once more"),
-    "delete": ("exeunt.cli.steer", "Delete a workflow after its exit handlers ran"),
+    "delete": ("exeunt.cli.steer", "Delete a workflow; one that runs is ended first"),
     "node": ("exeunt.cli.steer", "Give suspended steps their outputs"),
     "lint": ("exeunt.cli.lint", "Check manifests without running them"),
     "exits": ("exeunt.cli.exits", "The exit ledger: what handlers ran, and how often"),

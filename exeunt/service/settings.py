@@ -92,7 +92,7 @@ class ServiceSettings:
     data_dir: Path = setting(  # noqa: RUF009 (makes a field)
         "Directory for files of this service; made where it is missing", Path("exeunt-data")
     )
-    replicas: int = setting("Copies that JetStream keeps of every stream: 1 or 3", 1, minimum=1, maximum=5)
+    replicas: int = setting("Copies of every stream: 1 on a single NATS node, 3 on three", 1, minimum=1, maximum=5)
     log_level: Literal["debug", "info", "warning", "error"] = setting("The least severe log lines to write", "info")
     log_format: Literal["json", "text"] = setting("Form of log lines on standard error", "json")
     metrics: str = setting("Where Prometheus may read metrics; empty for nowhere", "", unit="HOST:PORT")
@@ -213,7 +213,7 @@ def _scalar(text: str, kind: str, choices: tuple[str, ...], metadata: Mapping[st
     low, high = metadata.get("minimum"), metadata.get("maximum")
     if number != number or (low is not None and number < low) or (high is not None and number > high):  # noqa: PLR0124 (NaN)
         named = (("at least", low), ("at most", high))
-        bounds = [f"{name} {bound:g}" for name, bound in named if bound is not None]
+        bounds = [f"{name} {bound:,}" for name, bound in named if bound is not None]
         raise ValueError(f"must be {' and '.join(bounds) or 'a number'}")
     return number
 

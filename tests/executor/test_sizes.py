@@ -175,7 +175,7 @@ async def test_without_a_scheduler_a_step_goes_on_and_its_last_lines_are_kept(
 
 
 async def test_a_step_that_waits_to_be_read_can_be_ended(scheduler: Scheduler, tmp_path: Path) -> None:
-    async with inside(scheduler, tmp_path / "e", log_bytes=64 * 1024, heartbeat_seconds=5.0):
+    async with inside(scheduler, tmp_path / "e", step_log_bytes=64 * 1024, heartbeat_seconds=5.0):
         await scheduler.ready()
         endless = shell("a", "trap '' TERM; while :; do echo yes; done", timeout_seconds=1, grace_seconds=0.1)
         async with scheduler.deaf():
