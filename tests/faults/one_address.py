@@ -58,6 +58,7 @@ async def soak(folder: Path, seconds: float) -> tuple[int, list[str]]:
                 scheduler.spec.environ["EXEUNT_ADVERTISE"] = scheduler.address.replace("127.0.0.1", "localhost")
             for executor in found.executors:
                 executor.spec.environ["EXEUNT_SCHEDULERS"] = seed.address
+                executor.spec.environ["EXEUNT_HEARTBEAT_SECONDS"] = "10"  # a machine that is busy elsewhere breaks none
             await asyncio.gather(*(service.start() for service in found.services))
             ran = await _work(found.schedulers[0], seconds)
             wrong = []
