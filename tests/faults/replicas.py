@@ -54,11 +54,11 @@ class Service:
         """Resident bytes."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
-    async def start(self) -> None:
-        """Starts it and waits until it says that it is ready."""
+    async def start(self, seconds: float = SECONDS_TO_START) -> None:
+        """Starts it and waits until it says that it is ready, at most so long."""
         self.child = start(self.spec)
         try:
-            async with asyncio.timeout(SECONDS_TO_START):
+            async with asyncio.timeout(seconds):
                 ready = await self.child.ready()
         except TimeoutError:
             ready = False

@@ -11,6 +11,6 @@ from tests.faults.forming import round_
 
 @pytest.mark.services
 @pytest.mark.faults
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_nobody_ends_while_three_nodes_find_each_other(tmp_path: Path) -> None:
     assert await round_(tmp_path) == []
