@@ -35,6 +35,7 @@ class Attempt:
         "cancelled",
         "exit",
         "forgotten",
+        "hungry",
         "id",
         "link",
         "lost",
@@ -69,6 +70,7 @@ class Attempt:
         self.timer: asyncio.TimerHandle | None = None
         self.started = 0.0
         self.timed_out = False
+        self.hungry = ""  # that it took too much memory, and how much
         self.cancelled = False  # somebody asked for its end
         self.forgotten = False  # its result is wanted by nobody
         self.lost = ""  # why it ended with the executor and not by itself

@@ -23,6 +23,7 @@ from exeunt.executor.health import CONNECTED, Health
 from exeunt.executor.images import Image, load_images
 from exeunt.executor.limits import Limits
 from exeunt.executor.links import Links
+from exeunt.executor.memory import Memory, own_groups
 from exeunt.executor.runtime.process import ProcessRuntime
 from exeunt.executor.runtime.reaper import Reaper, adopting
 from exeunt.executor.session import Profile, Session
@@ -90,6 +91,7 @@ async def _start(program: Program, settings: Settings) -> None:
     profile = Profile(id, labels, (settings.runtime, "http", "plugin", "resource"), settings.heartbeat_seconds)
     server = await program.enter(serve_grpc(settings.listen, {}, health_of=(CONNECTED,), grace=0.0))
     program.background("health", Health(server, attempts).keep())
+    program.background("memory", Memory(attempts.unfinished, settings.step_memory_bytes, own_groups()).keep())
     program.background("links", Links(settings.schedulers, profile, attempts).run())
     program.at_stop(attempts.drain)
     program.finish(lambda: _finish(attempts, settings))

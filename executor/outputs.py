@@ -19,7 +19,9 @@ class Files(Protocol):
         """See `Running.read`."""
 
 
-async def conclude(step: pb.Step, ended: Ended, files: Files, limits: Limits, *, timed_out: bool) -> pb.StepResult:
+async def conclude(
+    step: pb.Step, ended: Ended, files: Files, limits: Limits, *, timed_out: bool, hungry: str = ""
+) -> pb.StepResult:
     """How the attempt ended, but for result, last lines and times, which the caller adds.
 
     Exit code 0 is Succeeded, any other Failed with `main: Error (exit code N)`, as Argo reads a pod. A missing output
@@ -28,6 +30,8 @@ async def conclude(step: pb.Step, ended: Ended, files: Files, limits: Limits, *,
     result = failure("Succeeded", "", ended.exit_code)
     if timed_out:
         result.phase, result.message = "Failed", ABORTED
+    elif ended.exit_code and hungry:
+        result.phase, result.message = "Failed", f"main: OOMKilled (exit code {ended.exit_code}): {hungry}"
     elif ended.exit_code:
         result.phase, result.message = "Failed", f"main: Error (exit code {ended.exit_code})"
     together = 0

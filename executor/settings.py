@@ -33,6 +33,12 @@ class Settings(ActionServiceSettings):
         minimum=1,
         maximum=8 * 1024 * 1024,
     )
+    step_memory_bytes: int = setting(
+        "Most memory of one step, all its processes together; one above it is ended, OOMKilled. 0: as much as there is",
+        0,
+        unit="bytes",
+        minimum=0,
+    )
     step_log_bytes: int = setting(
         "Output of one step that is kept until the scheduler has it",
         1024 * 1024,

@@ -121,7 +121,9 @@ class Work:
         ended = await running.wait()
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await conclude(step, ended, running, self._limits, timed_out=attempt.timed_out)
+                return await conclude(
+                    step, ended, running, self._limits, timed_out=attempt.timed_out, hungry=attempt.hungry
+                )
         except TimeoutError:
             why = f"the output files could not be read in {READ_SECONDS:g} s; does a file system not answer?"
             return failure("Error", why, ended.exit_code)

@@ -65,7 +65,9 @@ OnOutput = Callable[[bytes, bool], None]
 
 
 class Running(Protocol):
-    """A program that was started."""
+    """A program that was started. `pid` is its first process, 0 when that has ended."""
+
+    pid: int
 
     async def wait(self) -> Ended:
         """Waits until it has ended, with all that it started, and its last piece of output is out; NotEnded."""
