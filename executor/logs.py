@@ -16,6 +16,7 @@ FRAME = 32 * 1024
 TAIL_LINES = 20
 TAIL_LINE = 2000
 """The result carries this many last lines, each cut to so many characters."""
+_TAIL = TAIL_LINES * (TAIL_LINE + 1)  # with their ends
 
 
 class Output:
@@ -79,10 +80,7 @@ class Output:
             self._result += data
             if len(self._result) > 2 * self._result_limit:
                 del self._result[: -self._result_limit - 1]
-        if len(data) >= TAIL_LINES * TAIL_LINE:
-            self._last = data[-TAIL_LINES * TAIL_LINE :]
-        else:
-            self._last = (self._last + data)[-TAIL_LINES * TAIL_LINE :]
+        self._last = data[-_TAIL:] if len(data) >= _TAIL else (self._last + data)[-_TAIL:]
         if not self._open:
             self._opened = time.time()
         self._open += data

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exeunt import cloudevents
-from exeunt.engine import loops
+from exeunt import cloudevents, steps
+from exeunt.engine import loops, start
 from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.executor import limits as results
 from exeunt.executor import logs, session, work
 from exeunt.executor.runtime import group
 from exeunt.executor.settings import Settings as Executor
+from exeunt.exithandler import api as exits
+from exeunt.exithandler.settings import Settings as ExitHandler
 from exeunt.journal import entries, records, sizes
 from exeunt.language import load, metadata
+from exeunt.language.expression import limits as expressions
+from exeunt.language.secret import SECRET_BYTES
+from exeunt.scheduler import secrets, submit
 from exeunt.scheduler.settings import Settings as Scheduler
+from exeunt.service import bounds
 from exeunt.service.settings import ServiceSettings, describe
 
 
@@ -26,8 +32,8 @@ class Limit(NamedTuple):
 
 
 def limits() -> list[Limit]:
-    """All rows: of what is submitted, of steps, of what is written."""
-    return [*_submitted(), *_of_steps(), *_written()]
+    """All rows: of what is submitted, of requests, of a run, of steps, of what is written."""
+    return [*_submitted(), *_asked(), *_of_runs(), *_of_steps(), *_written()]
 
 
 def _submitted() -> list[Limit]:
@@ -41,7 +47,48 @@ def _submitted() -> list[Limit]:
         Limit("All annotations of a workflow together", _size(metadata.MAX_ANNOTATIONS), said),
         Limit("Documents in one submission", _count("documents", Scheduler), said),
         Limit("Workflows that are not finished", _count("open_workflows", Scheduler), said),
-        Limit("Items of one loop", f"{loops.MAX_ITEMS:,}", "the step ends in Error; the message names the limit"),
+        Limit(
+            "How many workflows may start each other in a chain",
+            _count("chain_depth", Scheduler),
+            "refused with `CHAIN_TOO_DEEP`; an action that starts one ends in Error",
+        ),
+        Limit("A name, and a namespace", f"{metadata.MAX_NAME} characters", said),
+        Limit("A `generateName`", f"{metadata.MAX_NAME - 1} characters", said),
+        Limit("All values of a Secret together", _size(SECRET_BYTES), said),
+        Limit("How deep stored templates refer to each other", f"{submit.REFERENCES_DEEP - 1}", said),
+        Limit(
+            "Reading and checking one submission",
+            f"{submit.CHECK_SECONDS:g} s, {_size(submit.CHECK_MEMORY)} of memory",
+            "refused with `TOO_LARGE_TO_CHECK`",
+        ),
+    ]
+
+
+def _asked() -> list[Limit]:
+    said = "refused; the message names the limit"
+    return [
+        Limit("A request's id", f"{bounds.REQUEST_ID_CHARACTERS} characters", said),
+        Limit("The message of `stop` and `node set`", _size(bounds.MESSAGE_BYTES), said),
+        Limit("A parameter's value of `node set` and `retry`", _setting("parameter_bytes", Scheduler), said),
+        Limit("The message of `exits cancel`", f"{exits.MESSAGE_CHARACTERS:,} characters", said),
+        Limit("Who it is that cancels", f"{exits.BY_CHARACTERS} characters", said),
+    ]
+
+
+def _of_runs() -> list[Limit]:
+    error = "the step ends in Error; the message names the limit"
+    unread = f"{error}; lint says so before"
+    return [
+        Limit("Templates that call each other, and themselves", f"{start.MAX_DEPTH - 1} deep", error),
+        Limit("Nodes of one workflow", f"{start.MAX_NODES:,}", "the next one is in Error; the message names the limit"),
+        Limit("Items of one loop", f"{loops.MAX_ITEMS:,}", error),
+        Limit("An expression", f"{expressions.MAX_SOURCE:,} characters", unread),
+        Limit("Parts of an expression", f"{expressions.MAX_NODES:,}", unread),
+        Limit("How deep an expression is nested", f"{expressions.MAX_DEPTH - 1} levels", unread),
+        Limit("Steps that an expression takes", f"{expressions.MAX_STEPS:,}", error),
+        Limit("Steps that all expressions of one template or step take together", f"{expressions.MAX_STEPS:,}", error),
+        Limit("A text or list that an expression makes", f"{expressions.MAX_TEXT:,} characters or items", error),
+        Limit("All that an expression makes", f"{expressions.MAX_MEMORY:,} characters and items", error),
     ]
 
 
@@ -77,12 +124,29 @@ def _written() -> list[Limit]:
 def _of_steps() -> list[Limit]:
     return [
         Limit(
+            "A step with its arguments and secrets",
+            _size(steps.STEP_BYTES),
+            "the step ends in Error; the message names the limit",
+        ),
+        Limit(
+            "All secrets of one step together",
+            _size(secrets.STEP_BYTES),
+            "the step ends in Error; the message names the limit",
+        ),
+        Limit(
             "One output parameter of a step",
             _setting("output_bytes"),
             "the step ends in Error (one that failed keeps its failure); the message names the parameter and the limit",
         ),
         Limit("The `result` of a step with a program", _setting("output_bytes"), "the last part is kept"),
         Limit("The `result` of any other step", _setting("output_bytes"), "the step ends in Error"),
+        Limit(
+            "The answer of an `http` step as its `result`",
+            _setting("result_bytes", ExitHandler),
+            "left out; the message of the step says so",
+        ),
+        Limit("An output of a plugin", _setting("result_bytes", ExitHandler), "the step ends in Error"),
+        Limit("An answer that an action reads", _setting("answer_bytes", ExitHandler), "the step ends in Error"),
         Limit(
             "All outputs of a step together, with their names",
             _setting("step_output_bytes"),
@@ -91,7 +155,7 @@ def _of_steps() -> list[Limit]:
         Limit("The message of a step", _size(results.MESSAGE_BYTES), "cut, with a mark that says how much is left out"),
         Limit(
             "Last lines that come with a step's result",
-            f"{logs.TAIL_LINES} lines of {logs.TAIL_LINE:,} characters",
+            f"{logs.TAIL_LINES} lines of {logs.TAIL_LINE:,} characters, and as many bytes together",
             "the last ones are kept",
         ),
         Limit(
@@ -127,7 +191,7 @@ def _count(name: str, of: type[ServiceSettings]) -> str:
 
 
 def _size(count: int) -> str:
-    for unit, size in (("MB", 1024 * 1024), ("KB", 1024)):
+    for unit, size in (("GB", 1024**3), ("MB", 1024**2), ("KB", 1024)):
         if count >= size:
             return f"{count / size:g} {unit}"
     return f"{count} bytes"

@@ -32,7 +32,9 @@ def check_metadata(metadata: Metadata, place: Place, report: Report) -> None:
         shown = shorten(metadata.generate_name)
         told = f"{shown!r} must be at most {MAX_NAME - 1} lower case letters, digits, '-' and '.'"
         report.add(place.at("generateName"), told)
-    if metadata.namespace and (len(metadata.namespace) > MAX_NAME or not _NAMESPACE.fullmatch(metadata.namespace)):
+    if len(metadata.namespace or "") > MAX_NAME:
+        _too_long(metadata.namespace, place.at("namespace"), report)
+    elif metadata.namespace and not _NAMESPACE.fullmatch(metadata.namespace):
         report.add(place.at("namespace"), f"{shorten(metadata.namespace)!r} must be lower case letters, digits and '-'")
     for key, value in metadata.labels.items():
         _label(key, value, place.at("labels", key), report)
@@ -60,10 +62,14 @@ def check_stored(metadata: Metadata, document: Document) -> list[Problem]:
 
 def _name(name: str, place: Place, report: Report) -> None:
     if len(name) > MAX_NAME:
-        report.add(place, f"is {len(name)} characters long; {MAX_NAME} are allowed")
+        _too_long(name, place, report)
     elif not NAME.fullmatch(name):
         told = f"{shorten(name)!r} must be lower case letters, digits, '-' and '.', and end with a letter or digit"
         report.add(place, told)
+
+
+def _too_long(name: str, place: Place, report: Report) -> None:
+    report.add(place, f"is {len(name):,} characters long; {MAX_NAME} are allowed")
 
 
 def _label(key: str, value: str, place: Place, report: Report) -> None:

@@ -1,0 +1,141 @@
+"""The rows of what is written: to the log, in events, in lists, and to NATS at all."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import unquote
+
+import nats
+import pytest
+
+from exeunt.journal import entries
+from exeunt.journal.projections import open_projections
+from exeunt.journal.sizes import TooLarge
+from exeunt.journal.subjects import Address
+from exeunt.journal.wire import connect
+from tests.e2e.cluster import Cluster, nodes
+from tests.journal import test_sizes as journal
+from tests.nats_server import NatsServer
+from tests.sizes.manifests import BYE, KB, Tree, outputs, sh, steps, text, values, workflow, written
+from tests.sizes.walk import Services, row
+
+
+@row("Why a node could not be worked out")
+async def why(most: int, services: Services) -> None:
+    def said(size: int) -> str:
+        bad = steps("main", {"name": "b", "template": "bye", "withParam": "{{workflow.parameters.b0}}"})
+        [found] = services.cluster.run(text(workflow("why", bad, BYE, arguments=values(1, size))))
+        return str(nodes(found)[""]["message"])
+
+    rest = len(said(1000)) - 1000
+    below, above = said(most - rest), said(most - rest + 1)
+    assert len(below) == most
+    assert "left out" not in below
+    assert "bytes are left out]" in above
+    assert len(above) <= most
+
+
+@row("What one decision of a run writes, and its snapshot")
+async def decision(_: int, services: Services) -> None:
+    """With 1 MB, which the second cluster has."""
+    for count, phase in ((3, "Succeeded"), (5, "Error")):
+        give = sh("main", written(count, 250 * KB), outputs=outputs(count))
+        [found] = services.narrow.run(text(workflow("decision", give, BYE, onExit="bye")))
+        assert found["status"]["phase"] == phase
+        assert ("1,048,576 (EXEUNT_COMMIT_BYTES)" in found["status"].get("message", "")) == (phase == "Error")
+        assert nodes(found)[".onExit"]["phase"] == "Succeeded"
+
+
+@row("What is handed on to a workflow that another one starts")
+async def handed_on(most: int, services: Services) -> None:
+    """Where it is written: manifests with their parameters go by reference, so that few messages come near."""
+    to = Address(0, "m", "start")
+    assert not entries.of_message(0, to, "i", bytes(most)).done.done()
+    refused = entries.of_message(0, to, "i", bytes(most + 1)).done
+    assert f"the limit is {most:,}" in str(refused.exception())
+
+
+@row("The body of an event")
+async def event_body(most: int, services: Services) -> None:
+    for size, cut in ((most // 2 - 2 * KB, False), (most // 2 + KB, True)):
+        give = sh("main", written(2, size), outputs=outputs(2))
+        [found] = services.cluster.run(text(workflow("event", give)))
+        [(_, data)] = [
+            one for one in await _events(services.cluster, found["metadata"]["uid"]) if "step.succeeded" in one[0]
+        ]
+        assert len(data) <= most
+        assert json.loads(data).get("truncated", []) == (["outputs"] if cut else [])
+
+
+@row("`ce-subject` of an event")
+async def event_subject(most: int, services: Services) -> None:
+    def named(prefix: str, size: int) -> Tree:
+        each = {"name": "s", "template": "bye", "withItems": ["x" * size]}
+        return workflow(prefix, steps("main", each), BYE)
+
+    [short] = services.cluster.run(text(named("short", 100)))
+    [name] = [node["name"] for node in short["status"]["nodes"].values() if "(0:" in node["name"]]
+    rest = len(name) - 100
+    for size in (most - rest, most - rest + 1):
+        [found] = services.cluster.run(text(named("short", size)))
+        [name] = [node["name"] for node in found["status"]["nodes"].values() if "(0:" in node["name"]]
+        subjects = await _subjects(services.cluster, found["metadata"]["uid"])
+        assert name[:most] in subjects
+        assert max(map(len, subjects)) <= most
+
+
+@row("A text in a line of a list")
+async def in_a_list(most: int, services: Services) -> None:
+    bad = steps("main", {"name": "b", "template": "bye", "withParam": "{{workflow.parameters.b0}}"})
+    for size, cut in ((most - 200, False), (most + 1, True)):
+        [found] = services.cluster.run(text(workflow("listed", bad, BYE, arguments=values(1, size))))
+        listed = json.loads(services.cluster.call("list", "-o", "json").stdout)
+        [line] = [one["status"]["message"] for one in listed if one["metadata"]["uid"] == found["metadata"]["uid"]]
+        assert len(line.encode()) <= most
+        assert ("left out" in line) == cut
+        assert cut or line == found["status"]["message"]
+
+
+@row("A message to NATS, headers included")
+async def message(_: int, services: Services) -> None:
+    server = NatsServer(services.path / "nats")
+    await server.begin()
+    nc = await connect(server.url, "walk")
+    try:
+        await open_projections(nc)
+        most = nc.max_payload
+        headers = len(b"NATS/1.0\r\nX: h\r\n\r\n")
+        await nc.jetstream().publish("xa.default.2026010100.u", bytes(most - headers - 200), headers={"X": "h"})
+        with pytest.raises(TooLarge, match=f"the limit is {most:,}"):
+            await nc.publish("xa.default.2026010100.u", bytes(most), headers={"X": "h"})
+        with pytest.raises(TooLarge, match="headers"):
+            await nc.publish("xa.default.2026010100.u", b"", headers={"X": "h" * 64 * 1024})
+        assert nc.stats["reconnects"] == 0
+    finally:
+        await nc.close()
+        await server.stop()
+    await journal.test_a_server_that_takes_too_little_is_refused_with_what_to_do(services.path)
+
+
+async def _events(cluster: Cluster, uid: str) -> list[tuple[str, bytes]]:
+    return [(kind, data) for kind, _, data in await _all(cluster, uid)]
+
+
+async def _subjects(cluster: Cluster, uid: str) -> list[str]:
+    return [subject for _, subject, _ in await _all(cluster, uid)]
+
+
+async def _all(cluster: Cluster, uid: str) -> list[tuple[str, str, bytes]]:
+    """The events of a workflow that is over: type, `ce-subject` and body."""
+    nc = await nats.connect(cluster.facts()["nats"]["url"])
+    found: list[tuple[str, str, bytes]] = []
+    try:
+        events = await nc.jetstream().subscribe(f"exeunt.events.*.{uid}.>", ordered_consumer=True)
+        while True:
+            event = await events.next_msg(timeout=30)
+            kind = event.subject.split(".", 4)[4]
+            found.append((kind, unquote((event.headers or {})["ce-subject"]), event.data))
+            if kind in ("workflow.succeeded", "workflow.failed", "workflow.error"):
+                return found
+    finally:
+        await nc.close()
