@@ -20,6 +20,7 @@ from exeunt.language.manifest import Bundle
 from exeunt.launch import START, decode_bundle
 from exeunt.scheduler.announce import announcements
 from exeunt.steps import Attempt, attempt_of
+from tests.invariants import broken
 from tests.simulation.loop import Process, SimLoop, current
 from tests.simulation.nats import Stored
 
@@ -287,6 +288,9 @@ class Watch:
                 self.wrong(f"the handler {id} of {main.uid} has not ended")
             elif id not in ledger or ledger[id][0].state not in ("succeeded", "failed", "cancelled", "parked"):
                 self.wrong(f"the ledger does not tell how the handler {id} ended")
+        for family in [f for f in self.runs if not f.hook_id]:
+            for text in broken({f.hook_id: run for f, run in self.runs.items() if f.uid == family.uid}):
+                self.wrong(f"{_name(family)}: {text}")
         heard = [(i, ident, uid, kind) for i, (ident, (uid, kind, _)) in enumerate(events.items())]
         for family in [f for f in self.runs if not f.hook_id]:
             ends = [i for i, _, uid, kind in heard if uid == family.uid and kind in ENDS]
