@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import yaml
 
@@ -18,8 +17,6 @@ from tests.generated.play import RefusedError, wrongs, wrongs_of
 from tests.generated.reduce import reduced
 
 CHUNK = 50
-WRONG = Path(__file__).with_name("wrong.txt")
-HEAD = "# Seeds that break an invariant today (python -m tests.generated --runs 240 --keep). It only gets shorter.\n"
 
 
 def some(seeds: range) -> tuple[int, int, list[tuple[int, list[str]]]]:
@@ -53,7 +50,6 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=10)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--reduce", metavar="KIND", help="with --seed: make it smaller while this kind stays wrong")
-    parser.add_argument("--keep", action="store_true", help="write the seeds that are wrong to wrong.txt")
     given = parser.parse_args()
     if given.seed is not None:
         made = generate(given.seed)
@@ -66,8 +62,6 @@ def main() -> int:
     begun = time.monotonic()
     total, refused, seeds, kinds = _all(given, begun + given.seconds)
     bad = len(seeds)
-    if given.keep:
-        WRONG.write_text(HEAD + "".join(f"{seed}\n" for seed in seeds))
     took = time.monotonic() - begun
     print(f"{total} workflows in three deliveries in {took:.0f} s, {refused} refused, {bad} wrong")
     if kinds:

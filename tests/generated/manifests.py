@@ -28,7 +28,7 @@ RETRIES: tuple[Manifest, ...] = (
     {"limit": 2, "expression": "lastRetry.status == 'Failed'"},
     {"limit": 1, "backoff": {"duration": "5"}},
 )
-OPERATIONS = ("Stop", "Stop", "Stop", "Terminate", "Delete", "Suspend", "Lose")
+OPERATIONS = ("Stop", "Stop", "Stop", "Terminate", "Delete", "Suspend", "Lose", "Time")
 
 
 class Generated(NamedTuple):

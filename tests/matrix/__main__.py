@@ -8,13 +8,9 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 from tests.matrix.play import lost
 from tests.matrix.shapes import WAYS, Cell, cells
-
-LOST = Path(__file__).with_name("lost.txt")
-HEAD = "# Cells whose handlers are not all kept today (python -m tests.matrix --keep). It only gets shorter.\n"
 
 
 def judged(cell: Cell) -> tuple[Cell, list[str]]:
@@ -27,7 +23,6 @@ def judged(cell: Cell) -> tuple[Cell, list[str]]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.matrix", description=__doc__)
     parser.add_argument("--show", type=int, default=20)
-    parser.add_argument("--keep", action="store_true", help="write what is lost today to lost.txt")
     given = parser.parse_args()
     begun = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -39,8 +34,6 @@ def main() -> int:
     for way in WAYS:
         print(f"{way:<34}{kept[way]:>5} of {all_[way]:>5} keep their handlers")
     print(f"{kept.total()} of {all_.total()} keep their handlers ({time.monotonic() - begun:.0f} s)")
-    if given.keep:
-        LOST.write_text(HEAD + "".join(f"{cell}\n" for cell, _ in bad))
     return 1 if bad else 0
 
 
