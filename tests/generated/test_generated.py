@@ -6,6 +6,8 @@ import pytest
 
 from tests.generated.play import RefusedError, wrongs
 
+pytestmark = pytest.mark.timeout(600)  # it is much work, on a machine that others may keep busy
+
 RUNS = 200
 PARTS = 8
 

@@ -7,6 +7,8 @@ import pytest
 from tests.matrix.play import lost
 from tests.matrix.shapes import MIDWAY, MOMENTS, SHAPES, WAYS, cells
 
+pytestmark = pytest.mark.timeout(600)  # it is much work, on a machine that others may keep busy
+
 
 @pytest.mark.parametrize("way", WAYS)
 def test_handlers_are_kept(way: str) -> None:
