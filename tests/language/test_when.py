@@ -122,6 +122,8 @@ def recorded() -> Iterator[tuple[str, str]]:
             for line in lines:
                 for node in json.loads(line)["expect"].get("nodes", ()):
                     message = node.get("message") or ""
+                    if "displayName" in message:
+                        continue  # failures are in another order in the recording than they were in the condition
                     skipped = re.fullmatch(r"when '(.*)' evaluated false", message, re.DOTALL)
                     failed = _FAILED.search(message)
                     if skipped:
