@@ -161,6 +161,8 @@ class Launcher:
     async def _start(
         self, accepted: Accepted, uid: str, prepared: str | Entry | Archived, tenure: int, request_id: str
     ) -> Entry | Archived:
+        if isinstance(prepared, Entry):
+            await prepared.ready_now()  # an earlier try of the request may still be on its way
         if not isinstance(prepared, str):
             return prepared
         started = RunStarted(
@@ -203,6 +205,10 @@ class Launcher:
         except ValueError:
             log.exception("the message %s starts nothing", message.id)
             return
+        known = self._runs.by_uid.get(started.uid)
+        if known is not None:
+            await known.ready_now()
+            return
         tenure = self._runs.tenure(partition_of(started.uid))
         try:
             bundle = await self._steady(lambda: self._wanted(started))
@@ -241,7 +247,7 @@ class Launcher:
 
     async def _wanted(self, started: RunStarted) -> Bundle | None:
         """The bundle of a workflow that is to be started, its name claimed; None when it was started before."""
-        if started.uid in self._runs.by_uid or await self._archiver.get(started.uid) is not None:
+        if await self._archiver.get(started.uid) is not None:
             return None
         if await self._projections.names.deleted(started.uid):
             return None

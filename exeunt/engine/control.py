@@ -279,6 +279,7 @@ def fail_retries(run: Run) -> None:
 
 def wake_all(run: Run) -> None:
     """Looks at every open composite again, the inner ones first, and at what has ended before what it holds."""
+    run.dirty.clear()  # what was to be looked at is open, and comes in this order
     for node in reversed(run.nodes):
         if node.type in phases.COMPOSITES and (not node.fulfilled or ended_early(node)):
             run.dirty[node.key] = None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from exeunt.engine import hooks, phases
 from exeunt.engine.graph import Graph, graph_of
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import Plan, lay_out, resolve
+from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
 from exeunt.engine.start import found_of, processed_of
 from exeunt.engine.state import Run
 from exeunt.engine.templating import mentions, source_of
-from exeunt.language.manifest import Task, Template
+from exeunt.language.manifest import LifecycleHook, Task, Template
 from exeunt.language.templates import TemplateNotFoundError
 
 Walk = Generator[Node, None, Any]
@@ -112,15 +114,25 @@ def look_exit(run: Run, node: Node, frame: Frame, number: int, child: Node) -> W
     declared = hooks.exit_hook(run, task)
     if declared is None:
         return True
-    hook = declared
-    if child.item >= 0:
-        hook = hooks.exit_hook(run, plans_of(run, node, frame, run.nodes[child.owner])[child.item].step) or declared
+    hook = declared if child.item < 0 else _exit_hook_of_item(run, node, frame, child) or declared
     scope = hook_scope(run, node, frame, number, child)
     view = hooks.View(scope, f"tasks.{task.name}", found_of(run, node).scope)
     if child.type == phases.TASK_GROUP and _ITEM.search(source_of(run, declared)):
         hooks.skip(run, child, hook, view, "it asks for the item, which the loop as a whole has not")
         return True
     return (yield from hooks.look_exit(run, child, hook, view))
+
+
+def _exit_hook_of_item(run: Run, node: Node, frame: Frame, child: Node) -> LifecycleHook | None:
+    """The exit hook with the item that its node began with; None where the loop cannot be laid out so any more.
+
+    A loop over outputs of the workflow may be another one by now.
+    """
+    with suppress(NodeError):
+        plans = plans_of(run, node, frame, run.nodes[child.owner])
+        if child.item < len(plans) and plans[child.item].suffix == child.suffix:
+            return hooks.exit_hook(run, plans[child.item].step)
+    return None
 
 
 def plans_of(run: Run, node: Node, frame: Frame, group: Node) -> list[Plan]:

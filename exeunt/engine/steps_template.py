@@ -151,7 +151,8 @@ def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
     except NodeError as error:
         run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
         return
-    waiting = yield from _start(run, node, group, plans)
+    _raised(run, group)
+    waiting = False if group.fulfilled else (yield from _start(run, node, group, plans))
     if not group.fulfilled:
         _raised(run, group)
     if group.fulfilled:

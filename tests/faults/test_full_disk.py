@@ -26,6 +26,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 48 MB where a local cluster has its JetStream."""
     folder = tmp_path / "data" / "nats"
     folder.mkdir(parents=True)
+    folder.parent.chmod(0o700)  # what is not empty has to be private before it is used
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )

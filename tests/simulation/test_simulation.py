@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.planted import PLANTED
 
 ROOT = Path(__file__).parents[2]
-SAME_RUNS = 500  # in each of the parts, which may run side by side
+SAME_RUNS = 300  # in each of the parts, which may run side by side
 RUNS = 2000
 
 
@@ -24,6 +24,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", [0, 1])
 def test_nothing_is_wrong_whatever_dies_and_whenever(part: int) -> None:
     done = simulate("--first", str(part * SAME_RUNS), "--runs", str(SAME_RUNS))

@@ -107,7 +107,7 @@ RUNS: list[tuple[Callable[[], Tree], str, str]] = [
     (five_outputs, "Succeeded", "Succeeded"),
     (large_manifest, "Succeeded", "Succeeded"),
     (handler_graph, "Succeeded", "Succeeded"),
-    (long_errors, "Error", "Failed"),
+    (long_errors, "Failed", "Failed"),
     (large_child, "Succeeded", "Succeeded"),
     (failures, "Failed", "Succeeded"),
     (many_megabytes, "Succeeded", "Succeeded"),
