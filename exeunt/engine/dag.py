@@ -30,6 +30,10 @@ def look(run: Run, node: Node) -> Walk:
     if parallelism.failed_fast(run, node):
         yield from _fail_fast(run, node)
         return
+    if parallelism.failing_fast(run, node):
+        yield from drain(run, node)
+        run.blocked[node.key] = None
+        return
     yield from _tasks(run, node)
     if not node.fulfilled and parallelism.failed_fast(run, node, looked=True):
         yield from _fail_fast(run, node)
@@ -157,7 +161,10 @@ def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
         run.turn.check()
         number = frame.graph.order[rank]
         if number in frame.nodes:
+            known = number in frame.noticed
             yield from _task(run, node, frame, number)
+            if number in frame.noticed and not known and number in frame.graph.in_their_turn:
+                yield from _others(run, node, frame, number, frame.nodes[number].phase)
         elif not frame.missing[number]:
             yield from _start(run, node, frame, number)
             if number in frame.nodes:

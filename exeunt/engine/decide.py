@@ -139,6 +139,8 @@ def _decide(run: Run, input: Input) -> None:
     run.put_off.clear()
     run.stopping = False
     run.graphs_ended.clear()
+    run.pods_started.clear()
+    run.hooks_before = len(run.state.hooks)
     since = len(run.nodes)
     try:
         if run.fresh:
@@ -326,14 +328,12 @@ def _wake_watchers(run: Run) -> None:
     """Hooks that look at the workflow's outputs are looked at whenever something happened."""
     for node in run.nodes:
         if node.type in phases.BOUNDARIES and not node.fulfilled:
-            run.dirty[node.key] = None
+            run.dirty.add(node.key)
 
 
 def _next(run: Run) -> Node | None:
-    """The next composite to look at: with a limit on the workflow in the order of the tree, else as they came."""
-    limited = run.spec.parallelism is not None and not run.exit
-    key = min(run.dirty, key=lambda one: _place(run, one)) if limited else next(iter(run.dirty))
-    del run.dirty[key]
+    """The next composite to look at: in the order of the tree, on a stop in the order in which it found them."""
+    key = run.dirty.take(as_they_came=run.stopping)
     node = run.nodes[key]
     while node.type not in LOOKS:
         if node.owner < 0:
@@ -349,30 +349,21 @@ def _next(run: Run) -> Node | None:
     if first is None or run.put_off.get(node.key) == len(run.events):
         return node
     run.put_off[node.key] = len(run.events)
-    run.dirty[node.key] = None
-    run.dirty.pop(first.key, None)
+    run.dirty.add(node.key)
+    run.dirty.discard(first.key)
     return first
-
-
-def _place(run: Run, key: int) -> list[float]:
-    """Where a node stands in the tree: what is inside comes before what holds it."""
-    path = [float("inf")]
-    while key >= 0:
-        path.append(float(key))
-        key = run.nodes[key].owner
-    path.reverse()
-    return path
 
 
 def _before(run: Run, node: Node) -> Node | None:
     """The DAG to be looked at before this node: in its loop an item has ended that stands before this one."""
     while node.owner >= 0:
         owner = run.nodes[node.owner]
-        if owner.type == phases.TASK_GROUP and min(run.changed.get(owner.key, ()), default=node.key) < node.key:
+        changed = run.changed.get(owner.key, ()) if owner.type == phases.TASK_GROUP else ()
+        if any(key < node.key and run.nodes[key].fulfilled for key in changed):
             dag_node = run.nodes[owner.owner]
             if not node.hook and not owner.fulfilled and not dag_node.fulfilled and dag_node.key not in run.blocked:
                 run.changed.setdefault(dag_node.key, []).append(owner.key)
-                run.dirty.pop(owner.key, None)
+                run.dirty.discard(owner.key)
                 return dag_node
         node = owner
     return None
@@ -406,5 +397,5 @@ def _walk(run: Run, first: Generator[Node, None, Any]) -> None:
             run.forget_looks()
             raise
         if not node.fulfilled and node.type in LOOKS:
-            run.dirty.pop(node.key, None)
+            run.dirty.discard(node.key)
             stack.append(LOOKS[node.type](run, node))

@@ -29,6 +29,7 @@ class Graph:
             for need in needs:
                 self.dependents[need].append(number)
         self.targets = self._targets(dag)
+        self.in_their_turn: set[int] = set()  # targets that nothing before them depends on
         self.order = self._order()
         self.rank = {number: at for at, number in enumerate(self.order)}
 
@@ -66,6 +67,8 @@ class Graph:
         seen: dict[int, None] = {}
         entered: set[int] = set()
         for target in self.targets:
+            if target not in entered:
+                self.in_their_turn.add(target)
             stack = [(target, False)]
             while stack:
                 number, done = stack.pop()

@@ -359,6 +359,12 @@ def counts_as_pod(run: Run, hook: Hook) -> bool:
     return template is not None and leaf.node_type(template) in phases.COUNTED
 
 
+def is_pod(run: Run, hook: Hook) -> bool:
+    """Whether an open obligation is a pod, tried once or several times."""
+    template = _template(run, hook)
+    return template is not None and leaf.node_type(template) == phases.POD
+
+
 def is_graph(run: Run, hook: Hook) -> bool:
     """Whether an open hook is one of steps or a DAG, not tried again."""
     if hook.inner >= 0:

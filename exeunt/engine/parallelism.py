@@ -54,10 +54,21 @@ def _without_defaults(run: Run, boundary: Node) -> Template:
     return next((template for template in written if template.name == found.name), found.template)
 
 
-def resting(run: Run, boundary: Node) -> bool:
-    """Whether a steps or DAG node is left alone: it has as many pods as its own template allows."""
+def resting(run: Run, boundary: Node, *, retry: bool = False) -> bool:
+    """Whether a steps or DAG node is left alone: it has as many pods as its own template allows.
+
+    A `retry` comes before the hooks that become due in the same decision.
+    """
     limit = found_of(run, boundary).template.parallelism
-    return bool(limit and limit > 0 and boundary.active_pods >= limit)
+    if not limit or limit < 0:
+        return False
+    now = 0 if retry else run.pods_started.get(boundary.key, 0)
+    return boundary.active_pods - now + _hooks_that_are_pods(run, boundary) >= limit
+
+
+def failing_fast(run: Run, boundary: Node) -> bool:
+    """Whether something has failed that ends the node, and pods still run: nothing but exit handlers begins."""
+    return _fails_fast(run, boundary, looked=False) and _busy(run, boundary)
 
 
 def failed_fast(run: Run, boundary: Node, *, looked: bool = False) -> bool:
@@ -65,10 +76,28 @@ def failed_fast(run: Run, boundary: Node, *, looked: bool = False) -> bool:
 
     Graphs that have failed in this very decision count when the node was `looked` at: it may end by itself.
     """
-    if not found_of(run, boundary).template.fail_fast or not boundary.bad or boundary.active_pods:
+    return _fails_fast(run, boundary, looked=looked) and not _busy(run, boundary)
+
+
+def _fails_fast(run: Run, boundary: Node, *, looked: bool) -> bool:
+    if not boundary.bad or not found_of(run, boundary).template.fail_fast:
         return False
     nodes = [] if looked else [run.nodes[key] for key in run.graphs_ended]
     return boundary.bad > sum(node.boundary == boundary.key and node.failed and counts_as_bad(node) for node in nodes)
+
+
+def _busy(run: Run, boundary: Node) -> bool:
+    return bool(boundary.active_pods or _hooks_that_are_pods(run, boundary))
+
+
+def _hooks_that_are_pods(run: Run, boundary: Node) -> int:
+    if not run.state.open_hooks or run.exit:
+        return 0
+    return sum(
+        1
+        for hook in run.state.hooks[: run.hooks_before]
+        if hook.open and run.nodes[hook.parent].boundary == boundary.key and hooks.is_pod(run, hook)
+    )
 
 
 def _open_hooks(run: Run, boundary: Node) -> int:

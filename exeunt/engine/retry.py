@@ -76,7 +76,7 @@ def _place(run: Run, node: Node) -> bool:
         return True
     if parallelism.full(run):
         return False
-    return node.boundary < 0 or not parallelism.resting(run, run.nodes[node.boundary])
+    return node.boundary < 0 or not parallelism.resting(run, run.nodes[node.boundary], retry=True)
 
 
 def _attempt(run: Run, node: Node, processed: Processed) -> Node:

@@ -19,6 +19,7 @@ from exeunt.engine.events import (
     StepFinished,
 )
 from exeunt.engine.nodes import Names, Node, ended_early
+from exeunt.engine.pending_looks import PendingLooks
 from exeunt.engine.shared import shared_of
 from exeunt.engine.steps import Struct
 from exeunt.engine.turn import Turn
@@ -115,7 +116,7 @@ class Run:
         self.by_id = {self.names.id(node): node.key for node in state.nodes}
         self.events: list[Event] = []
         self.cache: dict[Any, Any] = {}
-        self.dirty: dict[int, None] = {}
+        self.dirty = PendingLooks(self._place)
         self.held: dict[int, None] = {}
         self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
         self.changed: dict[int, list[int]] = {}
@@ -125,6 +126,8 @@ class Run:
         self.left = False  # the last decision has done its share
         self.early = False  # some composite has ended before its members (aftermath.py)
         self.graphs_ended: list[int] = []  # in this decision
+        self.pods_started: dict[int, int] = {}  # in this decision, by boundary
+        self.hooks_before = 0  # so many hooks there were when this decision began
         self.stopping = False  # the run is being stopped: what is open is looked at once, as if nothing had ended early
         self.late: dict[int, None] = {}  # what had ended early then, and is looked at afterwards
         self.first = False  # in the first decision of a run `workflow.status` is still empty, as in Argo
@@ -273,8 +276,12 @@ class Run:
             self._forget(event.node)
         elif isinstance(event, ShutdownSet):
             self.stopping = True
-        elif isinstance(event, NodeStarted) and event.raised:
-            self.ended(self.nodes[-1])
+        elif isinstance(event, NodeStarted):
+            node = self.nodes[-1]
+            if node.type == phases.POD and node.boundary >= 0 and not node.fulfilled:
+                self.pods_started[node.boundary] = self.pods_started.get(node.boundary, 0) + 1
+            if event.raised:
+                self.ended(node)
         elif isinstance(event, StepFinished):
             self.ended(self.nodes[self.by_id[event.node]])
 
@@ -287,7 +294,7 @@ class Run:
                 if node.members or node.type in phases.COMPOSITES:
                     stack.append(member)
                     if not node.fulfilled:
-                        self.dirty[member] = None
+                        self.dirty.add(member)
 
     def _forget(self, key: int) -> None:
         """What was kept for an open composite is not needed any more."""
@@ -300,9 +307,16 @@ class Run:
         for key in [key for key in self.cache if isinstance(key, tuple) and key[0] == "frame"]:
             del self.cache[key]
 
+    def _place(self, key: int) -> tuple[float, ...]:
+        path = [float("inf")]  # what is inside comes first
+        while key >= 0:
+            path.append(key)
+            key = self.nodes[key].owner
+        return tuple(reversed(path))
+
     def wake(self, node: Node) -> None:
         """Something below this node changed: look at it."""
-        self.dirty[node.key] = None
+        self.dirty.add(node.key)
 
     def ended(self, node: Node) -> None:
         """Tells the owner that one of its nodes ended, or that a hook of one did."""
@@ -311,7 +325,7 @@ class Run:
             self.release()
         if node.owner >= 0:
             self.changed.setdefault(node.owner, []).append(node.key)
-            self.dirty[node.owner] = None
+            self.dirty.add(node.owner)
             owner = self.nodes[node.owner]
             if self.lively and owner.type == phases.RETRY:  # a hook may look at the attempts
                 self.ended(owner)

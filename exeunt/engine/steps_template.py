@@ -34,6 +34,10 @@ def look(run: Run, node: Node) -> Walk:
     if parallelism.failed_fast(run, node):
         yield from _fail_fast(run, node)
         return
+    if parallelism.failing_fast(run, node):
+        yield from drain(run, node)
+        run.blocked[node.key] = None
+        return
     yield from _groups(run, node)
     if not node.fulfilled and parallelism.failed_fast(run, node, looked=True):
         yield from _fail_fast(run, node)

@@ -1,0 +1,49 @@
+"""The composites that are to be looked at: as one walks the tree, the inner ones first; or as they came."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+Place = tuple[float, ...]
+
+
+class PendingLooks:
+    """Keys of nodes. `place` gives where a node stands in a walk of the tree."""
+
+    def __init__(self, place: Callable[[int], Place]) -> None:
+        self._place = place
+        self._keys: dict[int, None] = {}
+        self._heap: list[tuple[Place, int]] = []  # may have keys that are not pending any more
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def add(self, key: int) -> None:
+        if key not in self._keys:
+            self._keys[key] = None
+            heapq.heappush(self._heap, (self._place(key), key))
+
+    def update(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            self.add(key)
+
+    def discard(self, key: int) -> None:
+        self._keys.pop(key, None)
+        if not self._keys:
+            self._heap.clear()
+
+    def clear(self) -> None:
+        self._keys.clear()
+        self._heap.clear()
+
+    def take(self, *, as_they_came: bool = False) -> int:
+        """The next one, which is pending no more."""
+        if as_they_came:
+            key = next(iter(self._keys))
+        else:
+            key = heapq.heappop(self._heap)[1]
+            while key not in self._keys:
+                key = heapq.heappop(self._heap)[1]
+        self.discard(key)
+        return key
