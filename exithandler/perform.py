@@ -118,7 +118,7 @@ class ExitSteps:
             self._client.confirm(_id(driver, due.node, due.attempt), executor)
 
     def cancel(self, driver: Driver, node: str, attempt: int) -> None:
-        """Ends the action or the step. An action that is over says so: its run closes only then."""
+        """Ends the action or the step. Each says when it is over: its run closes only then."""
 
         def over(_: object = None) -> None:
             if not driver.dropped:
@@ -135,7 +135,11 @@ class ExitSteps:
             return
         id = _id(driver, node, attempt)
         self._remote.setdefault(driver, set()).add(id)
-        self._client.cancel(id, driver.family.partition)
+        executor = driver.run.nodes[driver.run.by_id[node]].executor
+        if executor:
+            self._client.end(id, driver.family.partition, executor, _Wanted(driver, node, attempt))
+        else:
+            self._client.cancel(id, driver.family.partition)
 
     def recorded(self, driver: Driver, node: str, attempt: int) -> None:
         """The result is durable."""

@@ -42,7 +42,7 @@ class Waiting(Protocol):
         """Its executor is gone."""
 
 
-Said = Literal["wants", "cancels", "acknowledged", ""]
+Said = Literal["wants", "cancels", "ends", "acknowledged", ""]
 """What a scheduler is to hear of an attempt; nothing while its result is being written to the log."""
 
 
@@ -95,8 +95,12 @@ class StepsClient:
             self._say(item, lambda stream: stream.placed.append(pb.Placement(id=id, executor=executor)))
 
     def cancel(self, id: str, partition: int) -> None:
-        """The step is not wanted any more; its result, if it has one, is not waited for."""
+        """The step, which has no place yet, is not wanted any more."""
         self._put(id, _Item(partition, "cancels", None, "", None))
+
+    def end(self, id: str, partition: int, executor: str, who: Waiting) -> None:
+        """The step is to end where it was placed, with its grace; how it ended is told as ever."""
+        self._put(id, _Item(partition, "ends", None, executor, who))
 
     def acknowledge(self, id: str) -> None:
         """The result is in the log, or that the step is lost."""
@@ -219,7 +223,10 @@ class StepsClient:
         frame = pb.RunRequest(
             placed=stream.placed, cancels=stream.cancels, acknowledged=stream.acknowledged, released=stream.released
         )
-        stream.placed, stream.cancels, stream.acknowledged, stream.released = [], [], [], []
+        for id in stream.ends:
+            if (item := self._items.get(id)) is not None and item.said == "ends":
+                frame.ends.append(pb.Placement(id=id, executor=item.executor))
+        stream.placed, stream.cancels, stream.ends, stream.acknowledged, stream.released = [], [], [], [], []
         size = 0
         while stream.wants and size < FRAME_BYTES and len(frame.wants) < FRAME_WANTS:
             item = self._items.get(stream.wants.popleft())
@@ -287,6 +294,7 @@ class _Stream:
         self.wants: deque[str] = deque()
         self.placed: list[pb.Placement] = []
         self.cancels: list[str] = []
+        self.ends: list[str] = []
         self.acknowledged: list[str] = []
         self.released: list[str] = []
         self.wake = asyncio.Event()

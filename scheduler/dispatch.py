@@ -97,6 +97,18 @@ class Dispatch:
             if flight.id in executor.listed:
                 self._found(flight, executor)
 
+    def end(self, flight: Flight, executor: str) -> None:
+        """The log says that the attempt was placed there and then cancelled: it ends there, or has, or never began."""
+        self._add(flight)
+        flight.state = State.SENT
+        flight.cancelled = True
+        there = self._executor(executor)
+        self._bind(flight, there)
+        if flight.id in there.listed:
+            self._found(flight, there)
+        elif there.link is not None:
+            self._never_began(flight)
+
     def unclaimed(self, id: str) -> bool:
         """Whether an executor knows the attempt and nobody here has asked for it."""
         return id not in self.flights and any(id in executor.listed for executor in self.executors.values())

@@ -58,6 +58,8 @@ class StepStream:
                 self._dispatch.send(placement.id, placement.executor)
         for id in request.cancels:
             self._cancel(id)
+        for placement in request.ends:
+            self._end(placement)
 
     def _want(self, want: pb.Want) -> None:
         step = want.step
@@ -93,6 +95,27 @@ class StepStream:
             self._dispatch.close({id: flight})
         self._lost.append(id)
         self._wake.set()
+
+    def _end(self, placement: pb.Placement) -> None:
+        """That is durable: it ends where it was placed, and the exit run waits to hear how."""
+        id = placement.id
+        try:
+            attempt = attempt_of(id)
+        except ValueError:
+            log.warning("an exit handler ends a step of no readable name: %r", id)
+            return
+        partition = partition_of(attempt.uid)
+        owner = self._owner_of(partition)
+        if owner != "":
+            self._moved[partition] = owner or ""
+            self._wake.set()
+        elif id in self._flights:
+            self._dispatch.cancel(id)
+            if id not in self._flights and id not in self._lost:  # it never went out
+                self._lost.append(id)
+                self._wake.set()
+        else:
+            self._dispatch.end(self._flight(step_pb2.Step(id=id, uid=attempt.uid)), placement.executor)
 
     def _flight(self, step: step_pb2.Step) -> Flight:
         return Flight(

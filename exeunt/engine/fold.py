@@ -273,7 +273,7 @@ def _step_cancelled(run: Run, event: StepCancelled) -> None:
     node = run.nodes[run.by_id[event.node]]
     placed = node.key in run.state.placed
     node.cancelled = True
-    node.ending = placed and not run.exit
+    node.ending = placed
     _forget_step(run, node)
     if placed:
         run.state.cancelled.append((node.key, event.attempt))

@@ -185,6 +185,32 @@ async def test_a_cancelled_step_is_told_until_its_end_is_heard_of(scheduler: Pai
     assert step.events.empty()
 
 
+async def test_a_placed_step_that_is_to_end_is_told_of_on_each_stream_and_says_how_it_ended(scheduler: Pair) -> None:
+    server, client = scheduler
+    step = Step(client, "u.h/n/0", executor="e1")
+    await server.hears(lambda f: bool(f.wants))
+    client.end("u.h/n/0", 7, "e1", step)
+    wanted = [pb.Placement(id="u.h/n/0", executor="e1")]
+    await server.hears(lambda f: list(f.ends) == wanted)
+    server.say.put_nowait(None)  # the stream breaks before it could answer
+    await server.hears(lambda f: list(f.ends) == wanted)
+    ended = pb.RunResult(id="u.h/n/0", result=step_pb2.StepResult(phase="Failed"))
+    server.say.put_nowait(pb.RunResponse(results=[ended]))
+    assert await step.hears() == "ended Failed"
+    client.acknowledge("u.h/n/0")
+    await server.hears(lambda f: list(f.acknowledged) == ["u.h/n/0"])
+    assert len(client) == 0
+
+
+async def test_a_step_that_was_to_end_and_is_gone_is_lost(scheduler: Pair) -> None:
+    server, client = scheduler
+    step = Step(client, "u.h/n/0", executor="e1")
+    client.end("u.h/n/0", 7, "e1", step)
+    await server.hears(lambda f: bool(f.ends))
+    server.say.put_nowait(pb.RunResponse(lost=["u.h/n/0"]))
+    assert await step.hears() == "lost"
+
+
 async def test_steps_of_a_partition_that_moved_go_to_its_new_owner(serve: Serve) -> None:
     old, old_address = await serve()
     new, new_address = await serve()
