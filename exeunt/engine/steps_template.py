@@ -40,7 +40,7 @@ def look(run: Run, node: Node) -> Walk:
         return
     yield from _groups(run, node)
     if not node.fulfilled and parallelism.failed_fast(run, node, looked=True):
-        yield from _fail_fast(run, node)
+        yield from _fail_fast(run, node, looked=True)
 
 
 def _groups(run: Run, node: Node) -> Walk:
@@ -138,10 +138,15 @@ def _open_group(run: Run, node: Node, number: int) -> None:
     )
 
 
-def _fail_fast(run: Run, node: Node) -> Walk:
+def _fail_fast(run: Run, node: Node, *, looked: bool = False) -> Walk:
+    """The end for failFast; a group that was `looked` at, and waits for no handler, says which child it was."""
     yield from drain(run, node, whole=True)
     if node.members and not run.nodes[node.members[-1]].fulfilled:
-        run.emit(NodeEnded(node.members[-1], phases.FAILED, parallelism.FAIL_FAST))
+        group = run.nodes[node.members[-1]]
+        assessed = looked and not group.hooks_below and not group.open_members
+        bad = _unforgiven(run, group, _steps_of(run, node, group)) if assessed else None
+        message = parallelism.FAIL_FAST if bad is None else _failed(run, bad)
+        run.emit(NodeEnded(group.key, phases.FAILED, message))
     run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
 
 
@@ -362,16 +367,25 @@ def _view(run: Run, node: Node, group: Node, child: Node, step: Step) -> hooks.V
 
 
 def _end_group(run: Run, group: Node, steps: list[Step]) -> None:
+    bad = _unforgiven(run, group, steps)
+    if bad is None:
+        run.emit(NodeEnded(group.key, phases.SUCCEEDED))
+    else:
+        run.emit(NodeEnded(group.key, phases.FAILED, _failed(run, bad)))
+
+
+def _unforgiven(run: Run, group: Node, steps: list[Step]) -> Node | None:
+    """The first that failed, and whose step may not."""
     for key in group.members:
         child = run.nodes[key]
-        if not child.failed:
-            continue
         lenient = steps[child.index].continue_on
-        if lenient is not None and (lenient.error if child.phase == phases.ERROR else lenient.failed):
-            continue
-        run.emit(NodeEnded(group.key, phases.FAILED, f"child '{run.id(child)}' failed"))
-        return
-    run.emit(NodeEnded(group.key, phases.SUCCEEDED))
+        if child.failed and not (lenient and (lenient.error if child.phase == phases.ERROR else lenient.failed)):
+            return child
+    return None
+
+
+def _failed(run: Run, child: Node) -> str:
+    return f"child '{run.id(child)}' failed"
 
 
 # --- scope and end ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ NODE_FIELDS = (
 )  # fmt: skip
 
 HANDLER = re.compile(r"\.(onExit|hooks\.)")
-KILLED = "main: Error (exit code 143)"
 
 
 class Target(NamedTuple):
@@ -95,18 +94,13 @@ def _nodes(target: Target, ours: Case, left_out: Callable[[str], bool]) -> Itera
 def _unseen(field: str, one: Any, other: Any, theirs: Case, ours: Case) -> bool:
     """What one of both cannot see.
 
-    The recorder had no registry to ask what an image runs by itself, and scripts are compared by their source. The run
-    of a cancelled handler closes before its killed step can report: the step keeps the first of its two messages. Where
+    The recorder had no registry to ask what an image runs by itself, and scripts are compared by their source. Where
     the workflow's deadline ends a pod, it is the kubelet there and the scheduler here, at the same second.
     """
     if field == "args":
         return "source" in theirs or (one == [""] and not other and "command" not in theirs)
     if theirs.get("overdue") and ours.get("killed") and field in ("message", "killed"):
         return ours["message"] == phases.EXCEEDED
-    if theirs.get("killed") and ours.get("killed") and HANDLER.search(ours["name"]):
-        if field == "message":
-            return one == KILLED and other.startswith("workflow shutdown with strategy:  ")
-        return field == "outputs" and other is None and one.get("exitCode") == "143"
     return False
 
 
