@@ -1,4 +1,4 @@
-"""The four differences that no recording shows as we mean them, each as narrow as its own sentence.
+"""The differences that no recording shows as we mean them, each as narrow as its own sentence.
 
 All other differences on purpose have an oracle: the recordings' `mended`. These have none, so a rule says what of a
 case is left out; all the rest of it is compared exactly.
@@ -26,7 +26,8 @@ REFUSED_AT_ONCE = re.compile(
 """The problems for which we refuse what Argo accepts, since it could never run."""
 
 _LOOPS = ("withItems", "withParam", "withSequence")
-_ITEM = re.compile(r"\{\{=?\s*item\b")
+_TASKS = re.compile(r"\{\{(=[^}]*)?\s*\btasks\b")
+_ITEM = re.compile(r"\{\{(=[^}]*)?\s*\bitem\b")
 
 
 class Excuse(NamedTuple):
@@ -48,13 +49,17 @@ def refused_at_once(problems: list[str]) -> bool:
 def item_in_handlers(case: Case, target: Target, ours: Case) -> Excuse | None:
     """A DAG loop's exit handlers get their item, where Argo hands on the text; the group's own, without it, is not run.
 
-    Left out are these handlers and what is in them; the order of rounds and the count of pods, for others run.
+    Left out are these handlers and what is in them, and hooks of loops by the rule for those; the order of rounds and
+    the count of pods, for others run.
     """
     groups = _groups_with_item_handlers(case, target, ours)
     if not groups:
         return None
+    handed = _handed_their_own_tags(target)
 
     def handler(name: str) -> bool:
+        if _inside(name, handed):
+            return True
         for group in groups:
             rest = name.removeprefix(group)
             if rest != name and re.match(r"(\(.*?\))?\.onExit(?![\w-])", rest):
@@ -90,7 +95,7 @@ def _tasks(tree: Any) -> Iterator[Case]:
 def exit_comes_last(case: Case, target: Target, ours: Case) -> Excuse | None:
     """The workflow's exit handler begins when all others have ended, also where a stop or an Error ends it all at once.
 
-    The same nodes in another order of rounds; each pod ends here as it did there.
+    The same nodes in another order of rounds; each pod ends here as it did there. It is told of the failures of all.
     """
     name = f"{case['manifest']['metadata'].get('name') or 'w'}.onExit"
     beside = [pods for pods in target.said["alive"] if len({pod.startswith(name) for pod in pods}) > 1]
@@ -106,7 +111,8 @@ def exit_comes_last(case: Case, target: Target, ours: Case) -> Excuse | None:
             return node.startswith(name)
 
         return Excuse(0, differences(target._replace(varies=varies | {"progress"}), followed, left_out))
-    lines = differences(target._replace(varies=varies), followed)
+    told = re.compile(rf"{re.escape(name)}\S*\.(inputs|args|env|source): .*displayName")
+    lines = [line for line in differences(target._replace(varies=varies), followed) if not told.match(line)]
     one, other = Counter(target.said["rounds"]), Counter(followed["rounds"])
     if one != other and not target.chance("rounds"):
         lines.append(f"rounds: only {target.name} {sorted(one - other)} — only ours {sorted(other - one)}")
@@ -138,22 +144,30 @@ def own_status_in_loops(case: Case, target: Target, ours: Case) -> Excuse | None
 
     Left out are these hooks and what is in them; the order of rounds and the count of pods: what they start differs.
     """
-    loops = {node["name"] for node in target.said["nodes"] if node["type"] == "TaskGroup"}
-    handed = {
-        node["name"]
-        for node in target.said["nodes"]
-        if "{{tasks." in json.dumps(node.get("inputs", {})) and _hook_of(node["name"]) in loops
-    }
+    handed = _handed_their_own_tags(target)
     if not handed:
         return None
 
     def hook(name: str) -> bool:
-        return any(name == one or re.match(r"[.\[(]", name.removeprefix(one)) for one in handed if name.startswith(one))
+        return _inside(name, handed)
 
     followed = along(case, target)
     nodes = {node["name"] for one in (target.said, followed) for node in one["nodes"] if hook(node["name"])}
     target = target._replace(varies=target.varies | {"rounds", "alive", "progress", "nodes[].left-out"})
     return Excuse(len(nodes), differences(target, followed, hook))
+
+
+def _handed_their_own_tags(target: Target) -> set[str]:
+    loops = {node["name"] for node in target.said["nodes"] if node["type"] == "TaskGroup"}
+    return {
+        node["name"]
+        for node in target.said["nodes"]
+        if _TASKS.search(json.dumps(node.get("inputs", {}))) and _hook_of(node["name"]) in loops
+    }
+
+
+def _inside(name: str, nodes: set[str]) -> bool:
+    return any(name == one or re.match(r"[.\[(]", name.removeprefix(one)) for one in nodes if name.startswith(one))
 
 
 def _hook_of(name: str) -> str:
