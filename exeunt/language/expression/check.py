@@ -95,6 +95,9 @@ class Checker:
                 self.visit(node)
                 inner = self.type_of(node.node)
                 return inner if inner in ("string", "array") else None
+            case tree.Member():
+                self.member(node)
+                return None
             case tree.Sequence(nodes=nodes):
                 return [self.type_of(part) for part in nodes][-1]
             case tree.Array() | tree.Map():
@@ -107,6 +110,18 @@ class Checker:
         for part in tree.children(node):
             if not isinstance(part, tree.Name | tree.Constant):
                 self.type_of(part)
+
+    def member(self, node: tree.Member) -> None:
+        """What is written as a text has no fields, and a list only places."""
+        base = self.type_of(node.node)
+        self.visit(node)
+        if not (isinstance(node.key, tree.Constant) and isinstance(node.key.value, str)):
+            return
+        if base == "array":
+            told = "array elements can only be selected using an integer (got string)"
+            raise CheckError(told, self.source, node.offset)
+        if base == "string":
+            raise CheckError(f"type string has no field {node.key.value}", self.source, node.offset)
 
     def name(self, name: str) -> str | None:
         if name in self.scope:

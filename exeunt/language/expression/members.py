@@ -41,7 +41,7 @@ def fetch(value: Any, key: Any) -> Any:
 
 def _place(key: Any, length: int) -> int:
     if not is_number(key):
-        raise ExpressionError(f"array elements can only be selected using an integer (got {type_name(key)})")
+        raise ExpressionError(f"invalid operation: int({type_name(key)})")
     index = to_int(key)
     place = index + length if index < 0 else index
     if not 0 <= place < length:
