@@ -14,10 +14,13 @@ from exeunt.engine.state import Run
 
 
 def concerns(run: Run, node: Node) -> bool:
-    """Whether the node has ended before its members, or stands in one that has."""
-    if not run.early or run.stopping:
+    """Whether the node has ended before its members, or stands in one that has.
+
+    In the decision of a stop only what had ended before it: all else is looked at once more (Argo: in one reconciliation).
+    """
+    if not run.early:
         return False
-    while not node.fulfilled:
+    while not node.fulfilled or (run.stopping and node.key in run.graphs_ended):
         if node.owner < 0:
             return False
         node = run.nodes[node.owner]

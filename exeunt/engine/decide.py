@@ -302,7 +302,7 @@ def _look(run: Run) -> None:
     run.blocked.clear()
     while True:
         while run.dirty and not run.state.suspended:
-            if parallelism.full(run) and not run.state.shutdown:
+            if parallelism.full(run):
                 break
             node = _next(run)
             if node is None:

@@ -14,9 +14,9 @@ from exeunt.language.templates import scope_of
 
 
 def full(run: Run) -> bool:
-    """Whether the workflow has as many pods as it may."""
+    """Whether the workflow has as many pods as it may. After a stop this counts no more."""
     limit = run.spec.parallelism
-    if limit is None or run.exit:
+    if limit is None or run.exit or run.state.shutdown:
         return False
     return run.state.active_pods + _handlers(run) >= limit
 

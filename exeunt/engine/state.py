@@ -125,7 +125,7 @@ class Run:
         self.turn = Turn()
         self.left = False  # the last decision has done its share
         self.early = False  # some composite has ended before its members (aftermath.py)
-        self.graphs_ended: list[int] = []  # in this decision
+        self.graphs_ended: dict[int, None] = {}  # in this decision
         self.pods_started: dict[int, int] = {}  # in this decision, by boundary
         self.hooks_before = 0  # so many hooks there were when this decision began
         self.stopping = False  # the run is being stopped: what is open is looked at once, as if nothing had ended early
@@ -268,7 +268,7 @@ class Run:
         self.fold(self, event)
         if isinstance(event, NodeEnded):
             if self.nodes[event.node].type in phases.COMPOSITES:
-                self.graphs_ended.append(event.node)
+                self.graphs_ended[event.node] = None
             if ended_early(self.nodes[event.node]):
                 self.early = True
                 self._wake_below(event.node)

@@ -102,13 +102,25 @@ def finish(run: Run, node: Node) -> Walk:
     template = processed_of(run, node).template
     groups = template.steps or []
     if done and not group.open_members and not group.fulfilled:
-        _end_group(run, group, groups[group.index])
+        if _all_began(run, node, group):
+            _end_group(run, group, groups[group.index])
+        else:
+            run.emit(NodeEnded(group.key, phases.FAILED, _why_no_more(run)))
     if not group.fulfilled or node.fulfilled:
         return
     if group.failed or len(node.members) < len(groups):
         run.emit(NodeEnded(node.key, phases.FAILED, group.message or _why_no_more(run)))
     else:
         _succeed(run, node, template)
+
+
+def _all_began(run: Run, node: Node, group: Node) -> bool:
+    """Whether each step of a group, and each item, has its node."""
+    try:
+        plans = plan_group(run, node, group, _steps_of(run, node, group))
+    except NodeError:
+        return False
+    return not _todo(run, group, plans)[0]
 
 
 def _why_no_more(run: Run) -> str:
