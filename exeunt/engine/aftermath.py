@@ -16,7 +16,7 @@ from exeunt.engine.state import Run
 def concerns(run: Run, node: Node) -> bool:
     """Whether the node has ended before its members, or stands in one that has.
 
-    In the decision of a stop only what had ended before it: all else is looked at once more (Argo: in one reconciliation).
+    In the decision of a stop only what had ended before it: all else is looked at once more, as Argo does in one look.
     """
     if not run.early:
         return False

@@ -6,9 +6,10 @@ from typing import Any
 
 from exeunt.engine.inputs import Shutdown, StepEnded, StepLost, TimerFired
 from exeunt.engine.steps import StepOutcome
-from tests.engine.world import HANDLER, LEAF, World, step
+from tests.engine.world import HANDLER, LEAF, World, failing, step
 
 Manifest = dict[str, Any]
+BAD = "steps.a.status == 'Failed'"
 KILLED = StepOutcome(phase="Failed", message="main: Error (exit code 143)", exit_code=143)
 
 
@@ -115,3 +116,31 @@ def test_the_inputs_of_a_hook_stay_what_they_were_when_it_began() -> None:
     world.run()
     node = next(one for one in world.seen()["status"]["nodes"].values() if one["name"] == "w[0].a.hooks.running")
     assert node["inputs"]["parameters"] == [{"name": "m", "value": "{{steps.a.outputs.result}}"}]
+
+
+def test_a_stop_begins_nothing_in_a_graph_that_had_ended_before() -> None:
+    """The DAG has ended by failFast while one in it runs, which has more to begin when it is stopped."""
+    inside = {"name": "inside", "parallelism": 1, "dag": {"tasks": [step("x"), step("y"), step("z", "deep")]}}
+    deep = {"name": "deep", "dag": {"tasks": [step("x")]}}
+    main = {"name": "main", "failFast": True, "dag": {"tasks": [step("a", "inside"), step("b")]}}
+    world = World({"entrypoint": "main", "templates": [main, inside, deep, LEAF, HANDLER]}, failing("w.b"))
+    world.settle()
+    says(world, "w.b")
+    assert world.phases() == {"w": "Failed", "w.a": "Running", "w.a.x": "Running", "w.b": "Failed"}
+    world.feed("", Shutdown("Stop"))
+    world.run()
+    assert world.phases() == {"w": "Failed", "w.a": "Failed", "w.a.x": "Failed", "w.b": "Failed"}
+
+
+def test_the_workflows_limit_counts_no_more_after_a_stop() -> None:
+    """A hook that is due by the stop begins, and fails, at once, and not when somebody looks the next time."""
+    graph = {"name": "graph", "steps": [[step("x")]]}
+    hooks = {"always": {"template": "graph", "expression": "true"}, "bad": {"template": "graph", "expression": BAD}}
+    main = {"name": "main", "steps": [[step("a", hooks=hooks)]]}
+    world = World({"entrypoint": "main", "parallelism": 1, "templates": [main, graph, LEAF, HANDLER]})
+    world.settle()
+    world.feed("", Shutdown("Stop"))
+    world.run()
+    phases = world.phases()
+    assert phases["w[0].a.hooks.bad"] == "Failed", phases
+    assert phases["w[0].a.hooks.bad[0]"] == "Failed"
