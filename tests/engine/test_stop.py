@@ -133,14 +133,22 @@ def test_a_stop_begins_nothing_in_a_graph_that_had_ended_before() -> None:
 
 
 def test_the_workflows_limit_counts_no_more_after_a_stop() -> None:
-    """A hook that is due by the stop begins, and fails, at once, and not when somebody looks the next time."""
-    graph = {"name": "graph", "steps": [[step("x")]]}
-    hooks = {"always": {"template": "graph", "expression": "true"}, "bad": {"template": "graph", "expression": BAD}}
-    main = {"name": "main", "steps": [[step("a", hooks=hooks)]]}
-    world = World({"entrypoint": "main", "parallelism": 1, "templates": [main, graph, LEAF, HANDLER]})
+    """A hook that is due by the stop begins, and fails, at once, though another hook still has a handler that runs."""
+    graph = {"name": "graph", "steps": [[step("x", hooks={"exit": {"template": "h"}})]]}
+    hooks = {"always": {"template": "graph", "expression": "true"}, "bad": {"template": "plain", "expression": BAD}}
+    main = {"name": "main", "failFast": True, "steps": [[step("a", "again", hooks=hooks)]]}
+    again, plain = {**LEAF, "name": "again", "retryStrategy": {}}, {"name": "plain", "steps": [[step("x")]]}
+    world = World({"entrypoint": "main", "parallelism": 1, "templates": [main, graph, plain, again, LEAF, HANDLER]})
+    world.settle()
+    hook = next(key for key in world.runs if key)
+    inside = world.runs[hook]
+    world.feed(hook, StepEnded(inside.id(inside.nodes[2]), 0, StepOutcome(phase="Succeeded")))
     world.settle()
     world.feed("", Shutdown("Stop"))
-    world.run()
+    world.settle()
+    says(world, "w[0].a(0)")
     phases = world.phases()
     assert phases["w[0].a.hooks.bad"] == "Failed", phases
-    assert phases["w[0].a.hooks.bad[0]"] == "Failed"
+    assert "Succeeded" not in phases.values()
+    world.run()
+    assert world.main.closed
