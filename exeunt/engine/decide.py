@@ -340,6 +340,8 @@ def _next(run: Run) -> Node | None:
             return None
         run.changed.setdefault(node.owner, []).append(node.key)
         node = run.nodes[node.owner]
+    if node.key != key and run.stopping and node.key in run.dirty:
+        return None  # what else stands in it comes first
     if node.fulfilled and not run.early:
         return None
     if run.state.open_hooks and _gated(run, node):

@@ -19,6 +19,9 @@ class PendingLooks:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    def __contains__(self, key: int) -> bool:
+        return key in self._keys
+
     def add(self, key: int) -> None:
         if key not in self._keys:
             self._keys[key] = None
