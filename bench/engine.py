@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from bench import works
 from exeunt.engine import commit, decide
 from exeunt.engine.events import Event, RunStarted, StepDue
-from exeunt.engine.inputs import Placed, StepEnded
+from exeunt.engine.inputs import GoOn, Placed, StepEnded
 from exeunt.engine.steps import StepOutcome
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow
@@ -26,20 +26,24 @@ SMALL, LARGE = 2_000, 10_000
 NODES_OF_A_LEVEL = 4  # the level, its two groups, and its work
 
 
+LEVELS = 50  # half as deep as templates may call each other
+
+
 def nest(nodes: int) -> str:
-    """A template that calls itself: work on each level, and the next level inside."""
+    """Nests side by side of a template that calls itself: work on each level, and the next level inside."""
     call: dict[str, Any] = {
         "name": "in",
-        "template": "main",
+        "template": "level",
         "when": "{{inputs.parameters.left}} > 1",
         "arguments": {"parameters": [{"name": "left", "value": "{{=asInt(inputs.parameters.left) - 1}}"}]},
     }
     level = {
-        "name": "main",
-        "inputs": {"parameters": [{"name": "left", "value": str(nodes // NODES_OF_A_LEVEL)}]},
+        "name": "level",
+        "inputs": {"parameters": [{"name": "left", "value": str(LEVELS)}]},
         "steps": [[{"name": "a", "template": "true"}], [call]],
     }
-    return works.manifest("nest", "main", [level, works.TRUE])
+    nests = {"name": "n", "template": "level", "withSequence": {"count": str(nodes // (NODES_OF_A_LEVEL * LEVELS))}}
+    return works.manifest("nest", "main", [{"name": "main", "steps": [[nests]]}, level, works.TRUE])
 
 
 SHAPES: dict[str, Callable[[int], str]] = {
@@ -82,7 +86,10 @@ def run(text: str) -> Cost:
     started = RunStarted(uid="uid", name="bench", namespace="default", bundle="bundle")
     current, events = decide.begin(started, bundle, now)
     write(events)
-    while due:
+    while due or current.unfinished:
+        if current.unfinished:  # large decisions are made in turns
+            write(decide.decide(current, GoOn(), now))
+            continue
         step = due.popleft()
         now += 0.001
         write(decide.decide(current, Placed(step.node, step.attempt, "executor"), now))
