@@ -149,6 +149,7 @@ def _decide(run: Run, input: Input) -> None:
         INPUTS[type(input)](run, input)
         if ending and not run.ending:
             control.fail_retries(run)
+            run.graphs_ended.clear()  # they end before anything is looked at
         if run.unfinished and not isinstance(input, GoOn):
             return
         if run.fresh:

@@ -152,3 +152,27 @@ def test_the_workflows_limit_counts_no_more_after_a_stop() -> None:
     assert "Succeeded" not in phases.values()
     world.run()
     assert world.main.closed
+
+
+def test_a_stop_begins_nothing_in_a_try_that_it_has_ended() -> None:
+    """What is tried waits for the place that a hook has when the workflow is stopped, and has failed with that."""
+    inside = {"name": "inside", "retryStrategy": {}, "steps": [[step("x"), step("y", "graph")]]}
+    graph = {"name": "graph", "dag": {"tasks": [step("z", "again")]}}
+    again = {**LEAF, "name": "again", "retryStrategy": {}}
+    slow = {"name": "slow", "steps": [[step("x")]]}
+    hooks = {"bad": {"template": "slow", "expression": BAD}}
+    main = {"name": "main", "steps": [[step("a", hooks=hooks), step("b", "inside")]]}
+    templates = [main, inside, graph, again, slow, LEAF, HANDLER]
+    world = World({"entrypoint": "main", "parallelism": 1, "templates": templates}, failing("w[0].a"))
+    world.settle()
+    says(world, "w[0].a")
+    x = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].b(0)[0].x")
+    world.feed("", StepEnded(world.main.id(x), x.attempt, StepOutcome(phase="Succeeded")))
+    world.settle()
+    before = set(world.phases())
+    assert "w[0].b(0)[0].x" in before
+    assert len(world.runs) == 2, "the hook runs"
+    world.feed("", Shutdown("Stop"))
+    world.run()
+    assert set(world.phases()) - before <= {"w[0].a.hooks.bad", "w[0].a.hooks.bad[0]", "w[0].a.hooks.bad[0].x"}
+    assert world.main.closed
