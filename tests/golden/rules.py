@@ -208,6 +208,27 @@ def begun_goes_on(case: Case, target: Target, ours: Case) -> Excuse | None:
     return Excuse(0, differences(target._replace(varies=varies), along(case, target)))
 
 
+def late_stop(case: Case, target: Target, ours: Case) -> Excuse | None:
+    """A stop that comes when the main part has ended is not why it ended, and hooks of the workflow that run go on.
+
+    Left out are the workflow's message, and its hooks that were killed there, with the order of rounds.
+    """
+    stopped = re.match(r"Stopped with strategy '(Stop|Terminate)'$", target.said.get("message", ""))
+    name = case["manifest"]["metadata"].get("name") or "w"
+    hooks = {node["name"] for node in target.said["nodes"] if node["name"].startswith(f"{name}.hooks.")}
+    killed = {node["name"] for node in target.said["nodes"] if node["name"] in hooks and node.get("killed")}
+    if not case["ops"] or not (stopped or killed):
+        return None
+    root = next(node for node in ours["nodes"] if node["name"] == name)
+    if ours["message"].removeprefix("error in entry template execution: ") != root.get("message", ""):
+        return None  # here it was in time as well
+    varies = target.varies | ({"progress", "rounds", "alive", "nodes[].left-out"} if killed else set())
+    lines = differences(
+        target._replace(varies=varies), {**ours, "message": target.said["message"]}, lambda node: _inside(node, killed)
+    )
+    return Excuse(len(killed), lines)
+
+
 def _hooks(tree: Any) -> Iterator[Case]:
     if isinstance(tree, dict):
         hooks = tree.get("hooks")
@@ -227,5 +248,6 @@ RULES: dict[str, Rule] = {
     "own-status-in-loops": own_status_in_loops,
     "own-outputs": own_outputs,
     "begun-goes-on": begun_goes_on,
+    "late-stop": late_stop,
 }
 NAMES = ("refused-at-once", *RULES)
