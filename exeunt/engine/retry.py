@@ -143,7 +143,8 @@ def end(run: Run, node: Node, phase: str, message: str) -> bool:
     timer = f"retry:{run.id(node)}"
     if timer in run.state.timers:
         run.emit(TimerCleared(timer))
-    run.emit(NodeEnded(node.key, phase, message, killed=bool(run.state.shutdown) and not exempt(run, node)))
+    killed = bool(run.state.shutdown) and phase in phases.BAD and not exempt(run, node)
+    run.emit(NodeEnded(node.key, phase, message, killed=killed))
     return False
 
 

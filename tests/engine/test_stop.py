@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.inputs import Shutdown, StepEnded, StepLost, TimerFired
+from exeunt.engine.inputs import Shutdown, StepEnded, StepLost, SuspendRun, TimerFired
 from exeunt.engine.steps import StepOutcome
 from tests.engine.world import HANDLER, LEAF, World, failing, step
 
@@ -176,3 +176,19 @@ def test_a_stop_begins_nothing_in_a_try_that_it_has_ended() -> None:
     world.run()
     assert set(world.phases()) - before <= {"w[0].a.hooks.bad", "w[0].a.hooks.bad[0]", "w[0].a.hooks.bad[0].x"}
     assert world.main.closed
+
+
+def test_what_had_gone_well_before_a_stop_keeps_its_outputs() -> None:
+    """The last try ended while the workflow was suspended, and a hook ran; that it went well is seen with the stop."""
+    again = {**LEAF, "name": "again", "retryStrategy": {}}
+    hooks = {"always": {"template": "h", "expression": "true"}}
+    main = {"name": "main", "steps": [[step("a", "again", hooks=hooks)]]}
+    world = World({"entrypoint": "main", "templates": [main, again, HANDLER]})
+    world.settle()
+    world.feed("", SuspendRun())
+    attempt = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].a(0)")
+    world.feed("", StepEnded(world.main.id(attempt), 0, StepOutcome(phase="Succeeded", exit_code=0)))
+    world.feed("", Shutdown("Stop"))
+    found = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].a")
+    assert (found.phase, found.outputs) == ("Succeeded", attempt.outputs)
+    assert found.outputs is not None
