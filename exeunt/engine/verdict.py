@@ -72,15 +72,15 @@ class _Branches:
         return found
 
     def _below(self, node: Node) -> Iterator[int]:
-        """Of a Retry not its attempts, but what hangs below them, and its hooks (getRetryNodeChildrenIds)."""
+        """Of a Retry not its attempts, but what hangs below them, its hooks and its links (getRetryNodeChildrenIds)."""
         if node.type != phases.RETRY:
             yield from node.children
             return
         for key in reversed(node.children):
-            if key < 0 or self.run.nodes[key].hook:
-                yield key
-            else:
+            if key >= 0 and self.run.nodes[key].retried and self.run.nodes[key].owner == node.key:
                 yield from self.run.nodes[key].children
+            else:
+                yield key
 
     def _in_hook(self, node: Node) -> bool:
         """Whether a node is that of a hook of the DAG's, or stands in one."""
