@@ -28,7 +28,7 @@ from exeunt.v1 import workflow_service_pb2 as pb
 
 CACHED_BYTES = 32 * 1024 * 1024  # of what was checked last
 REFERENCES_DEEP = 32  # templates that refer to templates: so often what is stored is looked for
-CHECK_SECONDS = 15.0
+CHECK_SECONDS = 15.0  # of processor time
 CHECK_MEMORY = 1024 * 1024 * 1024
 CHECKERS = 2
 

@@ -58,7 +58,7 @@ def _submitted() -> list[Limit]:
         Limit("How deep stored templates refer to each other", f"{submit.REFERENCES_DEEP - 1}", said),
         Limit(
             "Reading and checking one submission",
-            f"{submit.CHECK_SECONDS:g} s, {_size(submit.CHECK_MEMORY)} of memory",
+            f"{submit.CHECK_SECONDS:g} s of processor time, {_size(submit.CHECK_MEMORY)} of memory",
             "refused with `TOO_LARGE_TO_CHECK`",
         ),
     ]

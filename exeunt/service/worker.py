@@ -2,6 +2,9 @@
 
 What is sent to one is input of strangers. Whatever it does to the process, the service goes on: a process that takes
 too long is ended, one that asks for too much memory does not get it, and the next piece of work has a new process.
+
+Time is the processor time of the process itself, so that a busy machine refuses nothing that an idle one takes. What
+only waits costs others nothing, and is ended much later.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ _HEAD = struct.Struct(">cQ")
 _DONE, _FAILED, _MEMORY = b"d", b"f", b"m"
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")  # nothing secret
 _NICE = 5  # the loop comes first
+_PATIENCE = 20
+"""A piece of work may be under way so many times as long as it may use the processor."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,9 +44,10 @@ class Workers:
     """Processes that run `module`, which calls `serve`. At most `count` of them, started when they are needed."""
 
     def __init__(self, module: str, *, count: int, seconds: float, memory: int) -> None:
-        """`seconds` and `memory` (bytes of address space) bound each piece of work."""
+        """`seconds` (of processor time) and `memory` (bytes of address space) bound each piece of work."""
         self._module = module
         self._seconds = seconds
+        self._wait_seconds = _PATIENCE * seconds
         self._memory = memory
         self._places = asyncio.Semaphore(count)
         self._idle: list[asyncio.subprocess.Process] = []
@@ -52,12 +58,16 @@ class Workers:
             process = self._idle.pop() if self._idle else await self._start()
             outcome = b""
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(self._wait_seconds):
                     outcome, answer = await _ask(process, data)
             except TimeoutError:
-                raise TooMuchWorkError(f"it takes longer than {self._seconds:g} s") from None
+                raise TooMuchWorkError(f"it is not done after {self._wait_seconds:g} s") from None
             except (OSError, EOFError):
-                raise TooMuchWorkError("the process that did it was ended") from None
+                if await process.wait() == -signal.SIGPROF:
+                    said = f"it takes longer than {self._seconds:g} s of processor time"
+                else:
+                    said = "the process that did it was ended"
+                raise TooMuchWorkError(said) from None
             finally:
                 if outcome == _DONE:
                     self._idle.append(process)
@@ -92,6 +102,7 @@ class Workers:
             "-m",
             self._module,
             str(self._memory),
+            str(self._seconds),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=passed_on,
@@ -119,7 +130,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def serve(work: Callable[[bytes], bytes]) -> None:
     """Does the work that comes on standard input until that ends."""
-    memory = int(sys.argv[1])
+    memory, seconds = int(sys.argv[1]), float(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the service, which ends us
@@ -130,7 +141,10 @@ def serve(work: Callable[[bytes], bytes]) -> None:
     os.dup2(2, 1)  # whatever prints
     while head := given.read(_HEAD.size):
         size = _HEAD.unpack(head)[1]
-        outcome, answer = _done(work, given.read(size))
+        data = given.read(size)
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF ends the process
+        outcome, answer = _done(work, data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(_HEAD.pack(outcome, len(answer)))
         answers.write(answer)
         answers.flush()

@@ -14,6 +14,15 @@ def work(data: bytes) -> bytes:
         case b"for ever":
             while True:
                 time.sleep(60)
+        case b"busy for ever":
+            while True:
+                pass
+        case b"some time":
+            ends = time.process_time() + 0.2
+            while time.process_time() < ends:
+                pass
+        case b"stops":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case b"all memory":
             return bytes(1 << 40)
         case b"die":

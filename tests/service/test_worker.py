@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -38,11 +40,39 @@ async def test_what_is_too_much_is_refused_and_the_next_piece_is_done(
     assert (await workers(b"a")).endswith(b" 1")
 
 
-async def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(MODULE, count=1, seconds=1, memory=MEMORY)
-    with pytest.raises(TooMuchWorkError, match="longer than 1 s"):
-        await workers(b"for ever")
+@pytest.mark.parametrize(
+    ("piece", "said"),
+    [(b"busy for ever", "longer than 0.3 s of processor time"), (b"for ever", "not done after 6 s")],
+)
+async def test_what_takes_too_long_is_ended(piece: bytes, said: str) -> None:
+    workers = Workers(MODULE, count=1, seconds=0.3, memory=MEMORY)
+    with pytest.raises(TooMuchWorkError, match=said):
+        await workers(piece)
     assert not workers.idle
+
+
+async def test_a_process_that_stands_still_for_longer_than_its_time_goes_on_afterwards() -> None:
+    """As on a machine that has no time for it."""
+    workers = Workers(MODULE, count=1, seconds=0.3, memory=MEMORY)
+    try:
+        process = int((await workers(b"a")).split()[0])
+        asked = asyncio.ensure_future(workers(b"stops"))
+        await asyncio.to_thread(os.waitid, os.P_PID, process, os.WSTOPPED | os.WNOWAIT)
+        done, _ = await asyncio.wait([asked], timeout=0.5)  # more than its time: it is not ended for that
+        assert not done
+        os.kill(process, signal.SIGCONT)
+        assert (await asked).endswith(b" 5")
+    finally:
+        await workers.close()
+
+
+async def test_each_piece_has_the_whole_time() -> None:
+    workers = Workers(MODULE, count=1, seconds=0.5, memory=MEMORY)
+    try:
+        processes = {(await workers(b"some time")).split()[0] for _ in range(4)}
+        assert len(processes) == 1
+    finally:
+        await workers.close()
 
 
 async def test_a_fault_of_the_work_is_told_with_its_place(workers: Workers) -> None:
