@@ -106,7 +106,7 @@ class _Event(_Body, kw_only=True):
         list[str] | UnsetType,
         Meta(
             description=f"What was left out, or cut where it is a text, since the body had more than {BODY_BYTES:,}"
-            " bytes: paths as status.nodes. GetWorkflow has the whole"
+            " bytes: paths as status.nodes. ReadWorkflow has the whole"
         ),
     ] = UNSET
 
@@ -298,10 +298,13 @@ def headers(
     return found
 
 
-def body(data: Any) -> bytes:
-    """The body as JSON, in at most BODY_BYTES: what is largest in it is left out, or cut where it is a text."""
+def body(data: Any, most: int = BODY_BYTES) -> bytes:
+    """The body as JSON, in at most so many bytes: what is largest in it is left out, or cut where it is a text.
+
+    `data` may have `truncated` already, for what whoever made it has left out.
+    """
     encoded = msgspec.json.encode(data)
-    if len(encoded) <= BODY_BYTES:
+    if len(encoded) <= most:
         return encoded
     tree: dict[str, Any] = dict(msgspec.to_builtins(data))
     places: list[tuple[int, str, dict[str, Any], str]] = []  # size, path, where it stands, name
@@ -311,9 +314,9 @@ def body(data: Any) -> bytes:
             places += [(len(msgspec.json.encode(v)), f"{name}.{k}", inner, k) for k, v in inner.items()]
         else:
             places.append((len(msgspec.json.encode(value)), name, tree, name))
-    room = BODY_BYTES - _TRUNCATED_BYTES
+    room = most - _TRUNCATED_BYTES
     total = len(encoded)
-    truncated: list[str] = []
+    truncated: list[str] = [*tree.get("truncated", ())]
     for size, path, holder, name in sorted(places, key=lambda place: place[0], reverse=True):
         if total <= room:
             break

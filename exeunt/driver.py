@@ -60,6 +60,7 @@ class Driver:
         "_busy",
         "_due",
         "_epoch",
+        "_held",
         "_inbox",
         "_queued",
         "_settled",
@@ -111,6 +112,7 @@ class Driver:
         self._spoilt: list[Input] = []  # what was to be decided when it broke
         self._busy = False
         self._queued = False  # it waits for its turn
+        self._held = 0  # how many look at the run
         self._inbox: list[tuple[Input | _WriteSnapshot, asyncio.Future[None] | None]] = []
         self._asked: list[asyncio.Future[None]] = []
         self._due: dict[tuple[str, int], StepDue] = {}
@@ -216,6 +218,20 @@ class Driver:
         return self._busy
 
     @property
+    def waits(self) -> bool:
+        """True while something is to be decided in this run's turn, which is to come."""
+        return self._queued
+
+    def hold(self) -> None:
+        """Nothing is decided, and the run stays as it is, until `let_go`: somebody looks at it for several rounds."""
+        self._held += 1
+
+    def let_go(self) -> None:
+        """The run goes on when nobody looks at it any more."""
+        self._held -= 1
+        self._ready()
+
+    @property
     def attempts(self) -> Collection[tuple[str, int]]:
         """Nodes and attempts that wait for a place, or are under way."""
         return self._due.keys()
@@ -244,7 +260,7 @@ class Driver:
 
     def _ready(self, *, later: bool = False) -> None:
         """Has the run decide in its turn, when there is something to decide and no commit is on its way."""
-        if self._busy or self._queued or self.dropped or self.broken:
+        if self._busy or self._queued or self._held or self.dropped or self.broken:
             return
         if self._inbox or self.run.unfinished:
             self._queued = True
@@ -253,6 +269,8 @@ class Driver:
     def _turn(self) -> None:
         """Decides what waits and writes it as one commit; does so again while nothing has to be written."""
         self._queued = False
+        if self._held:
+            return
         if self.run.unfinished:
             self._inbox.append((GoOn(), None))
         while self._inbox and not self._busy and not self.dropped and not self.broken:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -59,6 +59,23 @@ class Turns:
 
         self.take(in_turn)
         return await done
+
+    async def through(self, work: Generator[None, None, T]) -> T:
+        """What the work gives, in as many rounds of the loop as it takes: it yields where it may be left for others."""
+        while True:
+            done = await self.do(lambda: self._some(work))
+            if done is not None:
+                return done[0]
+
+    def _some(self, work: Generator[None, None, T]) -> tuple[T] | None:
+        """As much of the work as this round has time for; what it gives when it is done."""
+        try:
+            while True:
+                next(work)
+                if self.over:
+                    return None
+        except StopIteration as end:
+            return (end.value,)
 
     def _do(self, work: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

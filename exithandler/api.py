@@ -6,23 +6,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine import decide
+from exeunt import cloudevents
+from exeunt.engine.decide import Run
 from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
+from exeunt.engine.status import each_node
 from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger, Wanted
-from exeunt.exithandler.record import ExitRecord, shown
+from exeunt.exithandler.record import Attempt, ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.standing import Standing, reads, writes
-from exeunt.service.bounds import REQUEST_ID_CHARACTERS, check_characters
+from exeunt.service.bounds import (
+    ANSWER_BYTES,
+    LISTED_BYTES,
+    PAGE_BYTES,
+    PART_BYTES,
+    PART_NODES,
+    REQUEST_ID_CHARACTERS,
+    check_characters,
+)
 from exeunt.service.channel import open_channel
-from exeunt.service.errors import RpcError, invalid, not_found, received, unavailable, wrong_state
+from exeunt.service.errors import Code, RpcError, invalid, not_found, received, unavailable, wrong_state
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc
 
@@ -59,7 +69,15 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     @reads
     async def GetExit(self, request: pb.GetExitRequest, context: Context) -> pb.Exit:
         """One record."""
-        return message(await self._record(request.id))
+        return whole(await self._record(request.id))
+
+    async def ReadExit(self, request: pb.ReadExitRequest, context: Context) -> AsyncIterator[pb.ReadExitResponse]:
+        """The same in parts."""
+        async with self.standing.reading.required():
+            record = await self._record(request.id)
+        for part in parts(record):
+            yield pb.ReadExitResponse(exit=part)
+            await asyncio.sleep(0)
 
     @reads
     async def ListExits(self, request: pb.ListExitsRequest, context: Context) -> pb.ListExitsResponse:
@@ -75,11 +93,21 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
             until=_moment(request.due_before, "due_before"),
         )
         size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+        answer = pb.ListExitsResponse()
+        left = PAGE_BYTES
+
+        def room(record: ExitRecord) -> bool:
+            nonlocal left
+            answer.exits.append(listed(record))
+            left -= answer.exits[-1].ByteSize()
+            return left > 0
+
         try:
-            page = await self._ledger.page(wanted, size=size, token=request.page_token)
+            page = await self._ledger.page(wanted, size=size, token=request.page_token, room=room)
         except ValueError:
             raise invalid("page_token is none of ours", [("page_token", "use the one of the answer before")]) from None
-        return pb.ListExitsResponse(exits=[message(r) for r in page.records], next_page_token=page.next)
+        answer.next_page_token = page.next
+        return answer
 
     async def WatchExits(self, request: pb.WatchExitsRequest, context: Context) -> AsyncIterator[pb.Exit]:
         """Records as they change."""
@@ -87,7 +115,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         async with self._ledger.watching(wanted, changes_only=request.changes_only) as changes:
             await context.send_initial_metadata(())  # says that nothing is missed from here on
             async for record in changes:
-                yield message(record)
+                yield listed(record)
 
     @writes
     async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
@@ -97,12 +125,12 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         check_characters("request_id", request.request_id, REQUEST_ID_CHARACTERS)
         record = await self._record(request.id)
         if request.request_id in record.requests:
-            return message(record)
+            return listed(record)
         owner = self._owner_of(partition_of(record.uid))
         if owner:
             return await _passed_on(owner, "ReplayExit", request)
         try:
-            return message(await self._runs.replay(record, request.request_id, again=request.again))
+            return listed(await self._runs.replay(record, request.request_id, again=request.again))
         except Rejected as error:
             raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
         except NotOwner:
@@ -118,7 +146,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         if owner:
             return await _passed_on(owner, "CancelExit", request)
         try:
-            return message(await steer.cancel(self._runs, record, request.by, request.message))
+            return listed(await steer.cancel(self._runs, record, request.by, request.message))
         except Rejected as error:
             raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
         except NotOwner:
@@ -147,11 +175,43 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     async def GetExitNodes(self, request: pb.GetExitNodesRequest, context: Context) -> pb.GetExitNodesResponse:
         """The nodes of a workflow's running handlers."""
         self._require(request.uid)
-        nodes: dict[str, Any] = {}
-        for run in self._runs.of_uid(request.uid):
-            if run.driver is not None:
-                nodes.update(decide.status(run.driver.run).get("status", {}).get("nodes", {}))
-        return pb.GetExitNodesResponse(nodes_json=json.dumps(nodes))
+        found: list[str] = []
+        async for nodes in self._nodes(request.uid):
+            found.append(nodes)
+            if sum(map(len, found)) > ANSWER_BYTES:
+                text = f"these nodes have more than {ANSWER_BYTES // 2**20} MB; ReadExitNodes gives them in parts"
+                raise RpcError(Code.RESOURCE_EXHAUSTED, "TOO_MANY_NODES", text)
+        inside = ",".join(text[1:-1] for text in found)
+        return pb.GetExitNodesResponse(nodes_json=f"{{{inside}}}")
+
+    async def ReadExitNodes(
+        self, request: pb.ReadExitNodesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadExitNodesResponse]:
+        """The same in parts."""
+        async for nodes in self._nodes(request.uid):
+            yield pb.ReadExitNodesResponse(nodes_json=nodes)
+
+    async def _nodes(self, uid: str) -> AsyncIterator[str]:
+        """JSON objects of some nodes each, as they are now. What they belong to does not go on meanwhile."""
+        self._require(uid)
+        for run in self._runs.of_uid(uid):
+            if run.driver is None:
+                continue
+            run.driver.hold()
+            try:
+                encoded = await run.driver.turns.through(_encoded(run.driver.run))
+            finally:
+                run.driver.let_go()
+            some: list[str] = []
+            size = 0
+            for text in encoded:
+                if some and (size + len(text) > PART_BYTES or len(some) == PART_NODES):
+                    yield "{" + ",".join(some) + "}"
+                    some, size = [], 0
+                some.append(text)
+                size += len(text)
+            if some:
+                yield "{" + ",".join(some) + "}"
 
     def _require(self, uid: str) -> None:
         """Raises UNAVAILABLE unless the exit runs of the workflow are here."""
@@ -195,9 +255,75 @@ async def _passed_on(address: str, method: str, request: pb.ReplayExitRequest | 
     return answer
 
 
-def message(record: ExitRecord) -> pb.Exit:
-    """A record as the API shows it."""
-    facts = shown(record)
+def _encoded(run: Run) -> Generator[None, None, list[str]]:
+    """Id and node, as JSON, of each node."""
+    found: list[str] = []
+    for id, tree in each_node(run):
+        text = cloudevents.body(tree, ANSWER_BYTES).decode()
+        found.append(f"{json.dumps(id)}:{text}")
+        yield
+    return found
+
+
+def whole(record: ExitRecord) -> pb.Exit:
+    """A record as one message. Raises RESOURCE_EXHAUSTED where it is too large for that."""
+    found = message(record, text_of(record), record.attempts)
+    if found.ByteSize() > ANSWER_BYTES:
+        text = f"the record has more than {ANSWER_BYTES // 2**20} MB; ReadExit gives it in parts"
+        raise RpcError(Code.RESOURCE_EXHAUSTED, "EXIT_TOO_LARGE", text)
+    return found
+
+
+def parts(record: ExitRecord) -> Iterator[pb.Exit]:
+    """A record in parts."""
+    yield message(record, "", [])
+    some = pb.Exit()
+    for one in record.attempts:
+        some.attempts.append(_attempt(one))
+        if some.ByteSize() > PART_BYTES:
+            yield some
+            some = pb.Exit()
+    if some.attempts:
+        yield some
+    text = text_of(record)
+    for start in range(0, len(text), PART_BYTES):
+        yield pb.Exit(json=text[start : start + PART_BYTES])
+
+
+def listed(record: ExitRecord) -> pb.Exit:
+    """A record as lists have it: without what is largest in it where it is large."""
+    text = cloudevents.body(shown(record), LISTED_BYTES).decode()
+    found = message(record, text, [])
+    size = 0
+    for one in reversed(record.attempts):
+        attempt = _attempt(one)
+        if size + attempt.ByteSize() > LISTED_BYTES:
+            attempt.answer_json = ""
+        size += attempt.ByteSize()
+        if size > 2 * LISTED_BYTES:
+            break
+        found.attempts.insert(0, attempt)
+    return found
+
+
+def text_of(record: ExitRecord) -> str:
+    """A record as JSON."""
+    return json.dumps(shown(record), default=str)
+
+
+def _attempt(one: Attempt) -> pb.ExitAttempt:
+    return pb.ExitAttempt(
+        node=one.node or one.id,
+        start_time=_time(one.started_at),
+        finish_time=_time(one.finished_at),
+        phase=one.phase,
+        error=one.error,
+        answer_json="" if one.answer is None else json.dumps(one.answer),
+    )
+
+
+def message(record: ExitRecord, text: str, attempts: Iterable[Attempt]) -> pb.Exit:
+    """A record as the API shows it, with this JSON and these attempts."""
     return pb.Exit(
         id=record.id,
         namespace=record.namespace,
@@ -206,22 +332,12 @@ def message(record: ExitRecord) -> pb.Exit:
         node=record.node,
         hook=record.hook,
         state=STATES.get(record.state, pb.Exit.STATE_UNSPECIFIED),
-        attempts=[
-            pb.ExitAttempt(
-                node=a.node or a.id,
-                start_time=_time(a.started_at),
-                finish_time=_time(a.finished_at),
-                phase=a.phase,
-                error=a.error,
-                answer_json="" if a.answer is None else json.dumps(a.answer),
-            )
-            for a in record.attempts
-        ],
+        attempts=map(_attempt, attempts),
         error=record.error,
         due_time=_time(record.due_at),
         start_time=_time(record.started_at),
         finish_time=_time(record.finished_at),
-        json=json.dumps(facts, default=str),
+        json=text,
         replays=record.replays,
         children=[
             pb.ExitChild(name=c.get("name", ""), namespace=c.get("namespace", ""), uid=c.get("uid", ""))

@@ -11,7 +11,7 @@ import base64
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from exeunt.journal.records import LedgerSummary, Records, hour_of
 log = logging.getLogger(__name__)
 
 REMEMBERED = 10_000  # of what a watcher was told, so that it is not told again when it comes back from the store
-AT_ONCE = 50  # records that are read at the same time
+AT_ONCE = 20  # records that are read at the same time
 SOON_SECONDS = 0.5
 """A change of an open run is written so long after it: most runs have ended by then, and are written once."""
 AGAIN_SECONDS = 0.1
@@ -31,6 +31,10 @@ AGAIN_SECONDS = 0.1
 
 Changes = asyncio.Queue[ExitRecord | LedgerSummary | Exception]
 """What a watcher is told: records of this process, summaries from the store, or what ended the reading of it."""
+
+
+Room = Callable[[ExitRecord], bool]
+"""Takes a record into a page, and says whether there is room for more."""
 
 
 class Page(NamedTuple):
@@ -162,8 +166,11 @@ class Ledger:
         found = await self._store.get(id)
         return read_record(found[1]) if found else None
 
-    async def page(self, wanted: Wanted, *, size: int, token: str) -> Page:
-        """Records that fit, newest first. Raises ValueError for a token that is none of ours."""
+    async def page(self, wanted: Wanted, *, size: int, token: str, room: Room = lambda record: True) -> Page:
+        """Records that fit, newest first: so many, or until `room` says of one that it was the last there is room for.
+
+        Raises ValueError for a token that is none of ours.
+        """
         before = _read_token(token)
         found: list[LedgerSummary] = []
         async for summary in self._merged(wanted.namespace, hour_of(before[0]) if before else ""):
@@ -172,15 +179,21 @@ class Ledger:
             if (before and _place(summary) >= before) or not wanted.fits(summary):
                 continue
             if len(found) == size:
-                return Page(await self._all([one.id for one in found]), _token(found[-1]))
+                return await self._filled(found, room, more=True)
             found.append(summary)
-        return Page(await self._all([one.id for one in found]), "")
+        return await self._filled(found, room, more=False)
 
-    async def _all(self, ids: list[str]) -> list[ExitRecord]:
-        records: list[ExitRecord | None] = []
-        for i in range(0, len(ids), AT_ONCE):
-            records += await asyncio.gather(*(self.get(id) for id in ids[i : i + AT_ONCE]))
-        return [record for record in records if record is not None]
+    async def _filled(self, found: list[LedgerSummary], room: Room, *, more: bool) -> Page:
+        records: list[ExitRecord] = []
+        for start in range(0, len(found), AT_ONCE):
+            some = found[start : start + AT_ONCE]
+            for summary, record in zip(some, await asyncio.gather(*(self.get(one.id) for one in some)), strict=True):
+                if record is None:
+                    continue
+                records.append(record)
+                if not room(record) and (more or summary is not found[-1]):
+                    return Page(records, _token(summary))
+        return Page(records, _token(found[-1]) if more else "")
 
     @asynccontextmanager
     async def watching(self, wanted: Wanted, *, changes_only: bool = False) -> AsyncIterator[AsyncIterator[ExitRecord]]:

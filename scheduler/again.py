@@ -7,12 +7,15 @@ again; or open, and the record is replaced when it closes.
 
 from __future__ import annotations
 
+import msgspec
+
 from exeunt.engine.inputs import RetryRun
-from exeunt.engine.state import unpack
+from exeunt.engine.state import State
 from exeunt.journal.projections import Projections
 from exeunt.journal.steady import Steady
 from exeunt.scheduler.archive import Archived
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.runs import Runs
 from exeunt.service.errors import wrong_state
 
 
@@ -26,7 +29,7 @@ class Retries:
 
     async def retry(self, found: Archived, command: RetryRun) -> Entry:
         """The workflow, open again, when that is durable. Raises FAILED_PRECONDITION where it cannot be."""
-        metadata, phase = found.tree["metadata"], found.tree.get("status", {}).get("phase", "")
+        metadata, phase = found.head["metadata"], found.head["status"].get("phase", "")
         resource = ("workflow", f"{metadata['namespace']}/{metadata['name']}")
         if phase not in ("Failed", "Error"):
             text = (
@@ -36,7 +39,7 @@ class Retries:
         if found.state is None:
             text = f"the archive has only the status of {metadata['name']!r}, not what is needed to go on; resubmit it"
             raise wrong_state("NO_STATE", text, resource)
-        state = unpack(found.state)
+        state = msgspec.msgpack.decode(found.state, type=State)
         entry = await self._runs.reopen(state, found.version, command)
         uid = state.started.uid
         await self._steady(lambda: self._projections.archive.remove(uid, state.started.namespace))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterable
@@ -26,18 +27,25 @@ from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.checks import DEFAULT_NAMESPACE, Wishes
 from exeunt.scheduler.dispatch import Dispatch
+from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.find import Elsewhere, Finder
 from exeunt.scheduler.launch import Launcher
 from exeunt.scheduler.lists import Lists, page_size
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import PASSED_ON, Peers
-from exeunt.scheduler.runs import Entry
 from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.unread import Unread
-from exeunt.scheduler.view import message
-from exeunt.service.bounds import MESSAGE_BYTES, REQUEST_ID_CHARACTERS, check_bytes, check_characters
+from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
+from exeunt.service.bounds import (
+    ANSWER_BYTES,
+    MESSAGE_BYTES,
+    REQUEST_ID_CHARACTERS,
+    check_bytes,
+    check_characters,
+)
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
+from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
 
@@ -64,6 +72,7 @@ class Parts:
     standing: Standing
     documents: int  # most in one submission
     chain_depth: int
+    turns: Turns
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
@@ -117,7 +126,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             started = await parts.launcher.submit(checked, uids(namespace, request_id, count), request_id)
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "this part of the workflows is changing hands; ask again in a moment") from None
-        shown = [await _shown(found) for found in started]
+        most = ANSWER_BYTES // max(1, len(started))
+        shown = [await _shown(found, most) for found in started]
         return pb.SubmitWorkflowResponse(workflows=shown, warnings=warnings)
 
     @reads
@@ -135,12 +145,22 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if isinstance(found, Elsewhere):
             passed: pb.Workflow = await self._pass_on(found, "GetWorkflow", request)
             return passed
-        if isinstance(found, Archived | Unread):
-            return await _shown(found)
-        async with self.standing.writing.required():  # what is decided is shown once it is durable
-            tree, version = await found.view()
-        tree = await watch.merged(self._parts.peers, found, tree)
-        return message(tree, version)
+        return whole(await self._seen(found))
+
+    async def ReadWorkflow(
+        self, request: pb.ReadWorkflowRequest, context: Context
+    ) -> AsyncIterator[pb.ReadWorkflowResponse]:
+        """The same in parts."""
+        async with self.standing.reading.required():
+            found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
+        if isinstance(found, Elsewhere):
+            async for answer in self._stream(found, "ReadWorkflow", request):
+                yield answer
+            return
+        seen = await self._seen(found)
+        for part in parts(seen.head, seen.nodes.items(), seen.version):
+            yield pb.ReadWorkflowResponse(part=part)
+            await asyncio.sleep(0)
 
     @reads
     async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
@@ -155,12 +175,10 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
         if isinstance(found, Elsewhere):
             changes = self._stream(found, "WatchWorkflow", request)
-        elif isinstance(found, Unread):
-            changes = watch.archived(Archived(found.tree(), found.number))
-        elif isinstance(found, Archived):
-            changes = watch.archived(found)
+        elif isinstance(found, Entry):
+            changes = watch.watch(self._parts.peers, found, request.version, in_parts=request.parts)
         else:
-            changes = watch.watch(self._parts.peers, found, request.version)
+            changes = watch.over(await self._seen(found), in_parts=request.parts)
         async for change in changes:
             yield change
 
@@ -173,17 +191,15 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if isinstance(found, Elsewhere):
             answers = self._stream(found, "GetLogs", request)
         elif isinstance(found, Entry):
-            tree, _ = await found.view()
-            tree = await watch.merged(self._parts.peers, found, tree)
-            display = logs.Display(tree, request.node)
+            display = logs.Display(await self._seen(found), request.node, found.run)
             if request.follow and not request.tail:
                 answers = logs.followed(kept, found, display, namespace, found.run.uid)
             else:
                 answers = logs.kept(kept, display, namespace, found.run.uid, request.tail)
         else:
-            tree = found.tree() if isinstance(found, Unread) else found.tree
-            uid = tree["metadata"]["uid"]
-            answers = logs.kept(kept, logs.Display(tree, request.node), namespace, uid, request.tail)
+            seen = await self._seen(found)
+            uid = seen.head["metadata"]["uid"]
+            answers = logs.kept(kept, logs.Display(seen, request.node), namespace, uid, request.tail)
         async for line in answers:
             yield line
 
@@ -250,7 +266,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             await self._parts.archiver.settled(found)
             known = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
         else:
-            known = found.tree["metadata"]
+            known = found.head["metadata"]
         await self._parts.archiver.remove(known["namespace"], known["name"], known["uid"])
         return pb.DeleteWorkflowResponse(gone=True)
 
@@ -286,8 +302,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
         """A new workflow of the same manifest and arguments."""
-        asked = pb.GetWorkflowRequest(namespace=request.namespace, name=request.name)
-        tree = json.loads((await self.GetWorkflow(asked, context)).json)
+        tree = await self._manifest(request.namespace, request.name, context)
         answer: pb.SubmitWorkflowResponse = await self.SubmitWorkflow(
             pb.SubmitWorkflowRequest(
                 request_id=request.request_id,
@@ -312,11 +327,38 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    async def _seen(self, found: Entry | Archived | Unread) -> Seen:
+        """All of a workflow, with the nodes of running exit handlers."""
+        if isinstance(found, Unread):
+            return seen(found.tree(), found.number)
+        if isinstance(found, Archived):
+            return await self._parts.turns.through(found.looking())
+        async with self.standing.writing.required():  # what is decided is shown once it is durable
+            looked = await found.view()
+        return await watch.merged(self._parts.peers, found, looked)
+
+    async def _manifest(self, namespace: str, name: str, context: Context) -> dict[str, Any]:
+        """A workflow without its nodes."""
+        found = await self._parts.finder.find(context, namespace, name)
+        if isinstance(found, Entry):
+            return (await found.view(nodes=False)).head
+        if isinstance(found, Archived):
+            return found.head
+        if isinstance(found, Unread):
+            return found.tree()
+        text = ""
+        async for answer in self._stream(found, "ReadWorkflow", pb.ReadWorkflowRequest(namespace=namespace, name=name)):
+            text += answer.part.workflow.json
+            if not answer.part.unfinished:
+                break
+        tree: dict[str, Any] = json.loads(text)
+        return tree
+
     async def _steer(self, method: str, request: Any, context: Context, command: Steering) -> pb.Workflow:
         """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
         found = await self._parts.finder.find(context, request.namespace, request.name)
         if not isinstance(found, Elsewhere | Unread) and command.request_id not in _requests(found):
-            uid = found.tree["metadata"]["uid"] if isinstance(found, Archived) else found.run.uid
+            uid = found.head["metadata"]["uid"] if isinstance(found, Archived) else found.run.uid
             # of a workflow that is over a handler may run again
             if isinstance(found, Archived) or found.closed or found.run.state.open_hooks:
                 command.elsewhere = await self._parts.peers.steer_exits(partition_of(uid), uid, command)
@@ -379,13 +421,14 @@ def _rests(found: Unread) -> RpcError:
     return wrong_state("WORKFLOW_RESTS", text, ("workflow", f"{found.namespace}/{found.name}"))
 
 
-async def _shown(found: Entry | Archived | Unread) -> pb.Workflow:
-    if isinstance(found, Archived):
-        return message(found.tree, found.version)
+async def _shown(found: Entry | Archived | Unread, most: int = ANSWER_BYTES) -> pb.Workflow:
+    """The workflow in an answer of so many bytes to a call that has done something: without its nodes where many."""
     if isinstance(found, Unread):
-        return message(found.tree(), found.number)
-    tree, version = await found.view()
-    return message(tree, version)
+        return fitted(seen(found.tree(), found.number), most)
+    if isinstance(found, Archived):
+        return fitted(Seen(found.head, {}, found.version), most, left_out=bool(found.nodes))
+    looked = await found.view(nodes=not found.large)
+    return fitted(looked, most, left_out=not looked.nodes and found.large)
 
 
 def _requests(found: Entry | Archived) -> Collection[str]:

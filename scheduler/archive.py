@@ -4,38 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from exeunt import traces
 from exeunt.engine.decide import Run
 from exeunt.engine.phases import BAD
-from exeunt.engine.state import pack
+from exeunt.engine.status import each_node, head
 from exeunt.journal.projections import Projections
 from exeunt.journal.records import ArchiveSummary, Change
 from exeunt.scheduler.announce import Announcer
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
-from exeunt.scheduler.view import Tree, render, summary
+from exeunt.scheduler.view import Seen, Tree, summary
 from exeunt.service import telemetry
 from exeunt.service.metrics import Histogram
 
 log = logging.getLogger(__name__)
 
+NIL = msgspec.Raw(b"\xc0")
 TOGETHER = 200
 PAUSE_SECONDS = 1.0
+_NONE = msgspec.msgpack.encode({})
 
 durations = Histogram("cicd.pipeline.run.duration", "How long workflows took, exit handlers included")
 
 
 @dataclass(frozen=True)
 class Archived:
-    """A workflow that is over, as it is kept. `requests` are the commands that were carried out on it."""
+    """A workflow that is over, as it is kept: everything but its nodes, and these as MessagePack, by id.
 
-    tree: Tree
+    `requests` are the commands that were carried out on it.
+    """
+
+    head: Tree
+    nodes: dict[str, msgspec.Raw]
     version: int
     requests: tuple[str, ...] = ()
-    state: Any = None  # of one that did not succeed: what a retry goes on from
+    state: msgspec.Raw | None = None  # of one that did not succeed: what a retry goes on from
+
+    def looking(self) -> Generator[None, None, Seen]:
+        """All of it, as it is shown."""
+        nodes: dict[str, bytes] = {}
+        for id, node in self.nodes.items():
+            nodes[id] = msgspec.json.encode(msgspec.msgpack.decode(node))
+            yield
+        return Seen(self.head, nodes, self.version)
+
+
+class _Workflow(msgspec.Struct, rename="camel"):
+    """The workflow in a record. Its nodes are not looked into: there may be many."""
+
+    api_version: str
+    kind: str
+    metadata: dict[str, Any]
+    spec: dict[str, Any]
+    status: dict[str, msgspec.Raw]
+
+
+class _Record(msgspec.Struct):
+    workflow: _Workflow
+    requests: tuple[str, ...] = ()
+    state: msgspec.Raw = NIL
 
 
 class Archiver:
@@ -81,7 +115,9 @@ class Archiver:
         if run.deleted:
             await self.remove(run.namespace, run.name, run.uid)
         else:
-            tree = entry.ending or render(run)
+            tree = entry.ending
+            if tree is None:
+                tree = await self._runs.turns.through(_packed(run))
             if run.state.started.run_attempt:  # a record of an attempt before may lie under another hour
                 await self._projections.archive.remove(run.uid, run.namespace)
             await self._projections.archive.put(
@@ -122,12 +158,16 @@ class Archiver:
 
     async def get(self, uid: str) -> Archived | None:
         """The archived workflow of that uid."""
-        found = await self._projections.archive.get(uid)
+        found = await self._projections.archive.get(uid, type=_Record)
         if found is None:
             return None
         kept, record = found
-        requests = tuple(record.get("requests", ()))
-        return Archived(record["workflow"], kept.version, requests, record.get("state"))
+        workflow = msgspec.structs.asdict(record.workflow)
+        status = record.workflow.status
+        nodes = msgspec.msgpack.decode(status.pop("nodes", _NONE), type=dict[str, msgspec.Raw])
+        head = {"apiVersion": workflow.pop("api_version"), **workflow}
+        head["status"] = {name: msgspec.msgpack.decode(value) for name, value in status.items()}
+        return Archived(head, nodes, kept.version, record.requests, None if record.state == NIL else record.state)
 
     async def revise(self, uid: str, change: Change[ArchiveSummary]) -> None:
         """Changes the record of a workflow that is over, where there is one."""
@@ -138,6 +178,16 @@ class Archiver:
         await self._projections.names.release(namespace, name, uid)
         await self._projections.archive.remove(uid, namespace)
         await self._projections.logs.remove(namespace, uid)
+
+
+def _packed(run: Run) -> Generator[None, None, Tree]:
+    """The whole workflow, with its nodes encoded one by one."""
+    nodes: dict[str, msgspec.Raw] = {}
+    for id, tree in each_node(run):
+        nodes[id] = msgspec.Raw(msgspec.msgpack.encode(tree))
+        yield
+    tree = head(run)
+    return {**tree, "status": {**tree["status"], "nodes": nodes}}
 
 
 def measure(run: Run) -> None:
@@ -153,5 +203,5 @@ def body(run: Run, tree: Tree) -> dict[str, object]:
     kept: dict[str, object] = {"format": 1, "workflow": tree, "commits": run.commits}
     kept["requests"] = list(run.state.requests)
     if run.phase in BAD:
-        kept["state"] = pack(run.state)
+        kept["state"] = run.state
     return kept

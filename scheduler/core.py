@@ -132,6 +132,7 @@ class Core:
             standing=self.standing,
             documents=settings.documents,
             chain_depth=settings.chain_depth,
+            turns=self.runs.turns,
         )
         self.workflows = WorkflowService(parts)
         self._looks = bool(settings.nats_monitor)

@@ -11,8 +11,9 @@ from exeunt.journal.names import Names
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.archive import Archived, Archiver
+from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
 from exeunt.service.errors import invalid, not_found
 

@@ -19,7 +19,8 @@ from exeunt.journal.subjects import Message, partition_of
 from exeunt.language.manifest import Bundle, Metadata
 from exeunt.launch import START, name_of, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.submit import Accepted, Checked
 from exeunt.service import telemetry
 from exeunt.service.errors import Code, RpcError, unavailable

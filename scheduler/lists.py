@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -14,15 +14,19 @@ import msgspec
 from exeunt.journal.records import ArchiveSummary, Records
 from exeunt.journal.standing import Standing
 from exeunt.journal.subjects import PARTITIONS
+from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers, was_passed_on
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.selectors import Matches, SelectorError, selector
-from exeunt.scheduler.view import Tree, message, of_summary
+from exeunt.scheduler.unread import Unread
+from exeunt.scheduler.view import listed, of_summary
+from exeunt.service.bounds import PAGE_BYTES
 from exeunt.service.errors import invalid, unavailable
 from exeunt.v1 import workflow_service_pb2 as pb
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+TOGETHER = 50  # lines that are made at the same time
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -59,6 +63,26 @@ def write_token(token: Token) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
 
 
+class Page:
+    """The lines of an answer: so many at most, and no more than a message holds; one at least."""
+
+    def __init__(self, size: int, workflows: Iterable[pb.Workflow] = ()) -> None:
+        self.workflows: list[pb.Workflow] = []
+        self._size = size
+        self._bytes = 0
+        for workflow in workflows:
+            self.take(workflow)
+
+    def take(self, workflow: pb.Workflow) -> bool:
+        """Adds a line; False when there is no room for it."""
+        size = workflow.ByteSize()
+        if self.workflows and (len(self.workflows) == self._size or self._bytes + size > PAGE_BYTES):
+            return False
+        self.workflows.append(workflow)
+        self._bytes += size
+        return True
+
+
 class Lists:
     """Answers ListWorkflows."""
 
@@ -80,11 +104,11 @@ class Lists:
         own = was_passed_on(context)
         shown: list[pb.Workflow] = []
         if not token.archive:
-            shown = await self._open(request, matches, token, size + 1)
+            shown, more = await self._open(request, matches, token, size)
             if not own:
-                shown = await self._with_others(request, shown, size + 1)
-            if own or len(shown) > size:
-                return self._open_page(shown, size)
+                shown, more = await self._with_others(request, shown, size, more=more)
+            if own or more:
+                return _open_page(shown, more=more)
         if own:
             return pb.ListWorkflowsResponse(workflows=shown)
         return await self._finished_page(request, matches, token, shown, size)
@@ -97,75 +121,83 @@ class Lists:
                 raise unavailable("LOADING", "a part of the workflows is being loaded; ask again in a moment")
 
     async def _open(
-        self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token, count: int
-    ) -> list[pb.Workflow]:
+        self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token, size: int
+    ) -> tuple[list[pb.Workflow], bool]:
+        """The next ones, as far as a page holds them, and whether there are more."""
         namespace = request.namespace or "default"
         phases = set(request.phases)
-        found: list[Entry] = []
+        found: list[Entry | Unread] = self._unread(request, matches, token)
         for entry in self._runs.by_uid.values():
             run = entry.run
             if namespace not in {"*", run.namespace} or (phases and run.phase not in phases):
                 continue
             if (int(entry.created), run.uid) < (token.created, token.uid) and matches(run.state.started.labels):
                 found.append(entry)
-        found.sort(key=lambda e: (int(e.created), e.run.uid), reverse=True)
-        shown = found[:count]
+        found.sort(key=lambda one: (int(one.created), one.uid), reverse=True)
+        page = Page(size)
         async with self._standing.writing.required():  # what is decided is shown once it is durable
-            if any(entry.driver.busy for entry in shown):
-                views = await asyncio.gather(*(entry.view() for entry in shown))
-            else:
-                views = [await entry.view() for entry in shown]
-        views += self._unread(request, matches, token)
-        return [message(tree, version, nodes=False) for tree, version in views]
+            for start in range(0, len(found), TOGETHER):
+                for workflow in await asyncio.gather(*(self._line(one) for one in found[start : start + TOGETHER])):
+                    if not page.take(workflow):
+                        return page.workflows, True
+        return page.workflows, False
 
-    def _unread(self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token) -> list[tuple[Tree, int]]:
+    async def _line(self, one: Entry | Unread) -> pb.Workflow:
+        """In its turn: a list of many large manifests takes long."""
+        if isinstance(one, Unread):
+            return listed(one.tree(), one.number)
+        seen = await one.view(nodes=False)
+        return await self._runs.turns.do(lambda: listed(seen.head, seen.version))
+
+    def _unread(self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token) -> list[Entry | Unread]:
         """Those that cannot be read, on the page that they belong to by their start."""
         namespace, phases = request.namespace or "default", set(request.phases)
         return [
-            (one.tree(), one.number)
+            one
             for one in self._runs.unread.values()
             if namespace in {"*", one.namespace}
             and (not phases or "Running" in phases)
-            and (int(one.created), one.family.uid) < (token.created, token.uid)
+            and (int(one.created), one.uid) < (token.created, token.uid)
             and matches(one.labels)
         ]
 
     async def _with_others(
-        self, request: pb.ListWorkflowsRequest, shown: list[pb.Workflow], count: int
-    ) -> list[pb.Workflow]:
+        self, request: pb.ListWorkflowsRequest, shown: list[pb.Workflow], size: int, *, more: bool
+    ) -> tuple[list[pb.Workflow], bool]:
+        """Those of all schedulers. Behind the last line of a page that has a next one others may be missing."""
         asked = pb.ListWorkflowsRequest()
         asked.CopyFrom(request)
-        asked.page_size = min(count, LARGEST_SIZE)
+        asked.page_size = size
         others = self._peers.owners.schedulers()
         answers = await asyncio.gather(*(self._peers.pass_on(a, "ListWorkflows", asked) for a in others))
+        ends = [_place(shown[-1])] if more else []
         for answer in answers:
             shown += answer.workflows
-        return sorted(shown, key=_place, reverse=True)[:count]
-
-    def _open_page(self, shown: list[pb.Workflow], size: int) -> pb.ListWorkflowsResponse:
-        answer = pb.ListWorkflowsResponse(workflows=shown[:size])
-        if len(shown) > size:
-            created, uid = _place(shown[size - 1])
-            answer.next_page_token = write_token(Token(created=created, uid=uid))
-        return answer
+            if answer.next_page_token:
+                ends.append(_place(answer.workflows[-1]))
+        page = Page(size)
+        for workflow in sorted(shown, key=_place, reverse=True):
+            if (ends and _place(workflow) < max(ends)) or not page.take(workflow):
+                return page.workflows, True
+        return page.workflows, bool(ends)
 
     async def _finished_page(
         self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token, shown: list[pb.Workflow], size: int
     ) -> pb.ListWorkflowsResponse:
         here = {workflow.uid for workflow in shown}
+        page = Page(size, shown)
         phases = set(request.phases)
         hour, seen = token.hour, token.skip
         async for at, record in self._records(request.namespace or "default", token):
             if at != hour:
                 hour, seen = at, 0
-            if len(shown) == size:
-                place = Token(hour=hour, skip=seen, archive=True)
-                return pb.ListWorkflowsResponse(workflows=shown, next_page_token=write_token(place))
-            seen += 1
             open_still = record.uid in here or record.uid in self._runs.by_uid
-            if not open_still and (not phases or record.phase in phases) and matches(record.labels):
-                shown.append(of_summary(record))
-        return pb.ListWorkflowsResponse(workflows=shown)
+            wanted = not open_still and (not phases or record.phase in phases) and matches(record.labels)
+            if wanted and not page.take(of_summary(record)):
+                place = Token(hour=hour, skip=seen, archive=True)
+                return pb.ListWorkflowsResponse(workflows=page.workflows, next_page_token=write_token(place))
+            seen += 1
+        return pb.ListWorkflowsResponse(workflows=page.workflows)
 
     async def _records(self, namespace: str, token: Token) -> AsyncIterator[tuple[str, ArchiveSummary]]:
         skip = token.skip
@@ -174,6 +206,14 @@ class Lists:
                 skip -= 1
                 continue
             yield hour, record
+
+
+def _open_page(shown: list[pb.Workflow], *, more: bool) -> pb.ListWorkflowsResponse:
+    answer = pb.ListWorkflowsResponse(workflows=shown)
+    if more:
+        created, uid = _place(shown[-1])
+        answer.next_page_token = write_token(Token(created=created, uid=uid))
+    return answer
 
 
 def _place(workflow: pb.Workflow) -> tuple[int, str]:

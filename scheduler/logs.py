@@ -9,11 +9,14 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from urllib.parse import quote, unquote
 
+import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt.engine.decide import Run
 from exeunt.journal.steplogs import Frame, StepLogs
-from exeunt.scheduler.runs import Entry, Runs
-from exeunt.scheduler.view import Tree
+from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.runs import Runs
+from exeunt.scheduler.view import Seen
 from exeunt.service.errors import unavailable
 from exeunt.steps import attempt_of
 from exeunt.v1 import step_pb2
@@ -114,25 +117,39 @@ def quote_node(node: str) -> str:
     return quote(node, safe="").replace(".", "%2E")
 
 
-class Display:
-    """Names of nodes for people, and which of them are asked for."""
+class _Names(msgspec.Struct, rename="camel"):
+    name: str = ""
+    display_name: str = ""
 
-    def __init__(self, tree: Tree, wanted: str) -> None:
-        self._nodes: Tree = tree["status"].get("nodes") or {}
+
+class Display:
+    """Names of nodes for people, and which of them are asked for. Nodes that begin later are known to their run."""
+
+    def __init__(self, found: Seen, wanted: str, run: Run | None = None) -> None:
+        self._nodes = found.nodes
+        self._run = run
         self._wanted = wanted
 
-    def update(self, tree: Tree) -> None:
-        """The workflow as it is now."""
-        self._nodes = tree["status"].get("nodes") or {}
+    def _names(self, id: str) -> _Names:
+        node = self._nodes.get(id)
+        if node is not None:
+            return msgspec.json.decode(node, type=_Names)
+        key = None if self._run is None else self._run.by_id.get(id)
+        if self._run is None or key is None:
+            return _Names()
+        begun = self._run.nodes[key]
+        return _Names(self._run.names.full(begun), self._run.names.display(begun, self._run.display))
 
     def name(self, id: str) -> str:
         """The display name of a node."""
-        return str((self._nodes.get(id) or {}).get("displayName", id))
+        return self._names(id).display_name or id
 
     def wants(self, id: str) -> bool:
         """Whether the node's output is asked for: all, or by id, name or display name."""
-        node = self._nodes.get(id) or {}
-        return not self._wanted or self._wanted in {id, node.get("name"), node.get("displayName")}
+        if not self._wanted or self._wanted == id:
+            return True
+        names = self._names(id)
+        return self._wanted in (names.name, names.display_name)
 
 
 def lines(frame: Frame, display: Display) -> list[pb.LogLine]:
@@ -187,8 +204,6 @@ async def followed(
                 break
             frame = coming.result()
             seen[frame.key] = frame.place
-            if display.name(unquote(frame.node)) == unquote(frame.node):
-                display.update((await entry.view())[0])  # a node that began since
             if display.wants(unquote(frame.node)):
                 for line in lines(frame, display):
                     yield line

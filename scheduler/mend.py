@@ -18,8 +18,9 @@ from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.journal.log import Log
 from exeunt.journal.replay import OpenRun
 from exeunt.journal.steady import surely
+from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.run_steps import RunSteps
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
 from exeunt.utf8 import cut
 

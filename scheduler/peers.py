@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import grpc
+import msgspec
 
 from exeunt.engine.inputs import ResumeRun, SetNodes
 from exeunt.service.channel import metadata, open_channel
@@ -19,9 +19,7 @@ log = logging.getLogger(__name__)
 
 PASSED_ON = "exeunt-passed-on"
 """Metadata of a call that one scheduler passes on to another: it is not passed on again."""
-EXITS_SECONDS = 2.0
-
-Tree = dict[str, Any]
+EXITS_SECONDS = 5.0
 
 
 class Owners(Protocol):
@@ -77,15 +75,19 @@ class Peers:
         except grpc.aio.AioRpcError as error:
             raise received(error) from None
 
-    async def exit_nodes(self, partition: int, uid: str) -> tuple[Tree, str]:
+    async def exit_nodes(self, partition: int, uid: str) -> tuple[dict[str, bytes], str]:
         """Nodes of the workflow's exit runs as they are now, and why they could not be had (empty when they could)."""
         address = self.owners.exit_handler_of(partition)
         if address is None:
             return {}, "no exit handler is there at the moment"
-        stub = exit_service_pb2_grpc.ExitServiceStub(self.channel(address))
+        stub: Any = exit_service_pb2_grpc.ExitServiceStub(self.channel(address))
+        nodes: dict[str, bytes] = {}
+        request = exit_service_pb2.ReadExitNodesRequest(uid=uid)
+        call = stub.ReadExitNodes(request, timeout=EXITS_SECONDS, metadata=metadata())
         try:
-            answer = await stub.GetExitNodes(exit_service_pb2.GetExitNodesRequest(uid=uid), timeout=EXITS_SECONDS)
-            nodes: Tree = json.loads(answer.nodes_json or "{}")
+            async for answer in call:
+                some = msgspec.json.decode(answer.nodes_json, type=dict[str, msgspec.Raw])
+                nodes.update((id, bytes(node)) for id, node in some.items())
         except grpc.aio.AioRpcError as error:
             return {}, f"the exit handler at {address} does not answer: {error.details()}"
         except ValueError as error:

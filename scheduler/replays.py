@@ -18,7 +18,8 @@ from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message
 from exeunt.replayed import Replayed, decode_replayed
 from exeunt.scheduler.archive import Archiver
-from exeunt.scheduler.runs import Entry, Runs
+from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Tree
 
 log = logging.getLogger(__name__)

@@ -29,9 +29,9 @@ from exeunt.journal.subjects import Family, Message, Record, family_of, partitio
 from exeunt.language.manifest import Bundle
 from exeunt.launch import decode_bundle
 from exeunt.scheduler.announce import Announcement, announcements
+from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.unread import Unread, unread
-from exeunt.scheduler.view import Tree, render, resting
 from exeunt.service.errors import unavailable
 from exeunt.turns import Turns
 
@@ -41,64 +41,6 @@ BREATH = 100  # runs that are restored before others get a turn
 BUNDLE_BYTES = 64 * 1024 * 1024
 ENDS = frozenset({"workflow.succeeded", "workflow.failed", "workflow.error"})
 """Events that hold the whole workflow as it ended."""
-
-
-class Entry:
-    """A run in memory. `ready` is done when its first commit is durable."""
-
-    __slots__ = ("changed", "closed", "created", "driver", "ending", "ready", "waiters")
-
-    def __init__(self, driver: Driver, created: float) -> None:
-        self.driver = driver
-        self.created = created
-        self.ready: asyncio.Future[None] | None = None
-        self.closed = False
-        self.ending: Tree | None = None  # the whole workflow, as its last event told it
-        self.waiters: list[asyncio.Future[tuple[Tree, int]]] = []  # who wants to see it once it is durable
-        self.changed: set[Callable[[], None]] = set()  # who wants to hear of each commit
-
-    @property
-    def run(self) -> Run:
-        """The run itself."""
-        return self.driver.run
-
-    async def ready_now(self) -> None:
-        """Waits until the first commit is durable. Raises UNAVAILABLE when it cannot be written here any more."""
-        if self.ready is not None and not (self.ready.done() and self.ready.exception() is None):
-            try:
-                await asyncio.shield(self.ready)
-            except (NotOwner, LogClosed):
-                raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
-
-    async def view(self) -> tuple[Tree, int]:
-        """The workflow in Argo's shape and its version, with nothing in it that might be taken back."""
-        if self.driver.rests and not self.closed:
-            return resting(render(self.run), self.driver.broken), self.run.commits
-        if not self.driver.busy or self.driver.dropped:
-            return render(self.run), self.run.commits
-        waiter: asyncio.Future[tuple[Tree, int]] = asyncio.get_running_loop().create_future()
-        self.waiters.append(waiter)
-        return await waiter
-
-    def show(self) -> None:
-        """A commit has become durable and nothing has been decided since: show it to all who wait."""
-        waiters, self.waiters = self.waiters, []
-        if waiters:
-            seen = render(self.run), self.run.commits
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(seen)
-        for tell in list(self.changed):
-            tell()
-
-    def gone(self) -> None:
-        """The run is somebody else's now: whoever waits asks again and is passed on."""
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_exception(unavailable("MOVED", "the workflow has just moved to another scheduler"))
-        self.waiters.clear()
-        for tell in list(self.changed):
-            tell()
 
 
 OnClosed = Callable[[Entry], None]
@@ -407,7 +349,7 @@ class Runs:
         self.on_told(told)
         if driver.run.closed and not entry.closed:
             entry.closed = True
-            entry.ending = next((one.data for one in reversed(told) if one.kind in ENDS), None)
+            entry.ending = next((o.data for o in reversed(told) if o.kind in ENDS and "truncated" not in o.data), None)
             self._steps.close(driver)
             self.on_closed(entry)
         if entry.waiters or entry.changed:

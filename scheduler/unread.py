@@ -28,6 +28,11 @@ class Unread:
     namespace: str = ""
     name: str = ""
 
+    @property
+    def uid(self) -> str:
+        """Of the workflow."""
+        return self.family.uid
+
     def named(self, namespace: str, name: str) -> None:
         """Somebody found it under this name: it may not be able to tell its own."""
         if not self.name and name:

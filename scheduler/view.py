@@ -1,17 +1,25 @@
-"""A workflow as people see it: the message of the public API, from a run in memory or from the archive."""
+"""A workflow as people see it: everything but its nodes as a tree, the nodes as JSON one by one, and messages of both.
+
+A workflow may have a quarter of a million nodes. What goes through all of them yields after each, so that whoever does
+it shares the loop (`Turns.through`).
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine import decide
+from exeunt import cloudevents
 from exeunt.engine.decide import Run
+from exeunt.engine.status import each_node, head
 from exeunt.journal.records import ArchiveSummary
+from exeunt.service.bounds import ANSWER_BYTES, LISTED_BYTES, PART_BYTES, PART_NODES
+from exeunt.service.errors import Code, RpcError
 from exeunt.v1 import workflow_service_pb2 as pb
 
 Tree = dict[str, Any]
@@ -19,26 +27,121 @@ RESTING = "Resting"
 """The condition of a run that does not go on by itself."""
 
 
-def render(run: Run) -> Tree:
-    """The whole object in Argo's shape."""
-    tree: Tree = decide.status(run)
-    return tree
+class Seen(NamedTuple):
+    """A workflow at one moment. `head` is the object in Argo's shape without status.nodes."""
+
+    head: Tree
+    nodes: dict[str, bytes]
+    version: int
+
+    @property
+    def size(self) -> int:
+        """What the nodes have together, about."""
+        return sum(map(len, self.nodes.values()))
 
 
-def resting(tree: Tree, why: str) -> Tree:
-    """The object of a run that does not go on: it says so."""
-    status = tree["status"]
+def looking(run: Run) -> Generator[None, None, Seen]:
+    """The workflow of a run, which must not change meanwhile."""
+    nodes: dict[str, bytes] = {}
+    for id, tree in each_node(run):
+        nodes[id] = msgspec.json.encode(tree)
+        yield
+    return Seen(head(run), nodes, run.commits)
+
+
+def at_once(run: Run) -> Seen:
+    """The same without a break: for a few nodes."""
+    work = looking(run)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: Seen = end.value
+            return found
+
+
+def seen(tree: Tree, version: int) -> Seen:
+    """A small workflow that is there as a whole."""
+    status = dict(tree["status"])
+    nodes = status.pop("nodes", None) or {}
+    encoded = {id: msgspec.json.encode(node) for id, node in nodes.items()}
+    return Seen({**tree, "status": status}, encoded, version)
+
+
+def resting(found: Seen, why: str) -> Seen:
+    """A run that does not go on: it says so."""
+    status = found.head["status"]
     told = {"type": RESTING, "status": "True", "message": why}
     changed = {"message": f"it rests: {why}", "conditions": [*status["conditions"], told]}
-    return {**tree, "status": {**status, **changed}}
+    return found._replace(head={**found.head, "status": {**status, **changed}})
 
 
-def message(tree: Tree, version: int, *, nodes: bool = True) -> pb.Workflow:
-    """The object as a message, with its JSON; without `nodes` as lists have it."""
+def text_of(found: Seen) -> bytes:
+    """The whole object as JSON."""
+    nodes = {id: msgspec.Raw(node) for id, node in found.nodes.items()}
+    return msgspec.json.encode({**found.head, "status": {**found.head["status"], "nodes": nodes}})
+
+
+def whole(found: Seen, instead: str = "ReadWorkflow gives it in parts") -> pb.Workflow:
+    """The workflow as one message. Raises RESOURCE_EXHAUSTED, with what to do instead, where it is too large."""
+    if found.size <= ANSWER_BYTES:
+        text = text_of(found)
+        if len(text) <= ANSWER_BYTES:
+            return message(found.head, found.version, text)
+    said = f"the workflow has more than {ANSWER_BYTES // 2**20} MB, too many for one message; {instead}"
+    raise RpcError(Code.RESOURCE_EXHAUSTED, "WORKFLOW_TOO_LARGE", said)
+
+
+def fitted(found: Seen, most: int, *, left_out: bool = False) -> pb.Workflow:
+    """The workflow as one message of so many bytes: what is largest is left out, and named; the nodes if `left_out`."""
+    if found.size <= most and not left_out:
+        text = text_of(found)
+        if len(text) <= most:
+            return message(found.head, found.version, text)
+    return message(found.head, found.version, cloudevents.body({**found.head, "truncated": ["status.nodes"]}, most))
+
+
+def listed(tree: Tree, version: int) -> pb.Workflow:
+    """A workflow as lists have it."""
+    return message(tree, version, cloudevents.body(tree, LISTED_BYTES))
+
+
+def parts(tree: Tree, nodes: Iterable[tuple[str, bytes]], version: int) -> Iterator[pb.WorkflowPart]:
+    """The workflow, or what changed of it, in parts."""
+    text = msgspec.json.encode(tree).decode()
+    first = message(tree, version, b"")
+    for number, (piece, unfinished) in enumerate(_pieces(text)):
+        part = first if number == 0 else pb.Workflow()
+        part.json = piece
+        yield pb.WorkflowPart(workflow=part, unfinished=unfinished)
+    for some in _together(nodes):
+        for piece, unfinished in _pieces(msgspec.json.encode(some).decode()):
+            yield pb.WorkflowPart(nodes_json=piece, unfinished=unfinished)
+
+
+def _together(nodes: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, msgspec.Raw]]:
+    """As many nodes as one part holds; one that is larger is alone."""
+    some: dict[str, msgspec.Raw] = {}
+    size = 0
+    for id, node in nodes:
+        if some and (size + len(node) > PART_BYTES or len(some) == PART_NODES):
+            yield some
+            some, size = {}, 0
+        some[id] = msgspec.Raw(node)
+        size += len(node)
+    if some:
+        yield some
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """A text in pieces, and whether it goes on behind each."""
+    for start in range(0, len(text), PART_BYTES):
+        yield text[start : start + PART_BYTES], start + PART_BYTES < len(text)
+
+
+def message(tree: Tree, version: int, text: bytes) -> pb.Workflow:
+    """The object as a message, with this JSON."""
     metadata, status = tree.get("metadata", {}), tree.get("status", {})
-    shown = tree
-    if not nodes:
-        shown = {**tree, "status": {key: value for key, value in status.items() if key != "nodes"}}
     return pb.Workflow(
         name=metadata.get("name", ""),
         namespace=metadata.get("namespace", ""),
@@ -52,7 +155,7 @@ def message(tree: Tree, version: int, *, nodes: bool = True) -> pb.Workflow:
         start_time=_stamp(seconds_of(status.get("startedAt"))),
         finish_time=_stamp(seconds_of(status.get("finishedAt"))),
         version=version,
-        json=msgspec.json.encode(shown).decode(),
+        json=text.decode(),
         progress=status.get("progress", ""),
         labels={str(k): str(v) for k, v in (metadata.get("labels") or {}).items()},
     )
@@ -102,7 +205,7 @@ def of_summary(s: ArchiveSummary) -> pb.Workflow:
             "progress": s.progress,
         },
     }
-    return message(tree, s.version, nodes=False)
+    return listed(tree, s.version)
 
 
 def seconds_of(text: object) -> float:

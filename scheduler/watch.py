@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Generator, Iterator
 
-from exeunt.scheduler.archive import Archived
+from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers
-from exeunt.scheduler.runs import Entry
-from exeunt.scheduler.view import Tree, message
-from exeunt.service.errors import unavailable
+from exeunt.scheduler.view import Seen, parts, whole
+from exeunt.service.bounds import PART_BYTES
+from exeunt.service.errors import RpcError, unavailable
 from exeunt.v1 import workflow_service_pb2 as pb
 
 REST = 10  # a watch rests so many times as long as a message took to make
@@ -20,36 +19,31 @@ EXITS_SECONDS = 0.5
 """How often running exit handlers are asked for their nodes: their commits are not in our log."""
 
 
-async def merged(peers: Peers, entry: Entry, tree: Tree) -> Tree:
+async def merged(peers: Peers, entry: Entry, found: Seen) -> Seen:
     """The workflow with the nodes of exit runs that are under way; a condition says so when they cannot be had."""
-    status = tree.get("status", {})
+    status = found.head["status"]
     if not entry.run.state.open_hooks:
-        return tree
-    nodes, trouble = await peers.exit_nodes(entry.driver.family.partition, tree["metadata"]["uid"])
-    changed: dict[str, Any] = dict(status)
-    if nodes:
-        changed["nodes"] = _join(status.get("nodes") or {}, nodes)
+        return found
+    nodes, trouble = await peers.exit_nodes(entry.driver.family.partition, found.head["metadata"]["uid"])
     if trouble:
         said = {"type": "ExitNodesUnknown", "status": "True", "message": trouble}
-        changed["conditions"] = [*(status.get("conditions") or []), said]
-    return {**tree, "status": changed}
+        conditions = [*(status.get("conditions") or []), said]
+        found = found._replace(head={**found.head, "status": {**status, "conditions": conditions}})
+    return found._replace(nodes={**nodes, **found.nodes})  # what the main run has folded already stands as it is there
 
 
-def _join(own: Tree, exits: Tree) -> Tree:
-    """All nodes; what the main run has folded already stands as it is there."""
-    return {**exits, **own}
+async def over(found: Seen, *, in_parts: bool) -> AsyncIterator[pb.WorkflowChange]:
+    """The one change of a workflow that is over."""
+    for message in _messages(found, in_parts=in_parts, reset=True, final=True):
+        yield message
+        await asyncio.sleep(0)
 
 
-async def archived(found: Archived) -> AsyncIterator[pb.WorkflowChange]:
-    """The one message about a workflow that is over."""
-    yield pb.WorkflowChange(workflow=message(found.tree, found.version), reset=True, final=True)
-
-
-async def watch(peers: Peers, entry: Entry, version: int) -> AsyncIterator[pb.WorkflowChange]:
+async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> AsyncIterator[pb.WorkflowChange]:
     """Everything since that version, then each change until the workflow and its handlers have ended."""
     changed = asyncio.Event()
     entry.changed.add(changed.set)
-    known: Tree | None = None
+    known: dict[str, int] | None = None
     try:
         while True:
             changed.clear()
@@ -57,20 +51,15 @@ async def watch(peers: Peers, entry: Entry, version: int) -> AsyncIterator[pb.Wo
             closed = entry.closed
             if entry.driver.dropped and not closed:
                 raise unavailable("MOVED", "the workflow has moved to another scheduler; go on from this version")
-            tree, now = await entry.view()
-            tree = await merged(peers, entry, tree)
-            nodes: Tree = tree["status"].get("nodes") or {}
-            if known is None and version == now and not closed:
-                known = nodes  # the client knows all this
-            elif known is None:
-                known = nodes
-                yield pb.WorkflowChange(workflow=message(tree, now), reset=True, final=closed)
-            else:
-                news = {id: node for id, node in nodes.items() if known.get(id) != node}
-                known = nodes
-                if news or now != version or closed:
-                    part = {**tree, "status": {**tree["status"], "nodes": news}}
-                    yield pb.WorkflowChange(workflow=message(part, now), final=closed)
+            found = await merged(peers, entry, await entry.view())
+            now = found.version
+            reset = known is None and not (version == now and not closed)
+            told = known is not None or reset
+            news, known = await entry.driver.turns.through(_compared(found, {} if known is None else known))
+            if told and (reset or news or now != version or closed):
+                for message in _messages(found._replace(nodes=news), in_parts=in_parts, reset=reset, final=closed):
+                    yield message
+                    await asyncio.sleep(0)
             version = now
             if closed:
                 return
@@ -82,3 +71,38 @@ async def watch(peers: Peers, entry: Entry, version: int) -> AsyncIterator[pb.Wo
                 continue
     finally:
         entry.changed.discard(changed.set)
+
+
+Known = dict[str, int]
+"""A hash of each node, by id: what the client knows."""
+
+
+def _compared(found: Seen, known: Known) -> Generator[None, None, tuple[dict[str, bytes], Known]]:
+    """The nodes that are new or different, and what is known now."""
+    news: dict[str, bytes] = {}
+    now: Known = {}
+    for id, node in found.nodes.items():
+        now[id] = hash(node)
+        if known.get(id) != now[id]:
+            news[id] = node
+        yield
+    return news, now
+
+
+def _messages(found: Seen, *, in_parts: bool, reset: bool, final: bool) -> Iterator[pb.WorkflowChange]:
+    """A change as one message, or as several where it is large. Raises RESOURCE_EXHAUSTED where it may not be that."""
+    if not in_parts or found.size <= PART_BYTES:
+        try:
+            yield pb.WorkflowChange(workflow=whole(found, "ask for parts (`parts`)"), reset=reset, final=final)
+        except RpcError:
+            if not in_parts:
+                raise
+        else:
+            return
+    before: pb.WorkflowPart | None = None
+    for part in parts(found.head, found.nodes.items(), found.version):
+        if before is not None:
+            yield pb.WorkflowChange(part=before, reset=reset, more=True)
+            reset = False
+        before = part
+    yield pb.WorkflowChange(part=before, reset=reset, final=final)

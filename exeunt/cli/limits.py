@@ -113,11 +113,27 @@ def _written() -> list[Limit]:
         ),
         Limit("`ce-subject` of an event", f"{cloudevents.SUBJECT_CHARACTERS} characters", "the first ones are kept"),
         Limit("A text in a line of a list", f"{records.TEXT_BYTES:,} bytes", marked),
+        *_answered(),
         Limit(
             "A message to NATS, headers included",
             "the server's `max_payload`, and 64 KB of headers",
             f"never sent; a server with less than {_size(sizes.PAYLOAD)} is refused at start",
         ),
+    ]
+
+
+def _answered() -> list[Limit]:
+    left_out = "what is largest is left out, or cut where it is a text; `truncated` in the JSON names it"
+    return [
+        Limit(
+            "A workflow, or a record of the ledger, in one message",
+            _size(bounds.ANSWER_BYTES),
+            "refused with what to call instead: it comes in parts; answers of calls that change something leave out"
+            " what is largest, and `truncated` in the JSON names it",
+        ),
+        Limit("A part of a workflow or record", f"{_size(bounds.PART_BYTES)} of text", "there are more parts"),
+        Limit("A workflow, or a record of the ledger, in a list", _size(bounds.LISTED_BYTES), left_out),
+        Limit("A page of a list", _size(bounds.PAGE_BYTES), "the page is shorter"),
     ]
 
 

@@ -35,8 +35,8 @@ namespace_option = click.option("-n", "--namespace", default="", help="The workf
 @output_option
 def get_command(*, name: str, namespace: str, output: str | None) -> None:
     """Shows one workflow: its tree, or with -o json the object in Argo's shape."""
-    workflow = with_client(lambda client: client.get(name, namespace))
-    print_workflow(json.loads(workflow.json), output or "tree")
+    _, workflow = with_client(lambda client: client.read(name, namespace))
+    print_workflow(workflow, output or "tree")
 
 
 @click.command("list")
@@ -73,7 +73,7 @@ def watch_command(*, names: tuple[str, ...], namespace: str, timeout: float | No
     """Watches workflows until they have ended, exit handlers included; then prints them."""
 
     async def work(client: Client) -> int:
-        workflows = [await client.get(name, namespace) for name in names]
+        workflows = [(await client.read(name, namespace))[0] for name in names]
         with Display(command=command_for(client.server)) as display:
             followed = Followed(client, display, children=False)
             try:

@@ -25,6 +25,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from exeunt.client.errors import ClientError, error_of
+from exeunt.client.parts import Joined, joined_exit
 from exeunt.client.token import HEADER, find_token, interceptors
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -152,8 +153,19 @@ class Client:
 
     async def get(self, name: str = "", namespace: str = "", *, uid: str = "") -> pb.Workflow:
         """One workflow, by name or uid; its `json` is the whole object."""
-        request = pb.GetWorkflowRequest(namespace=namespace, name=name, uid=uid)
-        return await self._call(self._workflows.GetWorkflow, request)
+        return (await self._read(name, namespace, uid)).workflow()
+
+    async def read(self, name: str = "", namespace: str = "", *, uid: str = "") -> tuple[pb.Workflow, dict[str, Any]]:
+        """One workflow, by name or uid: the summary, without JSON, and the whole object in Argo's shape."""
+        found = await self._read(name, namespace, uid)
+        return found.summary, found.object
+
+    async def _read(self, name: str, namespace: str, uid: str) -> Joined:
+        request = pb.ReadWorkflowRequest(namespace=namespace, name=name, uid=uid)
+        found = Joined()
+        for answer in await self._parts(self._workflows.ReadWorkflow, request):
+            found.add(answer.part)
+        return found
 
     async def list_workflows(
         self, namespace: str = "", *, phases: Sequence[str] = (), selector: str = "", limit: int = 0
@@ -171,22 +183,45 @@ class Client:
         self, name: str = "", namespace: str = "", *, uid: str = "", version: int = 0
     ) -> AsyncIterator[pb.WorkflowChange]:
         """Changes of a workflow until it is final. A stream that breaks is taken up again where it was."""
+        async for change, joined in self._changes(name, namespace, uid, version):
+            if joined is not None:
+                change.workflow.CopyFrom(joined.workflow())
+            yield change
+
+    async def _changes(
+        self, name: str, namespace: str, uid: str, version: int
+    ) -> AsyncIterator[tuple[pb.WorkflowChange, Joined | None]]:
+        """Each change, and what came in parts of it."""
+
+        joined: Joined | None = None
+        reset = False
 
         def start() -> Any:
-            request = pb.WatchWorkflowRequest(namespace=namespace, name=name, uid=uid, version=version)
+            nonlocal joined, reset
+            joined, reset = None, False
+            request = pb.WatchWorkflowRequest(namespace=namespace, name=name, uid=uid, version=version, parts=True)
             return self._workflows.WatchWorkflow(request, metadata=self._metadata)
 
-        async for change in self._stream(start):
+        async for message in self._stream(start):
+            change = message
+            if message.HasField("part"):
+                joined = joined or Joined()
+                joined.add(message.part)
+                reset = reset or message.reset
+                if message.more:
+                    continue
+                change = pb.WorkflowChange(workflow=joined.summary, reset=reset, final=message.final)
             version = change.workflow.version
-            yield change
+            yield change, joined
             if change.final:
                 return
+            joined, reset = None, False
 
     async def follow(self, name: str = "", namespace: str = "", *, uid: str = "") -> AsyncIterator[Followed]:
         """A workflow whenever it has changed, whole each time, until it and its exit handlers have ended."""
         nodes: dict[str, Any] = {}
-        async for change in self.watch(name, namespace, uid=uid):
-            found: dict[str, Any] = json.loads(change.workflow.json)
+        async for change, joined in self._changes(name, namespace, uid, 0):
+            found: dict[str, Any] = json.loads(change.workflow.json) if joined is None else joined.object
             status = found.setdefault("status", {})
             changed = status.get("nodes") or {}
             if change.reset:
@@ -316,7 +351,7 @@ class Client:
 
     async def get_exit(self, exit_id: str) -> exits.Exit:
         """One record of the ledger."""
-        return await self._call(self._exits.GetExit, exits.GetExitRequest(id=exit_id))
+        return joined_exit(await self._parts(self._exits.ReadExit, exits.ReadExitRequest(id=exit_id)))
 
     async def list_exits(
         self,
@@ -387,6 +422,26 @@ class Client:
                     raise failure from error
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, 1.0)
+
+    async def _parts(self, method: Callable[..., Any], request: object) -> list[Any]:
+        """All of a stream that ends, read anew while the service is away; `timeout` is that of each message."""
+
+        async def read(request: object, *, timeout: float, metadata: Any) -> list[Any]:
+            found: list[Any] = []
+            stream = method(request, metadata=metadata)
+            try:
+                async with asyncio.timeout(timeout) as waiting:
+                    async for part in stream:
+                        found.append(part)
+                        waiting.reschedule(asyncio.get_running_loop().time() + timeout)
+            except TimeoutError:
+                text = f"nothing has come for {timeout:g} s"
+                raise ClientError("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", text) from None
+            finally:
+                stream.cancel()
+            return found
+
+        return await self._call(read, request)
 
     async def _stream(self, start: Callable[[], Any]) -> AsyncIterator[Any]:
         """A stream that is opened again while the service is away; `start` must go on from where the last one was."""

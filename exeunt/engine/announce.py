@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exeunt.cloudevents import STEP_ENDED, WORKFLOW_ENDED, Exiting, Kind, StepEnded, Workflow
+from exeunt.cloudevents import BODY_BYTES, STEP_ENDED, WORKFLOW_ENDED, Exiting, Kind, StepEnded, Workflow
 from exeunt.engine import hooks, phases
 from exeunt.engine.events import Event, MainEnded, NodeEnded, NodeStarted, Retried, RunClosed, RunStarted, StepFinished
 from exeunt.engine.nodes import Node
 from exeunt.engine.scope import rfc3339
 from exeunt.engine.shape import outputs_tree
 from exeunt.engine.state import Run
-from exeunt.engine.status import status
+from exeunt.engine.status import count_nodes, head, status
 
+_NODE_BYTES = 100
+"""What a node takes at least as JSON."""
 _STEP_TYPES = phases.WORK | {phases.SUSPEND, phases.RETRY}
 
 
@@ -60,8 +62,15 @@ def _of(run: Run, event: Event) -> list[PublicEvent]:
         case MainEnded():
             return [PublicEvent("workflow.exiting", run.name, _exiting(run, event))]
         case RunClosed():
-            return [PublicEvent(WORKFLOW_ENDED[event.phase], run.name, status(run))]
+            return [PublicEvent(WORKFLOW_ENDED[event.phase], run.name, _ended(run))]
     return []
+
+
+def _ended(run: Run) -> dict[str, Any]:
+    """The whole workflow, without its nodes where no event has room for so many."""
+    if count_nodes(run) * _NODE_BYTES <= BODY_BYTES:
+        return status(run)
+    return {**head(run), "truncated": ["status.nodes"]}
 
 
 def _identity(run: Run) -> dict[str, Any]:

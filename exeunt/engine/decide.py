@@ -50,7 +50,7 @@ from exeunt.engine.nodes import Node, ended_early
 from exeunt.engine.problem import NodeError
 from exeunt.engine.selection import waiting
 from exeunt.engine.start import found_of, locals_of
-from exeunt.engine.state import Run, State, pack, unpack
+from exeunt.engine.state import Run, State, unpack
 from exeunt.engine.status import status
 from exeunt.engine.templating import argument_values, process
 from exeunt.engine.turn import TurnOver
@@ -207,10 +207,8 @@ def replay(bundle_of: Callable[[str], Bundle], commits: Iterable[Commit]) -> Run
 def snapshot(run: Run, now: float = 0.0) -> Snapshot:
     """The whole state as one event, to be written as the next commit, which is made `now`."""
     run.state.now = max(now, run.state.now)
-    state = pack(run.state)
-    kept = unpack(state)
-    kept.commits = run.state.commits + 1
-    return Snapshot(pack(kept))
+    kept = msgspec.structs.replace(run.state, commits=run.state.commits + 1)
+    return Snapshot(msgspec.Raw(msgspec.msgpack.encode(kept)))
 
 
 def pending(run: Run) -> Pending:

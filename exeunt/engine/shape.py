@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from exeunt.engine import phases
@@ -84,20 +85,18 @@ def outputs_tree(outputs: Outputs) -> dict[str, Any]:
     return tree
 
 
-def nodes_tree(run: Run) -> dict[str, dict[str, Any]]:
-    """All nodes of the run itself, by id."""
+def node_trees(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All nodes of the run itself, each with its id."""
     names: list[str] = []
-    trees: dict[str, dict[str, Any]] = {}
     for node in run.nodes:
         name = node.suffix if node.owner < 0 else names[node.owner] + node.suffix
         names.append(name)
-        trees[run.id(node)] = node_tree(run, node, name, run.names.display(node, run.display))
-    return trees
+        yield run.id(node), node_tree(run, node, name, run.names.display(node, run.display))
 
 
 def hook_nodes(run: Run) -> list[dict[str, Any]]:
     """The nodes of an exit run for the main run. The first one is the handler's own."""
-    trees = list(nodes_tree(run).values())
+    trees = list(dict(node_trees(run)).values())
     root = run.root
     if (root.type in phases.BOUNDARIES and last_of(run, 0)) or root.type == phases.RETRY:
         trees[0]["outboundNodes"] = [run.id(run.nodes[end]) for end in outbound(run, 0) if end >= 0]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from exeunt.engine import phases
 from exeunt.engine.scope import rfc3339
-from exeunt.engine.shape import nodes_tree
+from exeunt.engine.shape import node_trees
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.workflow import exit_handlers, finalization
 
 
 def status(run: Run) -> dict[str, Any]:
     """The whole workflow, or exit run. Nodes of finished exit runs stand among its own."""
+    tree = head(run)
+    tree["status"]["nodes"] = merged_nodes(run)
+    return tree
+
+
+def head(run: Run) -> dict[str, Any]:
+    """The same without its nodes, which may be many."""
     started = run.state.started
     workflow = msgspec.to_builtins(run.workflow)
     metadata = {key: value for key, value in workflow.get("metadata", {}).items() if value}
@@ -50,19 +58,17 @@ def _spec(run: Run, spec: dict[str, Any]) -> dict[str, Any]:
 
 def _status(run: Run) -> dict[str, Any]:
     state = run.state
-    nodes = merged_nodes(run)
     tree: dict[str, Any] = {
         "phase": state.phase,
         "message": state.message,
         "startedAt": rfc3339(state.started_at),
         "finishedAt": rfc3339(state.finished_at),
-        "progress": progress(nodes),
+        "progress": progress(run),
         "outputs": {},
         "conditions": _conditions(run),
         "outcome": state.outcome,
         "reason": state.reason,
         "finalization": state.finalization if state.closed else _finalization(run),
-        "nodes": nodes,
     }
     if state.global_outputs:
         tree["outputs"] = {
@@ -100,7 +106,25 @@ def _conditions(run: Run) -> list[dict[str, str]]:
 
 def merged_nodes(run: Run) -> dict[str, dict[str, Any]]:
     """The run's own nodes and those that its exit runs have brought back."""
-    nodes = nodes_tree(run)
+    return dict(each_node(run))
+
+
+def each_node(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same one by one, each with its id. The run must not change meanwhile."""
+    hooked = _hooked_nodes(run)
+    for id, tree in node_trees(run):
+        yield id, hooked.pop(id, tree)
+    yield from hooked.items()
+
+
+def count_nodes(run: Run) -> int:
+    """How many there are, about."""
+    return len(run.nodes) + sum(len(hook.outcome.nodes) for hook in run.state.hooks if hook.outcome is not None)
+
+
+def _hooked_nodes(run: Run) -> dict[str, dict[str, Any]]:
+    """What exit runs have brought back, by id. What was linked below a hook hangs below its nodes."""
+    nodes: dict[str, dict[str, Any]] = {}
     for hook in run.state.hooks:
         if hook.outcome is None:
             continue
@@ -123,11 +147,13 @@ def _hang_below(run: Run, hook: Hook, nodes: dict[str, dict[str, Any]]) -> None:
                 nodes[end]["children"] = [*nodes[end].get("children", []), *links]
 
 
-def progress(nodes: dict[str, dict[str, Any]]) -> str:
+def progress(run: Run) -> str:
     """Done and all: every attempt of work counts, and only what went well is done."""
-    done = total = 0
-    for node in nodes.values():
-        if node["type"] in phases.PROGRESSING:
-            total += 1
-            done += node["phase"] == phases.SUCCEEDED
-    return f"{done}/{total}"
+    counted: dict[str, tuple[str, str]] = {}
+    for hook in run.state.hooks:
+        for tree in hook.outcome.nodes if hook.outcome is not None else []:
+            counted[tree["id"]] = tree["type"], tree["phase"]
+    found = [phase for kind, phase in counted.values() if kind in phases.PROGRESSING]
+    own = run.nodes if not counted else [node for node in run.nodes if run.id(node) not in counted]
+    found += [node.phase for node in own if node.type in phases.PROGRESSING]
+    return f"{found.count(phases.SUCCEEDED)}/{len(found)}"

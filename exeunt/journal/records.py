@@ -8,11 +8,12 @@ record over 700 KB goes to the blobs and the message refers to it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -38,6 +39,7 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 INLINE_BYTES = 700 * 1024
 SUMMARY_BYTES = 60 * 1024
 TEXT_BYTES = 1000  # of each text in a summary
+ASIDE_BYTES = 256 * 1024
 POSITIONS = 10_000  # of records that this process wrote last: without one a write is refused once
 
 Publish = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
@@ -185,7 +187,8 @@ class Records(Generic[S]):
         return f"{self._prefix}.{namespace}.{hour_of(at)}.{key}", *await self._packed(summary, body)
 
     async def _packed(self, summary: S, body: Any) -> tuple[bytes, dict[str, str]]:
-        data = zlib.compress(msgspec.msgpack.encode(body), 1)
+        content = msgspec.msgpack.encode(body)
+        data = await _aside(len(content), partial(zlib.compress, content, 1))
         shown = {k: cut(v, TEXT_BYTES) if isinstance(v, str) else v for k, v in msgspec.to_builtins(summary).items()}
         headers = {SUMMARY: json.dumps(shown)}  # headers are ASCII
         if len(headers[SUMMARY]) > SUMMARY_BYTES:  # labels that no list can show
@@ -195,21 +198,22 @@ class Records(Generic[S]):
             data = b""
         return data, headers
 
-    async def get(self, key: str, namespace: str = "*") -> tuple[S, Any] | None:
-        """The record of that key, or None."""
+    async def get(self, key: str, namespace: str = "*", type: Any = Any) -> tuple[S, Any] | None:
+        """The record of that key, its body read as that type, or None."""
         if not (is_token(key) and _is_namespace(namespace)):
             return None
         try:
             message = await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))
         except NotFoundError:
             return None
-        return await self._read(message)
+        return await self._read(message, type)
 
-    async def _read(self, message: RawStreamMsg) -> tuple[S, Any]:
+    async def _read(self, message: RawStreamMsg, type: Any = Any) -> tuple[S, Any]:
         headers = message.headers or {}
         data = await self._blobs.get(headers[BLOB]) if BLOB in headers else message.data or b""
         summary = msgspec.json.decode(headers[SUMMARY], type=self._summary)
-        return summary, msgspec.msgpack.decode(zlib.decompress(data))
+        content = await _aside(len(data), partial(zlib.decompress, data))
+        return summary, msgspec.msgpack.decode(content, type=type)
 
     async def remove(self, key: str, namespace: str = "*") -> None:
         """Removes the record of that key, if there is one."""
@@ -248,6 +252,11 @@ class Records(Generic[S]):
 
     def _summary_of(self, message: Item) -> S:
         return msgspec.json.decode((message.headers or {})[SUMMARY], type=self._summary)
+
+
+async def _aside(size: int, work: Callable[[], bytes]) -> bytes:
+    """What the work gives: in a thread where it takes long."""
+    return await asyncio.to_thread(work) if size > ASIDE_BYTES else work()
 
 
 def _is_namespace(text: str) -> bool:

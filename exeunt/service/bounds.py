@@ -1,4 +1,8 @@
-"""How long the texts are that callers send with a request: they are written down, and shown in many places."""
+"""How long the texts are that callers send with a request, and how large the answers that they get.
+
+Texts are written down, and shown in many places. An answer has to fit into a message of gRPC: what does not comes in
+parts, in pages, or without what is largest.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,16 @@ from exeunt.service.errors import invalid
 REQUEST_ID_CHARACTERS = 128
 MESSAGE_BYTES = 16 * 1024
 """Why an operator does something: as much as a step may say."""
+
+ANSWER_BYTES = 16 * 1024 * 1024
+"""Of an answer that is one message."""
+PART_BYTES = 1024 * 1024
+"""Of a part of a larger one."""
+PART_NODES = 1000
+LISTED_BYTES = 256 * 1024
+"""Of each workflow, or exit run, in a list."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""Of a page of a list; one that has more has fewer lines."""
 
 
 def check_characters(field: str, text: str, most: int) -> None:

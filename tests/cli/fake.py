@@ -93,6 +93,22 @@ class Cluster(rpc.WorkflowServiceServicer, exits_rpc.ExitServiceServicer):
     async def GetWorkflow(self, request: Any, context: Any) -> pb.Workflow:  # noqa: N802
         return message(self.find(request))
 
+    async def ReadWorkflow(self, request: Any, context: Any) -> AsyncIterator[pb.ReadWorkflowResponse]:  # noqa: N802
+        """A node in each part, and the texts in halves."""
+        tree = self.find(request)
+        status = dict(tree["status"])
+        nodes = status.pop("nodes", {})
+        whole = message({**tree, "status": status})
+        half = len(whole.json) // 2
+        rest = pb.Workflow(json=whole.json[half:])
+        whole.json = whole.json[:half]
+        yield pb.ReadWorkflowResponse(part=pb.WorkflowPart(workflow=whole, unfinished=True))
+        yield pb.ReadWorkflowResponse(part=pb.WorkflowPart(workflow=rest))
+        for id, node in nodes.items():
+            text = json.dumps({id: node})
+            yield pb.ReadWorkflowResponse(part=pb.WorkflowPart(nodes_json=text[:5], unfinished=True))
+            yield pb.ReadWorkflowResponse(part=pb.WorkflowPart(nodes_json=text[5:]))
+
     async def ListWorkflows(self, request: Any, context: Any) -> pb.ListWorkflowsResponse:  # noqa: N802
         """Two to a page, so that every list needs several."""
         found = [t for t in self.workflows.values() if not request.phases or t["status"]["phase"] in request.phases]
@@ -145,6 +161,18 @@ class Cluster(rpc.WorkflowServiceServicer, exits_rpc.ExitServiceServicer):
             if one.id == request.id:
                 return one
         raise not_found("exit", request.id)
+
+    async def ReadExit(self, request: Any, context: Any) -> AsyncIterator[exits.ReadExitResponse]:  # noqa: N802
+        """The attempts, one in each part, and the text in halves."""
+        found = exits.Exit()
+        found.CopyFrom(await self.GetExit(request, context))
+        attempts, text = list(found.attempts), found.json
+        found.ClearField("attempts")
+        found.json = text[:5]
+        yield exits.ReadExitResponse(exit=found)
+        for one in attempts:
+            yield exits.ReadExitResponse(exit=exits.Exit(attempts=[one]))
+        yield exits.ReadExitResponse(exit=exits.Exit(json=text[5:]))
 
     async def ListExits(self, request: Any, context: Any) -> exits.ListExitsResponse:  # noqa: N802
         found = [one for one in self.records if not request.states or one.state in request.states]

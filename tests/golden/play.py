@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine import decide
+from exeunt.engine import decide, phases
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event, HookCancelled, HookDue, RunClosed, RunStarted, StepCancelled, StepDue, TimerSet
 from exeunt.engine.inputs import Cancel, GoOn, HookEnded, Placed, ResumeRun, SetNodes, Shutdown, StepEnded, TimerFired
 from exeunt.engine.nodes import Node
-from exeunt.engine.status import merged_nodes, progress
+from exeunt.engine.status import merged_nodes
 from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
 from exeunt.language.manifest import Bundle, ConfigMap, Workflow, WorkflowTemplate
 
@@ -238,7 +238,7 @@ class Player:
         ours: Case = {
             "phase": main.phase,
             "message": main.message,
-            "progress": progress(trees),
+            "progress": _progress(trees),
             "nodes": sorted(nodes, key=lambda node: node["name"].encode()),
             "rounds": self.rounds,
             "alive": self.alive,
@@ -407,3 +407,9 @@ def _renamed(value: Any, names: dict[str, str], pods: dict[str, str]) -> Any:
 
 
 __all__ = ["Player", "normal", "played"]
+
+
+def _progress(trees: dict[str, Any]) -> str:
+    """Done and all, those of exit runs that are under way among them."""
+    counted = [tree["phase"] for tree in trees.values() if tree["type"] in phases.PROGRESSING]
+    return f"{counted.count(phases.SUCCEEDED)}/{len(counted)}"

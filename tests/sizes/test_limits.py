@@ -11,13 +11,13 @@ import pytest
 from exeunt.cli.limits import Limit, limits
 from tests.e2e.cluster import Cluster
 from tests.executor.conftest import Scheduler
-from tests.sizes import of_runs, of_steps, of_submissions, of_writing
+from tests.sizes import of_answers, of_runs, of_steps, of_submissions, of_writing
 from tests.sizes.walk import CASES, Services, amount
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 ROWS = limits()
-FILES = [of_submissions, of_runs, of_steps, of_writing]
+FILES = [of_answers, of_submissions, of_runs, of_steps, of_writing]
 
 
 @pytest.fixture
