@@ -80,7 +80,11 @@ def _of_runs() -> list[Limit]:
     unread = f"{error}; lint says so before"
     return [
         Limit("Templates that call each other, and themselves", f"{start.MAX_DEPTH - 1} deep", error),
-        Limit("Nodes of one workflow", f"{start.MAX_NODES:,}", "the next one is in Error; the message names the limit"),
+        Limit(
+            "Nodes of one workflow, skipped ones too",
+            f"{start.MAX_NODES:,}",
+            "what would hold one more ends in Error; the message names the limit",
+        ),
         Limit("Items of one loop", f"{loops.MAX_ITEMS:,}", error),
         Limit("An expression", f"{expressions.MAX_SOURCE:,} characters", unread),
         Limit("Parts of an expression", f"{expressions.MAX_NODES:,}", unread),

@@ -15,7 +15,7 @@ from exeunt.engine.links import outbound
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import lay_out, resolve
 from exeunt.engine.problem import NodeError
-from exeunt.engine.start import Caller, Spot, begin_group, exempt, fail, found_of, processed_of
+from exeunt.engine.start import TOO_MANY_NODES, Caller, Spot, begin_group, exempt, fail, found_of, full, processed_of
 from exeunt.engine.state import Run
 from exeunt.engine.templating import source_of
 from exeunt.engine.verdict import verdict
@@ -247,6 +247,8 @@ def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
     if any(frame.nodes[need].open_hooks for need in frame.graph.needs[number]):
         frame.waiting.append(number)  # a hook began after its task was settled: it is waited for as well
         return
+    if full(run):
+        raise NodeError(TOO_MANY_NODES)
     task = frame.graph.tasks[number]
     scope_name = found_of(run, node).scope
     caller = Caller(task, scope_name, {}, "tasks", task.name)

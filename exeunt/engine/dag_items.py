@@ -11,7 +11,7 @@ from exeunt.engine.events import NodeEnded, NodeNoted
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import Plan, lay_out, resolve, should_run
 from exeunt.engine.problem import NodeError
-from exeunt.engine.start import Begun, Caller, Spot, begin, fail, found_of
+from exeunt.engine.start import TOO_MANY_NODES, Begun, Caller, Spot, begin, fail, found_of, full
 from exeunt.engine.state import Run
 from exeunt.engine.templating import argument_values, source_of
 
@@ -65,6 +65,9 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     todo = _todo(run, group, plans_of(run, node, frame, group))
     while ready and todo:
         run.turn.check()
+        if full(run):
+            run.emit(NodeEnded(group.key, phases.ERROR, TOO_MANY_NODES))
+            return
         plan = todo[0]
         begun = run_plan(run, node, plan, Spot(group.key, plan.suffix, number, plan.item), where)
         if begun is None:

@@ -95,9 +95,12 @@ def _beyond(run: Run, spot: Spot) -> str:
         calls = owner.depth + (2 if owner.type in phases.BOUNDARIES else 1)
         if calls >= MAX_DEPTH:
             return f"Maximum recursion depth exceeded: templates may call each other {MAX_DEPTH - 1} deep"
-    if len(run.nodes) >= MAX_NODES:
-        return TOO_MANY_NODES
-    return ""
+    return TOO_MANY_NODES if full(run) else ""
+
+
+def full(run: Run) -> bool:
+    """Whether the run has all the nodes that it may have. Those that never run count as well."""
+    return len(run.nodes) >= MAX_NODES
 
 
 def fail(run: Run, spot: Spot, caller: Caller, message: str, phase: str = phases.ERROR) -> Node:

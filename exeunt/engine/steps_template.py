@@ -16,7 +16,7 @@ from exeunt.engine.nodes import Node
 from exeunt.engine.planning import Plan, lay_out, resolve, should_run
 from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
-from exeunt.engine.start import Caller, Spot, begin, fail, found_of, processed_of
+from exeunt.engine.start import TOO_MANY_NODES, Caller, Spot, begin, fail, found_of, full, processed_of
 from exeunt.engine.state import Run
 from exeunt.engine.templating import argument_values, mentions, source_of
 from exeunt.engine.turn import ITEM
@@ -244,6 +244,9 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
     scope_name = found_of(run, node).scope
     while todo:
         run.turn.check()
+        if full(run):
+            run.emit(NodeEnded(group.key, phases.ERROR, TOO_MANY_NODES))
+            return False
         at = todo.popleft()
         number, plan = plans[at]
         spot = Spot(group.key, f".{plan.step.name}", number, plan.item)

@@ -29,7 +29,7 @@ async def calls(most: int, services: Services) -> None:
         assert bool(told) == (phase == "Failed")
 
 
-@row("Nodes of one workflow")
+@row("Nodes of one workflow, skipped ones too")
 async def nodes_of_one(most: int, services: Services) -> None:
     """Through the engine, with less: a quarter of a million takes minutes."""
     assert most == start.MAX_NODES
