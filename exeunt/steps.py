@@ -84,7 +84,9 @@ def to_proto(
         attempt=attempt.attempt,
         partition=partition,
         exit=exit,
-        outputs=[pb.OutputParameter(name=o.name, path=o.path, default=o.default) for o in spec.outputs],
+        outputs=[
+            pb.OutputParameter(name=o.name, path=o.path, default=o.default) for o in spec.outputs if o.value is None
+        ],
         result=spec.result,
         grace_seconds=spec.grace_seconds,
         timeout_seconds=spec.timeout_seconds,

@@ -109,7 +109,7 @@ def _export(run: Run, node: Node) -> None:
     if node.type == phases.POD and node.outputs is not None and node.outputs.parameters:
         template = _template(run, node)
         if template is not None:
-            export(run, template, node.outputs)
+            export(run, node, template, node.outputs)
 
 
 def _template(run: Run, node: Node) -> Template | None:
@@ -389,7 +389,7 @@ def _resume(run: Run, node: Node, outputs: Outputs | None) -> None:
     run.emit(NodeEnded(node.key, phases.SUCCEEDED, node.message, outputs))
     template = _template(run, node)
     if template is not None:
-        export(run, template, outputs)
+        export(run, node, template, outputs)
 
 
 def _outputs_at_resume(run: Run, node: Node) -> Outputs | None:
@@ -413,13 +413,13 @@ def set_nodes(run: Run, given: SetNodes) -> None:
     if given.phase and given.phase not in phases.COMPLETED | {phases.SKIPPED}:
         raise Rejected("INVALID_PHASE", f"{given.phase!r} is no phase that a node can be set to")
     for node in nodes:
-        names = [name for name, _ in node.outputs.parameters] if node.outputs is not None else []
+        known = dict(node.outputs.parameters) if node.outputs is not None else {}
+        where = f"node {run.names.display(node, run.display)}"
         for name in given.parameters:
-            if name not in names:
-                raise Rejected(
-                    "NO_SUCH_OUTPUT",
-                    f"node {run.names.display(node, run.display)} has no output parameter {name!r} to be supplied",
-                )
+            if name not in known:
+                raise Rejected("NO_SUCH_OUTPUT", f"{where} has no output parameter {name!r} to be supplied")
+            if known[name] is not None:
+                raise Rejected("ALREADY_SET", f"{where}: output parameter {name!r} stays: it was already set")
     for node in nodes:
         outputs = node.outputs
         if outputs is not None:

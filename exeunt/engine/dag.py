@@ -362,7 +362,7 @@ def _outputs(run: Run, node: Node, frame: Frame, template: Template) -> Any:
     for number in range(len(frame.graph.tasks)):
         child = frame.nodes.get(number)
         if child is not None and child.outputs is not None and child.outputs.parameters:
-            outputs.export(run, _template(run, node, frame.graph.tasks[number]), child.outputs)
+            outputs.export(run, child, _template(run, node, frame.graph.tasks[number]), child.outputs)
     if not template.outputs.parameters:
         return None
     source = msgspec.json.encode(template.outputs).decode()

@@ -40,7 +40,7 @@ from exeunt.engine.nodes import Names, Node, Outputs, counts_as_bad, fnv, hook_o
 from exeunt.engine.reopen import reopened
 from exeunt.engine.replayed import note_replay
 from exeunt.engine.state import Hook, Run, State
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.steps import OutputParameter, StepOutcome
 
 
 def fold(run: Run, event: Event) -> None:
@@ -241,7 +241,7 @@ def _step_finished(run: Run, event: StepFinished) -> None:
     outcome = event.outcome
     if (node.key, event.attempt) in run.state.cancelled:
         run.state.cancelled.remove((node.key, event.attempt))
-    declared = [output.name for output in node.step.outputs] if node.step is not None else []
+    declared = node.step.outputs if node.step is not None else []
     node.cancelled = False
     _forget_step(run, node)
     outputs = outputs_of(outcome, declared)
@@ -259,11 +259,11 @@ def _step_finished(run: Run, event: StepFinished) -> None:
     _end(run, node, outcome.phase, outcome.message)
 
 
-def outputs_of(outcome: StepOutcome, declared: list[str]) -> Outputs | None:
+def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> Outputs | None:
     """What a step gave. Argo knows an output parameter without a value; a declared one that is missing becomes that."""
     parameters: list[tuple[str, str | None]] = []
-    if outcome.parameters or outcome.phase in phases.BAD:
-        parameters = [(name, outcome.parameters.get(name)) for name in declared]
+    if outcome.parameters or outcome.phase in phases.BAD or any(one.value is not None for one in declared):
+        parameters = [(one.name, outcome.parameters.get(one.name, one.value)) for one in declared]
     if not parameters and outcome.result is None and outcome.exit_code is None:
         return None
     return Outputs(parameters=parameters, result=outcome.result, exit_code=outcome.exit_code)

@@ -271,7 +271,7 @@ def obligation(run: Run, node: Node, name: str, hook: LifecycleHook, view: View)
     node_name = run.names.full(node)
     of_workflow = node.owner < 0
     hook_name = node_name + suffix(name)
-    inherited = {key: value for key, value in view.scope.items() if handed_on(key) and value is not None}
+    inherited = {key: value for key, value in view.scope.items() if handed_on(key) and isinstance(value, str)}
     display = run.names.display(node, run.name) + suffix(name)
     return Obligation(
         hook_id=hook_id(run, node, name),

@@ -25,7 +25,7 @@ from exeunt.engine.steps import (
     StepSpec,
     Work,
 )
-from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Template
+from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Parameter, Template
 from exeunt.language.variables import text
 
 
@@ -142,23 +142,24 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
     """The step as executors get it."""
     return StepSpec(
         work=work(run, template),
-        outputs=[
-            OutputParameter(
-                name=parameter.name,
-                path=parameter.value_from.path,
-                default=None
-                if isinstance(parameter.value_from.default, msgspec.UnsetType)
-                else text(parameter.value_from.default),
-            )
-            for parameter in template.outputs.parameters
-            if parameter.value_from is not None and parameter.value_from.path
-        ],
+        outputs=[made for made in map(_output, template.outputs.parameters) if made is not None],
         result=result,
         timeout_seconds=time_limit(template),
         template=template.name,
         fenced=run.workflow.metadata.annotations.get("exeunt.dev/fence") == "true",
         idempotency_key=effect_key(run, node),
     )
+
+
+def _output(parameter: Parameter) -> OutputParameter | None:
+    """An output as executors get it; None for one that comes from elsewhere."""
+    source = parameter.value_from
+    if source is not None and source.path:
+        default = None if isinstance(source.default, msgspec.UnsetType) else text(source.default)
+        return OutputParameter(name=parameter.name, path=source.path, default=default)
+    if source is None and not isinstance(parameter.value, msgspec.UnsetType):
+        return OutputParameter(name=parameter.name, path="", value=text(parameter.value))
+    return None
 
 
 def time_limit(template: Template) -> float:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from exeunt.engine.events import GlobalsSet
-from exeunt.engine.nodes import Outputs
+from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.problem import NodeError
-from exeunt.engine.scope import Scope
+from exeunt.engine.scope import Scope, global_scope
+from exeunt.engine.start import locals_of
 from exeunt.engine.state import Run
+from exeunt.engine.templating import replaced_text
 from exeunt.language.expression import ExpressionError, evaluate, to_text
 from exeunt.language.manifest import Parameter, Template, ValueFrom
-from exeunt.language.variables import environment, text
+from exeunt.language.variables import OPEN, environment, text
 
 
 def from_scope(run: Run, template: Template, scope: Scope) -> Outputs | None:
@@ -65,12 +67,14 @@ def _expression(run: Run, source: str, scope: Scope) -> str:
         raise NodeError(str(error)) from error
 
 
-def export(run: Run, template: Template, outputs: Outputs | None) -> None:
-    """Parameters with a globalName become outputs of the workflow."""
+def export(run: Run, node: Node, template: Template, outputs: Outputs | None) -> None:
+    """Parameters with a globalName become outputs of the workflow. `template` is that of the node, as it is written."""
     if outputs is None:
         return
     names = {
-        parameter.name: parameter.global_name for parameter in template.outputs.parameters if parameter.global_name
+        parameter.name: _global_name(run, node, parameter.global_name)
+        for parameter in template.outputs.parameters
+        if parameter.global_name
     }
     values = {names[name]: value for name, value in outputs.parameters if name in names}
     known = run.state.global_outputs
@@ -81,3 +85,15 @@ def export(run: Run, template: Template, outputs: Outputs | None) -> None:
     }
     if changed:
         run.emit(GlobalsSet(changed))
+
+
+def _global_name(run: Run, node: Node, name: str) -> str:
+    """The name with the node's variables put in. What cannot be worked out stays as it stands: the value is kept."""
+    if OPEN not in name:
+        return name
+    scope = {**global_scope(run), **locals_of(run, node)}
+    scope.update({f"inputs.parameters.{known}": value for known, value in node.given})
+    try:
+        return replaced_text(run, name, scope)
+    except NodeError:
+        return name

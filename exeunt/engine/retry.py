@@ -25,6 +25,7 @@ from exeunt.engine.start import (
     exempt,
     found_of,
     holder_of,
+    lasted,
     locals_of,
     retry_strategy,
 )
@@ -185,7 +186,7 @@ def _holds(run: Run, node: Node, last: Node, expression: str) -> bool:
         "retries": str(len(node.members) - 1),
         "lastRetry.exitCode": "-1",
         "lastRetry.status": last.phase,
-        "lastRetry.duration": text(last.finished - last.started),
+        "lastRetry.duration": lasted(last),
         "lastRetry.message": last.message,
     }
     if last.outputs is not None and last.outputs.exit_code is not None:

@@ -19,7 +19,7 @@ from exeunt.engine import loops, phases
 from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.state import Run
 from exeunt.language.manifest import Parameter, Template
-from exeunt.language.variables import text
+from exeunt.language.variables import NOTHING, text
 from exeunt.utf8 import loads
 
 Scope = dict[str, Any]
@@ -53,6 +53,8 @@ def global_scope(run: Run) -> Scope:
         fixed = _inherited(run) if run.exit else _own(run)
         run.cache["globals"] = fixed
     scope = dict(fixed)
+    if run.exit:  # what ended may have given nothing: `??` has something to ask
+        scope["workflow.outputs.parameters"] = NOTHING
     for name, value in run.state.global_outputs.items():
         if value is not None:
             scope[f"workflow.outputs.parameters.{name}"] = value

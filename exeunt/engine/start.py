@@ -16,7 +16,6 @@ from exeunt.engine.templating import Processed, mentions, process, put_in, sourc
 from exeunt.engine.turn import NODE
 from exeunt.language.manifest import LifecycleHook, RetryStrategy, Step, Template, TemplateRef
 from exeunt.language.templates import Found, TemplateNotFoundError
-from exeunt.language.variables import text
 
 _DISPLAY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")
 
@@ -300,9 +299,14 @@ def attempt_scope(run: Run, retry: Node, number: int) -> Scope:
         if last.outputs is not None and last.outputs.exit_code is not None:
             scope["lastRetry.exitCode"] = str(last.outputs.exit_code)
         scope["lastRetry.status"] = last.phase
-        scope["lastRetry.duration"] = text(last.finished - last.started if last.finished else 0)
+        scope["lastRetry.duration"] = lasted(last)
         scope["lastRetry.message"] = last.message
     return scope
+
+
+def lasted(node: Node) -> str:
+    """How long an attempt took: whole seconds, as Argo's times have no more."""
+    return str(max(0, int(node.finished) - int(node.started))) if node.finished else "0"
 
 
 def _wants_result(run: Run, node: Node) -> bool:

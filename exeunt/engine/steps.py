@@ -80,11 +80,15 @@ Work = ContainerWork | HttpWork | PluginWork | ResourceWork
 
 
 class OutputParameter(Struct):
-    """A file to read as an output parameter; `default` is None where there is none."""
+    """A file to read as an output parameter, or the `value` that it has whatever the step does.
+
+    `default` and `value` are None where there is none.
+    """
 
     name: str
     path: str
     default: str | None = None
+    value: str | None = None
 
 
 class StepSpec(Struct):

@@ -470,5 +470,5 @@ def _succeed(run: Run, node: Node, template: Template) -> None:
         except NodeError as error:
             run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
             return
-        outputs.export(run, template, made)
+        outputs.export(run, node, template, made)
     run.emit(NodeEnded(node.key, phases.SUCCEEDED, "", made))

@@ -18,6 +18,7 @@ from exeunt.engine.state import Hook, Run
 from exeunt.engine.summary import add_summary
 from exeunt.language.handlers import FAIL_WORKFLOW
 from exeunt.language.manifest import Arguments, LifecycleHook, Parameter, Step
+from exeunt.language.variables import NOTHING
 
 Walk = Generator[Node, None, Any]
 
@@ -116,6 +117,7 @@ def _view(run: Run) -> hooks.View:
     scope = global_scope(run)
     scope["workflow.status"] = _outcome(run, run.root)
     scope["workflow.failures"] = hooks.failures(run)
+    scope["workflow.outputs.parameters"] = NOTHING
     add_summary(run, scope, _message(run, run.root))
     return hooks.View(scope, "", run.templates.local)
 

@@ -31,7 +31,7 @@ from exeunt.language.visible import Visible, without_tags
 
 FIELD_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+")
-HAS_TAG = re.compile(r"\{\{[-a-zA-Z0-9]+(\.[-a-zA-Z0-9_]+)*\}\}")
+HAS_TAG = re.compile(r"\{\{\s*[-a-zA-Z0-9]+(\.[-a-zA-Z0-9_]+)*\s*\}\}")
 MAX_FIELD_NAME = 128
 RETRY_POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
 RESOURCE_ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")

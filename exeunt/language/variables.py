@@ -27,6 +27,10 @@ LATE: Final = frozenset(
 )  # fmt: skip
 
 
+NOTHING: Final[Mapping[str, Any]] = {}
+"""In a scope: there may be names below this one. Expressions can ask for them with `??`; it is no variable itself."""
+
+
 class Tag(NamedTuple):
     """A tag in a text: `text[start:end]` with its braces; `body` is what stands between, without the `=`."""
 
@@ -198,7 +202,7 @@ class _Substitution:
 
     def simple(self, body: str) -> str:
         name = body.strip()
-        if name not in self.scope:
+        if name not in self.scope or self.scope[name] is NOTHING:
             return self.nested(body)
         value = self.scope[name]
         if value is None:

@@ -6,8 +6,9 @@ Runs live on what the log holds: `restart` forgets them and makes them again fro
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -27,8 +28,10 @@ from exeunt.engine.events import (
     TimerSet,
 )
 from exeunt.engine.inputs import Cancel, GoOn, HookEnded, Input, Placed, ResumeRun, StepEnded, TimerFired
-from exeunt.engine.steps import StepOutcome
-from exeunt.language.manifest import Bundle, Workflow
+from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
+from exeunt.language.decode import load_manifests
+from exeunt.language.manifest import Bundle, Workflow, WorkflowTemplate
+from exeunt.language.validate import resolve, validate
 
 START = 1_767_323_045.0
 Manifest = dict[str, Any]
@@ -93,6 +96,7 @@ class World:
         self.timers: dict[tuple[str, str], float] = {}
         self.cancelled: list[StepCancelled] = []
         self.told: list[str] = []
+        self.given: dict[str, StepSpec] = {}  # what was to be run for each node, by name
         self.turns = 0  # decisions that went on where one had done its share
         self.begin("", started or RunStarted("uid", "w", "default", "bundle"))
 
@@ -146,6 +150,7 @@ class World:
                 case StepDue():
                     self.inbox.append((key, Placed(event.node, event.attempt, "e1")))
                     self.steps[key, event.node] = event
+                    self.given[self.name(key, event.node)] = event.step
                 case StepCancelled():
                     self.steps.pop((key, event.node), None)
                     self.cancelled.append(event)
@@ -233,6 +238,17 @@ class World:
     def phases(self) -> dict[str, str]:
         return {node["name"]: node["phase"] for node in decide.status(self.main)["status"]["nodes"].values()}
 
+    def ran(self, name: str) -> str:
+        """The source of a script, or the command of a container, as the node was given it."""
+        work = self.given[name].work
+        assert isinstance(work, ContainerWork)
+        return work.source or " ".join([*work.command, *work.args])
+
+    def outputs(self) -> dict[str, str]:
+        """The workflow's output parameters."""
+        given = decide.status(self.main)["status"]["outputs"].get("parameters", [])
+        return {parameter["name"]: parameter.get("value") for parameter in given}
+
     def seen(self) -> Manifest:
         """The status, without what a repeated start of the same world may change: commit numbers are not in it."""
         return decide.status(self.main)
@@ -244,3 +260,26 @@ def step(name: str, template: str = "t", **more: Any) -> Manifest:
 
 LEAF: Manifest = {"name": "t", "container": {"image": "x", "command": ["true"]}}
 HANDLER: Manifest = {"name": "h", "container": {"image": "x", "command": ["true"]}}
+
+
+def bundle_written(source: str, *, warnings: Collection[str] = ()) -> Bundle:
+    """The bundle of a workflow's YAML, from its `spec:` or `metadata:` on, and of manifests behind it.
+
+    What validation says of it is exactly these warnings.
+    """
+    source = textwrap.dedent(source).lstrip()
+    head = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\n"
+    head += "" if source.startswith("metadata:") else "metadata: {generateName: w-}\n"
+    workflow, *others = [loaded.model for loaded in load_manifests(head + source)]
+    assert isinstance(workflow, Workflow)
+    stored = {(one.kind, one.metadata.name): one for one in others if isinstance(one, WorkflowTemplate)}
+    bundle = resolve(workflow, lambda kind, _, name: stored.get((kind, name)))
+    told = [problem.message for problem in validate(bundle)]
+    assert len(told) == len(warnings), told
+    assert all(words in message for words, message in zip(warnings, told, strict=True)), told
+    return bundle
+
+
+def written(source: str, outcomes: Outcomes = succeed, *, warnings: Collection[str] = (), **more: Any) -> World:
+    """A workflow in YAML, accepted by validation, at its end."""
+    return World({}, outcomes, bundle=bundle_written(source, warnings=warnings), **more).run()
