@@ -128,6 +128,9 @@ class StepEnded(Workflow, kw_only=True):
     template: Annotated[str, Meta(description="The template's name; empty where it has none")]
     phase: Phase
     message: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
+    cause: Annotated[
+        str, Meta(description="What the last attempt said, where the message is the retryStrategy's; else empty")
+    ] = ""
     exit_code: Annotated[int | None, Meta(description="Null where nothing exited, as for actions")]
     outputs: ArgoOutputs = {}
     started_at: Time

@@ -97,7 +97,7 @@ def header(workflow: Workflow, now: float) -> list[tuple[str, str]]:
     if finalization not in (None, "", "None"):
         lines.append(("Exit handlers", finalization))
     lines += [
-        ("Message", status.get("message", "")),
+        ("Message", _message(status.get("message", ""), _root(workflow))),
         ("Created", metadata.get("creationTimestamp", "")),
         ("Started", status.get("startedAt") or ""),
         ("Finished", status.get("finishedAt") or ""),
@@ -151,9 +151,21 @@ def _row(node: Node, lead: str, now: float) -> Row:
         name=visible(str(node.get("displayName") or node.get("name", ""))),
         template=visible(str(template)),
         duration=duration((finished or now) - started) if ran and started is not None else "",
-        message=visible(" ".join(str(node.get("message") or "").split())),
+        message=visible(" ".join(_message(str(node.get("message") or ""), node).split())),
         phase=phase,
     )
+
+
+def _message(message: str, node: Node) -> str:
+    """A message with what its node ended of, where it is the node's own."""
+    cause = node.get("cause")
+    return f"{message}: {cause}" if cause and message == node.get("message") else message
+
+
+def _root(workflow: Workflow) -> Node:
+    """The workflow's first node has the workflow's name for its id."""
+    nodes: Mapping[str, Node] = workflow.get("status", {}).get("nodes") or {}
+    return nodes.get(str(workflow.get("metadata", {}).get("name", "")), {})
 
 
 def _children(nodes: Mapping[str, Node]) -> dict[str, list[str]]:

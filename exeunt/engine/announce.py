@@ -9,6 +9,7 @@ import msgspec
 
 from exeunt.cloudevents import BODY_BYTES, STEP_ENDED, WORKFLOW_ENDED, Exiting, Kind, StepEnded, Workflow
 from exeunt.engine import hooks, phases
+from exeunt.engine.cause import cause
 from exeunt.engine.events import Event, MainEnded, NodeEnded, NodeStarted, Retried, RunClosed, RunStarted, StepFinished
 from exeunt.engine.nodes import Node
 from exeunt.engine.scope import rfc3339
@@ -89,6 +90,7 @@ def _step(run: Run, node: Node) -> list[PublicEvent]:
         template=node.template,
         phase=node.phase,
         message=node.message,
+        cause=cause(run, node),
         exit_code=node.outputs.exit_code if node.outputs is not None else None,
         outputs=outputs_tree(node.outputs) if node.outputs is not None else {},
         started_at=rfc3339(node.started),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from exeunt.engine import phases
+from exeunt.engine.cause import cause
 from exeunt.engine.links import last_of, outbound
 from exeunt.engine.nodes import Node, Outputs
 from exeunt.engine.scope import rfc3339
@@ -39,6 +40,8 @@ def node_tree(run: Run, node: Node, name: str, display: str) -> dict[str, Any]:
         tree["outputs"] = outputs_tree(node.outputs)
     if node.message:
         tree["message"] = node.message
+    if why := cause(run, node):
+        tree["cause"] = why
     if node.finished:
         tree["finishedAt"] = rfc3339(node.finished)
     if node.executor:

@@ -4,10 +4,10 @@
 
 - `workflow.exeunt.outcome`: the phase of the main run, as in `status.outcome`
 - `workflow.exeunt.reason`: why it ended: Completed, Failed, Error, Stopped, Terminated, Deadline or Deleted
-- `workflow.exeunt.message`: what was said at the stop or termination, or else how the main run ended
+- `workflow.exeunt.message`: what was said at the stop or termination, or else how the main run ended, with its cause
 - `workflow.exeunt.failures`: a JSON list (`[]` without failures; not quoted once more), in the order of the ends:
-  Argo's fields, and `id`, `name`, `exitCode` (null where there is none), `retried` (a later attempt went on) and `log`,
-  the last lines
+  Argo's fields, and `id`, `name`, `exitCode` (null where there is none), `retried` (a later attempt went on), `cause`
+  (what the last attempt said, where the message is the retryStrategy's) and `log`, the last lines
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from exeunt.engine import hooks, phases
+from exeunt.engine.cause import cause
 from exeunt.engine.nodes import Node
 from exeunt.engine.scope import Scope
 from exeunt.engine.state import Run
@@ -70,6 +71,7 @@ def _more(run: Run) -> Iterable[dict[str, Any]]:
             if tree.get("phase") in phases.BAD:
                 code = (tree.get("outputs") or {}).get("exitCode")
                 known = {"id": tree.get("id", ""), "name": tree.get("name", "")}
+                known["cause"] = tree.get("cause", "")
                 yield {**known, "exitCode": None if code is None else int(code), "retried": False, "log": []}
 
 
@@ -78,6 +80,7 @@ def _of_node(run: Run, node: Node) -> dict[str, Any]:
     return {
         "id": run.id(node),
         "name": run.names.full(node),
+        "cause": cause(run, node),
         "exitCode": node.outputs.exit_code if node.outputs is not None else None,
         "retried": owner is not None and owner.type == phases.RETRY and owner.members[-1] != node.key,
         "log": list(node.tail),

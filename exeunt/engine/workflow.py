@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from exeunt.engine import hooks, phases, promise
+from exeunt.engine.cause import told
 from exeunt.engine.durations import seconds
 from exeunt.engine.events import HookOutcome, HookSkipped, MainEnded, NodeEnded, RunClosed, TimerCleared, TimerSet
 from exeunt.engine.nodes import Node
@@ -118,7 +119,7 @@ def _view(run: Run) -> hooks.View:
     scope["workflow.status"] = _outcome(run, run.root)
     scope["workflow.failures"] = hooks.failures(run)
     scope["workflow.outputs.parameters"] = NOTHING
-    add_summary(run, scope, _message(run, run.root))
+    add_summary(run, scope, told(run, run.root, _message(run, run.root)))
     return hooks.View(scope, "", run.templates.local)
 
 

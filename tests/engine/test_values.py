@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from exeunt.cli.tree import text
 from exeunt.engine import decide
 from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
 from exeunt.engine.steps import StepOutcome
@@ -135,3 +138,29 @@ def test_a_value_that_was_set_by_one_is_not_set_again_by_another() -> None:
     world.feed("", ResumeRun(selector="displayName=w"))
     [node] = decide.status(world.main)["status"]["nodes"].values()
     assert node["outputs"]["parameters"] == [{"name": "a", "value": "one"}, {"name": "b", "value": "two"}]
+
+
+GIVEN_UP = """
+    spec:
+      entrypoint: main
+      onExit: bye
+      templates:
+      - name: main
+        retryStrategy: {limit: 3, expression: "asInt(lastRetry.exitCode) == 7"}
+        container: {image: a, command: ["false"]}
+      - name: bye
+        script: {image: a, command: [cat], source: '{{workflow.exeunt.message}}; {{workflow.exeunt.failures}}'}
+"""
+
+
+def test_what_a_retry_strategy_gives_up_still_says_what_it_failed_of() -> None:
+    world = written(GIVEN_UP, failing("w(0)"))
+    message, _, failures = world.ran("w.onExit").partition("; ")
+    own = "main: Error (exit code 1)"
+    assert message == f"retryStrategy.expression evaluated to false: {own}"
+    attempt, node = json.loads(failures)
+    assert (attempt["message"], attempt["cause"]) == (own, "")
+    assert (node["message"], node["cause"]) == ("retryStrategy.expression evaluated to false", own)
+    seen = decide.status(world.main)
+    assert seen["status"]["message"] == "retryStrategy.expression evaluated to false", "as in Argo"
+    assert message in text(seen, 0.0)
