@@ -236,11 +236,14 @@ def shown(record: ExitRecord) -> dict[str, Any]:
     """The record as people see it, in JSON's terms."""
     facts: dict[str, Any] = msgspec.to_builtins(record)
     facts.pop("obligation", None)
+    mask = Masker().tree
+    for name in ("outputs", "nodes"):
+        if name in facts:
+            facts[name] = mask(facts[name])
     try:
         obligation = obligation_of(record)
     except ValueError:
         return facts
-    mask = Masker().tree
     facts["inputs"] = {"arguments": mask(obligation.arguments), "scope": mask(obligation.scope)}
     facts["handler"] = {
         "caller": mask(obligation.caller),

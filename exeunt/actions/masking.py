@@ -68,17 +68,21 @@ class Masker:
         return self.needles.replaced(data, MASK.encode()).decode(errors="surrogatepass")
 
     def tree(self, value: Any) -> Any:
-        """A JSON-like value with every known secret masked, in keys too, and the texts of fields named like secrets."""
+        """A JSON-like value with every known secret masked, in keys too, and the texts of fields named like secrets.
+
+        A field may also be written as a pair of `name` and `value`, as parameters and headers are.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {
-                self.text(str(k)): MASK if isinstance(v, str) and v and sensitive_name(str(k)) else self.tree(v)
-                for k, v in value.items()
-            }
+            pair = str(value["name"]) if "name" in value and "value" in value else ""
+            return {self.text(str(k)): self._field(pair if k == "value" else str(k), v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [self.tree(v) for v in value]
         return value
+
+    def _field(self, name: str, value: Any) -> Any:
+        return MASK if isinstance(value, str) and value and sensitive_name(name) else self.tree(value)
 
 
 def shown_url(url: str) -> str:

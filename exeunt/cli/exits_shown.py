@@ -11,6 +11,9 @@ from exeunt.cli.output import print_table
 from exeunt.cli.visible import echo
 from exeunt.v1.exit_service_pb2 import Exit
 
+SHOWN_CHARACTERS = 200
+"""Of one input or output, for people."""
+
 
 def record(found: Exit) -> dict[str, Any]:
     """A record as `-o json` has it."""
@@ -96,13 +99,16 @@ def print_exit(found: Exit) -> None:
     for name, text in lines:
         if text:
             echo(f"{name + ':':<12}{text}")
+    kept = _json(found.json) if found.json else {}
+    _print_values("Inputs", (kept.get("inputs") or {}).get("arguments") or {})
+    _print_values("Outputs", _outputs(kept.get("outputs") or {}))
     body = []
     for number, one in enumerate(found.attempts, 1):
         started, finished = times.of_proto(one.start_time), times.of_proto(one.finish_time)
         length = times.duration(finished - started) if started and finished else ""
         said = one.error or one.answer_json
         body.append((str(number), one.node, one.phase, times.iso(started) or "", length, " ".join(said.split())))
-    inner = _json(found.json).get("handlers", []) if found.json else []
+    inner = kept.get("handlers", [])
     if inner:
         echo()
         rows = [(one["node"].removeprefix(found.node), one["hook"], one["state"], one["error"]) for one in inner]
@@ -110,6 +116,22 @@ def print_exit(found: Exit) -> None:
     if body:
         echo()
         print_table(("ATTEMPT", "NODE", "PHASE", "STARTED", "DURATION", "ERROR OR ANSWER"), body)
+
+
+def _outputs(tree: dict[str, Any]) -> dict[str, Any]:
+    """What the handler gave: parameters by their names, then its result and exit code."""
+    found = {one["name"]: one.get("value", "") for one in tree.get("parameters") or []}
+    return found | {name: tree[name] for name in ("result", "exitCode") if name in tree}
+
+
+def _print_values(title: str, values: dict[str, Any]) -> None:
+    """Values by name, each on a line; of long ones the beginning."""
+    for at, (name, value) in enumerate(values.items()):
+        told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        line = " ".join(told.split())
+        if len(line) > SHOWN_CHARACTERS:
+            line = f"{line[:SHOWN_CHARACTERS]}… ({len(told)} characters; -o yaml has them)"
+        echo(f"{'' if at else title + ':':<12}{name} = {line}")
 
 
 def state(found: Exit) -> str:

@@ -42,6 +42,7 @@ _AT_THE_END = (
     "workflow.exeunt.reason",
     "workflow.exeunt.message",
     "workflow.exeunt.failures",
+    "workflow.exeunt.skipped",
 )
 _POD_GC = ("", "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess")
 _SHUTDOWN = ("", "Stop", "Terminate")

@@ -71,6 +71,25 @@ def test_a_record_leads_to_what_the_handler_started(cluster: Cluster) -> None:
     assert cluster.exits("--workflow", first["metadata"]["name"], "--until", "2020-01-01T00:00:00Z") == []
 
 
+def test_a_record_shows_what_the_handler_was_given_and_gave(cluster: Cluster) -> None:
+    bye = sh("bye", "echo it is {{inputs.parameters.day}}")
+    bye["inputs"] = {"parameters": [{"name": "day"}, {"name": "api-token"}]}
+    bye["outputs"] = {
+        "parameters": [{"name": "password", "value": "fish and chips"}, {"name": "fixed", "value": "one"}]
+    }
+    given = [{"name": "day", "value": "monday"}, {"name": "api-token", "value": "sesame open"}]
+    hook = {"exit": {"template": "bye", "arguments": {"parameters": given}}}
+    [workflow] = cluster.run(manifest(sh("main", "true"), bye, hooks=hook))
+    [entry] = cluster.exits("--workflow", workflow["metadata"]["name"])
+    shown = do(cluster, "exits", "get", entry["id"])
+    lines = [line.removeprefix("Inputs:").removeprefix("Outputs:").strip() for line in shown.splitlines()]
+    for line in ("day = monday", "api-token = ***", "password = ***", "fixed = one", "exitCode = 0"):
+        assert line in lines, shown
+    whole = do(cluster, "exits", "get", entry["id"], "-o", "json")
+    assert "sesame" not in whole + shown
+    assert "fish" not in whole + shown
+
+
 def test_all_that_match_are_replayed(cluster: Cluster, tmp_path: Path) -> None:
     mended, mark = tmp_path / "mended", tmp_path / "mark"
     name = f"many-{uuid.uuid4().hex[:8]}"

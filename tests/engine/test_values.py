@@ -164,3 +164,40 @@ def test_what_a_retry_strategy_gives_up_still_says_what_it_failed_of() -> None:
     seen = decide.status(world.main)
     assert seen["status"]["message"] == "retryStrategy.expression evaluated to false", "as in Argo"
     assert message in text(seen, 0.0)
+
+
+NOT_RUN = """
+    spec:
+      entrypoint: main
+      onExit: bye
+      templates:
+      - name: main
+        dag:
+          tasks:
+          - {name: a, template: t}
+          - {name: b, template: t, depends: a}
+          - {name: c, template: t, when: "1 == 2"}
+          - {name: d, template: t, depends: c}
+      - {name: t, container: {image: a, command: ["true"]}}
+      - name: bye
+        script: {image: a, command: [cat], source: '{{workflow.exeunt.skipped}}; {{workflow.exeunt.failures}}'}
+"""
+
+
+def test_the_handler_is_told_what_did_not_run_and_when_what_failed_had_begun() -> None:
+    world = written(NOT_RUN, failing("w.a"))
+    skipped, _, failures = world.ran("w.onExit").partition("; ")
+    told = {entry["displayName"]: (entry["phase"], entry["message"]) for entry in json.loads(skipped)}
+    assert told == {
+        "b": ("Omitted", "omitted: depends condition not met"),
+        "c": ("Skipped", "when '1 == 2' evaluated false"),
+    }
+    nodes = decide.status(world.main)["status"]["nodes"]
+    assert [entry["startedAt"] for entry in json.loads(failures)] == [
+        nodes[entry["id"]]["startedAt"] for entry in json.loads(failures)
+    ]
+
+
+def test_where_all_ran_nothing_is_told_as_skipped() -> None:
+    world = written(NOT_RUN.replace("1 == 2", "1 == 1"))
+    assert world.ran("w.onExit") == "[]; []"
