@@ -27,6 +27,7 @@ from exeunt.language.variables import text
 from exeunt.utf8 import loads
 
 API = "argoproj.io/v1alpha1"
+_FOR_CHILD = re.compile(r"\{\{\s*child\.")
 _MEMBER = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,62}")
 
 
@@ -146,11 +147,21 @@ async def perform_resource(work: ResourceWork, context: Context) -> StepOutcome:
 
 async def _start(manifest: dict[str, Any], conditions: Conditions, context: Context) -> StepOutcome:
     """Starts the workflow of the manifest."""
+    manifest = own(manifest)
     start = context.chain.start if context.chain is not None else context.tools.start_workflow
     if start is None:
         return StepOutcome(phase="Error", message="workflows cannot be started from here")
     key = context.idempotency_key
     return await _begin(lambda: start(manifest, context.namespace, key), "started", conditions, context)
+
+
+def own(tree: Any) -> Any:
+    """The manifest with what was kept for the child, `{{child.workflow.name}}`, as the child reads it."""
+    if isinstance(tree, str):
+        return _FOR_CHILD.sub("{{", tree)
+    if isinstance(tree, dict):
+        return {own(key): own(value) for key, value in tree.items()}
+    return [own(value) for value in tree] if isinstance(tree, list) else tree
 
 
 async def _begin(

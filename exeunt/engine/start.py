@@ -16,6 +16,7 @@ from exeunt.engine.templating import Processed, mentions, process, put_in, sourc
 from exeunt.engine.turn import NODE
 from exeunt.language.manifest import LifecycleHook, RetryStrategy, Step, Template, TemplateRef
 from exeunt.language.templates import Found, TemplateNotFoundError
+from exeunt.language.variables import NESTED
 
 _DISPLAY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")
 
@@ -314,6 +315,8 @@ def _wants_result(run: Run, node: Node) -> bool:
         return False
     boundary = run.nodes[node.boundary]
     template = found_of(run, boundary).template
+    if NESTED.search(source_of(run, template)):  # the names that it asks for come from its inputs
+        template = processed_of(run, boundary).template
     name = step_name(run, node)
     known = run.cache.setdefault("results", {})
     wanted = known.get(id(template))

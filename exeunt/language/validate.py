@@ -202,8 +202,7 @@ class _Validation:
     def _handlers(self, arguments: Arguments, *, isolated: bool) -> None:
         spec, joined = self._workflow.spec, self._templates.spec
         further = handlers.entries(self._workflow.metadata.annotations.get(handlers.ANNOTATION, ""))
-        exits = joined.on_exit or ("exit" in joined.hooks) or further
-        if exits:  # what ran before cannot know of failures, what follows can
+        if joined.on_exit or joined.hooks or further:  # what ran before cannot know of failures, what follows can
             self._walker.shared.update(dict.fromkeys(_AT_THE_END, None))
             self._open_global_artifacts(joined)
         if joined.on_exit and "exit" in joined.hooks:

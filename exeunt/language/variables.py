@@ -7,6 +7,7 @@ text by text. Values are put in once: what looks like a tag in a value stays as 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -29,6 +30,10 @@ LATE: Final = frozenset(
 
 NOTHING: Final[Mapping[str, Any]] = {}
 """In a scope: there may be names below this one. Expressions can ask for them with `??`; it is no variable itself."""
+
+
+NESTED: Final = re.compile(r"\{\{(?!=)[^{}]+(?P<inner>\{\{(?!=)[^{}]*\}\})")
+"""A tag inside a tag: `{{steps.run-{{inputs.parameters.day}}.status}}`. The inner one is put in first."""
 
 
 class Tag(NamedTuple):
@@ -216,6 +221,7 @@ class _Substitution:
 
     def nested(self, body: str) -> str:
         outer, mark, inner = body.rpartition(OPEN)
+        inner = inner.strip()
         if mark and outer and inner in self.scope:
             value = self.scope[inner]
             if value is None:

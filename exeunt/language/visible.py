@@ -16,7 +16,7 @@ from exeunt.language.expression import ExpressionError, required
 from exeunt.language.manifest import Template
 from exeunt.language.problems import Path, nearest, shorten
 from exeunt.language.report import Place, Report
-from exeunt.language.variables import CLOSE, OPEN, tags
+from exeunt.language.variables import CLOSE, NESTED, OPEN, tags
 from exeunt.language.variables import text as text_of
 
 _CHECKED = ("item.", "steps.", "inputs.", "outputs.", "pod.", "workflow.", "tasks.")
@@ -29,6 +29,8 @@ _AT_RUN_TIME = (
     "tasks.name",
 )
 STAND_IN = "variable-0"
+_NO_NAME = re.compile(r"[^-a-zA-Z0-9]+")
+_INLINE_CHILD = ("plugin", "trigger", "workflow")
 _PLAIN = re.compile(r"(item|retries|node\.name|lastRetry\.(exitCode|status|duration|message))")
 _ROOTS = frozenset(
     {
@@ -106,6 +108,16 @@ class Visible:
             last = tag.end
         return "".join([*parts, text[last:]])
 
+    def named(self, text: str) -> str:
+        """A name with its variables replaced; one that has no value yet by a word that stands for it."""
+        parts: list[str] = []
+        last = 0
+        for tag in tags(text):
+            value = self.value(tag.body.strip()) if tag.kind == "simple" else None
+            parts += [text[last : tag.start], _NO_NAME.sub("-", tag.body.strip("= ")) if value is None else value]
+            last = tag.end
+        return "".join([*parts, text[last:]])
+
     def unknown(self, path: Path) -> str | None:
         """Why a variable of an expression can never be there, or None when it may be."""
         root, name = path[0], str(path[1]) if len(path) > 1 else ""
@@ -135,12 +147,18 @@ def check_text(
 ) -> None:
     """Report tags of a text that name nothing. `also` may know further names; `warning`: only to be told."""
     end = 0
+    of_a_child = _of_a_child(place.path)
+    text = without_nested(
+        text, visible, lambda inner: check_text(inner, visible, place, report, also=also, warning=warning)
+    )
     for tag in tags(text):
         end = tag.end
         if tag.kind == "expression":
-            _check_expression(tag.body, visible, place, report, warning=warning)
+            _check_expression(tag.body, visible, place, report, warning=warning, of_a_child=of_a_child)
             continue
         name = tag.body.strip()
+        if of_a_child and not visible.has(name):
+            continue
         if not name.startswith(_CHECKED):
             if not _PLAIN.fullmatch(name) and OPEN not in name:
                 told = f"{{{{{shorten(name)}}}}} is no variable and is passed on as it stands"
@@ -152,17 +170,34 @@ def check_text(
         report.add(place, f"{shorten(text[start:], 40)!r} is not closed with {CLOSE}", warning=warning)
 
 
-def _check_expression(source: str, visible: Visible, place: Place, report: Report, *, warning: bool) -> None:
+def _of_a_child(path: Path) -> bool:
+    """Whether a text belongs to the manifest of a workflow to be started: what is not known here is the child's own."""
+    return path[-2:] == ("resource", "manifest") or _INLINE_CHILD in zip(path, path[1:], path[2:], strict=False)
+
+
+def without_nested(text: str, visible: Visible, tell: Callable[[str], None] | None = None) -> str:
+    """The text with the inner ones of nested tags put in as far as they are known; `tell` hears of each."""
+    for _ in range(text.count(OPEN)):
+        found = NESTED.search(text)
+        if found is None:
+            break
+        if tell is not None:
+            tell(found["inner"])
+        text = text[: found.start("inner")] + visible.named(found["inner"]) + text[found.end("inner") :]
+    return text
+
+
+def _check_expression(
+    source: str, visible: Visible, place: Place, report: Report, *, warning: bool, of_a_child: bool
+) -> None:
     try:
         paths = required(source)
     except ExpressionError as error:  # Argo finds out when the template runs, if it ever does
         report.add(place, f"{{{{={shorten(source)}}}}} is not readable: {error}", warning=True)
         return
-    # A child's manifest may hold expressions of its own, which the child works out.
-    of_a_child = place.path[-2:] == ("resource", "manifest")
     for path in sorted(paths):
-        if why := visible.unknown(path):
-            report.add(place, f"{{{{={shorten(source)}}}}}: {why}", warning=warning or of_a_child)
+        if not of_a_child and (why := visible.unknown(path)):
+            report.add(place, f"{{{{={shorten(source)}}}}}: {why}", warning=warning)
 
 
 def _why(name: str) -> str:

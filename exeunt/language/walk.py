@@ -16,11 +16,12 @@ from exeunt.language.edges import check_edges
 from exeunt.language.load import Document
 from exeunt.language.manifest import Arguments, LifecycleHook, Step, Task, Template, WorkflowSpec
 from exeunt.language.merge import TEMPLATE_TYPES, template_types
+from exeunt.language.named import with_names
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.tasks import Order, has_loop
 from exeunt.language.templates import Found, TemplateNotFoundError, Templates, ref_scope
-from exeunt.language.visible import Texts, Visible, constant
+from exeunt.language.visible import Texts, Visible, constant, without_nested
 
 Walking = Iterator["Walking"]
 """A walk yields the walks that come first; `run` does them without recursion, however deep templates call."""
@@ -241,12 +242,13 @@ class Walker:
     # steps ------------------------------------------------------------------------------------------------------
 
     def _steps(self, template: Template, scope: str, visible: Visible, place: Place) -> Walking:
+        template = with_names(template, visible, self._texts, place)
         visible.siblings = frozenset(f"steps.{step.name}" for group in template.steps or [] for step in group)
         names: set[str] = set()
         for group, steps in enumerate(template.steps or []):
             for at, step in enumerate(steps):
                 here = place.at("steps", group, at)
-                self._step_name(step, names, visible, here)
+                self._step_name(step, names, here)
                 visible.add(f"steps.{step.name}.status")
                 rules.check_loop(step, here, self._report)
                 _add_items(step, visible)
@@ -266,12 +268,12 @@ class Walker:
                 if found is not None:
                     rules.check_supplied(found.template, step.arguments, here, self._report)
 
-    def _step_name(self, step: Step, names: set[str], visible: Visible, here: Place) -> None:
+    def _step_name(self, step: Step, names: set[str], here: Place) -> None:
         if not step.name:
             self._report.add(here, "has no name")
         elif step.name in names:
             self._report.add(here.at("name"), f"{step.name!r} is not unique; another step here has the same name")
-        elif wrong := rules.field_name(rules.HAS_TAG.sub("x", visible.constant(step.name) or step.name)):
+        elif wrong := rules.field_name(step.name):
             self._report.add(here.at("name"), wrong)
         names.add(step.name)
 
@@ -321,7 +323,7 @@ class Walker:
     # dag --------------------------------------------------------------------------------------------------------
 
     def _dag(self, template: Template, scope: str, visible: Visible, place: Place) -> Walking:
-        dag = template.dag
+        dag = with_names(template, visible, self._texts, place).dag
         assert dag is not None
         if not dag.tasks:
             self._report.add(place.at("dag"), "has no tasks; give it at least one")
@@ -347,9 +349,10 @@ class Walker:
     def _targets(self, target: str, order: Order, visible: Visible, place: Place) -> None:
         self._texts.check(target, visible, place)
         known = visible.constant(target)
-        for name in (known if known is not None else target).split(" ") if target else []:
+        for name in visible.named(target).split(" ") if target else []:
             if name not in order.tasks:
-                self._report.add(place, f"there is no task {shorten(name)!r}{nearest(name, order.tasks)}")
+                shown = target if known is None else name
+                self._report.add(place, f"there is no task {shorten(shown)!r}{nearest(name, order.tasks)}")
 
     def _task(
         self, task: Task, found: Found | None, scope: str, *, order: Order, visible: Visible, here: Place
@@ -369,17 +372,17 @@ class Walker:
 
         self._texts.check(task, seen, here, also=is_status_before)
         rules.check_arguments(task.arguments, here.at("arguments"), self._report)
-        self._needs_edge(task, order, here)
+        self._needs_edge(task, order, visible, here)
         if found is not None:
             rules.check_supplied(found.template, task.arguments, here, self._report)
 
-    def _needs_edge(self, task: Task, order: Order, here: Place) -> None:
+    def _needs_edge(self, task: Task, order: Order, visible: Visible, here: Place) -> None:
         """An argument that is another task's output needs that task to come before."""
         values = [("parameters", at, p.value) for at, p in enumerate(task.arguments.parameters)]
         values += [("artifacts", at, a.from_) for at, a in enumerate(task.arguments.artifacts)]
         for field, at, value in values:
             if isinstance(value, str) and value.startswith("{{tasks."):
-                name = value.split(".")[1]
+                name = without_nested(value, visible).split(".")[1]
                 if not order.is_before(name, task.name):
                     where = here.at("arguments", field, at, "value" if field == "parameters" else "from")
                     self._report.add(where, f"uses task {shorten(name)!r}, which {task.name} does not depend on")

@@ -10,7 +10,7 @@ from exeunt.cli.tree import text
 from exeunt.engine import decide
 from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
 from exeunt.engine.steps import StepOutcome
-from tests.engine.world import World, bundle_written, failing, written
+from tests.engine.world import World, failing, read, written
 
 GIVES = """
     spec:
@@ -109,7 +109,7 @@ TRIED = """
 
 
 def test_the_time_of_the_last_attempt_is_told_in_whole_seconds() -> None:
-    bundle = bundle_written(TRIED)
+    bundle, _ = read(TRIED)
     world = World({}, lambda *_: StepOutcome(phase="Failed", exit_code=2), bundle=bundle)
     world.settle()
     world.now += 3.7

@@ -239,10 +239,11 @@ def test_a_text_that_is_no_variable_is_passed_on_with_a_warning() -> None:
     assert "warning: {{greeting}} is no variable and is passed on as it stands" in warning
 
 
-def test_an_expression_in_a_childs_manifest_may_be_the_childs() -> None:
-    text = spec("  - {name: main, resource: {action: create, manifest: 'a: \"{{=steps.a.status}}\"'}}\n")
-    assert errors(text) == []
-    assert len(warnings(text)) == 1
+def test_variables_in_a_childs_manifest_may_be_the_childs() -> None:
+    for own in ("{{=steps.a.status}}", "{{inputs.parameters.x}}", "{{child.workflow.name}}"):
+        text = spec(f"  - {{name: main, resource: {{action: create, manifest: 'a: \"{own}\"'}}}}\n")
+        assert errors(text) == []
+        assert warnings(text) == []
 
 
 @pytest.mark.parametrize(
