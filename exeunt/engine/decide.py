@@ -46,6 +46,7 @@ from exeunt.engine.inputs import (
     SuspendRun,
     TimerFired,
 )
+from exeunt.engine.labels import labelled
 from exeunt.engine.nodes import Node, ended_early
 from exeunt.engine.problem import NodeError
 from exeunt.engine.selection import waiting
@@ -103,8 +104,13 @@ def begin(started: RunStarted, bundle: Bundle, now: float, hopeless: str = "") -
     owed = started.obligation
     run = Run(State(started=started, now=now if owed is None else max(now, owed.due_at)), bundle)
     run.events = []
-    run.emit(started)
     run.first = True
+    try:
+        run.state.started = labelled(run)
+    except NodeError as error:
+        hopeless = hopeless or str(error)
+    run.cache.pop("globals", None)
+    run.emit(run.state.started)
     if hopeless:
         ending.give_up(run, GiveUp(hopeless))
     elif run.spec.suspend and not run.exit:

@@ -334,6 +334,18 @@ class Template(Model):
 # --- documents ------------------------------------------------------------------------------------------------------
 
 
+class LabelValueFrom(Model):
+    expression: str = ""
+
+
+class WorkflowMetadata(Model):
+    """Labels and annotations that the workflow gives itself when it begins."""
+
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    labels_from: dict[str, LabelValueFrom] = {}
+
+
 class WorkflowSpec(Model):
     entrypoint: str = ""
     arguments: Arguments = msgspec.field(default_factory=Arguments)
@@ -355,7 +367,7 @@ class WorkflowSpec(Model):
     artifact_repository_ref: dict[str, Any] | None = None
     artifact_gc: dict[str, Any] | None = msgspec.field(default=None, name="artifactGC")
     metrics: dict[str, Any] | None = None
-    workflow_metadata: dict[str, Any] | None = None
+    workflow_metadata: WorkflowMetadata | None = None
     pod_metadata: dict[str, Any] | None = None
     volumes: list[dict[str, Any]] = []
     volume_claim_templates: list[dict[str, Any]] = []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from exeunt.language.expression import ExpressionError, parse
 from exeunt.language.load import Document
-from exeunt.language.manifest import Metadata
+from exeunt.language.manifest import Metadata, WorkflowMetadata
 from exeunt.language.problems import Problem, shorten
 from exeunt.language.report import Place, Report
 
 MAX_NAME = 63
+OURS = "exeunt.dev/"
 MAX_ANNOTATIONS = 256 * 1024
 """Bytes of all annotations together, as Kubernetes has it."""
 MAX_LABELS = 16 * 1024
@@ -40,13 +43,32 @@ def check_metadata(metadata: Metadata, place: Place, report: Report) -> None:
         _label(key, value, place.at("labels", key), report)
     for key in metadata.annotations:
         _key(key, place.at("annotations", key), report)
-    for name, texts, most in (
-        ("labels", metadata.labels, MAX_LABELS),
-        ("annotations", metadata.annotations, MAX_ANNOTATIONS),
-    ):
-        size = sum(len(key.encode()) + len(value.encode()) for key, value in texts.items())
-        if size > most:
-            report.add(place.at(name), f"{name} have {size:,} bytes together; {most:,} are allowed")
+    _together("labels", metadata.labels, MAX_LABELS, place, report)
+    _together("annotations", metadata.annotations, MAX_ANNOTATIONS, place, report)
+
+
+def check_workflow_metadata(own: WorkflowMetadata, place: Place, report: Report) -> None:
+    """What a workflow gives itself, labels by expressions too. Ours (`exeunt.dev/…`) are read before that."""
+    for field, keys in (("labels", own.labels), ("annotations", own.annotations), ("labelsFrom", own.labels_from)):
+        for key in keys:
+            here = place.at(field, key)
+            _key(key, here, report)
+            if key.startswith(OURS):
+                report.add(here, f"cannot be given here; put {key} into metadata")
+    for key, source in own.labels_from.items():
+        here = place.at("labelsFrom", key, "expression")
+        try:
+            parse(source.expression)
+        except ExpressionError as error:
+            report.add(here, f"is not readable: {error}")
+    _together("labels", own.labels, MAX_LABELS, place, report)
+    _together("annotations", own.annotations, MAX_ANNOTATIONS, place, report)
+
+
+def _together(name: str, texts: Mapping[str, str], most: int, place: Place, report: Report) -> None:
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in texts.items())
+    if size > most:
+        report.add(place.at(name), f"{name} have {size:,} bytes together; {most:,} are allowed")
 
 
 def check_stored(metadata: Metadata, document: Document) -> list[Problem]:
@@ -74,9 +96,15 @@ def _too_long(name: str, place: Place, report: Report) -> None:
 
 def _label(key: str, value: str, place: Place, report: Report) -> None:
     _key(key, place, report)
-    if len(value) > MAX_NAME or not _LABEL_VALUE.fullmatch(value):
-        told = f"{shorten(value)!r} should be at most {MAX_NAME} letters, digits, '-', '_' and '.', or be an annotation"
-        report.add(place, told, warning=True)  # Kubernetes refuses it; nothing here stumbles over it
+    if wrong := wrong_label_value(value):
+        report.add(place, wrong, warning=True)  # Kubernetes refuses it; nothing here stumbles over it
+
+
+def wrong_label_value(value: str) -> str:
+    """What Kubernetes has against the value of a label; empty when nothing."""
+    if len(value) <= MAX_NAME and _LABEL_VALUE.fullmatch(value):
+        return ""
+    return f"{shorten(value)!r} should be at most {MAX_NAME} letters, digits, '-', '_' and '.', or be an annotation"
 
 
 def _key(key: str, place: Place, report: Report) -> None:

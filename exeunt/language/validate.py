@@ -12,8 +12,8 @@ from msgspec import UNSET
 
 from exeunt.language import handlers, rules
 from exeunt.language.load import Document
-from exeunt.language.manifest import Arguments, Bundle, Workflow, WorkflowSpec, WorkflowTemplate
-from exeunt.language.metadata import check_metadata
+from exeunt.language.manifest import Arguments, Bundle, Workflow, WorkflowMetadata, WorkflowSpec, WorkflowTemplate
+from exeunt.language.metadata import check_metadata, check_workflow_metadata
 from exeunt.language.problems import ManifestError, Problem, quoted_list
 from exeunt.language.report import Place, Report
 from exeunt.language.resolve import resolve
@@ -150,6 +150,8 @@ class _Validation:
             where = self._place.at("templateDefaults", "retryStrategy")
             rules.check_retry(spec.template_defaults.retry_strategy, where, report)
         rules.check_hook_expressions(spec.hooks, self._place.at("hooks"), report)
+        if spec.workflow_metadata is not None:
+            check_workflow_metadata(spec.workflow_metadata, self._place.at("workflowMetadata"), report)
         if not rules.whole_number(spec.active_deadline_seconds):
             report.add(self._place.at("activeDeadlineSeconds"), "must be a whole number of seconds")
         if spec.shutdown not in _SHUTDOWN:
@@ -182,10 +184,10 @@ class _Validation:
             self._walker.open = ("workflow.parameters", "workflow.outputs.")
             shared.update(dict.fromkeys(_AT_THE_END, None))
         metadata, spec = self._workflow.metadata, self._templates.spec
-        extra = spec.workflow_metadata or {}
-        for key in [*metadata.annotations, *(extra.get("annotations") or {})]:
+        own = spec.workflow_metadata or WorkflowMetadata()
+        for key in [*metadata.annotations, *own.annotations]:
             shared[f"workflow.annotations.{key}"] = None
-        for key in [*metadata.labels, *(extra.get("labels") or {}), *(extra.get("labelsFrom") or {})]:
+        for key in [*metadata.labels, *own.labels, *own.labels_from]:
             shared[f"workflow.labels.{key}"] = None
         if self._workflow.spec.priority is not None:
             shared["workflow.priority"] = str(self._workflow.spec.priority)

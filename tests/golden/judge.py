@@ -25,7 +25,7 @@ LISTED: dict[str, str] = tomllib.loads(Path(__file__).with_name("listed.toml").r
 _NEEDS = (
     ('"artifacts": [', "artifacts"), ('"containerSet"', "containerSet"), ('"data": {"source"', "data"),
     ('"daemon": true', "daemon"), ('"memoize"', "memoize"), ('"synchronization"', "locks"),
-    ('"volumeClaimTemplates"', "volumes"), ('"labelsFrom"', "labelsFrom"), ('"jsonPath"', "resource"),
+    ('"volumeClaimTemplates"', "volumes"), ('"jsonPath"', "resource"),
     ('"jqFilter"', "resource"),
 )  # fmt: skip
 
