@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -85,3 +85,32 @@ class Starter:
             raise StartRefused(f"one workflow is expected in the manifest, there are {len(answer.workflows)}")
         started = answer.workflows[0]
         return Child(started.name, started.uid, started.namespace)
+
+
+class Waiter:
+    """Follows a child by way of a scheduler, and of another one when that has gone (the port WaitWorkflow)."""
+
+    def __init__(
+        self, links: Callable[[], Sequence[Session]], connected: Callable[[], Awaitable[None]], token: str = ""
+    ) -> None:
+        """`connected` returns as soon as any scheduler is."""
+        self._links = links
+        self._connected = connected
+        self._token = token
+
+    async def __call__(self, child: Child) -> AsyncIterator[Mapping[str, Any]]:
+        """The child whenever it changes, in Argo's shape, to its final state; one that was deleted is that."""
+        while True:
+            await self._connected()
+            async with Client(self._links()[0].address, token=self._token) as client:
+                try:
+                    async for state in client.follow(child.name, child.namespace, uid=child.uid):
+                        yield state.object
+                        if state.final:
+                            return
+                except ClientError as error:
+                    if error.code == "NOT_FOUND":
+                        yield {"metadata": child._asdict(), "status": {"phase": "Deleted"}}
+                        return
+                    if error.code not in MAY_PASS:
+                        raise

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exeunt.actions.context import open_toolbox
 from exeunt.executor import survivors
-from exeunt.executor.actions import ActionRunner, Starter
+from exeunt.executor.actions import ActionRunner, Starter, Waiter
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
 from exeunt.executor.guard import Groups, Guard
@@ -70,10 +70,12 @@ async def _start(program: Program, settings: Settings) -> None:
     runtime = ProcessRuntime(directory, groups, reaper, owner, os.environ)
     await program.enter(closing(runtime, runtime.close))
     slots: Slots[Session] = Slots(settings.slots, settings.exit_slots)
+    token = "".join(tokens[:1])
     tools = await program.enter(
         open_toolbox(
             settings.action_settings(),
-            start_workflow=Starter(lambda: attempts.links, "".join(tokens[:1])),
+            start_workflow=Starter(lambda: attempts.links, token),
+            wait_workflow=Waiter(lambda: attempts.links, lambda: attempts.until(lambda: bool(attempts.links)), token),
         )
     )
     limits = Limits(

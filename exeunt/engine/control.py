@@ -48,7 +48,7 @@ from exeunt.engine.replayed import replayable
 from exeunt.engine.selection import waiting
 from exeunt.engine.start import exempt, found_of
 from exeunt.engine.state import Hook, Run
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.steps import StepOutcome, starts_workflow
 from exeunt.engine.suspension import defaults
 from exeunt.engine.workflow import set_deadline
 from exeunt.language.manifest import Template
@@ -127,8 +127,8 @@ def step_lost(run: Run, given: StepLost) -> None:
         if key is not None and (key, given.attempt) in run.state.cancelled and not run.closed:
             _over(run, run.nodes[key], given.attempt)
         return
-    if run.exit and node.step is not None:
-        run.emit(StepDue(given.node, given.attempt + 1, node.step, exit=True))
+    if node.step is not None and (run.exit or starts_workflow(node.step)):
+        run.emit(StepDue(given.node, given.attempt + 1, node.step, exit=run.exit))
         return
     run.emit(StepFinished(given.node, given.attempt, StepOutcome(phase=phases.ERROR, message=given.message)))
     _clear(run, f"timeout:{given.node}")

@@ -104,6 +104,12 @@ class StepSpec(Struct):
     idempotency_key: str = ""
 
 
+def starts_workflow(step: StepSpec) -> bool:
+    """Whether all that the step does is to start a workflow: doing it again finds the one that is there."""
+    work = step.work
+    return isinstance(work, ResourceWork) or (isinstance(work, PluginWork) and work.name == "trigger")
+
+
 class StepOutcome(Struct):
     """How an attempt ended. `parameters` leaves out what has no value."""
 

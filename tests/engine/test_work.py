@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from exeunt.engine.inputs import StepLost
 from exeunt.engine.steps import ContainerWork, EnvSource, HttpWork, SecretRef
 from exeunt.language.manifest import Bundle, ConfigMap
 from tests.engine.world import World, bundle_of
@@ -80,3 +81,32 @@ def test_a_config_map_that_is_missing_is_the_nodes_error(container: dict[str, An
 def test_a_config_map_that_may_be_missing_gives_nothing() -> None:
     sources = [{"configMapRef": {"name": "none", "optional": True}}]
     assert work_of({"container": {"image": "a", "envFrom": sources}}).env_from == [EnvSource()]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"plugin": {"trigger": {"template": "nightly", "wait": True}}},
+        {
+            "resource": {
+                "action": "create",
+                "manifest": "kind: Workflow",
+                "successCondition": "status.phase == Succeeded",
+            }
+        },
+        {"container": {"image": "a", "command": ["true"]}},
+    ],
+)
+def test_a_step_that_starts_a_workflow_begins_again_when_its_executor_is_lost(template: dict[str, Any]) -> None:
+    """Under the key that it had: the workflow that it has started is found again. Anything else is an Error."""
+    world = World({}, bundle=bundle(template))
+    world.settle()
+    [first] = world.steps.values()
+    world.feed("", StepLost(first.node, first.attempt))
+    if "container" in template:
+        assert world.main.phase == "Error"
+        return
+    world.settle()
+    [again] = world.steps.values()
+    assert (again.attempt, again.step) == (first.attempt + 1, first.step)
+    assert world.run().main.phase == "Succeeded"
