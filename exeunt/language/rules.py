@@ -26,7 +26,7 @@ from exeunt.language.manifest import (
 from exeunt.language.merge import template_types
 from exeunt.language.problems import ManifestError, nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
-from exeunt.language.variables import text
+from exeunt.language.variables import tags, text
 from exeunt.language.visible import Visible, without_tags
 
 FIELD_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
@@ -38,6 +38,7 @@ RESOURCE_ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
 LEAVES = frozenset({"container", "containerSet", "script", "resource", "data", "http", "plugin"})
 PODS = frozenset({"container", "containerSet", "script", "resource", "data"})
 _LOCATIONS = ("s3", "git", "http", "artifactory", "hdfs", "raw", "oss", "gcs", "azure", "plugin")
+_WHILE_RUNNING = re.compile(r"""\s*(steps|tasks)(\.[-\w]+|\[['"][-\w]+['"]\])\.status\s*==\s*['"]Running['"]\s*""")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 Named = Parameter | Artifact | Template | Step
@@ -238,6 +239,22 @@ def check_hook_expressions(hooks: dict[str, LifecycleHook], place: Place, report
     for name, hook in hooks.items():
         if name != "exit" and not hook.expression:
             report.add(place.at(name), "has no expression; only the hook named exit goes without")
+
+
+def check_running_hooks(step: Step, place: Place, report: Report) -> None:
+    """A hook that begins while its step runs cannot have what the step gives."""
+    own = re.compile(rf"(steps|tasks)\.{re.escape(step.name)}\.(outputs\.|exitCode|finishedAt)")
+    for name, hook in step.hooks.items():
+        if name == "exit" or not _WHILE_RUNNING.fullmatch(hook.expression):
+            continue
+        for at, parameter in enumerate(hook.arguments.parameters):
+            value = parameter.value
+            for tag in tags(value) if isinstance(value, str) else ():
+                if own.match(tag.body.strip()):
+                    told = (
+                        f"{{{{{shorten(tag.body)}}}}} has no value while {step.name} runs; it is passed on as it stands"
+                    )
+                    report.add(place.at(name, "arguments", "parameters", at, "value"), told, warning=True)
 
 
 def told_twice(on_exit: str, place: Place, report: Report, *, stored: bool = False) -> None:

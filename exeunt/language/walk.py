@@ -279,6 +279,7 @@ class Walker:
 
     def _hooks(self, step: Step, scope: str, visible: Visible, here: Place) -> None:
         rules.check_hook_expressions(step.hooks, here.at("hooks"), self._report)
+        rules.check_running_hooks(step, here.at("hooks"), self._report)
         for name, hook in step.hooks.items():
             self.check_hook(name, hook, scope, visible, here.at("hooks", name))
         handler = visible.constant(step.on_exit)

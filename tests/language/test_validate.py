@@ -247,6 +247,24 @@ def test_variables_in_a_childs_manifest_may_be_the_childs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("phase", "tag", "told"),
+    [
+        ("Running", "{{tasks.a.outputs.result}}", True),
+        ("Running", "{{=tasks.a.exitCode}}", True),
+        ("Running", "{{tasks.a.status}} {{workflow.name}}", False),
+        ("Failed", "{{tasks.a.outputs.result}}", False),
+    ],
+)
+def test_what_a_hook_on_running_can_never_see_is_told(phase: str, tag: str, told: bool) -> None:
+    arguments = f"arguments: {{parameters: [{{name: x, value: '{tag}'}}]}}"
+    hook = f"hooks: {{live: {{template: needy, expression: 'tasks.a.status == \"{phase}\"', {arguments}}}}}"
+    main = f"  - {{name: main, dag: {{tasks: [{{name: a, template: quick, {hook}}}]}}}}\n"
+    text = spec(main + "  - {name: quick, container: {image: a}}\n" + NEEDY)
+    assert errors(text) == []
+    assert ["has no value while a runs" in warning for warning in warnings(text)] == [True] * told
+
+
+@pytest.mark.parametrize(
     "hook",
     ["  hooks: {exit: {template: needy}}\n", "  hooks: {late: {template: needy, expression: 'true'}}\n"],
 )
