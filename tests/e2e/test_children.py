@@ -46,6 +46,13 @@ def started(cluster: Cluster, name: str) -> None:
         time.sleep(0.1)
 
 
+def answers(cluster: Cluster) -> None:
+    """Returns when the scheduler answers (again)."""
+    deadline = time.monotonic() + 60
+    while cluster.call("list", "-o", "name").returncode != 0:
+        assert time.monotonic() < deadline
+
+
 def new() -> str:
     return f"child-{uuid.uuid4().hex[:8]}"
 
@@ -69,6 +76,7 @@ def test_it_waits_on_when_a_service_dies(cluster: Cluster, service: str) -> None
     [parent] = cluster.submit(manifest(resource(name)))
     started(cluster, name)
     cluster.signal(service)
+    answers(cluster)
     do(cluster, "resume", name)
     workflow = cluster.wait(parent)
     assert workflow["status"]["phase"] == "Succeeded", workflow["status"]["message"]
