@@ -93,7 +93,7 @@ def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> W
                 own = view._replace(scope=_of_loop(run, node, view))
                 if not holds(hook.expression, with_own(run, node, own)):
                     continue
-                ready = resolved(run, hook, own, node) if _gave(run, node) else hook
+                ready = resolved(run, hook, own, node)
             except NodeError as error:
                 if not ended:
                     continue
@@ -168,11 +168,6 @@ def _of_loop(run: Run, node: Node, view: View) -> Scope:
     scope = dict(view.scope)
     add_loop(scope, view.prefix, [run.nodes[key] for key in node.members])
     return scope
-
-
-def _gave(run: Run, node: Node) -> bool:
-    """Whether there is anything that the node itself gave: only then Argo puts the arguments of a hook in."""
-    return attempt_of(run, node).outputs is not None or (node.type == phases.TASK_GROUP and node.fulfilled)
 
 
 def _put_in(run: Run, hook: LifecycleHook, scope: Scope) -> LifecycleHook:

@@ -26,7 +26,7 @@ REFUSED_AT_ONCE = re.compile(
 """The problems for which we refuse what Argo accepts, since it could never run."""
 
 _LOOPS = ("withItems", "withParam", "withSequence")
-_TASKS = re.compile(r"\{\{(=[^}]*)?\s*\btasks\b")
+_TAGS = re.compile(r"\{\{(=[^}]*)?\s*\b(tasks|steps)\b")
 _ITEM = re.compile(r"\{\{(=[^}]*)?\s*\bitem\b")
 
 
@@ -49,13 +49,13 @@ def refused_at_once(problems: list[str]) -> bool:
 def item_in_handlers(case: Case, target: Target, ours: Case) -> Excuse | None:
     """A DAG loop's exit handlers get their item, where Argo hands on the text; the group's own, without it, is not run.
 
-    Left out are these handlers and what is in them, and hooks of loops by the rule for those; the order of rounds and
-    the count of pods, for others run.
+    Left out are these handlers and what is in them, and hooks that were handed tags by the rule for those; the order of
+    rounds and the count of pods, for others run.
     """
     groups = _groups_with_item_handlers(case, target, ours)
     if not groups:
         return None
-    handed = _handed_their_own_tags(target)
+    handed = _handed_tags(target)
 
     def handler(name: str) -> bool:
         if _inside(name, handed):
@@ -139,12 +139,13 @@ def along(case: Case, target: Target) -> Case:
     return player.result()
 
 
-def own_status_in_loops(case: Case, target: Target, ours: Case) -> Excuse | None:
-    """A hook of a DAG's loop gets the loop's status and outputs, where Argo hands on the tags as they stand.
+def no_tags(case: Case, target: Target, ours: Case) -> Excuse | None:
+    """A hook gets its step's status and what is known when it begins, where Argo hands on the tags as they stand.
 
-    Left out are these hooks and what is in them; the order of rounds and the count of pods: what they start differs.
+    So it is for hooks of a DAG's loop, and for those that begin while their step runs. Left out are hooks that were
+    handed such tags and what is in them; the order of rounds and the count of pods: what they start differs.
     """
-    handed = _handed_their_own_tags(target)
+    handed = _handed_tags(target)
     if not handed:
         return None
 
@@ -157,12 +158,11 @@ def own_status_in_loops(case: Case, target: Target, ours: Case) -> Excuse | None
     return Excuse(len(nodes), differences(target, followed, hook))
 
 
-def _handed_their_own_tags(target: Target) -> set[str]:
-    loops = {node["name"] for node in target.said["nodes"] if node["type"] == "TaskGroup"}
+def _handed_tags(target: Target) -> set[str]:
     return {
         node["name"]
         for node in target.said["nodes"]
-        if _TASKS.search(json.dumps(node.get("inputs", {}))) and _hook_of(node["name"]) in loops
+        if _hook_of(node["name"]) and _TAGS.search(json.dumps(node.get("inputs", {})))
     }
 
 
@@ -245,7 +245,7 @@ RULES: dict[str, Rule] = {
     "item-in-handlers": item_in_handlers,
     "exit-comes-last": exit_comes_last,
     "exit-takes-global-artifacts": exit_takes_global_artifacts,
-    "own-status-in-loops": own_status_in_loops,
+    "no-tags": no_tags,
     "own-outputs": own_outputs,
     "begun-goes-on": begun_goes_on,
     "late-stop": late_stop,
