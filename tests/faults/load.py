@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from exeunt.client import interceptors
 from exeunt.service.errors import Code, RpcError, received
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -120,10 +121,10 @@ class Load:
 
 
 @asynccontextmanager
-async def load(scheduler: str, exithandler: str, folder: Path, count: int) -> AsyncIterator[Load]:
-    """Work for the services at these addresses."""
+async def load(scheduler: str, exithandler: str, folder: Path, count: int, *, token: str = "") -> AsyncIterator[Load]:
+    """Work for the services at these addresses, which may want a token."""
     async with (
-        grpc.aio.insecure_channel(scheduler, options=OPTIONS) as first,
-        grpc.aio.insecure_channel(exithandler, options=OPTIONS) as second,
+        grpc.aio.insecure_channel(scheduler, options=OPTIONS, interceptors=interceptors(token)) as first,
+        grpc.aio.insecure_channel(exithandler, options=OPTIONS, interceptors=interceptors(token)) as second,
     ):
         yield Load(first, second, folder, count)

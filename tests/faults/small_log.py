@@ -146,7 +146,7 @@ class Course:
     async def _state(self) -> StreamState:
         nc = await nats.connect(self.cluster.nats.url)
         try:
-            return (await nc.jetstream().stream_info("EXEUNT_LOG")).state
+            return (await nc.jetstream(timeout=60).stream_info("EXEUNT_LOG")).state
         finally:
             await nc.close()
 

@@ -50,7 +50,8 @@ async def test_a_full_disk_is_waited_out(small_disk: Path, tmp_path: Path) -> No
     await asyncio.to_thread(cluster.up)
     try:
         facts = cluster.facts()
-        async with load(facts["scheduler"]["address"], facts["exithandler"]["address"], tmp_path, COUNT) as work:
+        addresses = facts["scheduler"]["address"], facts["exithandler"]["address"]
+        async with load(*addresses, tmp_path, COUNT, token=facts["token"]) as work:
             before = {service: cluster.pids(service) for service in SERVICES}
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.submit(pace=0.1))

@@ -59,6 +59,13 @@ def test_long_chains_of_operators_are_no_nesting() -> None:
     assert when(" || ".join(["1 == 2"] * 3000)) is False
 
 
+def test_a_long_way_into_a_value_is_looked_at_once() -> None:
+    value: object = 7
+    for _ in range(90):
+        value = {"a": value}
+    assert evaluate("x" + ".a" * 90, {"x": value}) == 7
+
+
 def test_patterns_take_linear_time() -> None:
     # one that a backtracking matcher would not finish in the lifetime of the universe
     assert evaluate("repeat('a', 100000) matches '^(a*)*b$'", {}) is False

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+import msgspec
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 
@@ -98,12 +99,14 @@ class _Events:
 
 
 class _Records:
-    def __init__(self, stores: Stores, kept: dict[str, tuple[Any, Any]]) -> None:
+    """Records whose bodies are bytes, as in the stream."""
+
+    def __init__(self, stores: Stores, kept: dict[str, tuple[Any, bytes]]) -> None:
         self._stores, self._kept = stores, kept
 
     async def put(self, namespace: str, at: float, key: str, summary: Any, body: Any) -> int:
         def work() -> int:
-            self._kept[key] = (summary, body)
+            self._kept[key] = (summary, msgspec.msgpack.encode(body))
             return 1
 
         found: int = await self._stores.surely(work)
@@ -114,20 +117,22 @@ class _Records:
             if self._stores.durable.versions.get(key, 0) > version:
                 return False
             self._stores.durable.versions[key] = version
-            self._kept[key] = (summary, body)
+            self._kept[key] = (summary, msgspec.msgpack.encode(body))
             return True
 
         written: bool = await self._stores.surely(work)
         return written
 
-    async def get(self, key: str, namespace: str = "*") -> tuple[Any, Any] | None:
-        found: tuple[Any, Any] | None = await self._stores.trip(lambda: self._kept.get(key))
-        return found
+    async def get(self, key: str, namespace: str = "*", type: Any = Any) -> tuple[Any, Any] | None:
+        found: tuple[Any, bytes] | None = await self._stores.trip(lambda: self._kept.get(key))
+        return None if found is None else (found[0], msgspec.msgpack.decode(found[1], type=type))
 
     async def revise(self, key: str, change: Any, namespace: str = "*") -> bool:
         def work() -> bool:
             if key in self._kept:
-                self._kept[key] = change(*self._kept[key])
+                summary, data = self._kept[key]
+                summary, body = change(summary, msgspec.msgpack.decode(data))
+                self._kept[key] = (summary, msgspec.msgpack.encode(body))
             return key in self._kept
 
         found: bool = await self._stores.trip(work)

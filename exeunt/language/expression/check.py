@@ -114,7 +114,8 @@ class Checker:
     def member(self, node: tree.Member) -> None:
         """What is written as a text has no fields, and a list only places."""
         base = self.type_of(node.node)
-        self.visit(node)
+        if not isinstance(node.key, tree.Name | tree.Constant):
+            self.type_of(node.key)
         if not (isinstance(node.key, tree.Constant) and isinstance(node.key.value, str)):
             return
         if base == "array":
