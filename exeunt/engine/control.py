@@ -282,7 +282,7 @@ def wake_all(run: Run) -> None:
     run.dirty.clear()  # what was to be looked at is open, and comes in this order
     for node in reversed(run.nodes):
         if node.type in phases.COMPOSITES and (not node.fulfilled or ended_early(node)):
-            run.dirty.add(node.key)
+            run.pend(node.key)
 
 
 # --- operators --------------------------------------------------------------------------------------------------------

@@ -303,7 +303,8 @@ def _settle(run: Run) -> bool:
 def _look(run: Run) -> None:
     if not run.nodes and not run.state.suspended and not run.closed:
         _walk(run, workflow.start(run))
-    run.dirty.update(run.blocked)
+    for key in run.blocked:
+        run.pend(key)
     run.blocked.clear()
     while True:
         while run.dirty and not run.state.suspended:
@@ -320,7 +321,8 @@ def _look(run: Run) -> None:
                 run.late[node.key] = None
         if run.stopping and not run.dirty:
             run.stopping = False
-            run.dirty.update(run.late)
+            for key in run.late:
+                run.pend(key)
             run.late.clear()
             continue
         before = len(run.events)
@@ -333,7 +335,7 @@ def _wake_watchers(run: Run) -> None:
     """Hooks that look at the workflow's outputs are looked at whenever something happened."""
     for node in run.nodes:
         if node.type in phases.BOUNDARIES and not node.fulfilled:
-            run.dirty.add(node.key)
+            run.pend(node.key)
 
 
 def _next(run: Run) -> Node | None:
@@ -356,7 +358,7 @@ def _next(run: Run) -> Node | None:
     if first is None or run.put_off.get(node.key) == len(run.events):
         return node
     run.put_off[node.key] = len(run.events)
-    run.dirty.add(node.key)
+    run.pend(node.key)
     run.dirty.discard(first.key)
     return first
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
 
 Place = tuple[float, ...]
 
 
 class PendingLooks:
-    """Keys of nodes. `place` gives where a node stands in a walk of the tree."""
+    """Keys of nodes, each with its place: where it stands in a walk of the tree."""
 
-    def __init__(self, place: Callable[[int], Place]) -> None:
-        self._place = place
+    def __init__(self) -> None:
         self._keys: dict[int, None] = {}
         self._heap: list[tuple[Place, int]] = []  # may have keys that are not pending any more
 
@@ -22,14 +20,10 @@ class PendingLooks:
     def __contains__(self, key: int) -> bool:
         return key in self._keys
 
-    def add(self, key: int) -> None:
+    def add(self, key: int, place: Place) -> None:
         if key not in self._keys:
             self._keys[key] = None
-            heapq.heappush(self._heap, (self._place(key), key))
-
-    def update(self, keys: Iterable[int]) -> None:
-        for key in keys:
-            self.add(key)
+            heapq.heappush(self._heap, (place, key))
 
     def discard(self, key: int) -> None:
         self._keys.pop(key, None)

@@ -116,7 +116,7 @@ class Run:
         self.by_id = {self.names.id(node): node.key for node in state.nodes}
         self.events: list[Event] = []
         self.cache: dict[Any, Any] = {}
-        self.dirty = PendingLooks(self._place)
+        self.dirty = PendingLooks()
         self.held: dict[int, None] = {}
         self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
         self.changed: dict[int, list[int]] = {}
@@ -294,7 +294,7 @@ class Run:
                 if node.members or node.type in phases.COMPOSITES:
                     stack.append(member)
                     if not node.fulfilled:
-                        self.dirty.add(member)
+                        self.pend(member)
 
     def _forget(self, key: int) -> None:
         """What was kept for an open composite is not needed any more."""
@@ -307,16 +307,19 @@ class Run:
         for key in [key for key in self.cache if isinstance(key, tuple) and key[0] == "frame"]:
             del self.cache[key]
 
-    def _place(self, key: int) -> tuple[float, ...]:
-        path = [float("inf")]  # what is inside comes first
-        while key >= 0:
-            path.append(key)
-            key = self.nodes[key].owner
-        return tuple(reversed(path))
+    def pend(self, key: int) -> None:
+        """This node is to be looked at, what is inside of it first."""
+        if key in self.dirty:
+            return
+        path, at = [float("inf")], key
+        while at >= 0:
+            path.append(at)
+            at = self.nodes[at].owner
+        self.dirty.add(key, tuple(reversed(path)))
 
     def wake(self, node: Node) -> None:
         """Something below this node changed: look at it."""
-        self.dirty.add(node.key)
+        self.pend(node.key)
 
     def ended(self, node: Node) -> None:
         """Tells the owner that one of its nodes ended, or that a hook of one did."""
@@ -325,14 +328,15 @@ class Run:
             self.release()
         if node.owner >= 0:
             self.changed.setdefault(node.owner, []).append(node.key)
-            self.dirty.add(node.owner)
+            self.pend(node.owner)
             owner = self.nodes[node.owner]
             if self.lively and owner.type == phases.RETRY:  # a hook may look at the attempts
                 self.ended(owner)
 
     def release(self) -> None:
         """A hook ended: what it held up is looked at again."""
-        self.dirty.update(self.held)
+        for key in self.held:
+            self.pend(key)
         self.held.clear()
 
     def changes(self, owner: int) -> list[int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -31,6 +32,9 @@ READY_VARIABLE = "EXEUNT_READY_FD"
 """Names an open file descriptor to which a service writes one line of JSON when it is ready: its addresses."""
 
 CANCEL_AGAIN_SECONDS = 2.0
+COLLECTING = (100_000, 20, 10)
+"""When Python looks for garbage (`gc.set_threshold`). As it is by default it looks a dozen times through what a large
+manifest is decoded to, all of which is in use: that takes ten times as long as decoding it, and holds the loop up."""
 
 Step = Callable[[], Awaitable[None]]
 
@@ -163,6 +167,9 @@ async def run(setup: Callable[[Program], Awaitable[None]], *, grace: float = 20.
     """
     program = Program(grace)
     cancelled = False
+    if signals:  # the process is this program's
+        gc.freeze()  # what is there by now stays
+        gc.set_threshold(*COLLECTING)
     with _signals(program) if signals else contextlib.nullcontext():
         async with asyncio.TaskGroup() as owner:
             owner_task = owner.create_task(program._own(setup), name="connections")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections import deque
 from types import FrameType
 from typing import Any
@@ -13,7 +15,7 @@ from exeunt.engine import decide
 from exeunt.engine.events import HookDue, RunClosed, RunStarted, StepDue
 from exeunt.engine.inputs import GoOn, HookEnded, Input, Placed, StepEnded
 from exeunt.engine.steps import StepOutcome
-from tests.engine.world import HANDLER, LEAF, START, Manifest, bundle_of
+from tests.engine.world import HANDLER, LEAF, START, Manifest, World, bundle_of
 
 SMALL, LARGE = 500, 2000
 SLACK = 1.25
@@ -92,3 +94,17 @@ def test_a_node_costs_the_same_in_a_large_workflow(shape: Any) -> None:
     small, large = calls(shape(SMALL)), calls(shape(LARGE))
     assert large[1] >= LARGE
     assert large[0] / large[1] <= SLACK * small[0] / small[1]
+
+
+def test_a_run_is_let_go_of_without_a_search_for_garbage() -> None:
+    """Services search rarely: what is over must not hold itself."""
+    world = World(chain_of_tasks(5))
+    world.run()
+    assert world.main.closed
+    run = weakref.ref(world.main)
+    gc.disable()
+    try:
+        world.runs.clear()
+        assert run() is None
+    finally:
+        gc.enable()
