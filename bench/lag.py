@@ -20,6 +20,8 @@ SETTLE_SECONDS = 10
 WINDOWS_SECONDS = 61  # after which the number has forgotten
 
 Tree = dict[str, Any]
+NAME = "{name}"
+"""In a command: the workflow that was submitted last with its name as the answer."""
 ECHO: Tree = {
     "name": "p",
     "inputs": {"parameters": [{"name": "x"}]},
@@ -40,6 +42,9 @@ def requests() -> Iterator[tuple[str, list[str], str]]:
     """What each is called, the command, and its input."""
     fan = workflow("fan", {"name": "m", "steps": [[call("{{item}}", withSequence={"count": "20000"})]]}, ECHO)
     yield "a loop of 20,000", ["submit", "-", "-o", "name"], fan
+    yield "all of it", ["get", NAME, "-o", "json"], ""
+    yield "its end", ["terminate", NAME], ""
+    yield "all of it again", ["get", NAME, "-o", "json"], ""
     yield (
         "a template that calls itself",
         ["submit", "-"],
@@ -70,9 +75,12 @@ def main() -> int:
         try:
             time.sleep(WINDOWS_SECONDS)  # the start is no request
             print(f"{lag(cluster):6.3f} s  at rest")
+            last = ""
             for name, command, text in requests():
                 began = time.monotonic()
-                done = cluster.call(*command, stdin=text, timeout=110)
+                done = cluster.call(*(last if word == NAME else word for word in command), stdin=text, timeout=110)
+                if "name" in command:
+                    last = done.stdout.strip().removeprefix("workflow/")
                 time.sleep(SETTLE_SECONDS)
                 held_up = lag(cluster)
                 worst = max(worst, held_up)

@@ -310,12 +310,22 @@ def lasted(node: Node) -> str:
     return str(max(0, int(node.finished) - int(node.started))) if node.finished else "0"
 
 
+def _nests_tags(run: Run, template: Template) -> bool:
+    """Whether there are tags inside of tags. Each template is read once."""
+    read = run.cache.setdefault("nests", {})
+    known = read.get(id(template))
+    if known is None:
+        known = read[id(template)] = template, bool(NESTED.search(source_of(run, template)))
+    nests: bool = known[1]
+    return nests
+
+
 def _wants_result(run: Run, node: Node) -> bool:
     if node.boundary < 0:
         return False
     boundary = run.nodes[node.boundary]
     template = found_of(run, boundary).template
-    if NESTED.search(source_of(run, template)):  # the names that it asks for come from its inputs
+    if _nests_tags(run, template):  # the names that it asks for come from its inputs
         template = processed_of(run, boundary).template
     name = step_name(run, node)
     known = run.cache.setdefault("results", {})
