@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
@@ -19,7 +18,7 @@ from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
 from exeunt.journal.fences import Fences
 from exeunt.journal.follow import Follower
 from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
-from exeunt.journal.marks import Marks, due_snapshots, window
+from exeunt.journal.marks import Marks, affordable, due_snapshots, window
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import Loaded, OpenRun, Sorter
 from exeunt.journal.settings import LogSettings
@@ -71,6 +70,8 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 1.0
 UNBROKEN_SECONDS = 0.7
+CROWDED = 0.7
+"""A part of the log's room. When more is taken, whatever can go goes at once: it makes room for the next snapshots."""
 
 
 class Log:
@@ -86,7 +87,6 @@ class Log:
         self.stored = 0
         """The highest position of a write of ours that was acknowledged."""
         self._room = -1  # bytes; without a limit it is negative
-        self._snapshots = 0  # bytes of them that were ever written
         self._bytes = 0  # taken of it: as the stream said, and what was written since
         self.on_lost: list[Callable[[int], None]] = []
         """Called with a partition that somebody else has taken."""
@@ -160,8 +160,6 @@ class Log:
         while it had no room; TooLarge for a commit over the setting `commit_bytes`; Refused. After these two nothing of
         it counts, and another commit may have its number. `snapshot` says that the commit holds the whole state.
         """
-        if snapshot:
-            self._snapshots += len(data)
         self._begun.pop(family, None)
         entries = of_commit(family, number, kind, data, self.settings.commit_bytes, snapshot=snapshot)
         if len(entries) == 1:
@@ -450,14 +448,15 @@ class Log:
         span = window(self.settings.window, self._marks.open_runs, self._room, self._bytes, int(state["messages"]))
         distance = max(1, min(self._distance, span // 5))  # few messages, when it is large ones that fill the log
         await self._renew_old(distance)
-        free = self._room - self._bytes if self._room > 0 else math.inf
-        most = self._snapshots + free // 4  # what these replace goes before the next turn's are written
-        for family in due_snapshots(self._marks, self.head, span):
-            if self._snapshots < most:
-                self.on_snapshot([family])
+        due = due_snapshots(self._marks, self.head, span)
+        if self._room > 0:
+            due = due[: affordable(self._marks.open_runs, self._bytes, self._room - self._bytes)]
+        if due:
+            self.on_snapshot(due)
         await self._cutter.announce(self._marks)
         if self.role == "m" and 0 in self._marks:
-            await self._cutter.cut(int(state["first_seq"]), distance)
+            crowded = self._room > 0 and self._bytes > CROWDED * self._room
+            await self._cutter.cut(int(state["first_seq"]), 1 if crowded else distance)
 
     async def _renew_old(self, distance: int) -> None:
         old = [p for p, f in self._fences.held.items() if self.head - f > distance]

@@ -135,6 +135,15 @@ def window(messages: int, open_runs: int, max_bytes: int, used: int, stored: int
     return wanted
 
 
+def affordable(open_runs: int, used: int, free: int) -> int:
+    """How many snapshots may be written at once: as many as take a quarter of the `free` bytes.
+
+    Each is taken to be as large as an open run is in the `used` bytes on average. What they replace goes before the
+    next ones are written; what runs has the rest of the room meanwhile.
+    """
+    return max(1, max(free, 0) // 4 * max(open_runs, 1) // max(used, 1))
+
+
 def due_snapshots(marks: Marks, head: int, span: int, share: float = 0.1) -> list[Family]:
     """Who should write a snapshot now: spread over the last fifth of the window, so that they do not come at once.
 

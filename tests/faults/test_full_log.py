@@ -89,3 +89,23 @@ async def test_what_runs_has_the_rest_of_the_room(cluster: Replicas, stub: rpc.W
             await asyncio.sleep(0.3)
     assert (await ended(stub, again))[0] == "Succeeded"
     assert await taken(url) < 0.8 * ROOM
+
+
+async def test_open_workflows_that_fill_the_log_leave_room_for_what_runs(
+    cluster: Replicas, stub: rpc.WorkflowServiceAsyncStub
+) -> None:
+    """What they are written anew for goes before there is no room left; so they can be stopped at any time."""
+    large: list[str] = []
+    while isinstance(found := await submit(stub, manifest(SUSPENDED), LARGE), str):
+        large.append(found)
+    nc = await nats.connect(cluster.nats.url)
+    try:
+        async with asyncio.timeout(90):
+            last = (await nc.jetstream().stream_info("EXEUNT_LOG")).state.last_seq
+            while (state := (await nc.jetstream().stream_info("EXEUNT_LOG")).state).first_seq <= last:
+                assert state.bytes < 0.97 * ROOM, "snapshots have taken the room of what runs"
+                await asyncio.sleep(0.2)
+    finally:
+        await nc.close()
+    for name in large:
+        await stub.StopWorkflow(pb.StopWorkflowRequest(name=name), timeout=10)

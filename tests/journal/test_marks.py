@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from exeunt.journal.log import Family, Log, Record, family_of
-from exeunt.journal.marks import Marks, due_snapshots, window
+from exeunt.journal.marks import Marks, affordable, due_snapshots, window
 from tests.journal.conftest import OpenLog
 from tests.journal.history import eventually, history
 
@@ -223,3 +223,11 @@ async def test_the_mark_of_a_dismissed_owner_counts_for_nothing(open_log: OpenLo
     await heir.keep()
     await scheduler.keep()
     assert (await history(scheduler.wire)).first > 1
+
+
+def test_snapshots_leave_what_runs_most_of_what_is_free() -> None:
+    runs, each = 64, 200_000
+    asked = affordable(runs, used=runs * each, free=16 * 1024**2 - runs * each)
+    assert 1 < asked * each < (16 * 1024**2 - runs * each) // 4
+    assert affordable(runs, used=16 * 1024**2, free=0) == 1, "it has to go on"
+    assert affordable(1000, used=500_000, free=10**9) > 1000
