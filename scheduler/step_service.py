@@ -13,7 +13,7 @@ import grpc
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight, State
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import FRAME_BYTES, attempt_of, secrets_wanted
+from exeunt.steps import FRAME_BYTES, Attempt, attempt_of, secrets_wanted
 from exeunt.v1 import step_pb2, step_service_pb2_grpc
 from exeunt.v1 import step_service_pb2 as pb
 
@@ -63,17 +63,10 @@ class StepStream:
 
     def _want(self, want: pb.Want) -> None:
         step = want.step
-        try:
-            attempt = attempt_of(step.id)
-        except ValueError:
-            log.warning("an exit handler wants a step of no readable name: %r", step.id)
+        attempt = self._ours(step.id)
+        if attempt is None:
             return
         partition = partition_of(attempt.uid)
-        owner = self._owner_of(partition)
-        if owner != "":
-            self._moved[partition] = owner or ""
-            self._wake.set()
-            return
         if want.fence < self._fences.get(partition, 0):
             return  # a former owner, which has not noticed yet
         self._fences[partition] = want.fence
@@ -85,6 +78,21 @@ class StepStream:
             self._dispatch.wait(self._flight(step))
         elif known.state is State.PLACED:
             self.placed([known])
+
+    def _ours(self, id: str) -> Attempt | None:
+        """The attempt, where its partition is ours; else the exit handler is told whose it is."""
+        try:
+            attempt = attempt_of(id)
+        except ValueError:
+            log.warning("an exit handler speaks of a step of no readable name: %r", id)
+            return None
+        partition = partition_of(attempt.uid)
+        owner = self._owner_of(partition)
+        if owner == "":
+            return attempt
+        self._moved[partition] = owner or ""
+        self._wake.set()
+        return None
 
     def _cancel(self, id: str) -> None:
         """That is durable: it ends with its grace, and nobody waits for what comes of it."""
@@ -99,17 +107,10 @@ class StepStream:
     def _end(self, placement: pb.Placement) -> None:
         """That is durable: it ends where it was placed, and the exit run waits to hear how."""
         id = placement.id
-        try:
-            attempt = attempt_of(id)
-        except ValueError:
-            log.warning("an exit handler ends a step of no readable name: %r", id)
+        attempt = self._ours(id)
+        if attempt is None:
             return
-        partition = partition_of(attempt.uid)
-        owner = self._owner_of(partition)
-        if owner != "":
-            self._moved[partition] = owner or ""
-            self._wake.set()
-        elif id in self._flights:
+        if id in self._flights:
             self._dispatch.cancel(id)
             if id not in self._flights and id not in self._lost:  # it never went out
                 self._lost.append(id)

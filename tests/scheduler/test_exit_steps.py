@@ -9,6 +9,17 @@ from exeunt.v1 import step_service_pb2
 from tests.scheduler.streams import Exits, Rig, Stub, result
 
 
+async def dispatched(channel: grpc.aio.Channel) -> tuple[Stub, Exits]:
+    """An executor to which the step `u.h/n/0` of an exit handler was sent, and that exit handler."""
+    executor, exits = Stub(channel), Exits(channel)
+    await executor.hello(credits=1)
+    await exits.want("u.h/n/0")
+    await exits.hear()
+    await exits.commit("u.h/n/0")
+    await executor.until("dispatches")
+    return executor, exits
+
+
 async def test_an_exit_step_is_sent_only_when_its_placement_is_confirmed(rig: Rig, channel: grpc.aio.Channel) -> None:
     executor, exits = Stub(channel), Exits(channel)
     await executor.hello(credits=0, exit_credits=1)
@@ -28,12 +39,7 @@ async def test_an_exit_step_is_sent_only_when_its_placement_is_confirmed(rig: Ri
 async def test_an_exit_steps_result_waits_for_an_exit_handler_that_restarts(
     rig: Rig, channel: grpc.aio.Channel
 ) -> None:
-    executor, exits = Stub(channel), Exits(channel)
-    await executor.hello(credits=1)
-    await exits.want("u.h/n/0")
-    await exits.hear()
-    await exits.commit("u.h/n/0")
-    await executor.until("dispatches")
+    executor, exits = await dispatched(channel)
     exits.call.cancel()
     await executor.say(updates=[result("u.h/n/0")])
     again = Exits(channel)
@@ -54,12 +60,7 @@ async def test_an_unconfirmed_place_is_free_again_when_the_exit_handler_goes(
 
 
 async def test_results_of_a_closed_exit_run_are_waited_for_by_nobody(rig: Rig, channel: grpc.aio.Channel) -> None:
-    executor, exits = Stub(channel), Exits(channel)
-    await executor.hello(credits=1)
-    await exits.want("u.h/n/0")
-    await exits.hear()
-    await exits.commit("u.h/n/0")
-    await executor.until("dispatches")
+    executor, exits = await dispatched(channel)
     await executor.say(updates=[result("u.h/n/0")])
     await exits.hear()
     exits.call.cancel()  # it has written the result and the end of its run, and dies before it can say so
@@ -112,12 +113,7 @@ async def test_the_end_of_an_exit_run_leaves_its_replay_alone(rig: Rig, channel:
 
 
 async def test_a_cancelled_exit_step_is_waited_for_by_nobody(rig: Rig, channel: grpc.aio.Channel) -> None:
-    executor, exits = Stub(channel), Exits(channel)
-    await executor.hello(credits=1)
-    await exits.want("u.h/n/0")
-    await exits.hear()
-    await exits.commit("u.h/n/0")
-    await executor.until("dispatches")
+    executor, exits = await dispatched(channel)
     await exits.say(cancels=["u.h/n/0", "u.h/unknown/0"])
     assert list((await exits.hear()).lost) == ["u.h/n/0", "u.h/unknown/0"]
     assert await executor.until("cancels") == ["u.h/n/0"]
@@ -144,12 +140,7 @@ async def test_what_is_left_of_an_exit_run_that_is_over_is_swept_unless_somebody
 async def test_a_placed_exit_step_is_ended_where_it_runs_and_its_end_is_told(
     rig: Rig, channel: grpc.aio.Channel
 ) -> None:
-    executor, exits = Stub(channel), Exits(channel)
-    await executor.hello(credits=1)
-    await exits.want("u.h/n/0")
-    await exits.hear()
-    await exits.commit("u.h/n/0")
-    await executor.until("dispatches")
+    executor, exits = await dispatched(channel)
     await exits.say(ends=[step_service_pb2.Placement(id="u.h/n/0", executor="e1")])
     assert await executor.until("cancels") == ["u.h/n/0"]
     await executor.say(updates=[result("u.h/n/0", "Failed")])
