@@ -78,8 +78,8 @@ async def perform(work: HttpWork, context: Context) -> StepOutcome:
     result: str | None = answer.body
     if answer.size > context.settings.result_bytes:
         result = None
-        most = context.settings.result_bytes
-        left_out = f"the answer of {answer.size} bytes is too large for a result ({most} bytes) and was left out"
+        most = f"{context.settings.result_bytes} bytes, EXEUNT_RESULT_BYTES"
+        left_out = f"the answer of {answer.size} bytes is too large for a result ({most}) and was left out"
         message = f"{message}; {left_out}" if message else left_out
     return StepOutcome(phase=phase, message=message, result=result, answer=shown(answer))
 
@@ -227,7 +227,7 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> Answer:
     async for chunk in response.content.iter_chunked(64 * 1024):
         data += chunk
         if len(data) > most:
-            raise Unanswered(f"the answer is larger than {most} bytes")
+            raise Unanswered(f"the answer is larger than {most} bytes (EXEUNT_ANSWER_BYTES)")
     headers: dict[str, list[str]] = {}
     for name, value in response.headers.items():
         headers.setdefault("-".join(p.capitalize() for p in name.split("-")), []).append(value)

@@ -76,7 +76,7 @@ async def _call(url: str, work: PluginWork, context: Context) -> dict[str, Any]:
                 async for chunk in response.content.iter_chunked(64 * 1024):
                     data += chunk
                     if len(data) > most:
-                        raise BadAnswer(f"its answer is larger than {most} bytes")
+                        raise BadAnswer(f"its answer is larger than {most} bytes (EXEUNT_ANSWER_BYTES)")
     except TimeoutError:
         raise BadAnswer(f"no answer within {context.settings.plugin_timeout:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -104,7 +104,7 @@ def _outcome(node: dict[str, Any], context: Context) -> StepOutcome:
     result = outputs.get("result")
     for value in [result, *parameters.values()]:
         if isinstance(value, str) and len(value.encode()) > context.settings.result_bytes:
-            raise BadAnswer(f"an output is larger than {context.settings.result_bytes} bytes")
+            raise BadAnswer(f"an output is larger than {context.settings.result_bytes} bytes (EXEUNT_RESULT_BYTES)")
     return StepOutcome(
         phase=str(node["phase"]),
         message=str(node.get("message") or ""),

@@ -151,7 +151,7 @@ def _bounded(stream: Callable[..., Iterator[bytes]], watch: Watch) -> Callable[.
         for piece in stream(*args, **more):
             size += len(piece)
             if size > watch.answer_bytes:
-                watch.refusal = f"its answer is larger than {watch.answer_bytes} bytes"
+                watch.refusal = f"its answer is larger than {watch.answer_bytes} bytes (EXEUNT_ANSWER_BYTES)"
                 raise OSError(watch.refusal)
             yield piece
 

@@ -165,8 +165,16 @@ def _of_steps() -> list[Limit]:
             _setting("result_bytes", ExitHandler),
             "left out; the message of the step says so",
         ),
-        Limit("An output of a plugin", _setting("result_bytes", ExitHandler), "the step ends in Error"),
-        Limit("An answer that an action reads", _setting("answer_bytes", ExitHandler), "the step ends in Error"),
+        Limit(
+            "An output of a plugin",
+            _setting("result_bytes", ExitHandler),
+            "the step is Failed, as with any answer that cannot be used; the message names the limit",
+        ),
+        Limit(
+            "An answer that an action reads",
+            _setting("answer_bytes", ExitHandler),
+            "the step is Failed, as with any answer that cannot be used; the message names the limit",
+        ),
         Limit(
             "All outputs of a step together, with their names",
             _setting("step_output_bytes"),

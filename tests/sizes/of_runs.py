@@ -21,7 +21,7 @@ async def calls(most: int, services: Services) -> None:
     for depth, phase in ((most, "Succeeded"), (most + 1, "Failed")):
         given = {"parameters": [{"name": "n", "value": str(depth)}]}
         main = steps("main", again, inputs={"parameters": [{"name": "n"}]})
-        found = services.run(workflow("calls", main, BYE, onExit="bye", arguments=given))
+        found = await services.run(workflow("calls", main, BYE, onExit="bye", arguments=given))
         assert found[0] == phase
         assert found[2][".onExit"]["phase"] == "Succeeded"
         said = [node.get("message", "") for node in found[2].values()]
@@ -46,7 +46,7 @@ async def items(most: int, services: Services) -> None:
     """The largest loop is not run here: a bench does that."""
     assert len(items_of(Step(with_sequence=Sequence(count=str(most))))) == most
     each = {"name": "x", "template": "bye", "withSequence": {"count": str(most + 1)}}
-    phase, message, _ = services.run(workflow("items", steps("main", each), BYE))
+    phase, message, _ = await services.run(workflow("items", steps("main", each), BYE))
     assert phase in ("Error", "Failed")
     assert f"at most {most} are possible" in message
 
@@ -95,8 +95,8 @@ async def made_together(most: int, services: Services) -> None:
 
 async def _run(services: Services, below: list[str], above: list[str], said: str) -> None:
     """What an expression costs is seen when it is worked out."""
-    assert services.run(_saying(*below))[0] == "Succeeded"
-    phase, message, _ = services.run(_saying(*above))
+    assert (await services.run(_saying(*below)))[0] == "Succeeded"
+    phase, message, _ = await services.run(_saying(*above))
     assert phase in ("Error", "Failed")
     assert said in message
 

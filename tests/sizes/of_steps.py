@@ -16,6 +16,7 @@ from exeunt.v1 import step_pb2 as pb
 from tests.executor import test_sizes as alone
 from tests.executor.conftest import Scheduler, inside, shell, step
 from tests.executor.test_sizes import files, outputs
+from tests.sizes.calls import client, submit
 from tests.sizes.manifests import BYE, Tree, text, values, workflow
 from tests.sizes.walk import Services, row
 
@@ -26,7 +27,9 @@ async def whole(most: int, services: Services) -> None:
     for count, refused in ((most // size - 1, False), (most // size, True)):
         env = [{"name": f"E{i}", "value": "{{workflow.parameters.b0}}"} for i in range(count)]
         main = {"name": "main", "container": {"image": "x", "command": ["true"], "env": env}}
-        phase, message, found = services.run(workflow("whole", main, BYE, onExit="bye", arguments=values(1, size)))
+        phase, message, found = await services.run(
+            workflow("whole", main, BYE, onExit="bye", arguments=values(1, size))
+        )
         assert phase == ("Error" if refused else "Failed")  # no program takes as much
         assert (f"at most {most:,} can be sent" in message) == refused, message
         assert found[".onExit"]["phase"] == "Succeeded"
@@ -40,13 +43,14 @@ async def secrets(most: int, services: Services) -> None:
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"s{i}"}, "stringData": {"k": "x" * size}}
         for i in range(count)
     ]
-    services.cluster.submit(text(*stored))
+    async with client(services.cluster) as calls:
+        await submit(calls, text(*stored))
     for used, phase in ((count - 1, "Succeeded"), (count, "Error")):
         env: list[Tree] = [
             {"name": f"E{i}", "valueFrom": {"secretKeyRef": {"name": f"s{i}", "key": "k"}}} for i in range(used)
         ]
         main = {"name": "main", "container": {"image": "x", "command": ["true"], "env": env}}
-        found = services.run(workflow("secrets", main, BYE, onExit="bye"))
+        found = await services.run(workflow("secrets", main, BYE, onExit="bye"))
         assert found[0] == phase, found[1]
         assert (f"{most:,} bytes together" in found[1]) == (phase == "Error")
         assert found[2][".onExit"]["phase"] == "Succeeded"
@@ -91,7 +95,7 @@ async def answer_as_result(most: int, services: Services) -> None:
         below, above = await services.scheduler.run(_get("a", f"{url}/{most}"), _get("b", f"{url}/{most + 1}"))
     assert (below.phase, len(below.result), below.message) == ("Succeeded", most, "")
     assert (above.phase, above.result) == ("Succeeded", "")
-    assert f"too large for a result ({most} bytes)" in above.message
+    assert f"too large for a result ({most} bytes, EXEUNT_RESULT_BYTES)" in above.message
 
 
 @row("An output of a plugin")
@@ -99,8 +103,8 @@ async def output_of_a_plugin(most: int, services: Services) -> None:
     async with receiver() as url, inside(services.scheduler, services.path, plugins=(f"large={url}",)):
         below, above = await services.scheduler.run(_plugin("a", most), _plugin("b", most + 1))
     assert (below.phase, len(below.result)) == ("Succeeded", most)
-    assert above.phase == "Error"
-    assert f"larger than {most} bytes" in above.message
+    assert above.phase == "Failed"
+    assert f"larger than {most} bytes (EXEUNT_RESULT_BYTES)" in above.message
 
 
 @row("An answer that an action reads")
@@ -108,8 +112,8 @@ async def answer(most: int, services: Services) -> None:
     async with receiver() as url, inside(services.scheduler, services.path, allow_loopback=True):
         below, above = await services.scheduler.run(_get("a", f"{url}/{most}"), _get("b", f"{url}/{most + 1}"))
     assert below.phase == "Succeeded"
-    assert above.phase == "Error"
-    assert f"larger than {most} bytes" in above.message
+    assert above.phase == "Failed"
+    assert f"larger than {most} bytes (EXEUNT_ANSWER_BYTES)" in above.message
 
 
 @asynccontextmanager

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
+
+from exeunt.client import Client, ClientError
 from exeunt.scheduler import checks
 from exeunt.scheduler.checks import Wishes
 from exeunt.scheduler.submit import Checker
@@ -12,6 +17,7 @@ from exeunt.service.errors import RpcError
 from exeunt.service.worker import Workers
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import workflow_service_pb2 as pb
+from tests.sizes.calls import client, ended, submit, until
 from tests.sizes.manifests import BYE, Tree, sh, steps, text, values, workflow
 from tests.sizes.walk import Services, row
 
@@ -81,14 +87,15 @@ async def documents(most: int, services: Services) -> None:
 async def open_workflows(_: int, services: Services) -> None:
     most, narrow = int(services.narrow.environ["EXEUNT_OPEN_WORKFLOWS"]), services.narrow
     waiting = workflow("waits", WAITS)
-    names = narrow.submit(text(*[waiting] * most))
-    done = narrow.call("submit", "-", stdin=text(waiting))
-    assert done.returncode != 0
-    assert f"{most} workflows are open and the limit is {most}" in done.stderr
-    assert narrow.call("terminate", *names).returncode == 0
-    for name in names:
-        narrow.wait(name)
-    assert len(narrow.run(text(workflow("after", sh("main", "true"))))) == 1
+    async with client(narrow) as calls:
+        taken = (await calls.submit([("f", text(*[waiting] * most))])).workflows
+        with pytest.raises(ClientError, match=f"{most} workflows are open and the limit is {most}"):
+            await submit(calls, text(waiting))
+        for one in taken:
+            await calls.terminate(one.name)
+        for one in taken:
+            await ended(calls, one.uid)
+        assert await submit(calls, small())
 
 
 @row("How many workflows may start each other in a chain")
@@ -132,7 +139,8 @@ async def references(most: int, services: Services) -> None:
         return {**made, "kind": "WorkflowTemplate", "metadata": {"name": f"link-{last}-{number}"}}
 
     for depth, deep in ((most, False), (most + 1, True)):
-        services.cluster.submit(text(*(template(number, depth) for number in range(1, depth + 1))))
+        async with client(services.cluster) as calls:
+            await submit(calls, text(*(template(number, depth) for number in range(1, depth + 1))))
         ref = {"name": "s", "templateRef": {"name": f"link-{depth}-1", "template": "t"}}
         said = await services.refused(text(workflow("refers", steps("main", ref))))
         assert ("deep" in said) == deep, said
@@ -174,11 +182,10 @@ async def message(most: int, services: Services) -> None:
         ("StopWorkflow", pb.StopWorkflowRequest, {"node_field_selector": "displayName=wait"}),
         ("StopWorkflow", pb.StopWorkflowRequest, {}),
     ):
-        name = _waits(services)
-        request = kind(name=name, message="x" * (most + 1), **chosen)
-        assert f"at most {most:,}" in await services.says(method, request)
-        assert not await services.says(method, kind(name=name, message="x" * most, **chosen))
-        services.cluster.call("terminate", name)
+        async with _waits(services) as (_, name):
+            request = kind(name=name, message="x" * (most + 1), **chosen)
+            assert f"at most {most:,}" in await services.says(method, request)
+            assert not await services.says(method, kind(name=name, message="x" * most, **chosen))
 
 
 @row("A parameter's value of `node set` and `retry`")
@@ -186,26 +193,34 @@ async def set_value(most: int, services: Services) -> None:
     def given(size: int) -> list[pb.ParameterValue]:
         return [pb.ParameterValue(name="p", value="x" * size)]
 
-    name = _waits(services)
-    chosen = {"name": name, "node_field_selector": "displayName=wait"}
-    said = await services.says("SetNodes", pb.SetNodesRequest(output_parameters=given(most + 1), **chosen))
-    assert f"at most {most:,}" in said
-    assert not await services.says("SetNodes", pb.SetNodesRequest(output_parameters=given(most), **chosen))
-    services.cluster.call("terminate", name)
-    services.cluster.wait(name)
-    said = await services.says("RetryWorkflow", pb.RetryWorkflowRequest(name=name, parameters=given(most + 1)))
-    assert f"at most {most:,}" in said
-    assert not await services.says("RetryWorkflow", pb.RetryWorkflowRequest(name=name, parameters=given(most)))
-    services.cluster.call("terminate", name)
+    async with _waits(services) as (calls, name):
+        chosen = {"name": name, "node_field_selector": "displayName=wait"}
+        said = await services.says("SetNodes", pb.SetNodesRequest(output_parameters=given(most + 1), **chosen))
+        assert f"at most {most:,}" in said
+        assert not await services.says("SetNodes", pb.SetNodesRequest(output_parameters=given(most), **chosen))
+        again = await calls.terminate(name)
+        await ended(calls, again.uid)
+        said = await services.says("RetryWorkflow", pb.RetryWorkflowRequest(name=name, parameters=given(most + 1)))
+        assert f"at most {most:,}" in said
+        assert not await services.says("RetryWorkflow", pb.RetryWorkflowRequest(name=name, parameters=given(most)))
 
 
-def _waits(services: Services) -> str:
-    """A workflow with a node that waits."""
+@asynccontextmanager
+async def _waits(services: Services) -> AsyncIterator[tuple[Client, str]]:
+    """The name of a workflow with a node that waits, and a client; in the end it is terminated."""
     supplied = {"parameters": [{"name": "p", "valueFrom": {"supplied": {}}}]}
     wait = {"name": "wait", "suspend": {}, "outputs": supplied}
-    [name] = services.cluster.submit(text(workflow("waits", steps("main", {"name": "wait", "template": "wait"}), wait)))
-    services.cluster.wait(name, ["Running"])
-    return name
+    made = workflow("waits", steps("main", {"name": "wait", "template": "wait"}), wait)
+    async with client(services.cluster) as calls:
+        [taken] = (await calls.submit([("f", text(made))])).workflows
+        await until(calls, taken.uid, _is_waiting)
+        yield calls, taken.name
+        with suppress(ClientError):  # it may have ended
+            await calls.terminate(taken.name)
+
+
+def _is_waiting(found: Tree) -> bool:
+    return any(node["type"] == "Suspend" and node["phase"] == "Running" for node in found["status"]["nodes"].values())
 
 
 @row("The message of `exits cancel`")

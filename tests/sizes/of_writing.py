@@ -16,19 +16,20 @@ from exeunt.journal.wire import connect
 from tests.e2e.cluster import Cluster, nodes
 from tests.journal import test_sizes as journal
 from tests.nats_server import NatsServer
-from tests.sizes.manifests import BYE, KB, Tree, outputs, sh, steps, text, values, workflow, written
+from tests.sizes.calls import client, run
+from tests.sizes.manifests import BYE, KB, Tree, outputs, sh, steps, values, workflow, written
 from tests.sizes.walk import Services, row
 
 
 @row("Why a node could not be worked out")
 async def why(most: int, services: Services) -> None:
-    def said(size: int) -> str:
+    async def said(size: int) -> str:
         bad = steps("main", {"name": "b", "template": "bye", "withParam": "{{workflow.parameters.b0}}"})
-        [found] = services.cluster.run(text(workflow("why", bad, BYE, arguments=values(1, size))))
-        return str(nodes(found)[""]["message"])
+        _, _, by_name = await services.run(workflow("why", bad, BYE, arguments=values(1, size)))
+        return str(by_name[""]["message"])
 
-    rest = len(said(1000)) - 1000
-    below, above = said(most - rest), said(most - rest + 1)
+    rest = len(await said(1000)) - 1000
+    below, above = await said(most - rest), await said(most - rest + 1)
     assert len(below) == most
     assert "left out" not in below
     assert "bytes are left out]" in above
@@ -40,7 +41,7 @@ async def decision(_: int, services: Services) -> None:
     """With 1 MB, which the second cluster has."""
     for count, phase in ((3, "Succeeded"), (5, "Error")):
         give = sh("main", written(count, 250 * KB), outputs=outputs(count))
-        [found] = services.narrow.run(text(workflow("decision", give, BYE, onExit="bye")))
+        found = await run(services.narrow, workflow("decision", give, BYE, onExit="bye"))
         assert found["status"]["phase"] == phase
         assert ("1,048,576 (EXEUNT_COMMIT_BYTES)" in found["status"].get("message", "")) == (phase == "Error")
         assert nodes(found)[".onExit"]["phase"] == "Succeeded"
@@ -59,7 +60,7 @@ async def handed_on(most: int, services: Services) -> None:
 async def event_body(most: int, services: Services) -> None:
     for size, cut in ((most // 2 - 2 * KB, False), (most // 2 + KB, True)):
         give = sh("main", written(2, size), outputs=outputs(2))
-        [found] = services.cluster.run(text(workflow("event", give)))
+        found = await run(services.cluster, workflow("event", give))
         [(_, data)] = [
             one for one in await _events(services.cluster, found["metadata"]["uid"]) if "step.succeeded" in one[0]
         ]
@@ -73,11 +74,11 @@ async def event_subject(most: int, services: Services) -> None:
         each = {"name": "s", "template": "bye", "withItems": ["x" * size]}
         return workflow(prefix, steps("main", each), BYE)
 
-    [short] = services.cluster.run(text(named("short", 100)))
+    short = await run(services.cluster, named("short", 100))
     [name] = [node["name"] for node in short["status"]["nodes"].values() if "(0:" in node["name"]]
     rest = len(name) - 100
     for size in (most - rest, most - rest + 1):
-        [found] = services.cluster.run(text(named("short", size)))
+        found = await run(services.cluster, named("short", size))
         [name] = [node["name"] for node in found["status"]["nodes"].values() if "(0:" in node["name"]]
         subjects = await _subjects(services.cluster, found["metadata"]["uid"])
         assert name[:most] in subjects
@@ -88,9 +89,10 @@ async def event_subject(most: int, services: Services) -> None:
 async def in_a_list(most: int, services: Services) -> None:
     bad = steps("main", {"name": "b", "template": "bye", "withParam": "{{workflow.parameters.b0}}"})
     for size, cut in ((most - 200, False), (most + 1, True)):
-        [found] = services.cluster.run(text(workflow("listed", bad, BYE, arguments=values(1, size))))
-        listed = json.loads(services.cluster.call("list", "-o", "json").stdout)
-        [line] = [one["status"]["message"] for one in listed if one["metadata"]["uid"] == found["metadata"]["uid"]]
+        found = await run(services.cluster, workflow("listed", bad, BYE, arguments=values(1, size)))
+        async with client(services.cluster) as calls:
+            listed = await calls.list_workflows()
+        [line] = [json.loads(one.json)["status"]["message"] for one in listed if one.uid == found["metadata"]["uid"]]
         assert len(line.encode()) <= most
         assert ("left out" in line) == cut
         assert cut or line == found["status"]["message"]

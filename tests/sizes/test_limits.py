@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -34,7 +33,6 @@ def test_every_row_has_its_case() -> None:
     assert sorted(limit.what for limit in ROWS) == sorted(CASES)
 
 
-@pytest.mark.skipif(not os.environ.get("EXEUNT_WALK_LIMITS"), reason="takes minutes: EXEUNT_WALK_LIMITS=1 walks them")
 @pytest.mark.parametrize("limit", ROWS, ids=[limit.what for limit in ROWS])
 async def test_a_hair_below_and_a_hair_above(services: Services, limit: Limit) -> None:
     await CASES[limit.what](amount(limit.amount), services)

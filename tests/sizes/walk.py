@@ -17,7 +17,8 @@ from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from tests.e2e.cluster import Cluster, nodes
 from tests.executor.conftest import Scheduler
-from tests.sizes.manifests import Tree, text
+from tests.sizes.calls import run
+from tests.sizes.manifests import Tree
 
 _UNITS = {"KB": 1024, "MB": 1024**2, "GB": 1024**3}
 
@@ -57,9 +58,9 @@ class Services:
                 return f"{error.code().name}: {error.details()} {dict(error.trailing_metadata() or ())}"
         return ""
 
-    def run(self, workflow: Tree) -> tuple[str, str, dict[str, Tree]]:
+    async def run(self, workflow: Tree) -> tuple[str, str, dict[str, Tree]]:
         """The phase of a workflow that ran, all that its nodes say, and these by name."""
-        [found] = self.cluster.run(text(workflow), timeout=110)
+        found = await run(self.cluster, workflow)
         by_name = nodes(found)
         return found["status"]["phase"], " ".join(node.get("message", "") for node in by_name.values()), by_name
 
