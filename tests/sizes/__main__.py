@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import sys
 import tempfile
@@ -23,7 +24,7 @@ def main() -> int:
         cluster = Cluster(Path(directory) / "data", arguments=["--slots", "32"])
         cluster.up()
         try:
-            wrong = play(cluster, given.runs, given.seed)
+            wrong = asyncio.run(play(cluster, given.runs, given.seed))
         finally:
             cluster.down()
     print("\n".join(wrong) or "nothing went wrong")

@@ -1,19 +1,21 @@
-"""Plays generated workflows on real services beside a small one, kills each service once, and says what went wrong."""
+"""Plays generated workflows on real services beside a small one, kills services, and says what went wrong."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import json
 import math
-import subprocess
-import time
-from typing import Any
+import random
 
+from exeunt.client import Client, ClientError
 from tests.e2e.cluster import Cluster
+from tests.sizes import calls as by_client
 from tests.sizes.generated import Draft, generate
 from tests.sizes.manifests import Tree, sh, text, workflow
 
 KILLED = ("scheduler", "exithandler", "executor", "nats")
+EVERY = 12
+"""Of so many rounds, the first ones kill a service each; in the others none may end."""
 AT_ONCE = 5
 SECONDS = 200.0
 LOST = ("was lost", "lost its executor", "executor")
@@ -26,9 +28,9 @@ def beside() -> str:
     return text(workflow("canary", sh("main", "sleep 0.5", **again), sh("bye", "true", **again), onExit="bye"))
 
 
-def play(cluster: Cluster, runs: int, seed: int) -> list[str]:
+async def play(cluster: Cluster, runs: int, seed: int) -> list[str]:
     """All that went wrong in so many workflows; empty when nothing did."""
-    drafts = generate(seed)
+    drafts, chance = generate(seed), random.Random(seed)
     size = min(AT_ONCE, math.ceil(runs / len(KILLED)))
     wrong: list[str] = []
     left = runs
@@ -37,57 +39,59 @@ def play(cluster: Cluster, runs: int, seed: int) -> list[str]:
         if not some:
             break
         left -= len(some)
-        killed = KILLED[number] if number < len(KILLED) else ""
+        killed = dict(enumerate(KILLED)).get(number % EVERY, "")
         before = {service: cluster.pids(service) for service in KILLED}
-        wrong += _together(cluster, some, killed)
+        async with by_client.client(cluster) as calls:
+            wrong += await _together(cluster, calls, some, killed, chance.random())
         if killed != "nats":
             ended = [s for s in KILLED if s != killed and cluster.pids(s) != before[s]]
             wrong += [f"the {service} was ended by {[draft.about for draft in some]}" for service in ended]
     return wrong
 
 
-def _together(cluster: Cluster, drafts: list[Draft], killed: str) -> list[str]:
+async def _together(cluster: Cluster, calls: Client, drafts: list[Draft], killed: str, moment: float) -> list[str]:
+    """What went wrong with drafts at once, when a service is killed so many seconds after they were taken."""
     wrong: list[str] = []
-    [canary] = cluster.submit(beside())
+    [canary] = await by_client.submit(calls, beside())
     running: list[tuple[Draft, str]] = []
     for draft in drafts:
-        done = cluster.call("submit", "-", "-o", "name", stdin=draft.text())
-        if done.returncode == 0 and not draft.refused:
-            running.append((draft, done.stdout.strip()))
-        elif done.returncode == 0:
+        try:
+            [uid] = await by_client.submit(calls, draft.text())
+        except ClientError as error:
+            if not any(words in str(error) for words in draft.refused):
+                wrong.append(f"{draft.about}: {error.code}: {str(error)[:500]}")
+            continue
+        running.append((draft, uid))
+        if draft.refused:
             wrong.append(f"{draft.about}: it is not refused")
-            cluster.call("terminate", done.stdout.strip())
-        elif not any(words in done.stderr for words in draft.refused):
-            wrong.append(f"{draft.about}: exit code {done.returncode}: {done.stderr[:500]}")
     if killed:
+        await asyncio.sleep(moment)
         cluster.signal(killed)
-    for draft, name in running:
-        wrong += [
-            f"{draft.about}: {name}: {said}" for said in _judge(ended(cluster, name), draft, killed == "executor")
-        ]
-    for name in (canary, *cluster.submit(beside())):
-        status = ended(cluster, name).get("status", {})
+    found = await asyncio.gather(*(_ended(calls, uid) for _, uid in running))
+    for (draft, uid), one in zip(running, found, strict=True):
+        wrong += [f"{draft.about}: {uid}: {said}" for said in _judge(one, draft, killed == "executor")]
+    after = await by_client.submit(calls, beside())
+    for one in await asyncio.gather(*(_ended(calls, uid) for uid in (canary, *after))):
+        status = one.get("status", {})
         if (status.get("phase"), status.get("finalization")) != ("Succeeded", "Succeeded"):
             about = [draft.about for draft in drafts]
             wrong.append(f"the workflow beside {about} is {status.get('phase')}: {status.get('message')}")
     return wrong
 
 
-def ended(cluster: Cluster, name: str) -> Tree:
+async def _ended(calls: Client, uid: str) -> Tree:
     """The workflow once it and its handlers are over; as it was last where that takes too long."""
-    deadline = time.monotonic() + SECONDS
     found: Tree = {}
-    while time.monotonic() < deadline:
-        try:
-            done = cluster.call("get", name, "-o", "json", timeout=60)
-        except subprocess.TimeoutExpired:
-            continue
-        if done.returncode == 0:
-            shown: Any = json.loads(done.stdout)
-            found = shown[0] if isinstance(shown, list) else shown
-            if found["status"].get("finishedAt") and found["status"]["finalization"] not in ("Pending", "Running"):
-                return found
-        time.sleep(0.3)
+
+    def note(seen: Tree) -> bool:
+        found.update(seen)
+        return False
+
+    try:
+        async with asyncio.timeout(SECONDS):
+            await by_client.until(calls, uid, note)
+    except (TimeoutError, ClientError) as error:
+        found.setdefault("status", {})["message"] = f"not followed to its end: {type(error).__name__} {error}"
     return found
 
 
