@@ -185,19 +185,27 @@ def _calls(draft: Draft, size: int, above: bool) -> None:
 
 @dimension("Steps that an expression takes")
 def _expression(draft: Draft, size: int, above: bool) -> None:
-    count = size if above else size // 4
-    _given(draft, f"{{{{=len(filter(1..{count}, # > 0))}}}}", "more than 200000 steps" if above else "")
+    count = size if above else size // 4 - 1  # four steps for each, and one to write the number
+    _worked_out(draft, f"len(filter(1..{count}, # > 0))", "more than 200000 steps" if above else "")
 
 
 @dimension("A text or list that an expression makes")
 def _made(draft: Draft, size: int, above: bool) -> None:
-    _given(draft, f"{{{{=len(repeat('x', {size}))}}}}", "longer than 4194304" if above else "")
+    _worked_out(draft, f"len(repeat('x', {size}))", "longer than 4194304" if above else "")
 
 
-def _given(draft: Draft, value: str, said: str) -> None:
-    given = {"parameters": [{"name": "x", "value": value}]}
-    draft.call(sh("", "true", inputs={"parameters": [{"name": "x"}]}), arguments=given)
+def _worked_out(draft: Draft, expression: str, said: str) -> None:
+    """Inside of a steps template of its own: arguments that cannot be worked out end the one that they stand in."""
+    draft.call(steps("", {"name": "g", "template": f"t{len(draft.templates) + 1}", "arguments": _argument(expression)}))
+    draft.templates.append(TAKES | {"name": f"t{len(draft.templates)}"})
     draft.said += [said] if said else []
+
+
+TAKES = sh("", "true", inputs={"parameters": [{"name": "x"}]})
+
+
+def _argument(expression: str) -> Tree:
+    return {"parameters": [{"name": "x", "value": f"{{{{={expression}}}}}"}]}
 
 
 @dimension("One output parameter of a step")
@@ -209,8 +217,8 @@ def _one_output(draft: Draft, size: int, above: bool) -> None:
 
 @dimension("All outputs of a step together, with their names")
 def _all_outputs(draft: Draft, size: int, above: bool) -> None:
-    each = (size + 8 * above) // 8 - len("p0")
-    draft.call(sh("", written(8, each), outputs=outputs(8)))
+    each = (size + 8 * above) // 9 - len("p0")  # nine of them, as eight would each be above the limit of one
+    draft.call(sh("", written(9, each), outputs=outputs(9)))
     if above:
         draft.said.append("EXEUNT_STEP_OUTPUT_BYTES")
 
@@ -220,7 +228,7 @@ def _result(draft: Draft, size: int, above: bool) -> None:
     name = f"t{len(draft.templates)}"
     letter = draft.chance.choice(["x", "'\"'", "'\\001'"])
     draft.call(sh("", f"head -c {size} /dev/zero | tr '\\000' {letter}"))
-    _given(draft, f"{{{{=len(steps.{name}.outputs.result)}}}}", "")
+    draft.call(TAKES, arguments=_argument(f"len(steps.{name}.outputs.result)"))
 
 
 @dimension("The message of a step")

@@ -71,15 +71,15 @@ async def depth(most: int, services: Services) -> None:
 async def spent(most: int, services: Services) -> None:
     await _run(
         services,
-        *([f"len(filter(1..{n}, # > 0))"] for n in (most // 4 - 1000, most // 4 + 1)),
+        *([f"len(filter(1..{n}, # > 0))"] for n in (most // 4 - 1, most // 4 + 1)),  # one more to write the number
         f"takes more than {most} steps",
     )
 
 
 @row("Steps that all expressions of one template or step take together")
 async def spent_together(most: int, services: Services) -> None:
-    some = f"len(filter(1..{most // 10}, # > 0))"
-    await _run(services, [some] * 2, [some] * 8, f"together more than {most} steps")
+    below, above = (f"len(filter(1..{n}, # > 0))" for n in (most // 8 - 1, most // 8 + 1))
+    await _run(services, [below] * 2, [above] * 2, f"together more than {most} steps")
 
 
 @row("A text or list that an expression makes")
@@ -89,8 +89,8 @@ async def made(most: int, services: Services) -> None:
 
 @row("All that an expression makes")
 async def made_together(most: int, services: Services) -> None:
-    some = f"len(repeat('x', {most // 8 - 100}))"
-    await _run(services, [" + ".join([some] * 8)], [" + ".join([some] * 9)], f"more than {most} items or characters")
+    below, above = (" + ".join([f"len(repeat('x', {n}))"] * 8) for n in (most // 8 - 1, most // 8 + 1))
+    await _run(services, [below], [above], f"more than {most} items or characters")
 
 
 async def _run(services: Services, below: list[str], above: list[str], said: str) -> None:

@@ -24,12 +24,13 @@ from tests.sizes.walk import Services, row
 @row("A step with its arguments and secrets")
 async def whole(most: int, services: Services) -> None:
     size = 256 * 1024
-    for count, refused in ((most // size - 1, False), (most // size, True)):
-        env = [{"name": f"E{i}", "value": "{{workflow.parameters.b0}}"} for i in range(count)]
-        main = {"name": "main", "container": {"image": "x", "command": ["true"], "env": env}}
-        phase, message, found = await services.run(
-            workflow("whole", main, BYE, onExit="bye", arguments=values(1, size))
-        )
+    env = [{"name": f"E{i}", "value": "{{workflow.parameters.b0}}"} for i in range(most // size - 1)]
+    env.append({"name": "LAST", "value": "{{workflow.parameters.last}}"})
+    main = {"name": "main", "container": {"image": "x", "command": ["true"], "env": env}}
+    for last, refused in ((size - 4096, False), (size, True)):  # beside the values there are names, and what is done
+        given = values(1, size)
+        given["parameters"].append({"name": "last", "value": "w" * last})
+        phase, message, found = await services.run(workflow("whole", main, BYE, onExit="bye", arguments=given))
         assert phase == ("Error" if refused else "Failed")  # no program takes as much
         assert (f"at most {most:,} can be sent" in message) == refused, message
         assert found[".onExit"]["phase"] == "Succeeded"
