@@ -194,10 +194,35 @@ def _made(draft: Draft, size: int, above: bool) -> None:
     _worked_out(draft, f"len(repeat('x', {size}))", "longer than 4194304" if above else "")
 
 
+@dimension("An expression")
+def _source(draft: Draft, size: int, above: bool) -> None:
+    _worked_out(draft, "'" + "x" * (size - 2) + "'", "longer than 65536" if above else "")
+
+
+@dimension("Parts of an expression")
+def _parts(draft: Draft, size: int, above: bool) -> None:
+    sums = (size + above) // 2 - (not above)
+    _worked_out(draft, "1" + "+1" * sums, "maximum allowed nodes" if above else "")
+
+
+@dimension("How deep an expression is nested")
+def _depth(draft: Draft, size: int, above: bool) -> None:
+    _worked_out(draft, "(" * size + "1" + ")" * size, "more than 64 deep" if above else "")
+
+
+@dimension("All that an expression makes")
+def _made_together(draft: Draft, size: int, above: bool) -> None:
+    each = (size + 7 * above) // 8 - (not above)
+    said = "more than 16777216 items or characters" if above else ""
+    _worked_out(draft, " + ".join([f"len(repeat('x', {each}))"] * 8), said)
+
+
 def _worked_out(draft: Draft, expression: str, said: str) -> None:
-    """Inside of a steps template of its own: arguments that cannot be worked out end the one that they stand in."""
-    draft.call(steps("", {"name": "g", "template": f"t{len(draft.templates) + 1}", "arguments": _argument(expression)}))
-    draft.templates.append(TAKES | {"name": f"t{len(draft.templates)}"})
+    """Two templates deeper: what cannot be worked out, or read, ends the one that it stands in and its caller."""
+    number = len(draft.templates)
+    draft.call(steps("", {"name": "g", "template": f"t{number + 1}"}))
+    given = {"name": "h", "template": f"t{number + 2}", "arguments": _argument(expression)}
+    draft.templates += [steps(f"t{number + 1}", given), TAKES | {"name": f"t{number + 2}"}]
     draft.said += [said] if said else []
 
 
