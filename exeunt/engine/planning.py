@@ -5,7 +5,7 @@ The result is a list of plans: one for a plain step, one for each item of a loop
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from exeunt.engine import loops
 from exeunt.engine.hooks import mark_absent
@@ -94,21 +94,16 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
     """
     if not loops.loops(step):
         return Looped([Plan(step, "")], loop=False)
-    try:
-        items = loops.items_of(step)
-    except NodeError:
-        if not _never(step.when):
-            raise
-        items = []
+    known = None if key is None else run.cache.get(key)
+    if known is None or known[2] != run.outputs_version:
+        known = _items(step), [], run.outputs_version
+    items: list[Any] = known[0]
+    plans: list[Plan] = known[1]
     bare = _with(step, with_items=None, with_param=None, with_sequence=None, hooks={})
     tree = tree_of(run, bare)
     tags = OPEN in source_of(run, bare)
     hooked = [name for name, hook in step.hooks.items() if OPEN in source_of(run, hook)]
     skipped = _never(step.when)
-    known = None if key is None else run.cache.get(key)
-    if known is None or known[1] != run.outputs_version:
-        known = [], run.outputs_version
-    plans: list[Plan] = known[0]
     for index, value in enumerate(items[len(plans) :], len(plans)):
         if key is not None:
             run.cache[key] = known
@@ -117,13 +112,23 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
         one = _item_step(run, bare, tree, {**scope, **item.variables}, skipped) if tags else _with(bare)
         one.hooks = step.hooks
         if hooked:
-            known = {name: given for name, given in {**scope, **item.variables}.items() if given is not None}
-            one.hooks = {name: _item_hook(run, hook, known) for name, hook in step.hooks.items()}
+            given = {name: value for name, value in {**scope, **item.variables}.items() if value is not None}
+            one.hooks = {name: _item_hook(run, hook, given) for name, hook in step.hooks.items()}
         one.name = step.name + item.name
         plans.append(Plan(one, item.name, index))
         run.turn.took(ITEM)
     run.cache.pop(key, None)
     return Looped(plans, loop=True)
+
+
+def _items(step: Step) -> list[Any]:
+    """The items; none where they cannot be worked out and the step never runs. Raises NodeError."""
+    try:
+        return loops.items_of(step)
+    except NodeError:
+        if not _never(step.when):
+            raise
+        return []
 
 
 def _item_hook(run: Run, hook: LifecycleHook, scope: Scope) -> LifecycleHook:

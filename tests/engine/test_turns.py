@@ -40,8 +40,10 @@ WIDE = {
     "loop with a limit": steps([loop(60)], parallelism=7),
     "loop with conditions": steps([loop(60, when="{{item}} % 2 == 0")], parallelism=7),
     "loop with hooks": steps([loop(30, hooks={"exit": {"template": "h"}})]),
+    "loop with a hook that has the item": steps([loop(30, hooks={"exit": {"template": "show", **OWN}})]),
     "steps": steps([step(f"a{i}", "h", when=f"{i} > 3") for i in range(40)]),
     "loop of tasks": tasks(loop(60, hooks={"exit": {"template": "h"}})),
+    "loop of tasks with a hook that has the item": tasks(loop(30, hooks={"exit": {"template": "show", **OWN}})),
     "tasks": tasks(
         *(step(f"a{i}", "h", depends=f"a{i - 1}.Succeeded || a{i - 1}.Failed" if i % 3 else "") for i in range(40))
     ),
