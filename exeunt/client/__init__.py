@@ -49,6 +49,9 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
+CONNECTING = 30.0
+"""A stream that broke after more seconds than these was there: gRPC gives up connecting after 20."""
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -444,18 +447,23 @@ class Client:
         return await self._call(read, request)
 
     async def _stream(self, start: Callable[[], Any]) -> AsyncIterator[Any]:
-        """A stream that is opened again while the service is away; `start` must go on from where the last one was."""
+        """A stream that is opened again while the service is away; `start` must go on from where the last one was.
+
+        Patience is counted from the break: a stream may have had nothing to say for hours before.
+        """
         loop = asyncio.get_running_loop()
-        ends, pause = loop.time() + self._patience, 0.1
+        ends, pause = 0.0, 0.1
         while True:
-            stream = start()
+            stream, began = start(), loop.time()
             try:
                 async for item in stream:
-                    ends, pause = loop.time() + self._patience, 0.1
+                    ends, pause = 0.0, 0.1
                     yield item
             except grpc.aio.AioRpcError as error:
-                failure = error_of(error)
-                if failure.code != "UNAVAILABLE" or loop.time() + pause > ends:
+                failure, now = error_of(error), loop.time()
+                if not ends or now - began > CONNECTING:
+                    ends, pause = now + self._patience, 0.1
+                if failure.code != "UNAVAILABLE" or now + pause > ends:
                     raise failure from error
                 await asyncio.sleep(max(failure.pause, pause * random.uniform(0.5, 1.0)))
                 pause = min(pause * 2, 1.0)
