@@ -30,6 +30,9 @@ KILLED = "lost: the executor was killed while the step ran, and the step with it
 STOPPED = "lost: the executor was stopped while the step ran"
 DRAINING = "lost: the executor is being stopped and takes no new steps"
 
+MOST_KNOWN = 10_000
+"""With so many attempts besides those in slots no further ones are taken: each hello names all of them."""
+
 steps = Counter("exeunt.executor.steps", "Steps that have ended, by phase", "{step}")
 durations = Histogram("exeunt.executor.step.duration", "How long steps ran")
 
@@ -136,8 +139,14 @@ class Attempts:
             else:
                 self.cancel(id)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many attempts are known that no further ones are taken."""
+        return len(self._known) >= MOST_KNOWN + self.slots.ordinary.size + self.slots.kept.size
+
     def acknowledge(self, ids: Iterable[str]) -> None:
         """The results of these are durable."""
+        crowded = self.crowded
         gone = []
         for id in ids:
             attempt = self._known.get(id)
@@ -146,8 +155,9 @@ class Attempts:
                 gone.append(id)
         if gone:
             self._book.forget(gone)
-            for link in self.links:
-                link.wake()  # it may lend more now
+            if crowded and not self.crowded:
+                for link in self.links:
+                    link.wake()  # it lends again
             self.poke()
 
     # --- the end ------------------------------------------------------------------------------------------------------

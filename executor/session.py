@@ -27,9 +27,6 @@ FORMAT = 1
 FRAME_BYTES = 2 * 1024 * 1024
 """A frame holds so many bytes of results and output, or one result; more go into the next one."""
 
-MOST_KNOWN = 10_000
-"""With so many attempts besides those in slots no further ones are taken: each hello names all of them."""
-
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a broken stream is opened again: doubled each time, and a random part of it is waited."""
 
@@ -289,11 +286,10 @@ class Session:
     def _lent(self) -> tuple[int, int, int]:
         if self._attempts.draining:
             return 0, 0, 1
-        slots = self._attempts.slots
-        if len(self._attempts.ids()) >= MOST_KNOWN + slots.ordinary.size + slots.kept.size:
+        if self._attempts.crowded:
             return 0, 0, 0
         links = self._attempts.links
-        ordinary, kept = slots.shares(self, links if self in links else [*links, self])
+        ordinary, kept = self._attempts.slots.shares(self, links if self in links else [*links, self])
         return ordinary, kept, 0
 
     def _announce(self) -> None:

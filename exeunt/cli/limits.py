@@ -7,8 +7,8 @@ from typing import NamedTuple
 from exeunt import cloudevents, steps
 from exeunt.engine import loops, start
 from exeunt.engine.problem import MESSAGE_BYTES
+from exeunt.executor import attempts, logs, session, work
 from exeunt.executor import limits as results
-from exeunt.executor import logs, session, work
 from exeunt.executor.runtime import group
 from exeunt.executor.settings import Settings as Executor
 from exeunt.exithandler import api as exits
@@ -196,7 +196,7 @@ def _of_steps() -> list[Limit]:
         ),
         Limit(
             "Attempts that an executor knows besides those in its slots",
-            f"{session.MOST_KNOWN:,}",
+            f"{attempts.MOST_KNOWN:,}",
             "it takes no further steps until results are acknowledged",
         ),
         Limit("Reading the output files of a step", f"{work.READ_SECONDS:g} s", "the step ends in Error"),

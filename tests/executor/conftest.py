@@ -42,6 +42,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.logs: dict[str, dict[int, step_pb.LogFrame]] = {}
         self.credits = self.exit_credits = 0
         self.largest = 0  # of all frames that came, in bytes
+        self.frames = 0  # how many came
         self.draining = False
         self.connected = False
         self._server: grpc.aio.Server | None = None
@@ -88,6 +89,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
     async def _take(self, frame: pb.SessionRequest) -> None:
         self.draining = frame.draining
         self.largest = max(self.largest, frame.ByteSize())
+        self.frames += 1
         self.credits, self.exit_credits = frame.credits, frame.exit_credits
         for log in frame.logs:
             self.logs.setdefault(log.id, {})[log.number] = log

@@ -213,3 +213,17 @@ async def test_many_short_steps_through_few_slots(scheduler: Scheduler, tmp_path
         results = await scheduler.run(*steps)
         assert all(r.phase == "Succeeded" for r in results)
         assert sorted(set(scheduler.reports)) == sorted(s.id for s in steps)
+
+
+async def test_a_step_that_follows_another_costs_one_frame(scheduler: Scheduler) -> None:
+    """What the scheduler itself has taken of the slots need not be told to it."""
+    scheduler.acknowledges = False
+    before = "n0"
+    await scheduler.run(step(before, "true"))
+    began = scheduler.frames
+    for name in (f"n{n}" for n in range(1, 31)):
+        await scheduler.say(dispatches=[step(name, "true")], acknowledged=[f"u1/{before}/0"])
+        await scheduler.until(lambda id=f"u1/{name}/0": id in scheduler.results)  # type: ignore[misc]
+        before = name
+    beats = 10  # at most: nothing else may come unasked
+    assert scheduler.frames - began <= 30 + beats

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from exeunt.executor import session, work
+from exeunt.executor import attempts, session, work
 from exeunt.executor.runtime import group
 from exeunt.v1 import step_pb2 as pb
 from tests.executor import test_sizes as alone
@@ -211,8 +211,8 @@ async def frame(most: int, services: Services) -> None:
 @row("Attempts that an executor knows besides those in its slots")
 async def known(most: int, services: Services) -> None:
     """With three: ten thousand steps take minutes."""
-    assert most == session.MOST_KNOWN
-    services.patch.setattr(session, "MOST_KNOWN", 3)
+    assert most == attempts.MOST_KNOWN
+    services.patch.setattr(attempts, "MOST_KNOWN", 3)
     scheduler = services.scheduler
     scheduler.acknowledges = False
     async with inside(scheduler, services.path, slots=4, exit_slots=1):
