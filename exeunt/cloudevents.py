@@ -259,7 +259,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "ce-time": Attribute("When it happened: RFC 3339 with milliseconds", r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"),
     "ce-datacontenttype": Attribute("Form of the body", "^application/json$"),
-    "Nats-Msg-Id": Attribute("`ce-id` once more: NATS drops a repeat within ten minutes by it"),
+    "Nats-Msg-Id": Attribute("`ce-id` once more, or what begins with it: NATS drops a repeat within ten minutes by it"),
     "traceparent": Attribute("W3C trace context, where the workflow has one", always=False),
     "tracestate": Attribute("W3C trace context, where the workflow has one", always=False),
 }
@@ -293,7 +293,6 @@ def headers(
         "ce-subject": quote(subject[:SUBJECT_CHARACTERS], safe="!#$&'()*+,/:;=?@[]~"),
         "ce-time": f"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z",
         "ce-datacontenttype": "application/json",
-        "Nats-Msg-Id": identity,
     }
     for key in ("traceparent", "tracestate"):
         if trace.get(key):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
+from functools import partial
 
 from exeunt import traces
 from exeunt.cloudevents import ExitAttempt, ExitRun, Kind
 from exeunt.engine.events import Obligation
 from exeunt.engine.scope import rfc3339
 from exeunt.exithandler.record import SUCCEEDED, ExitRecord
+from exeunt.journal.errors import LogClosed
 from exeunt.journal.public import Events
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,6 @@ class Announcer:
     def __init__(self, events: Events) -> None:
         self._events = events
         self._out: set[str] = set()  # ids that a former owner has published
-        self._starting: dict[str, asyncio.Future[int]] = {}
 
     async def look(self, uids: Collection[str], since: float) -> None:
         """Learns what is out already of these workflows, before runs are taken up."""
@@ -38,24 +39,16 @@ class Announcer:
             return
         body = _body(obligation, record)
         posted = self._post(obligation, _number(record, 1), "exit.started", record.started_at, body)
-        starting = self._starting[record.id] = asyncio.ensure_future(posted)
-        starting.add_done_callback(lambda done: self._started(record.id, done))
+        posted.add_done_callback(partial(_given_up, record.id, "exit.started"))
 
     async def ended(self, obligation: Obligation, record: ExitRecord) -> None:
-        """The run has ended. Returns when that is durable; raises while it cannot be published."""
-        starting = self._starting.get(record.id)
-        if starting is not None:
-            await asyncio.wait([starting])
+        """The run has ended. Returns when that is durable, or events are not to be waited for (`Events.out`)."""
         kind: Kind = "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
-        await self._post(obligation, _number(record, 2), kind, record.finished_at, _body(obligation, record))
+        posted = self._post(obligation, _number(record, 2), kind, record.finished_at, _body(obligation, record))
+        posted.add_done_callback(partial(_given_up, record.id, kind))
+        await self._events.out()
 
-    def _started(self, id: str, done: asyncio.Future[int]) -> None:
-        if self._starting.get(id) is done:
-            del self._starting[id]
-        if not done.cancelled() and done.exception() is not None:
-            log.warning("exit.started of %s could not be published: %s", id, done.exception())
-
-    def _post(self, obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> Awaitable[int]:
+    def _post(self, obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> asyncio.Future[int]:
         hook_id, _, count = number.partition(".")
         return self._events.post(
             namespace=obligation.namespace,
@@ -68,6 +61,12 @@ class Announcer:
             data=body,
             trace=traces.of_exit(obligation.trace, hook_id, (int(count) - 1) // 2) if obligation.trace else {},
         )
+
+
+def _given_up(id: str, kind: Kind, posted: asyncio.Future[int]) -> None:
+    error = None if posted.cancelled() else posted.exception()
+    if error is not None and not isinstance(error, LogClosed):
+        log.error("%s of %s is given up: %s", kind, id, error)
 
 
 def _number(record: ExitRecord, which: int) -> str:

@@ -91,7 +91,7 @@ async def open_handler(
         stack.push_async_callback(journal.close)
         js = nc.jetstream(timeout=15)
         steady = Steady(journal.wire)
-        waiter = Waiter(js, projections, steady)
+        waiter = Waiter(projections, steady, address_of)
         secrets = Secrets(projections.manifests, settings.keys(), steady)
         tools = await stack.enter_async_context(
             open_toolbox(settings.actions(), wait_workflow=waiter.follow, steps=Steps(js), secret=secrets.text)

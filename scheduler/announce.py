@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from exeunt import traces
@@ -18,10 +19,10 @@ from exeunt.journal.sizes import TooLarge
 
 log = logging.getLogger(__name__)
 
-TOGETHER = 500
-PAUSE_SECONDS = 1.0
+TOGETHER = 100
+"""Events that are made ready before others get a turn."""
 NEVER = (TooLarge, Refused)
-"""Trying again would not help."""
+"""What is wrong with the event itself."""
 
 
 class Announcement(NamedTuple):
@@ -62,7 +63,7 @@ def announcements(run: Run, events: Sequence[Event]) -> list[Announcement]:
 
 
 class Announcer:
-    """Publishes what it is given; `run` does the work. `out` says when everything given so far is out."""
+    """Publishes what it is given; `run` does the work, and nobody waits for it but by `out`."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -74,39 +75,31 @@ class Announcer:
             self._queue.put_nowait(announcement)
 
     def out(self) -> asyncio.Future[None]:
-        """Done when all that was given before is durable."""
+        """Done when all that was given before is durable, or is not to be waited for (`Events.out`)."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(done)
         return done
 
     async def run(self) -> None:
-        """Publishes until it is cancelled. What cannot be published is tried again: a repeat is stored once.
-
-        What is refused for what it says is given up, so that no event holds up all others.
-        """
+        """Publishes until it is cancelled. What is refused for what it says is given up, and costs no other event."""
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < TOGETHER and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._publish([item for item in batch if isinstance(item, Announcement)])
-            for item in batch:
-                if isinstance(item, asyncio.Future) and not item.done():
-                    item.set_result(None)
+            item = await self._queue.get()
+            for _ in range(TOGETHER):
+                self._take(item)
+                if self._queue.empty():
+                    break
+                item = self._queue.get_nowait()
+            else:
+                self._take(item)
+            await asyncio.sleep(0)
 
-    async def _publish(self, batch: list[Announcement]) -> None:
-        while batch:
-            answers = await asyncio.gather(*(self._post(a) for a in batch), return_exceptions=True)
-            failed = [i for i, a in enumerate(answers) if isinstance(a, BaseException) and not isinstance(a, NEVER)]
-            for announcement, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, NEVER):
-                    log.error("%s of %s is given up: %s", announcement.kind, announcement.uid, answer)
-            if not failed:
-                return
-            log.warning("%d events could not be published; trying again: %s", len(failed), answers[failed[0]])
-            batch = batch[failed[0] :]  # in their order, so everything behind the first one again
-            await asyncio.sleep(PAUSE_SECONDS)
+    def _take(self, item: Announcement | asyncio.Future[None]) -> None:
+        if isinstance(item, asyncio.Future):
+            self._events.out().add_done_callback(partial(_tell, item))
+        else:
+            self._post(item).add_done_callback(partial(_given_up, item))
 
-    def _post(self, a: Announcement) -> Awaitable[int]:
+    def _post(self, a: Announcement) -> asyncio.Future[int]:
         return self._events.post(
             namespace=a.namespace,
             uid=a.uid,
@@ -118,3 +111,14 @@ class Announcer:
             data=a.data,
             trace=a.trace,
         )
+
+
+def _tell(asked: asyncio.Future[None], out: asyncio.Future[None]) -> None:
+    if not asked.done():
+        asked.set_result(None)
+
+
+def _given_up(announcement: Announcement, posted: asyncio.Future[int]) -> None:
+    error = None if posted.cancelled() else posted.exception()
+    if isinstance(error, NEVER):
+        log.error("%s of %s is given up: %s", announcement.kind, announcement.uid, error)

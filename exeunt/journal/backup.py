@@ -17,6 +17,7 @@ import msgspec
 from nats.aio.subscription import Subscription
 from nats.errors import NoRespondersError, TimeoutError
 
+from exeunt.journal import public
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.identity import Stream, look
 from exeunt.journal.ownership import presence
@@ -56,9 +57,14 @@ class Index(msgspec.Struct):
     streams: list[Kept]
 
 
+def configs(replicas: int) -> list[dict[str, Any]]:
+    """The settings of the streams that are saved: those whose content has to last, and the events."""
+    return [*all_streams(replicas, 1, 1), public.config(replicas).as_dict()]
+
+
 def names() -> list[str]:
-    """The streams whose content has to last, the log first: what it refers to was there before, and is there later."""
-    found = [str(config["name"]) for config in all_streams(1, 1, 1)]
+    """The streams that are saved, the log first: what it refers to was there before, and is there later."""
+    found = [str(config["name"]) for config in configs(1)]
     return sorted(found, key=lambda name: name != LOG)
 
 
@@ -142,7 +148,7 @@ def read_index(folder: Path) -> Index:
 
 def _config(kept: dict[str, Any], replicas: int) -> dict[str, Any]:
     """The settings as they were, but for those that hang on the number of copies."""
-    wanted = next((config for config in all_streams(replicas, 1, 1) if config["name"] == kept["name"]), {})
+    wanted = next((config for config in configs(replicas) if config["name"] == kept["name"]), {})
     config = {key: value for key, value in kept.items() if key not in BY_REPLICAS}
     return {
         **config,

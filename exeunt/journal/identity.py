@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.streams import NOT_FOUND, READ_SECONDS, ensure_stream
+from exeunt.journal.streams import DELETED, NOT_FOUND, READ_SECONDS, ensure_stream
 from exeunt.journal.subjects import STREAM as LOG
 from exeunt.journal.wire import Wire
 from exeunt.natspy import whole
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 ID = "exeunt.log"
 LISTED = "exeunt.streams"
 """In the log's metadata: the streams that were made with it. It is made last, so what it lists has been there."""
-DELETED = "$JS.EVENT.ADVISORY.STREAM.DELETED.*"
 MARK = "log-id"
 """File in a service's data directory: the id of the log that it last worked with."""
 LOOKS = 3
@@ -182,7 +181,7 @@ class Identity:
             if message.subject.rpartition(".")[2] in self._names:
                 self._look.set()
 
-        subscription = await whole(self._wire.nc.subscribe(DELETED, cb=deleted))
+        subscription = await whole(self._wire.nc.subscribe(f"{DELETED}.*", cb=deleted))
         self._wire.on_back.append(self._look.set)
         try:
             while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from nats.js.api import StreamConfig
 from exeunt import cloudevents
 from exeunt.journal import blobs, manifests, names, public, records, steplogs
 from exeunt.journal.gather import Gatherer
+from exeunt.journal.lanes import Lanes
 from exeunt.journal.outbox import Outbox
 from exeunt.journal.records import ArchiveSummary, LedgerSummary, Records
 from exeunt.journal.streams import ensure_stream, log_stream
@@ -21,7 +23,10 @@ from exeunt.journal.wire import wire_of
 
 @dataclass(frozen=True, slots=True)
 class Projections:
-    """The stores of one process. `run()` writes events, archive, ledger and claims of names; it ends when cancelled."""
+    """The stores of one process. `run()` writes events, archive, ledger and claims of names; it ends when cancelled.
+
+    All but the events are relied on: what has been written is there later.
+    """
 
     events: public.Events
     archive: Records[ArchiveSummary]
@@ -34,20 +39,23 @@ class Projections:
 
     @property
     def gatherers(self) -> Collection[Gatherer]:
-        """What writes events, archive, ledger and names, for whoever wants to know how that goes."""
+        """What writes archive, ledger and names, for whoever wants to know how that goes."""
         return self.outbox.gatherers
 
     async def run(self) -> None:
         """Writes until it is cancelled."""
-        await self.outbox.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.outbox.run())
+            group.create_task(self.events.run())
 
     async def drain(self) -> None:
-        """Waits until everything that was put is durable."""
+        """Waits until everything that was put is durable; events, as far as the stream takes them."""
+        await self.events.out()
         await self.outbox.drain()
 
 
 def all_streams(replicas: int, log_bytes: int, ledger_days: float) -> list[dict[str, Any]]:
-    """The settings of every stream whose content has to last: those beside the log, and the log."""
+    """The settings of every stream whose content has to last: those beside the log, and the log. Events are not."""
     return [*(config.as_dict() for config in _configs(replicas, ledger_days)), log_stream(replicas, log_bytes)]
 
 
@@ -57,7 +65,6 @@ def _configs(replicas: int, ledger_days: float) -> list[StreamConfig]:
         names.config(replicas),
         manifests.config(replicas),
         steplogs.config(replicas),
-        public.config(replicas),
         records.archive_config(replicas),
         records.ledger_config(replicas, ledger_days * 86400),
     ]
@@ -69,11 +76,14 @@ async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float 
     wire = await wire_of(nc)
     for config in _configs(replicas, ledger_days):
         await ensure_stream(wire, config.as_dict())
-    streams = [cloudevents.STREAM, records.ARCHIVE, records.LEDGER, names.STREAM]
+    streams = [records.ARCHIVE, records.LEDGER, names.STREAM]
+    lanes = Lanes(wire, cloudevents.STREAM)
+    keeper = public.Keeper(wire, lanes, replicas)
+    await keeper.mend()
     outbox = Outbox(wire, streams, plain_limit=12 if replicas == 1 else 1)
     store = blobs.Blobs(js)
     return Projections(
-        events=public.Events(js, functools.partial(outbox.put, cloudevents.STREAM)),
+        events=public.Events(js, lanes, keeper),
         archive=Records(
             js,
             stream=records.ARCHIVE,

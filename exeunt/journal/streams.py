@@ -19,10 +19,14 @@ READ_SECONDS = 2.0
 """Reads are safe to repeat: when a leader died, the next try finds the new one."""
 
 PAUSE_SECONDS = 0.5
+LEAST_BYTES = 1024**2
+"""Where NATS has no room for as much as a stream may take, a quarter of it is tried, and so on down to this."""
 
 _NAME_IN_USE = 10058
 NOT_FOUND = 10059
-_NO_MESSAGE = 10037
+NO_MESSAGE = 10037
+NO_ROOM = frozenset({10023, 10047})
+DELETED = "$JS.EVENT.ADVISORY.STREAM.DELETED"
 _ONE_NODE = 10074
 
 
@@ -56,10 +60,29 @@ async def _made(wire: Wire, name: str, config: dict[str, Any]) -> dict[str, Any]
         else:
             return found
         try:
-            await wire.api(f"STREAM.CREATE.{name}", config)
+            await with_room(wire, "CREATE", config)
         except JetStreamError as error:
             if error.code != _NAME_IN_USE:  # else somebody made it at the same moment
                 raise
+
+
+async def with_room(wire: Wire, verb: str, config: dict[str, Any]) -> None:
+    """Makes or changes a stream. NATS keeps aside what it may take: where that is not there, less is asked for.
+
+    Only for one that forgets its oldest messages, so that it goes on with less. Raises JetStreamError.
+    """
+    most = int(config.get("max_bytes") or -1)
+    while True:
+        try:
+            await wire.api(f"STREAM.{verb}.{config['name']}", {**config, "max_bytes": most})
+        except JetStreamError as error:
+            if error.code not in NO_ROOM or config.get("discard") != "old" or most // 4 < LEAST_BYTES:
+                raise
+            most //= 4  # not all that is left: there are other streams
+            continue
+        if most != int(config.get("max_bytes") or -1):
+            log.warning("NATS has room for %d MB of the stream %s only", most >> 20, config["name"])
+        return
 
 
 def _why(error: JetStreamError, config: dict[str, Any]) -> str:
@@ -106,7 +129,7 @@ async def last_on(wire: Wire, stream: str, subject: str) -> tuple[int, bytes]:
     try:
         answer = await wire.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, READ_SECONDS)
     except JetStreamError as error:
-        if error.code == _NO_MESSAGE:
+        if error.code == NO_MESSAGE:
             return 0, b""
         raise
     message = answer["message"]

@@ -41,19 +41,25 @@ class _Error(msgspec.Struct):
 
 
 class _PubAck(msgspec.Struct):
+    stream: str = ""
     seq: int = 0
     count: int = 1
+    duplicate: bool = False
     error: _Error | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the stream says of a publish: stored up to `sequence` (`code` 0), or refused."""
+    """What the stream says of a publish: stored up to `sequence` (`code` 0), or refused.
+
+    `duplicate`: nothing was stored, since the stream has had a message of that id; it may be another one.
+    """
 
     sequence: int
     count: int = 1
     code: int = 0
     description: str = ""
+    duplicate: bool = False
 
 
 _decode_ack = msgspec.json.Decoder(_PubAck).decode
@@ -237,17 +243,15 @@ class Wire:
         return answer
 
     async def _answered(self, message: Msg) -> None:
-        on_answer = self._waiting.pop(message.subject[self._prefix :], None)
-        if on_answer is None:
+        """Hands on what a stream answers.
+
+        Whoever subscribes to the subject of a publish sees where its answer goes, and may send something there (the
+        `+ACK` of a client that acknowledges what it need not). That is no answer; the stream's comes all the same.
+        """
+        token = message.subject[self._prefix :]
+        if token not in self._waiting or (answer := _answer(message)) is None:
             return
-        if not message.data:
-            on_answer(Answer(0, 0, NO_RESPONDERS, "no stream takes this subject at the moment"))
-            return
-        ack = _decode_ack(message.data)
-        if ack.error is not None:
-            on_answer(Answer(0, 0, ack.error.err_code or ack.error.code, ack.error.description))
-        else:
-            on_answer(Answer(ack.seq, ack.count))
+        self._waiting.pop(token)(answer)
 
     def lost(self) -> None:
         """The connection is gone: answers to what was sent on it will not come."""
@@ -278,6 +282,21 @@ class Wire:
         self.connected.set()
         for told in list(self.on_back):
             told()
+
+
+def _answer(message: Msg) -> Answer | None:
+    """What a stream says of a publish; None when no stream has said this."""
+    if not message.data:
+        if (message.headers or {}).get("Status") != str(NO_RESPONDERS):
+            return None
+        return Answer(0, 0, NO_RESPONDERS, "no stream takes this subject at the moment")
+    try:
+        ack = _decode_ack(message.data)
+    except msgspec.DecodeError:  # ValidationError included
+        return None
+    if ack.error is not None:
+        return Answer(0, 0, ack.error.err_code or ack.error.code, ack.error.description)
+    return Answer(ack.seq, ack.count, duplicate=ack.duplicate) if ack.stream else None
 
 
 def header_lines(raw: bytes) -> dict[str, str]:

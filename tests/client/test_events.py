@@ -50,8 +50,8 @@ class Publisher:
             at=datetime.now(UTC).timestamp(),
             trace={},
         )
-        if again:
-            del headers["Nats-Msg-Id"]
+        if not again:
+            headers["Nats-Msg-Id"] = headers["ce-id"]
         await self.js.publish(cloudevents.subject(namespace, uid, kind), b'{"phase": "Failed"}', headers=headers)
         return headers["ce-id"]
 

@@ -12,6 +12,7 @@ from nats.aio.client import Client as Nats
 
 from exeunt.cli.main import call
 from exeunt.client import Client
+from exeunt.journal import public
 from exeunt.journal.projections import all_streams
 from exeunt.journal.streams import ensure_stream
 from exeunt.journal.wire import connect, wire_of
@@ -67,7 +68,7 @@ async def services(folder: Path, nodes: list[NatsServer]) -> AsyncIterator[Repli
 async def streams(node: NatsServer, replicas: int = 1) -> AsyncIterator[Nats]:
     """The streams as services make them, and a connection."""
     nc = await connect(node.url, "test")
-    for config in all_streams(replicas, 1024**3, 30):
+    for config in [*all_streams(replicas, 1024**3, 30), public.config(replicas).as_dict()]:
         await ensure_stream(await wire_of(nc), config)
     yield nc
     await nc.close()

@@ -121,7 +121,7 @@ class Server:
         for consumer in list(self.consumers.values()):
             if consumer.stream is stream:
                 self._deliver(consumer)
-        return {"seq": stored[-1].sequence, "count": len(stored)}
+        return {"stream": "log", "seq": stored[-1].sequence, "count": len(stored)}
 
     # --- the API ------------------------------------------------------------------------------------------------------
 

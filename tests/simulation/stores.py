@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -71,7 +71,7 @@ class _Events:
         self._stores = stores
         self._last: asyncio.Task[int] | None = None
 
-    def post(self, **event: Any) -> Awaitable[int]:
+    def post(self, **event: Any) -> asyncio.Future[int]:
         before = self._last
         self._last = asyncio.ensure_future(self._after(before, event))
         return self._last
@@ -90,6 +90,14 @@ class _Events:
 
     async def put(self, **event: Any) -> int:
         return await self.post(**event)
+
+    def out(self) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._last is None or self._last.done():
+            done.set_result(None)
+        else:
+            self._last.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+        return done
 
     async def published(self, uids: Collection[str], since: float) -> set[str]:
         wanted = set(uids)

@@ -1,0 +1,345 @@
+"""Publishes for subscribers: each lane in its order, and nobody who decides anything has to wait for it.
+
+Of a lane one message is on its way at a time. The next one goes when that is stored, so nothing that is refused, lost
+or late can come behind a later one, whatever happens to the stream. Lanes go side by side. Messages go one by one: an
+atomic batch would leave its headers on them for good.
+
+What waits is bounded in bytes; beyond that messages are refused and counted. `out` says when everything that was given
+is stored, or at once while the stream has taken nothing for a while: then others go on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from nats.errors import Error as NatsError
+
+from exeunt.journal.errors import JetStreamError, LogClosed
+from exeunt.journal.streams import NO_MESSAGE, READ_SECONDS
+from exeunt.journal.wire import NO_RESPONDERS, Answer, Wire, frame
+from exeunt.service.metrics import Counter, Gauge
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 64
+MOST_BYTES = 64 * 1024 * 1024
+PATIENCE_SECONDS = 2.0
+DEADLINE_SECONDS = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 2.0
+MESSAGE_BYTES = 400
+"""What a waiting message takes besides its own text."""
+
+dropped = Counter("exeunt.events.dropped", "Events given up: too many waited for the stream to take them", "{event}")
+usurped = Counter("exeunt.events.usurped", "Events whose id somebody else had used: stored under another", "{event}")
+
+
+class Crowded(Exception):  # noqa: N818 - an answer
+    """The stream takes nothing, and no more messages may wait for it."""
+
+
+class _Message:
+    """One to publish. `ident` is the id by which the stream drops a repeat."""
+
+    __slots__ = ("data", "done", "headers", "ident", "over", "size", "subject", "usurped")
+
+    def __init__(self, subject: str, headers: bytes, data: bytes, ident: str, done: asyncio.Future[int]) -> None:
+        self.subject = subject
+        self.headers = headers
+        self.data = data
+        self.ident = ident
+        self.done = done
+        self.over = False
+        self.usurped = 0  # how often somebody else had used the id
+        self.size = len(subject) + len(headers) + len(data) + MESSAGE_BYTES
+
+
+class Lanes:
+    """All lanes to one stream. `run()` does the work; it ends when it is cancelled.
+
+    `on_refused` is called when the stream does not take something, or there is none: it may be mended. `on_trouble` is
+    called whenever `trouble` changes, which says for people why nothing is stored; it is empty while all is well.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        stream: str,
+        *,
+        most: int = MOST_BYTES,
+        patience: float = PATIENCE_SECONDS,
+        deadline: float = DEADLINE_SECONDS,
+    ) -> None:
+        self.trouble = ""
+        self.stuck = False  # nothing was stored for a while, although there is a connection
+        self.on_trouble: list[Callable[[], None]] = []
+        self.on_refused: list[Callable[[], None]] = []
+        self._wire = wire
+        self._stream = stream
+        self._most = most
+        self._patience = patience
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._lanes: dict[str, deque[_Message]] = {}
+        self._ready: deque[str] = deque()  # lanes of which none is on its way
+        self._flights: dict[str, tuple[str, _Message, float]] = {}  # token → lane, message, when it was sent
+        self._doubted: list[tuple[str, _Message, int]] = []  # the stream has one of that id, at that position
+        self._order: deque[_Message] = deque()  # in which they were given
+        self._bytes = 0
+        self._given = self._over = 0  # how many were given, and of how many of the first nothing is to be done
+        self._outs: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._wake = asyncio.Event()
+        self._pause = 0.0
+        self._paused: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+        self._closed = False
+        wire.on_lost.append(self._lost)
+        wire.on_back.append(self._wake.set)
+        Gauge("exeunt.events.waiting", "Events that are not stored yet", lambda: len(self._order), "{event}")
+        Gauge("exeunt.events.stuck", "1 while the events' stream takes nothing: the log says why", lambda: self.stuck)
+
+    # --- what others call ---------------------------------------------------------------------------------------------
+
+    def put(self, lane: str, subject: str, data: bytes, headers: bytes, ident: str) -> asyncio.Future[int]:
+        """Publishes one message behind all others of its lane; done when it is stored.
+
+        `headers` are whole lines. The future raises TooLarge when it can never be stored, Crowded when there is no room
+        to wait, LogClosed at the end.
+        """
+        message = _Message(subject, headers, data, ident, self._loop.create_future())
+        if self._closed:
+            _fail(message, LogClosed("nothing is published any more"))
+        elif self._bytes + message.size > self._most:
+            dropped.add()
+            _fail(message, Crowded(f"{self.trouble or 'too many wait'}; {len(self._order):,} events wait already"))
+        else:
+            self._bytes += message.size
+            self._given += 1
+            self._order.append(message)
+            waiting = self._lanes.get(lane)
+            if waiting is None:
+                self._lanes[lane] = deque([message])
+                self._ready.append(lane)
+                self._wake.set()
+            else:
+                waiting.append(message)
+        return message.done
+
+    def out(self) -> asyncio.Future[None]:
+        """Done when all that was given so far is stored or given up; at once while the stream takes nothing."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        if self.stuck or self._closed or self._over == self._given:
+            done.set_result(None)
+        else:
+            self._outs.append((self._given, done))
+        return done
+
+    def go_on(self) -> None:
+        """The stream is there again: what waits need not wait for its pause to end."""
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publishes until it is cancelled; then everything that is left fails with LogClosed."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._turn()
+        finally:
+            self._close()
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        while self._doubted and self._wire.connected.is_set():
+            await self._look_at(*self._doubted.pop())
+        frames: list[bytes] = []
+        while self._may_send():
+            lane = self._ready.popleft()
+            frames += self._launch(lane, self._lanes[lane][0])
+        if frames:
+            await self._wire.post(frames)
+
+    def _may_send(self) -> bool:
+        free = self._paused is None and len(self._flights) < AT_ONCE
+        return bool(self._ready) and free and self._wire.connected.is_set()
+
+    def _launch(self, lane: str, message: _Message) -> list[bytes]:
+        ident = f"{message.ident}/{message.usurped}" if message.usurped else message.ident
+        headers = b"%bNats-Msg-Id: %b\r\n" % (message.headers, ident.encode())
+        refused = self._wire.refuses(message.subject, headers, message.data)
+        if refused is not None:
+            log.error("%s: it is not published", refused)
+            self._end(lane, message, refused)
+            return []
+        token = ""
+        reply, token = self._wire.expect(lambda answer: self._answered(token, answer))
+        self._flights[token] = lane, message, self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._deadline, self._overdue)
+        return [frame(message.subject, reply, headers, message.data)]
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _answered(self, token: str, answer: Answer) -> None:
+        flight = self._flights.pop(token, None)
+        if flight is None:
+            return
+        lane, message, _ = flight
+        if answer.code:  # no room, no leader, no stream, one that people have changed: nothing is wrong with this one
+            self._ready.appendleft(lane)
+            self._rest(answer)
+        elif answer.duplicate:
+            self._doubted.append((lane, message, answer.sequence))
+        else:
+            self._stored(lane, message, answer.sequence)
+        if self._ready or self._doubted:
+            self._wake.set()
+
+    def _stored(self, lane: str, message: _Message, sequence: int) -> None:
+        self._pause = 0.0
+        self._tell("")
+        if not message.done.done():
+            message.done.set_result(sequence)
+        self._end(lane, message)
+
+    def _end(self, lane: str, message: _Message, error: Exception | None = None) -> None:
+        """The message is dealt with; its lane goes on."""
+        if error is not None:
+            _fail(message, error)
+        message.over = True
+        self._bytes -= message.size
+        waiting = self._lanes[lane]
+        waiting.popleft()
+        if waiting:
+            self._ready.append(lane)
+            self._wake.set()
+        else:
+            del self._lanes[lane]
+        while self._order and self._order[0].over:
+            self._order.popleft()
+            self._over += 1
+        while self._outs and self._outs[0][0] <= self._over:
+            _done(self._outs.popleft()[1])
+
+    async def _look_at(self, lane: str, message: _Message, sequence: int) -> None:
+        """The stream says that it has a message of that id: ours, from before, or one that somebody put there."""
+        try:
+            ours = await self._is_ours(message, sequence)
+        except (JetStreamError, NatsError, TimeoutError, OSError) as error:
+            log.warning("what the stream holds cannot be read yet: %s", str(error) or type(error).__name__)
+            self._ready.appendleft(lane)
+            self._rest(Answer(0, 0, NO_RESPONDERS, str(error)))
+            return
+        if ours:
+            self._stored(lane, message, sequence)
+            return
+        usurped.add()
+        log.warning("the id %s of an event was used by another message: it gets another one", message.ident)
+        message.usurped += 1  # the same again when it is published again
+        self._ready.appendleft(lane)
+        self._wake.set()
+
+    async def _is_ours(self, message: _Message, sequence: int) -> bool:
+        try:
+            answer = await self._wire.api(f"STREAM.MSG.GET.{self._stream}", {"seq": sequence}, READ_SECONDS)
+        except JetStreamError as error:
+            if error.code == NO_MESSAGE:  # it was, and has been removed: the id is remembered for longer
+                return False
+            raise
+        found = answer["message"]
+        lines = base64.b64decode(found.get("hdrs", "")).split(b"\r\n")
+        id = next((line for line in message.headers.split(b"\r\n") if line.startswith(b"ce-id:")), b"")
+        return id in lines and base64.b64decode(found.get("data", "")) == message.data
+
+    # --- trouble ------------------------------------------------------------------------------------------------------
+
+    def _rest(self, answer: Answer) -> None:
+        """Holds back for a moment: longer each time, until something is stored again."""
+        nobody = answer.code == NO_RESPONDERS
+        self._tell("no stream takes events" if nobody else f"the stream takes no events: {answer.description}")
+        for told in list(self.on_refused):
+            told()
+        if self._paused is None:
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+            self._paused = self._loop.call_later(self._pause, self.go_on)
+
+    def _overdue(self) -> None:
+        self._timer = None
+        if not self._flights:
+            return
+        left = min(sent for _, _, sent in self._flights.values()) + self._deadline - self._loop.time()
+        if left > 0.001:
+            self._timer = self._loop.call_later(left, self._overdue)
+            return
+        self._tell(f"NATS has not answered for {self._deadline:g} s")
+        self._again()
+
+    def _lost(self) -> None:
+        """The connection is gone. Nothing else goes on without it, so nobody is told to go on without events."""
+        self._again()
+        self._tell("")
+
+    def _again(self) -> None:
+        """What is on its way gets no answer any more. A repeat is stored once."""
+        for token, (lane, _, _) in self._flights.items():
+            self._wire.forget(token)
+            self._ready.append(lane)
+        self._flights.clear()
+        self._wake.set()
+
+    def _tell(self, trouble: str) -> None:
+        if trouble == self.trouble:
+            return
+        began, self.trouble = not self.trouble, trouble
+        if not trouble:
+            self.stuck = False
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+                log.info("events are stored again")
+        elif began:
+            log.warning("events wait: %s", trouble)
+            self._waiting = self._loop.call_later(self._patience, self._stick)
+        for told in list(self.on_trouble):
+            told()
+
+    def _stick(self) -> None:
+        self.stuck = True
+        log.error("events wait, and workflows go on without them: %s", self.trouble)
+        while self._outs:
+            _done(self._outs.popleft()[1])
+
+    def _close(self) -> None:
+        self._closed = True
+        for waiting in self._lanes.values():
+            for message in waiting:
+                _fail(message, LogClosed("nothing is published any more"))
+        self._lanes.clear()
+        self._ready.clear()
+        self._flights.clear()
+        while self._outs:
+            _done(self._outs.popleft()[1])
+        for handle in (self._timer, self._paused, self._waiting):
+            if handle is not None:
+                handle.cancel()
+        self._wire.on_lost.remove(self._lost)
+        self._wire.on_back.remove(self._wake.set)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(message: _Message, error: Exception) -> None:
+    if not message.done.done():
+        message.done.set_exception(error)
+        message.done.exception()  # nobody may be listening any more

@@ -1,0 +1,217 @@
+"""Events go out each lane in its order, whatever is done to the stream, and nobody has to wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from exeunt.cloudevents import STREAM
+from exeunt.journal.lanes import Crowded, Lanes
+from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.wire import connect, wire_of
+from tests.journal.history import eventually
+from tests.nats_server import NatsServer
+
+pytestmark = pytest.mark.services
+
+
+@contextlib.asynccontextmanager
+async def opened(server: NatsServer) -> AsyncIterator[tuple[Client, Projections]]:
+    nc = await connect(server.url, "events")
+    found = await open_projections(nc)
+    working = asyncio.create_task(found.run())
+    try:
+        yield nc, found
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await nc.close()
+
+
+@pytest.fixture
+async def projections(nats_server: NatsServer) -> AsyncIterator[Projections]:
+    async with opened(nats_server) as (_, found):
+        yield found
+
+
+@pytest.fixture
+async def stranger(nats_server: NatsServer) -> AsyncIterator[Client]:
+    """Somebody else who is let in."""
+    nc = await connect(nats_server.url, "stranger")
+    yield nc
+    await nc.close()
+
+
+def post(found: Projections, uid: str, number: int) -> asyncio.Future[int]:
+    return found.events.post(
+        namespace="default",
+        uid=uid,
+        workflow="w",
+        number=str(number),
+        kind="workflow.running",
+        subject="w",
+        at=1.0,
+        data={"n": number},
+    )
+
+
+async def stored(nc: Client) -> list[tuple[str, dict[str, str]]]:
+    """The id and the headers of every event of ours, in the stream's order."""
+    js = nc.jetstream()
+    state = (await js.stream_info(STREAM)).state
+    found = []
+    for sequence in range(state.first_seq, state.last_seq + 1):
+        headers = (await js.get_msg(STREAM, sequence)).headers or {}
+        if "ce-id" in headers:
+            found.append((headers["ce-id"], headers))
+    return found
+
+
+async def api(nc: Client, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer = await nc.request(f"$JS.API.STREAM.{verb}.{STREAM}", json.dumps(body or {}).encode(), timeout=5)
+    found: dict[str, Any] = json.loads(answer.data)
+    assert "error" not in found, found
+    return found
+
+
+async def test_each_lane_keeps_its_order_and_no_header_of_a_batch_stays(
+    projections: Projections, stranger: Client
+) -> None:
+    posted = [post(projections, f"u{n % 7}", n // 7 + 1) for n in range(7 * 40)]
+    await projections.events.out()
+    assert all(one.done() for one in posted)
+    found = await stored(stranger)
+    for uid in range(7):
+        assert [id for id, _ in found if id.startswith(f"u{uid}.")] == [f"u{uid}.{n}" for n in range(1, 41)]
+    assert not [name for _, headers in found for name in headers if name.startswith("Nats-") and name != "Nats-Msg-Id"]
+
+
+async def test_a_subscriber_that_acknowledges_stalls_nothing(projections: Projections, stranger: Client) -> None:
+    async def acknowledge(message: Msg) -> None:
+        for said in (b"+ACK", b"", b"{}", b'{"seq": 4}'):
+            await stranger.publish(message.reply, said)
+
+    await stranger.subscribe("exeunt.events.>", cb=acknowledge)
+    await stranger.flush()
+    async with asyncio.timeout(3):
+        for number in range(1, 31):
+            assert await post(projections, "u", number) > 0
+    assert [id for id, _ in await stored(stranger)] == [f"u.{n}" for n in range(1, 31)]
+
+
+async def test_an_id_that_somebody_has_used_hides_no_event(projections: Projections, stranger: Client) -> None:
+    js = stranger.jetstream()
+    for number in (2, 3):
+        await js.publish("exeunt.events.x.y.z", b"mine", headers={"Nats-Msg-Id": f"u.{number}", "ce-id": f"x.{number}"})
+    for number in (1, 2, 3):
+        await post(projections, "u", number)
+    assert [id for id, _ in await stored(stranger) if id[0] == "u"] == ["u.1", "u.2", "u.3"]
+    await post(projections, "u", 3)  # of ours a repeat is stored once
+    assert len([id for id, _ in await stored(stranger) if id[0] == "u"]) == 3
+
+
+async def test_a_stream_that_is_removed_is_made_again(projections: Projections, stranger: Client) -> None:
+    for round in range(3):
+        await post(projections, "u", round + 1)
+        await api(stranger, "DELETE")
+        async with asyncio.timeout(5):
+            await post(projections, "v", round + 1)
+    assert [id for id, _ in await stored(stranger)][-1] == "v.3"
+
+
+_numbers = itertools.count(1)
+
+
+async def _taken(projections: Projections) -> int:
+    async with asyncio.timeout(5):
+        return await post(projections, "u", next(_numbers))
+
+
+async def test_settings_that_people_broke_are_mended(projections: Projections, stranger: Client) -> None:
+    config = (await api(stranger, "INFO"))["config"]
+    await api(stranger, "UPDATE", {**config, "subjects": ["something.else"], "max_bytes": -1, "description": "ours"})
+    assert await _taken(projections)
+    await api(stranger, "UPDATE", {**config, "max_msg_size": 10, "description": "ours"})
+    assert await _taken(projections)
+    await api(stranger, "UPDATE", {**config, "discard": "new", "max_msgs": 1, "description": "ours"})
+    assert await _taken(projections)
+    assert await _taken(projections)
+    config = (await api(stranger, "INFO"))["config"]
+    assert config["subjects"] == ["exeunt.events.>"]
+    assert config["max_bytes"] > 0
+    assert config["description"] == "ours"
+
+
+async def test_the_stream_has_a_limit_where_the_store_is_small(tmp_path: Any) -> None:
+    server = NatsServer(tmp_path / "small", store_limit="64MB")
+    await server.begin()
+    try:
+        async with opened(server) as (nc, found):
+            await post(found, "u", 1)
+            assert 1 << 20 <= (await api(nc, "INFO"))["config"]["max_bytes"] <= 64 << 20
+    finally:
+        await server.kill()
+
+
+async def test_nobody_waits_while_the_stream_takes_nothing(nats_server: NatsServer, stranger: Client) -> None:
+    """And what waited comes in its order when it does again."""
+    nc = await connect(nats_server.url, "events")
+    lanes = Lanes(await wire_of(nc), "SMALL", patience=0.2, most=20_000)
+    working = asyncio.create_task(lanes.run())
+    js = stranger.jetstream()
+    make = {"name": "SMALL", "subjects": ["small.>"], "discard": "new", "max_msgs": 2}
+    await stranger.request("$JS.API.STREAM.CREATE.SMALL", json.dumps(make).encode(), timeout=5)
+
+    def put(lane: str, n: int) -> asyncio.Future[int]:
+        id = f"{lane}.{n}"
+        return lanes.put(lane, f"small.{lane}", b"x" * 100, f"ce-id: {id}\r\n".encode(), id)
+
+    try:
+        posted = [put(lane, n) for n in range(4) for lane in "ab"]
+        async with asyncio.timeout(3):
+            await lanes.out()
+        assert lanes.stuck
+        assert lanes.trouble
+        assert sum(one.done() for one in posted) == 2
+        assert lanes.out().done(), "while it is stuck nobody waits at all"
+        with pytest.raises(Crowded):
+            await asyncio.gather(*(put("c", n) for n in range(100)))
+        await stranger.request("$JS.API.STREAM.UPDATE.SMALL", json.dumps({**make, "max_msgs": -1}).encode(), timeout=5)
+        await eventually(lambda: not lanes.trouble)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*posted)
+        await lanes.out()
+        last = (await js.stream_info("SMALL")).state.last_seq
+        ids = [((await js.get_msg("SMALL", n)).headers or {})["ce-id"] for n in range(1, last + 1)]
+        for lane in "ab":
+            assert [id for id in ids if id[0] == lane] == [f"{lane}.{n}" for n in range(4)]
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await nc.close()
+
+
+async def test_a_server_that_dies_repeats_and_loses_nothing(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (nc, found):
+        posted = []
+        for number in range(1, 201):
+            posted.append(post(found, f"u{number % 3}", number))
+            if number in (50, 120):
+                await nats_server.kill()
+                await nats_server.begin()
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*posted)
+        ids = [id for id, _ in await stored(nc)]
+        for lane in range(3):
+            assert [id for id in ids if id.startswith(f"u{lane}.")] == [
+                f"u{lane}.{n}" for n in range(1, 201) if n % 3 == lane
+            ]
