@@ -186,6 +186,7 @@ def timer_fired(run: Run, given: TimerFired) -> None:
     if kind == "deadline":
         run.emit(ShutdownSet("", "the workflow exceeded its deadline", reason="Deadline"))
         _kill(run, phases.EXCEEDED, phases.EXCEEDED)
+        _stop_hooks(run, "Stop", phases.EXCEEDED)
         return
     node = run.nodes[run.by_id[node_id]]
     if node.fulfilled:
@@ -320,12 +321,17 @@ def shut_down(run: Run, strategy: str) -> None:
     why = f"ended by {_VERBS[run.state.shutdown_reason]}"
     if run.state.shutdown_message:
         why = f"{why}: {run.state.shutdown_message}"
+    _stop_hooks(run, strategy, why)
+    wake_all(run)
+
+
+def _stop_hooks(run: Run, strategy: str, why: str) -> None:
+    """Ends the hooks that run and are not to outlive the shutdown, or the workflow's deadline."""
     for hook in run.state.hooks:
         told = hook.strategy in (strategy, "Terminate")  # one that was stopped can still be terminated
         if hook.open and not told and hook.hook_id and not _goes_on(run, hook, strategy):
             parent = run.nodes[hook.parent]
             run.emit(HookCancelled(hook.hook_id, why, strategy, parent.type == phases.POD and parent.killed))
-    wake_all(run)
 
 
 def _goes_on(run: Run, hook: Hook, strategy: str) -> bool:
@@ -340,7 +346,9 @@ def cancel(run: Run, given: Cancel) -> None:
     if run.closed or run.state.shutdown in ("Terminate", strategy):
         return
     run.emit(ShutdownSet(strategy, given.reason, reason=_REASONS[strategy]))
-    if given.strategy:
+    if given.reason == phases.EXCEEDED:  # the deadline of the workflow that this is a hook of
+        _kill(run, phases.EXCEEDED, phases.EXCEEDED)
+    elif given.strategy:
         shut_down(run, strategy)
         if given.below and run.nodes:
             _fail_below(run, run.root, f"workflow shutdown with strategy:  {strategy}")

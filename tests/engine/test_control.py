@@ -112,6 +112,21 @@ def test_the_deadline_ends_the_work_but_not_the_handler() -> None:
     assert world.phases()["w.onExit"] == "Succeeded"
 
 
+def test_the_deadline_ends_hooks_too_but_not_the_handlers_in_them() -> None:
+    hooks = {"live": {"template": "group", "expression": "steps.a.status == 'Running'"}}
+    group = {"name": "group", "steps": [[step("x", hooks={"exit": {"template": "h"}})]]}
+    main = {"name": "main", "steps": [[step("a", hooks=hooks)]]}
+    world = World(workflow(main, group, activeDeadlineSeconds=30))
+    world.settle()
+    assert len(world.runs) == 2, "the hook runs"
+    world.now = START + 31
+    world.feed("", TimerFired("deadline"))
+    world.run()
+    assert world.phases()["w[0].a.hooks.live[0].x"] == "Failed"
+    assert world.phases()["w[0].a.hooks.live[0].x.onExit"] == "Succeeded"
+    assert (world.main.phase, world.main.reason) == ("Failed", "Deadline")
+
+
 def test_that_a_deadline_ended_a_step_is_not_hidden_by_what_the_killed_step_reports() -> None:
     timed = {"name": "t", "timeout": "10s", "container": {"image": "x"}}
     world = World(workflow({"name": "main", "steps": [[step("a", "t")]]}, timed, onExit="h"))
