@@ -123,7 +123,7 @@ def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processe
         run.cache["processed", node.key] = processed, run.outputs_version
         return Begun(node)
     if kind == phases.SUSPEND:
-        return Begun(_suspend(run, spot, caller, processed, retried=retried))
+        return _suspend(run, spot, caller, processed, retried=retried)
     node = _appear(run, spot, caller, kind, phases.PENDING, processed=processed, retried=retried)
     run.cache["found", node.key] = found
     if barred(run, node):
@@ -201,7 +201,7 @@ def _display(template: Template) -> str:
     return asked if _DISPLAY.fullmatch(asked) else ""
 
 
-def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retried: bool) -> Node:
+def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retried: bool) -> Begun:
     template = processed.template
     names = [
         parameter.name
@@ -209,10 +209,15 @@ def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retr
         if parameter.value_from is not None and parameter.value_from.supplied is not None
     ]
     outputs = Outputs(parameters=[(name, None) for name in names]) if names else None
-    length = seconds(template.suspend.duration) if template.suspend is not None and template.suspend.duration else None
     node = _appear(
         run, spot, caller, phases.SUSPEND, phases.RUNNING, processed=processed, retried=retried, outputs=outputs
     )
+    try:
+        gate = template.suspend
+        length = seconds(gate.duration) if gate is not None and gate.duration else None
+    except NodeError as error:
+        run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
+        return Begun(node, str(error))
     if run.state.shutdown_reason == "Deadline":
         run.emit(NodeEnded(node.key, phases.FAILED, barred(run, node)))
     elif length is not None:
@@ -221,7 +226,7 @@ def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retr
     limit = leaf.time_limit(template) if run.exit else seconds(template.timeout) if template.timeout else 0.0
     if limit and not node.fulfilled:
         run.emit(TimerSet(f"timeout:{run.id(node)}", run.now + limit))
-    return node
+    return Begun(node)
 
 
 def _local(run: Run, spot: Spot, caller: Caller, template: Template, *, pod: bool) -> Scope:
