@@ -193,8 +193,10 @@ def _task_group(run: Run, node: Node, members: list[Node]) -> Sentences:
     bad = [one for one in members if one.failed]
     if bad and node.phase not in phases.BAD:
         yield f"{run.names.full(bad[0])} is {bad[0].phase}"
-    if not bad and node.phase in phases.BAD and not _said(run, node):
+    if members and not bad and node.phase in phases.BAD and not _said(run, node):
         yield "no item has failed"
+    if not members and node.phase == phases.SUCCEEDED:
+        yield "no item ever began"
 
 
 def _step_group(run: Run, node: Node, members: list[Node]) -> Sentences:

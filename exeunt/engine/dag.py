@@ -88,22 +88,9 @@ def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
     for key in node.members if whole or changed is None else changed:
         child = run.nodes[key]
         if child.type == phases.TASK_GROUP and not child.fulfilled:
-            yield from _items(run, node, frame, child)
+            yield from dag_items.drain(run, node, frame, child)
         if child.completed and not child.open_hooks:
             yield from look_exit(run, node, frame, child.index, child)
-
-
-def _items(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
-    """Those of a loop's items come one after the other, in their order."""
-    run.changes(group.key)
-    done = run.cache.get(("drained", group.key), 0)
-    while done < len(group.members):
-        item = run.nodes[group.members[done]]
-        if not item.fulfilled or (item.completed and not (yield from look_exit(run, node, frame, group.index, item))):
-            break
-        done += 1
-    run.cache["drained", group.key] = done
-    dag_items.end(run, group, waits=done < len(group.members))
 
 
 def _leaving(run: Run, node: Node) -> bool:

@@ -63,6 +63,8 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
     where = found_of(run, node).scope
     handled = hooks.exit_hook(run, frame.graph.tasks[number]) is not None
     todo = _todo(run, group, plans_of(run, node, frame, group))
+    never_ran: list[Node] = []
+    blocked = False
     while ready and todo:
         run.turn.check()
         if full(run):
@@ -71,32 +73,57 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         plan = todo[0]
         begun = run_plan(run, node, plan, Spot(group.key, plan.suffix, number, plan.item), where)
         if begun is None:
-            frame.waiting.append(number)
-            return
+            blocked = True
+            break
         todo.popleft()
         child = begun.node
         if child.type in phases.COMPOSITES and not child.fulfilled:
             yield child
             raised(run, child)
-        if child.completed and not begun.error:
+        if child.type == phases.SKIPPED_TYPE and child.completed and not begun.error:
+            never_ran.append(child)  # its condition could not be worked out: the others begin all the same
+        elif child.completed and not begun.error:
             if handled and parallelism.holds_back(run, node, child):
                 heapq.heappush(_exits_of(run, group).waiting, child.key)
-                frame.waiting.append(number)
-                return
+                blocked = True
+                break
             if not (yield from look_exit(run, node, frame, number, child)):
                 _exits_of(run, group).running = child.key
                 ready = False
-    if ready or not todo:
+    for child in never_ran if handled else ():
+        if parallelism.holds_back(run, node, child):
+            heapq.heappush(_exits_of(run, group).waiting, child.key)
+            blocked = True
+        else:
+            yield from look_exit(run, node, frame, number, child)
+    if blocked:
+        frame.waiting.append(number)
+    elif ready or not todo:
         end(run, group, waits=bool(_exits_of(run, group).waiting))
 
 
+def drain(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
+    """In a loop that begins no further item: the handlers of those that are over, one after the other, and the end."""
+    run.changes(group.key)
+    done = run.cache.get(("drained", group.key), 0)
+    while done < len(group.members):
+        item = run.nodes[group.members[done]]
+        if not item.fulfilled:
+            break
+        if item.completed and not (yield from look_exit(run, node, frame, group.index, item)):
+            break
+        done += 1
+    run.cache["drained", group.key] = done
+    end(run, group, waits=done < len(group.members))
+
+
 def end(run: Run, group: Node, *, waits: bool = False) -> None:
-    """The group is over when its items are and their handlers have ended.
+    """The group is over when its items are and their handlers have ended. Where no item ever began it has failed.
 
     Argo ends it also while these are half-way or still to begin, and forgets them then (rule group-waits-for-handlers).
     """
     if not group.open_members and not group.hooks_below and not waits:
-        phase = phases.SUCCEEDED
+        phase = phases.SUCCEEDED if group.members else phases.FAILED
         for key in group.members:
             if run.nodes[key].failed:
                 phase = run.nodes[key].phase
