@@ -46,8 +46,8 @@ def outbound(run: Run, end: int) -> list[int]:
 def last_of(run: Run, key: int) -> list[int]:
     """The ends that a steps or DAG node itself leads to."""
     node = run.nodes[key]
-    if not node.members:
-        return []
+    if not (node.members and node.fulfilled):
+        return []  # what has no end yet, in a graph that was stopped, leads nowhere
     if node.type == phases.DAG and node.raised:
         return []  # Argo comes to the outputs first, and not to the links where they cannot be worked out
     if node.type == phases.STEPS:

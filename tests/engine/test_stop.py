@@ -192,3 +192,17 @@ def test_what_had_gone_well_before_a_stop_keeps_its_outputs() -> None:
     found = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].a")
     assert (found.phase, found.outputs) == ("Succeeded", attempt.outputs)
     assert found.outputs is not None
+
+
+def test_what_a_stop_ended_before_its_steps_leads_nowhere() -> None:
+    """What depends on a graph hangs below its last nodes; steps in it that have no end yet have none."""
+    inside = {"name": "inside", "dag": {"tasks": [step("c", "deep")]}}
+    deep = {"name": "deep", "steps": [[step("x")]]}
+    main = {"name": "main", "dag": {"tasks": [step("a", "inside"), step("b", depends="a.Skipped")]}}
+    world = World({"entrypoint": "main", "templates": [main, inside, deep, LEAF]})
+    world.settle()
+    world.feed("", Shutdown("Stop"))
+    world.settle()
+    assert world.phases()["w.b"] == "Omitted"
+    b = next(node.key for node in world.main.nodes if world.main.names.full(node) == "w.b")
+    assert not [world.main.names.full(node) for node in world.main.nodes if b in node.children]
