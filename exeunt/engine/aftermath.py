@@ -6,7 +6,7 @@ its end gets its exit handler, and then what holds it ends too (rule stop-runs-h
 
 from __future__ import annotations
 
-from exeunt.engine import dag, phases, retry, steps_template
+from exeunt.engine import dag, parallelism, phases, retry, steps_template
 from exeunt.engine.dag_frame import Walk
 from exeunt.engine.nodes import Node
 from exeunt.engine.start import exempt
@@ -39,7 +39,7 @@ def look(run: Run, node: Node) -> Walk:
         if not node.fulfilled and not node.open_members and not node.hooks_below:
             dag.conclude(run, node)
     elif node.fulfilled and node.type == phases.STEPS:
-        yield from steps_template.drain(run, node)
+        yield from steps_template.finish(run, node)
     elif node.fulfilled:
         return
     elif node.type == phases.RETRY:
@@ -49,5 +49,7 @@ def look(run: Run, node: Node) -> Walk:
             stopped = f"Stopped with strategy '{run.state.shutdown}'" if told else ""
             phase = phases.FAILED if last is None or stopped else last.phase
             retry.end(run, node, phase, stopped or (last.message if last is not None else ""))
+    elif node.type == phases.STEPS and not node.retried and parallelism.failed_fast(run, node):
+        yield from steps_template.fail_fast(run, node)
     elif node.members:
         yield from steps_template.finish(run, node)

@@ -91,12 +91,16 @@ def _busy(run: Run, boundary: Node) -> bool:
 
 
 def _hooks_that_are_pods(run: Run, boundary: Node) -> int:
+    """A hook that was killed counts no more. An exit handler does until it is over; what waits behind it comes then."""
     if not run.state.open_hooks or run.exit:
         return 0
     return sum(
         1
         for hook in run.state.hooks[: run.hooks_before]
-        if hook.open and run.nodes[hook.parent].boundary == boundary.key and hooks.is_pod(run, hook)
+        if hook.open
+        and not (hook.cancelled and hook.name != hooks.EXIT)
+        and run.nodes[hook.parent].boundary == boundary.key
+        and hooks.is_pod(run, hook)
     )
 
 

@@ -31,16 +31,17 @@ EMPTY = -2
 
 def look(run: Run, node: Node) -> Walk:
     """Brings the node as far as it can go now."""
-    if parallelism.failed_fast(run, node):
-        yield from _fail_fast(run, node)
+    if not node.retried and parallelism.failed_fast(run, node):
+        yield from fail_fast(run, node)
         return
-    if parallelism.failing_fast(run, node):
+    if not node.retried and parallelism.failing_fast(run, node):
         yield from drain(run, node)
         run.blocked[node.key] = None
         return
     yield from _groups(run, node)
-    if not node.fulfilled and parallelism.failed_fast(run, node, looked=True):
-        yield from _fail_fast(run, node, looked=True)
+    waits = node.key in run.blocked
+    if not node.fulfilled and (waits or not node.retried) and parallelism.failed_fast(run, node, looked=True):
+        yield from fail_fast(run, node, waits=waits)
 
 
 def _groups(run: Run, node: Node) -> Walk:
@@ -102,7 +103,7 @@ def finish(run: Run, node: Node) -> Walk:
     template = processed_of(run, node).template
     groups = template.steps or []
     if done and not group.open_members and not group.fulfilled:
-        if _all_began(run, node, group):
+        if _all_began(run, node, group) or _unforgiven(run, group, groups[group.index]) is not None:
             _end_group(run, group, groups[group.index])
         else:
             run.emit(NodeEnded(group.key, phases.FAILED, _why_no_more(run)))
@@ -150,13 +151,15 @@ def _open_group(run: Run, node: Node, number: int) -> None:
     )
 
 
-def _fail_fast(run: Run, node: Node, *, looked: bool = False) -> Walk:
-    """The end for failFast; a group that was `looked` at, and waits for no handler, says which child it was."""
+def fail_fast(run: Run, node: Node, *, waits: bool = False) -> Walk:
+    """The end for failFast. A group in which a step `waits` for its place is looked at to its end: it says which child
+    it was, at once or when what is open in it is over.
+    """
     yield from drain(run, node, whole=True)
-    if node.members and not run.nodes[node.members[-1]].fulfilled:
-        group = run.nodes[node.members[-1]]
-        assessed = looked and not group.hooks_below and not group.open_members
-        bad = _unforgiven(run, group, _steps_of(run, node, group)) if assessed else None
+    group = run.nodes[node.members[-1]] if node.members else None
+    left_open = group is not None and waits and (group.open_members or group.hooks_below)
+    if group is not None and not group.fulfilled and not left_open:
+        bad = _unforgiven(run, group, _steps_of(run, node, group)) if waits else None
         message = parallelism.FAIL_FAST if bad is None else _failed(run, bad)
         run.emit(NodeEnded(group.key, phases.FAILED, message))
     run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
@@ -237,9 +240,12 @@ def plan_of(run: Run, node: Node, child: Node) -> Plan:
 def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> Walk:
     """Starts the plans that have no node yet, in their order. Returns whether some have to wait.
 
-    A limit does not keep those from being skipped whose condition is false: all are looked at once.
+    A limit does not keep those from being skipped whose condition is false: all are looked at once. Loops over nothing
+    are the first in a group (expandStepGroup).
     """
     todo, looked = _todo(run, group, plans)
+    if not looked:
+        todo = deque(sorted(todo, key=lambda at: plans[at][1].item != EMPTY))
     waiting: deque[int] = deque()
     scope_name = found_of(run, node).scope
     while todo:
