@@ -9,12 +9,15 @@ import asyncio
 import logging
 from collections.abc import Collection
 from functools import partial
+from typing import Any
+
+import msgspec
 
 from exeunt import traces
 from exeunt.cloudevents import ExitAttempt, ExitRun, Kind
 from exeunt.engine.events import Obligation
 from exeunt.engine.scope import rfc3339
-from exeunt.exithandler.record import SUCCEEDED, ExitRecord
+from exeunt.exithandler.record import ENDED, RUNNING, SUCCEEDED, ExitRecord
 from exeunt.journal.errors import LogClosed
 from exeunt.journal.public import Events
 
@@ -43,24 +46,44 @@ class Announcer:
 
     async def ended(self, obligation: Obligation, record: ExitRecord) -> None:
         """The run has ended. Returns when that is durable, or events are not to be waited for (`Events.out`)."""
-        kind: Kind = "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
+        kind = _kind(record)
         posted = self._post(obligation, _number(record, 2), kind, record.finished_at, _body(obligation, record))
         posted.add_done_callback(partial(_given_up, record.id, kind))
         await self._events.out()
 
     def _post(self, obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> asyncio.Future[int]:
-        hook_id, _, count = number.partition(".")
-        return self._events.post(
-            namespace=obligation.namespace,
-            uid=obligation.uid,
-            workflow=obligation.name,
-            number=number,
-            kind=kind,
-            subject=obligation.hook_node_name,
-            at=at,
-            data=body,
-            trace=traces.of_exit(obligation.trace, hook_id, (int(count) - 1) // 2) if obligation.trace else {},
-        )
+        return self._events.post(**_event(obligation, number, kind, at, body))
+
+
+def told(obligation: Obligation, record: ExitRecord) -> list[dict[str, Any]]:
+    """What was published of an exit run, as its record stands: of its last replay."""
+    body = _body(obligation, record)
+    found = []
+    if record.started_at:
+        begun = msgspec.structs.replace(body, state=RUNNING, attempts=[], error="")
+        found.append(_event(obligation, _number(record, 1), "exit.started", record.started_at, begun))
+    if record.state in ENDED:
+        found.append(_event(obligation, _number(record, 2), _kind(record), record.finished_at, body))
+    return found
+
+
+def _kind(record: ExitRecord) -> Kind:
+    return "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
+
+
+def _event(obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> dict[str, Any]:
+    hook_id, _, count = number.partition(".")
+    return {
+        "namespace": obligation.namespace,
+        "uid": obligation.uid,
+        "workflow": obligation.name,
+        "number": number,
+        "kind": kind,
+        "subject": obligation.hook_node_name,
+        "at": at,
+        "data": body,
+        "trace": traces.of_exit(obligation.trace, hook_id, (int(count) - 1) // 2) if obligation.trace else {},
+    }
 
 
 def _given_up(id: str, kind: Kind, posted: asyncio.Future[int]) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from exeunt.driver import Clock, Driver
 from exeunt.engine import commit, decide
@@ -16,7 +17,7 @@ from exeunt.engine.decide import Run
 from exeunt.engine.events import Event, HookCancelled, HookDue, HookSkipped, Obligation, RunClosed
 from exeunt.engine.inputs import Cancel, Rejected, Replay
 from exeunt.exithandler import spans
-from exeunt.exithandler.announce import Announcer
+from exeunt.exithandler.announce import Announcer, told
 from exeunt.exithandler.bundles import Bundles, BundleUnusable
 from exeunt.exithandler.closing import ClosingJournal
 from exeunt.exithandler.ledger import Ledger
@@ -403,6 +404,24 @@ class ExitRuns:
         for run in [self.runs[family.hook_id] for family in families if family.hook_id in self.runs]:
             if run.driver is not None:  # one that is read from its snapshot takes its attempts from the ledger
                 run.driver.write_snapshot(partial(self._written_soon, run.record))
+
+    async def told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
+        """What the log tells of exit runs of ours, one after the other: of closed ones, or of those that are open."""
+        async for found in self._journal.history(closed=closed):
+            family = found.family
+            try:
+                stored = await surely(lambda: self._ledger.get(family.hook_id))  # noqa: B023 - used within the turn
+                commits = [commit.decode(r.data) for r in found.records]
+                obligation = (await self._bundles.replayed(commits[:1])).obligation
+                if obligation is None:
+                    raise ValueError("it does not begin with an obligation")
+                record = stored or new_record(obligation)
+                for one in commits:
+                    fold(record, one.events, one.now)
+            except Exception as error:  # noqa: BLE001 - one that cannot be read is met by whoever takes it up
+                log.warning("what the exit run %s told is not told again: %s", family.hook_id, error)
+                continue
+            yield told(obligation, record)
 
     # --- replay -------------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from exeunt.exithandler.tree import Steps
 from exeunt.exithandler.wait import Waiter
 from exeunt.journal.log import Log, Record
 from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.refill import Refill
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
@@ -58,6 +59,7 @@ class Handler:
             "projections": self.projections.run(),
             "actions": self.steps.run(),
             "steps": self.client.run(),
+            "events that are gone": Refill(self.projections.events, self.runs.told_again).run(),
             "log": self.journal.ended(),
         }
 

@@ -13,6 +13,7 @@ from exeunt.engine import decide
 from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import PARTITIONS, Log, LogSettings
 from exeunt.journal.projections import Projections
+from exeunt.journal.refill import Refill
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
@@ -152,6 +153,7 @@ class Core:
         routines = {
             "results and messages": self.runs.follow(),
             "events": self.announcer.run(),
+            "events that are gone": Refill(self.projections.events, self.runs.told_again).run(),
             "broken runs": self.mender.run(),
             "archive": self.archiver.run(),
             "output of steps": self.logs.run(),

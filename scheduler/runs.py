@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -245,8 +245,11 @@ class Runs:
         self.on_told([one for one in told if f"{one.uid}.{one.number}" not in out])
         return run
 
-    async def folded(self, found: OpenRun) -> tuple[Run, list[Announcement]]:
-        """The run that these commits make, and what they tell. Waits for NATS. Raises what the fold raises."""
+    async def folded(self, found: OpenRun, *, whole: bool = True) -> tuple[Run, list[Announcement]]:
+        """The run that these commits make, and what they tell; not `whole`: others get turns in between.
+
+        Waits for NATS. Raises what the fold raises.
+        """
         commits = [commit.decode(record.data) for record in found.records]
         while True:
             try:
@@ -256,12 +259,30 @@ class Runs:
                 digest = wanted.digest
                 await surely(lambda: self.bundle(digest))  # noqa: B023 - used within the turn
         told = announcements(run, commits[0].events)
-        for later in commits[1:]:
+
+        def on(later: Commit) -> list[Announcement]:
             for event in later.events:
                 decide.apply(run, event, later.now)
             run.commits += 1
-            told += announcements(run, later.events)
+            return announcements(run, later.events)
+
+        for later in commits[1:]:
+            told += on(later) if whole else await self.turns.do(partial(on, later))
         return run, told
+
+    async def told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
+        """What the log tells of runs of ours, one after the other: of the closed ones, or of those that are open."""
+        async for found in self._journal.history(closed=closed):
+            if found.family.partition not in self.loaded:
+                continue
+            try:
+                _, told = await self.folded(found, whole=False)
+            except (NotOwner, LogClosed):
+                raise
+            except Exception as error:  # noqa: BLE001 - one that cannot be read is met by whoever takes it up
+                log.warning("what %s told is not told again: it cannot be read: %s", found.family.uid, error)
+                continue
+            yield [one._asdict() for one in told]
 
     def _bundle_at_hand(self, digest: str) -> Bundle:
         bundle = self._bundles.get(digest)

@@ -4,6 +4,9 @@ Of a lane one message is on its way at a time. The next one goes when that is st
 or late can come behind a later one, whatever happens to the stream. Lanes go side by side. Messages go one by one: an
 atomic batch would leave its headers on them for good.
 
+Where the stream has been emptied, what was told before is told again (`exeunt.journal.refill`). Meanwhile lanes are
+held, but for those whose first message is still to come.
+
 What waits is bounded in bytes; beyond that messages are refused and counted. `out` says when everything that was given
 is stored, or at once while the stream has taken nothing for a while: then others go on without it.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable
 
@@ -30,6 +34,7 @@ MOST_BYTES = 64 * 1024 * 1024
 PATIENCE_SECONDS = 2.0
 DEADLINE_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 2.0
+SAY_SECONDS = 10.0
 MESSAGE_BYTES = 400
 """What a waiting message takes besides its own text."""
 
@@ -44,7 +49,7 @@ class Crowded(Exception):  # noqa: N818 - an answer
 class _Message:
     """One to publish. `ident` is the id by which the stream drops a repeat."""
 
-    __slots__ = ("data", "done", "headers", "ident", "over", "size", "subject", "usurped")
+    __slots__ = ("data", "done", "headers", "ident", "over", "size", "subject", "suffix")
 
     def __init__(self, subject: str, headers: bytes, data: bytes, ident: str, done: asyncio.Future[int]) -> None:
         self.subject = subject
@@ -53,7 +58,7 @@ class _Message:
         self.ident = ident
         self.done = done
         self.over = False
-        self.usurped = 0  # how often somebody else had used the id
+        self.suffix = ""  # behind the id, which somebody else had used, or the stream remembers of what is gone
         self.size = len(subject) + len(headers) + len(data) + MESSAGE_BYTES
 
 
@@ -74,6 +79,8 @@ class Lanes:
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self.trouble = ""
+        self.high = 0  # the position of the last message that was stored, and when that was
+        self.high_at = 0.0
         self.stuck = False  # nothing was stored for a while, although there is a connection
         self.on_trouble: list[Callable[[], None]] = []
         self.on_refused: list[Callable[[], None]] = []
@@ -97,6 +104,11 @@ class Lanes:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.TimerHandle | None = None
         self._closed = False
+        self._said = float("-inf")
+        self._held = False
+        self._free: set[str] = set()  # lanes that go on while the others are held
+        self._aside: list[str] = []  # ready, and held
+        self._landed: list[asyncio.Future[None]] = []
         wire.on_lost.append(self._lost)
         wire.on_back.append(self._wake.set)
         Gauge("exeunt.events.waiting", "Events that are not stored yet", lambda: len(self._order), "{event}")
@@ -128,6 +140,71 @@ class Lanes:
             else:
                 waiting.append(message)
         return message.done
+
+    def hold(self) -> None:
+        """The stream was emptied: from now on only lanes go on that begin now, or whose past was told again."""
+        self._held = True
+        self._free.clear()
+        self._tell("the stream was emptied, and is being filled again from the log")
+
+    async def landed(self) -> None:
+        """Returns when nothing is on its way."""
+        while self._flights:
+            landed: asyncio.Future[None] = self._loop.create_future()
+            self._landed.append(landed)
+            await landed
+
+    def before(self, lane: str, messages: list[tuple[str, bytes, bytes, str]]) -> list[asyncio.Future[int]]:
+        """Puts messages (as for `put`) ahead of what waits in a lane that is held, and lets that lane go on.
+
+        Those that wait in it already are left out. They count in no bound: whoever gives them waits for them.
+        """
+        waiting = self._lanes.get(lane)
+        there = {message.ident for message in waiting} if waiting else set()
+        added = [
+            _Message(subject, headers, data, ident, self._loop.create_future())
+            for subject, data, headers, ident in messages
+            if ident not in there
+        ]
+        for message in added:
+            message.suffix = _fresh()  # it is not there, whatever the stream remembers
+            self._bytes += message.size
+            self._given += 1
+            self._order.append(message)
+        if added and waiting is None:
+            self._lanes[lane] = deque(added)
+            self._ready.append(lane)
+        elif waiting is not None:
+            waiting.extendleft(reversed(added))
+        self.free(lane)
+        return [message.done for message in added]
+
+    @property
+    def held(self) -> bool:
+        """Whether lanes are held."""
+        return self._held
+
+    def waits(self, lane: str) -> bool:
+        """Whether messages of the lane wait."""
+        return lane in self._lanes
+
+    def free(self, lane: str) -> None:
+        """Lets a lane go on that is held."""
+        if self._held:
+            self._free.add(lane)
+            if lane in self._aside:
+                self._aside.remove(lane)
+                self._ready.append(lane)
+        self._wake.set()
+
+    def release(self) -> None:
+        """All lanes go on."""
+        self._held = False
+        self._free.clear()
+        self._ready.extend(self._aside)
+        self._aside.clear()
+        self._tell("")
+        self._wake.set()
 
     def out(self) -> asyncio.Future[None]:
         """Done when all that was given so far is stored or given up; at once while the stream takes nothing."""
@@ -163,7 +240,10 @@ class Lanes:
         frames: list[bytes] = []
         while self._may_send():
             lane = self._ready.popleft()
-            frames += self._launch(lane, self._lanes[lane][0])
+            if self._passes(lane):
+                frames += self._launch(lane, self._lanes[lane][0])
+            else:
+                self._aside.append(lane)
         if frames:
             await self._wire.post(frames)
 
@@ -171,9 +251,18 @@ class Lanes:
         free = self._paused is None and len(self._flights) < AT_ONCE
         return bool(self._ready) and free and self._wire.connected.is_set()
 
+    def _passes(self, lane: str) -> bool:
+        """Whether the lane is not held, or begins now."""
+        if not self._held or lane in self._free:
+            return True
+        if not self._lanes[lane][0].ident.endswith(".1"):
+            return False
+        self._free.add(lane)
+        return True
+
     def _launch(self, lane: str, message: _Message) -> list[bytes]:
-        ident = f"{message.ident}/{message.usurped}" if message.usurped else message.ident
-        headers = b"%bNats-Msg-Id: %b\r\n" % (message.headers, ident.encode())
+        ident = message.ident.encode() + message.suffix.encode()
+        headers = b"%bNats-Msg-Id: %b\r\n" % (message.headers, ident)
         refused = self._wire.refuses(message.subject, headers, message.data)
         if refused is not None:
             log.error("%s: it is not published", refused)
@@ -202,10 +291,18 @@ class Lanes:
             self._stored(lane, message, answer.sequence)
         if self._ready or self._doubted:
             self._wake.set()
+        self._look_whether_landed()
+
+    def _look_whether_landed(self) -> None:
+        if not self._flights:
+            while self._landed:
+                _done(self._landed.pop())
 
     def _stored(self, lane: str, message: _Message, sequence: int) -> None:
         self._pause = 0.0
-        self._tell("")
+        if not self._held:
+            self._tell("")
+        self.high, self.high_at = sequence, self._loop.time()
         if not message.done.done():
             message.done.set_result(sequence)
         self._end(lane, message)
@@ -232,32 +329,36 @@ class Lanes:
     async def _look_at(self, lane: str, message: _Message, sequence: int) -> None:
         """The stream says that it has a message of that id: ours, from before, or one that somebody put there."""
         try:
-            ours = await self._is_ours(message, sequence)
+            found = await self._at(sequence)
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
             log.warning("what the stream holds cannot be read yet: %s", str(error) or type(error).__name__)
             self._ready.appendleft(lane)
             self._rest(Answer(0, 0, NO_RESPONDERS, str(error)))
             return
-        if ours:
+        if found is None:  # it was, and has been removed: the id is remembered for longer
+            message.suffix = _fresh()
+        elif _is(message, found):
             self._stored(lane, message, sequence)
             return
-        usurped.add()
-        log.warning("the id %s of an event was used by another message: it gets another one", message.ident)
-        message.usurped += 1  # the same again when it is published again
+        else:
+            usurped.add()
+            if self._loop.time() > self._said + SAY_SECONDS:
+                self._said = self._loop.time()
+                log.warning("the id %s of an event was used by another message: it gets another one", message.ident)
+            number = int(message.suffix[1:]) if message.suffix[1:].isdecimal() else 0
+            message.suffix = f"/{number + 1}"  # the same when it is published again
         self._ready.appendleft(lane)
         self._wake.set()
 
-    async def _is_ours(self, message: _Message, sequence: int) -> bool:
+    async def _at(self, sequence: int) -> dict[str, str] | None:
         try:
             answer = await self._wire.api(f"STREAM.MSG.GET.{self._stream}", {"seq": sequence}, READ_SECONDS)
         except JetStreamError as error:
-            if error.code == NO_MESSAGE:  # it was, and has been removed: the id is remembered for longer
-                return False
+            if error.code == NO_MESSAGE:
+                return None
             raise
-        found = answer["message"]
-        lines = base64.b64decode(found.get("hdrs", "")).split(b"\r\n")
-        id = next((line for line in message.headers.split(b"\r\n") if line.startswith(b"ce-id:")), b"")
-        return id in lines and base64.b64decode(found.get("data", "")) == message.data
+        found: dict[str, str] = answer["message"]
+        return found
 
     # --- trouble ------------------------------------------------------------------------------------------------------
 
@@ -285,7 +386,8 @@ class Lanes:
     def _lost(self) -> None:
         """The connection is gone. Nothing else goes on without it, so nobody is told to go on without events."""
         self._again()
-        self._tell("")
+        if not self._held:
+            self._tell("")
 
     def _again(self) -> None:
         """What is on its way gets no answer any more. A repeat is stored once."""
@@ -294,6 +396,7 @@ class Lanes:
             self._ready.append(lane)
         self._flights.clear()
         self._wake.set()
+        self._look_whether_landed()
 
     def _tell(self, trouble: str) -> None:
         if trouble == self.trouble:
@@ -327,11 +430,23 @@ class Lanes:
         self._flights.clear()
         while self._outs:
             _done(self._outs.popleft()[1])
+        self._look_whether_landed()
         for handle in (self._timer, self._paused, self._waiting):
             if handle is not None:
                 handle.cancel()
         self._wire.on_lost.remove(self._lost)
         self._wire.on_back.remove(self._wake.set)
+
+
+def _fresh() -> str:
+    return f"/{uuid.uuid4().hex}"
+
+
+def _is(message: _Message, found: dict[str, str]) -> bool:
+    """Whether what the stream has is this message."""
+    lines = base64.b64decode(found.get("hdrs", "")).split(b"\r\n")
+    id = next((line for line in message.headers.split(b"\r\n") if line.startswith(b"ce-id:")), b"")
+    return id in lines and base64.b64decode(found.get("data", "")) == message.data
 
 
 def _done(future: asyncio.Future[None]) -> None:

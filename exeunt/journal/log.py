@@ -18,6 +18,7 @@ from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
 from exeunt.journal.fences import Fences
 from exeunt.journal.follow import Follower
 from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
+from exeunt.journal.history import history
 from exeunt.journal.marks import Marks, affordable, due_snapshots, window
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import Loaded, OpenRun, Sorter
@@ -333,6 +334,10 @@ class Log:
             if item.sequence >= last:
                 break
         return records
+
+    def history(self, *, closed: bool) -> AsyncIterator[OpenRun]:
+        """What the log still holds of runs in our partitions; changes nothing (`exeunt.journal.history`)."""
+        return history(self.wire, self.role, self._fences.held, closed=closed)
 
     async def follow(self) -> AsyncIterator[Record | Message]:
         """What comes behind the loads, in the log's order, until the log is closed.

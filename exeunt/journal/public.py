@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -25,7 +25,7 @@ from exeunt.journal.errors import JetStreamError
 from exeunt.journal.lanes import Lanes
 from exeunt.journal.reading import read
 from exeunt.journal.sizes import PAYLOAD
-from exeunt.journal.streams import DELETED, NOT_FOUND, READ_SECONDS, with_room
+from exeunt.journal.streams import NOT_FOUND, READ_SECONDS, with_room
 from exeunt.journal.wire import Wire
 from exeunt.natspy import whole
 
@@ -37,6 +37,11 @@ AT_ONCE = 16
 MAX_BYTES = 2 * 1024**3
 PAUSE_SECONDS = 1.0
 _UNSAFE = str.maketrans({"\r": " ", "\n": " "})
+
+
+_AUDIT = "$JS.EVENT.ADVISORY.API"
+_REMOVALS = tuple(f'"$JS.API.STREAM.{verb}.{STREAM}"'.encode() for verb in ("DELETE", "PURGE", "MSG.DELETE"))
+"""Requests to JetStream that take messages out of the stream, as NATS tells of them."""
 
 
 def config(replicas: int, max_age_seconds: float = DAYS_KEPT * 86400, max_bytes: int = MAX_BYTES) -> StreamConfig:
@@ -57,8 +62,9 @@ def config(replicas: int, max_age_seconds: float = DAYS_KEPT * 86400, max_bytes:
 class Keeper:
     """Has the stream there and as it must be: made when it is missing, and mended where people or releases changed it.
 
-    `run()` looks when it begins, whenever `look` is called, NATS is back, or NATS tells of the stream's deletion. What
-    cannot be done is tried again; nobody waits for it.
+    `run()` looks when something is refused, NATS is back, or NATS tells that somebody has removed something. What
+    cannot be done is tried again; nobody waits for it. `emptied` is set when what was in the stream is gone: then the
+    lanes are held until it is filled again.
     """
 
     def __init__(self, wire: Wire, lanes: Lanes, replicas: int) -> None:
@@ -67,15 +73,19 @@ class Keeper:
         self._replicas = replicas
         self._look = asyncio.Event()
         self._said = ""
+        self.emptied = asyncio.Event()
+        self._created = ""  # when the stream was made that we know
         lanes.on_refused.append(self._look.set)
 
     async def run(self) -> None:
         """Works until it is cancelled."""
 
-        async def deleted(message: Msg) -> None:
-            self._look.set()
+        async def audited(message: Msg) -> None:
+            if any(request in message.data for request in _REMOVALS):
+                self._empty()
+                self._look.set()
 
-        await whole(self._wire.nc.subscribe(f"{DELETED}.{STREAM}", cb=deleted))
+        await whole(self._wire.nc.subscribe(_AUDIT, cb=audited))
         self._wire.on_back.append(self._look.set)
         try:
             while True:
@@ -88,6 +98,11 @@ class Keeper:
                     await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self._wire.on_back.remove(self._look.set)
+
+    def _empty(self) -> None:
+        self._lanes.hold()
+        self._lanes.high = 0
+        self.emptied.set()
 
     async def mend(self) -> bool:
         """Makes the stream, or mends it. False when that cannot be done now: the reason is in the log."""
@@ -116,24 +131,37 @@ class Keeper:
 
     async def _mended(self) -> None:
         try:
-            found: dict[str, Any] = (await self._wire.api(f"STREAM.INFO.{STREAM}", seconds=READ_SECONDS))["config"]
+            found: dict[str, Any] = await self._wire.api(f"STREAM.INFO.{STREAM}", seconds=READ_SECONDS)
         except JetStreamError as error:
             if error.code != NOT_FOUND:
                 raise
-            await self._made()
-            return
-        wanted = {**found, "subjects": [SUBJECTS], "discard": "old"}
-        if found.get("max_bytes", -1) <= 0:
+            log.info("making the stream %s", STREAM)
+            await with_room(self._wire, "CREATE", config(self._replicas).as_dict())
+            found = await self._wire.api(f"STREAM.INFO.{STREAM}", seconds=READ_SECONDS)
+            self._created = self._created or "none"  # it is new, also when we have just begun
+        self._compare(found)
+        is_now = found["config"]
+        wanted = {**is_now, "subjects": [SUBJECTS], "discard": "old"}
+        if is_now.get("max_bytes", -1) <= 0:
             wanted["max_bytes"] = MAX_BYTES
-        if 0 <= found.get("max_msg_size", -1) < PAYLOAD:
+        if 0 <= is_now.get("max_msg_size", -1) < PAYLOAD:
             wanted["max_msg_size"] = -1
-        if wanted != found:
+        if wanted != is_now:
             log.info("mending the settings of the stream %s", STREAM)
             await with_room(self._wire, "UPDATE", wanted)
 
-    async def _made(self) -> None:
-        log.info("making the stream %s", STREAM)
-        await with_room(self._wire, "CREATE", config(self._replicas).as_dict())
+    def _compare(self, found: dict[str, Any]) -> None:
+        """Whether what was there is gone, and not by a limit, which removes the oldest bit by bit."""
+        created, state, high = str(found["created"]), found["state"], self._lanes.high
+        age = asyncio.get_running_loop().time() - self._lanes.high_at
+        if self._created not in {"", created}:
+            log.warning("the stream %s was removed: it is filled again as far as the log reaches", STREAM)
+            if not self._lanes.held:  # otherwise NATS has told of it, and it is being filled
+                self._empty()
+        elif 0 < high < state["first_seq"] and age < found["config"].get("max_age", 0) / 2e9:
+            log.warning("the stream %s was purged: it is filled again as far as the log reaches", STREAM)
+            self._empty()
+        self._created = created
 
 
 class Events:
@@ -142,13 +170,13 @@ class Events:
     def __init__(self, js: JetStreamContext, lanes: Lanes, keeper: Keeper) -> None:
         self.lanes = lanes
         self._js = js
-        self._keeper = keeper
+        self.keeper = keeper
 
     async def run(self) -> None:
         """Publishes, and keeps the stream, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lanes.run())
-            group.create_task(self._keeper.run())
+            group.create_task(self.keeper.run())
 
     def post(
         self,
@@ -178,10 +206,29 @@ class Events:
             at=at,
             trace=trace or {},
         )
-        lines = "".join([f"{name}: {value.translate(_UNSAFE)}\r\n" for name, value in attributes.items()])
-        lane = f"{uid}.{number.rpartition('.')[0]}"
         on = cloudevents.subject(namespace, uid, kind)
-        return self.lanes.put(lane, on, cloudevents.body(data), lines.encode(), attributes["ce-id"])
+        return self.lanes.put(_lane(uid, number), on, cloudevents.body(data), _lines(attributes), attributes["ce-id"])
+
+    async def again(self, told: Sequence[Mapping[str, Any]]) -> None:
+        """Publishes once more what was published of one run (arguments of `post`, in order), as far as it is not there.
+
+        It comes ahead of what waits of that run. Returns when it is stored.
+        """
+        if not told:
+            return
+        lane = _lane(told[0]["uid"], told[0]["number"])
+        there = await self.published([told[0]["uid"]], 0.0)
+        missing = []
+        for one in told:
+            attributes = cloudevents.headers(**{k: v for k, v in one.items() if k != "data"})
+            if attributes["ce-id"] not in there:
+                on = cloudevents.subject(one["namespace"], one["uid"], one["kind"])
+                missing.append((on, cloudevents.body(one["data"]), _lines(attributes), attributes["ce-id"]))
+        await asyncio.gather(*self.lanes.before(lane, missing), return_exceptions=True)
+
+    def waits(self, told: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether events wait of the run whose events these are."""
+        return bool(told) and self.lanes.waits(_lane(told[0]["uid"], told[0]["number"]))
 
     async def put(self, **event: Any) -> int:
         """As `post`, and waits."""
@@ -197,7 +244,7 @@ class Events:
         A few uids are looked up one by one, so that this costs nothing for others' events; many in one pass.
         """
         wanted = set(uids)
-        if not await self._keeper.there():
+        if not await self.keeper.there():
             return set()
         if len(wanted) <= ONE_BY_ONE:
             return await self._published_each(wanted)
@@ -224,3 +271,13 @@ class Events:
             for uid in uids:
                 group.create_task(look(uid))
         return found
+
+
+def _lane(uid: str, number: str) -> str:
+    """All events of one run: the workflow's own, or those of one exit run."""
+    return f"{uid}.{number.rpartition('.')[0]}"
+
+
+def _lines(attributes: Mapping[str, str]) -> bytes:
+    """As NATS writes headers."""
+    return "".join([f"{name}: {value.translate(_UNSAFE)}\r\n" for name, value in attributes.items()]).encode()

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from exeunt.cloudevents import STREAM
 from tests.e2e.cluster import Cluster
-from tests.e2e.test_events import body, heard, kind
+from tests.e2e.test_events import body, heard, kind, subscribed
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
@@ -80,7 +80,7 @@ async def lie(nc: Client) -> None:
 
 
 async def _again_and_again(nc: Client, *requests: tuple[str, dict[str, Any]]) -> None:
-    while True:
+    while not nc.is_closed:  # it may swallow a cancellation
         for verb, request in requests:
             with contextlib.suppress(nats.errors.Error):
                 await nc.request(f"$JS.API.STREAM.{verb}.{STREAM}", json.dumps(request).encode(), timeout=5)
@@ -117,8 +117,10 @@ async def done(cluster: Cluster, harm: Callable[[Client], Awaitable[None]]) -> A
         yield
         assert not doing.done(), doing.exception()
     finally:
+        await nc.close()
         doing.cancel()
         await asyncio.gather(doing, return_exceptions=True)
+        nc = await nats.connect(cluster.facts()["nats"]["url"])
         with contextlib.suppress(nats.errors.Error):
             await nc.request(f"$JS.API.STREAM.UPDATE.{STREAM}", json.dumps(told).encode(), timeout=5)
         await nc.close()
@@ -158,3 +160,65 @@ async def test_workflows_and_handlers_end_as_ever(
     assert [(e.headers or {})["ce-id"] for e in events] == [f"{uid}.{n}" for n in range(1, len(events) + 1)]
     assert kind(events[-1]) == "workflow.succeeded"
     assert body(events[-1])["status"]["phase"] == "Succeeded"
+
+
+GATE = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: gate-}
+spec:
+  entrypoint: main
+  onExit: bye
+  templates:
+    - name: main
+      steps: [[{name: a, template: one}], [{name: gate, template: gate}], [{name: b, template: one}]]
+    - {name: one, container: {image: alpine, command: ["true"]}}
+    - {name: gate, suspend: {}}
+    - {name: bye, container: {image: alpine, command: ["true"]}}
+"""
+
+
+@pytest.mark.parametrize("verb", ["DELETE", "PURGE"])
+async def test_what_was_told_is_told_again(own: Cluster, tmp_path: Path, verb: str) -> None:
+    """Of workflows that run, and of those that have ended as long as the log holds them."""
+    [ended] = await asyncio.to_thread(own.run, workflow(tmp_path / "lines"))
+    [name] = await asyncio.to_thread(own.submit, GATE)
+    waiting = await asyncio.to_thread(own.wait, name, ["Running"])
+    while not any(n["type"] == "Suspend" for n in waiting["status"]["nodes"].values()):
+        waiting = await asyncio.to_thread(own.get, name)
+    before = await _until(own, ended, lambda events: kind(events[-1]) == "workflow.succeeded")
+    open_before = await _until(own, waiting, lambda events: kind(events[-1]) == "step.succeeded")
+    nc = await nats.connect(own.facts()["nats"]["url"])
+    try:
+        answer = await nc.request(f"$JS.API.STREAM.{verb}.{STREAM}", b"{}", timeout=5)
+        assert b"error" not in answer.data
+    finally:
+        await nc.close()
+    await asyncio.to_thread(own.call, "resume", name)
+    await asyncio.to_thread(own.wait, name)
+    open_after = await _until(own, waiting, lambda events: kind(events[-1]) == "workflow.succeeded")
+    uid = waiting["metadata"]["uid"]
+    assert _own(open_after) == [(f"{uid}.{n}", kind) for n, (_, kind) in enumerate(_own(open_after), 1)]
+    assert _own(open_after)[: len(_own(open_before))] == _own(open_before)
+    after = await _until(own, ended, lambda events: len(events) >= len(before))
+    assert _own(after) == _own(before)
+    assert sorted(_exits(after)) == sorted(_exits(before))
+
+
+def _own(events: list[Msg]) -> list[tuple[str, str]]:
+    """The workflow's own events."""
+    return [((e.headers or {})["ce-id"], kind(e)) for e in events if not kind(e).startswith("exit.")]
+
+
+def _exits(events: list[Msg]) -> list[tuple[str, str]]:
+    return [((e.headers or {})["ce-id"], kind(e)) for e in events if kind(e).startswith("exit.")]
+
+
+async def _until(cluster: Cluster, tree: dict[str, Any], enough: Callable[[list[Msg]], bool]) -> list[Msg]:
+    """The events of a workflow that are there, as soon as they are enough."""
+    async with asyncio.timeout(60), subscribed(cluster, tree["metadata"]["uid"]) as events:
+        found: list[Msg] = []
+        while not (found and enough(found)):
+            with contextlib.suppress(nats.errors.TimeoutError):
+                found.append(await events.next_msg(timeout=1))
+        return found

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from exeunt.cloudevents import STREAM
 from exeunt.journal.lanes import Crowded, Lanes
 from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.refill import Refill, Told
 from exeunt.journal.wire import connect, wire_of
 from tests.journal.history import eventually
 from tests.nats_server import NatsServer
@@ -27,12 +28,19 @@ pytestmark = pytest.mark.services
 async def opened(server: NatsServer) -> AsyncIterator[tuple[Client, Projections]]:
     nc = await connect(server.url, "events")
     found = await open_projections(nc)
-    working = asyncio.create_task(found.run())
+    nothing: list[Told] = []
+
+    async def history(closed: bool) -> AsyncIterator[Told]:
+        for told in nothing:
+            yield told
+
+    working = [asyncio.create_task(found.run()), asyncio.create_task(Refill(found.events, history).run())]
     try:
         yield nc, found
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
         await nc.close()
 
 

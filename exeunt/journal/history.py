@@ -1,0 +1,48 @@
+"""What the log still holds of a role's runs, read once more beside the work: to tell again what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+
+from exeunt.journal.reader import Reader
+from exeunt.journal.replay import OpenRun
+from exeunt.journal.streams import last_on
+from exeunt.journal.subjects import CLOSING, EVERYTHING, STREAM, Family, Joiner, Piece, Record, Role, parse
+from exeunt.journal.wire import Wire
+
+
+async def history(wire: Wire, role: Role, partitions: Collection[int], *, closed: bool) -> AsyncIterator[OpenRun]:
+    """The runs of these partitions up to now, with their commits from the first or from the latest snapshot on.
+
+    Either those that are open now, or the `closed` ones, each as its last commit comes by; one that was opened again
+    comes again.
+    """
+    until, _ = await last_on(wire, STREAM, EVERYTHING[0])
+    if not until:
+        return
+    joiner = Joiner()
+    runs: dict[Family, list[Record]] = {}
+    async for item in Reader(wire, STREAM, EVERYTHING):
+        piece = parse(item.sequence, item.subject, item.headers, item.data)
+        if isinstance(piece, Piece) and piece.family.partition in partitions:
+            record = joiner.join(piece) if bool(piece.family.hook_id) == (role == "x") else None
+            if record is not None and _kept(runs, record) and record.kind in CLOSING[role]:
+                found = runs.pop(record.family)
+                if closed:
+                    yield OpenRun(record.family, found)
+        if item.sequence >= until:
+            break
+    if not closed:
+        for family, records in runs.items():
+            yield OpenRun(family, records)
+
+
+def _kept(runs: dict[Family, list[Record]], record: Record) -> bool:
+    """Adds a commit to its run; False when what it continues is not there any more."""
+    if record.snapshot or record.number == 1:
+        runs[record.family] = [record]
+    elif record.family in runs:
+        runs[record.family].append(record)
+    else:
+        return False
+    return True
