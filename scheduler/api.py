@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt.engine import phases, selection
 from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
@@ -28,11 +29,12 @@ from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.checks import DEFAULT_NAMESPACE, Wishes
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.entry import Entry
-from exeunt.scheduler.find import Elsewhere, Finder
+from exeunt.scheduler.find import Elsewhere, Finder, named
 from exeunt.scheduler.launch import Launcher
 from exeunt.scheduler.lists import Lists, page_size
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import PASSED_ON, Peers
+from exeunt.scheduler.requests import Requests, Turn, deleted_since, uid_of
 from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
@@ -62,6 +64,7 @@ class Parts:
     checker: Checker
     launcher: Launcher
     finder: Finder
+    requests: Requests
     lists: Lists
     mender: Mender
     archiver: Archiver
@@ -211,6 +214,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         id = _request_id(request.request_id)
         check_bytes("message", request.message, MESSAGE_BYTES)
         if request.node_field_selector:
+            _check_selector(request.node_field_selector)
             ended = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
             return await self._steer("StopWorkflow", request, context, ended)
         return await self._command("StopWorkflow", request, context, Shutdown("Stop", id, request.message))
@@ -230,6 +234,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
         """It goes on."""
+        _check_selector(request.node_field_selector)
         command = ResumeRun(_request_id(request.request_id), request.node_field_selector)
         return await self._steer("ResumeWorkflow", request, context, command)
 
@@ -237,6 +242,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
         """Outputs and phases of waiting suspend nodes."""
         check_bytes("message", request.message, MESSAGE_BYTES)
+        if not request.node_field_selector.strip(" ,"):
+            text = "say which nodes, as in displayName=approve: without a selector all that wait would be set"
+            raise invalid("node_field_selector is missing", [("node_field_selector", text)])
+        _check_selector(request.node_field_selector)
+        _check_phase(request.phase)
         self._parts.checker.check_parameters("output_parameters", request.output_parameters)
         command = SetNodes(
             selector=request.node_field_selector,
@@ -250,63 +260,92 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
-        found = await self._parts.finder.find(context, request.namespace, request.name)
+        parts = self._parts
+        command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
+        turn = await parts.requests.turn("DeleteWorkflow", request, context)
+        found = turn.found
         if isinstance(found, Elsewhere):
             answer: pb.DeleteWorkflowResponse = await self._pass_on(found, "DeleteWorkflow", request)
             return answer
-        if isinstance(found, Entry) and not found.closed:
-            command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
-            await self._ask(found, command)
-            return pb.DeleteWorkflowResponse(gone=False)
+        gone = found is None or (not turn.done and await self._delete(found, command))
+        await parts.requests.carried_out(turn, request)
+        return pb.DeleteWorkflowResponse(gone=gone)
+
+    async def _delete(self, found: Entry | Archived | Unread, command: Shutdown) -> bool:
+        """Whether it is gone by now."""
+        archiver = self._parts.archiver
         if isinstance(found, Unread):
-            command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
             await self._end_unread(found, command)
-            return pb.DeleteWorkflowResponse(gone=True)
+            return True
         if isinstance(found, Entry):
-            await self._parts.archiver.settled(found)
+            if not found.closed:
+                try:
+                    await self._ask(found, command)
+                except RpcError as error:
+                    if error.reason != "WORKFLOW_FINISHED":
+                        raise  # its end is decided and not durable yet: then it goes as one that is over
+                else:
+                    return False
+            await archiver.settled(found)
             known = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
         else:
             known = found.head["metadata"]
-        await self._parts.archiver.remove(known["namespace"], known["name"], known["uid"])
-        return pb.DeleteWorkflowResponse(gone=True)
+        await archiver.remove(known["namespace"], known["name"], known["uid"])
+        return True
 
     @writes
     async def RetryWorkflow(self, request: pb.RetryWorkflowRequest, context: Context) -> pb.Workflow:
         """What failed runs again; only when all is over."""
         parts = self._parts
-        request.request_id = _request_id(request.request_id)
+        id = _request_id(request.request_id)
         parts.checker.check_parameters("parameters", request.parameters)
-        found = await parts.finder.find(context, request.namespace, request.name)
+        turn = await parts.requests.turn("RetryWorkflow", request, context)
+        found = turn.found
         if isinstance(found, Entry) and found.closed:
             await parts.archiver.settled(found)
-            found = await parts.finder.find(context, request.namespace, request.name)
+            found = await parts.finder.find(context, "", "", found.uid)
         if isinstance(found, Elsewhere):
+            request.request_id = id
             passed: pb.Workflow = await self._pass_on(found, "RetryWorkflow", request)
             return passed
+        if found is None:
+            raise deleted_since("what this request has retried")
         if isinstance(found, Unread):
             raise _rests(found)
-        if request.request_id in _requests(found):
+        if turn.done or id in _requests(found):
             return await _shown(found)
-        command = RetryRun(request.request_id, {p.name: p.value for p in request.parameters})
+        command = RetryRun(id, {p.name: p.value for p in request.parameters})
         if isinstance(found, Entry):
             await self._ask(found, command)  # refused: it runs
             return await _shown(found)
         parts.launcher.admit(1)
         try:
-            return await _shown(await parts.retries.retry(found, command))
+            opened = await parts.retries.retry(found, command)
         except Rejected as error:  # of two retries the other one was quicker
-            raise wrong_state(error.reason, str(error), ("workflow", request.name)) from None
+            raise wrong_state(error.reason, str(error), ("workflow", found.head["metadata"]["name"])) from None
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
+        await parts.requests.carried_out(turn, request)
+        return await _shown(opened)
 
     @writes
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
         """A new workflow of the same manifest and arguments."""
-        tree = await self._manifest(request.namespace, request.name, context)
+        requests = self._parts.requests
+        check_characters("request_id", request.request_id, REQUEST_ID_CHARACTERS)
+        known = await requests.asked("ResubmitWorkflow", request)
+        if known is not None and (made := await self._resubmitted(request, context)) is not None:
+            return made
+        uid = request.uid if known is None else known.uid
+        tree, _ = await self._manifest(context, request.namespace, request.name, uid)
+        if known is None and request.request_id:
+            known = await requests.ask("ResubmitWorkflow", request, tree["metadata"]["uid"])
+            if known.uid != tree["metadata"]["uid"]:  # of two with this request id the other one was quicker
+                tree, _ = await self._manifest(context, request.namespace, request.name, known.uid)
         answer: pb.SubmitWorkflowResponse = await self.SubmitWorkflow(
             pb.SubmitWorkflowRequest(
                 request_id=request.request_id,
-                documents=[pb.Document(file=request.name, text=json.dumps(resubmission(tree)))],
+                documents=[pb.Document(file=tree["metadata"]["name"], text=json.dumps(resubmission(tree)))],
                 namespace=request.namespace,
                 parameters=request.parameters,
                 labels=request.labels,
@@ -314,6 +353,20 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             context,
         )
         return answer.workflows[0]
+
+    async def _resubmitted(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow | None:
+        """What an earlier call of the request has made; None where it has not come so far."""
+        uid = uids(request.namespace or DEFAULT_NAMESPACE, request.request_id, 1)[0]
+        try:
+            tree, version = await self._manifest(context, "", "", uid)
+        except RpcError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+        else:
+            return fitted(Seen(tree, {}, version), ANSWER_BYTES, left_out=True)
+        if await self._parts.requests.deleted(uid):
+            raise deleted_since("what this request has made")
+        return None
 
     async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
         """By id."""
@@ -337,54 +390,70 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             looked = await found.view()
         return await watch.merged(self._parts.peers, found, looked)
 
-    async def _manifest(self, namespace: str, name: str, context: Context) -> dict[str, Any]:
-        """A workflow without its nodes."""
-        found = await self._parts.finder.find(context, namespace, name)
+    async def _manifest(self, context: Context, namespace: str, name: str, uid: str) -> tuple[dict[str, Any], int]:
+        """A workflow without its nodes, and its version."""
+        found = await self._parts.finder.find(context, namespace, name, uid)
         if isinstance(found, Entry):
-            return (await found.view(nodes=False)).head
+            looked = await found.view(nodes=False)
+            return looked.head, looked.version
         if isinstance(found, Archived):
-            return found.head
+            return found.head, found.version
         if isinstance(found, Unread):
-            return found.tree()
-        text = ""
-        async for answer in self._stream(found, "ReadWorkflow", pb.ReadWorkflowRequest(namespace=namespace, name=name)):
+            return found.tree(), found.number
+        text, version = "", 0
+        request = pb.ReadWorkflowRequest(namespace=namespace, name=name, uid=uid)
+        async for answer in self._stream(found, "ReadWorkflow", request):
             text += answer.part.workflow.json
+            version = version or answer.part.workflow.version
             if not answer.part.unfinished:
                 break
         tree: dict[str, Any] = json.loads(text)
-        return tree
+        return tree, version
 
     async def _steer(self, method: str, request: Any, context: Context, command: Steering) -> pb.Workflow:
         """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
-        found = await self._parts.finder.find(context, request.namespace, request.name)
-        if not isinstance(found, Elsewhere | Unread) and command.request_id not in _requests(found):
-            uid = found.head["metadata"]["uid"] if isinstance(found, Archived) else found.run.uid
+        turn = await self._parts.requests.turn(method, request, context)
+        found = turn.found
+        if isinstance(found, Entry | Archived) and not turn.done and command.request_id not in _requests(found):
+            uid = uid_of(found)
             # of a workflow that is over a handler may run again
             if isinstance(found, Archived) or found.closed or found.run.state.open_hooks:
                 command.elsewhere = await self._parts.peers.steer_exits(partition_of(uid), uid, command)
-        return await self._command(method, request, context, command)
+        return await self._carry_out(turn, method, request, command)
 
     async def _command(self, method: str, request: Any, context: Context, command: Any) -> pb.Workflow:
-        found = await self._parts.finder.find(context, request.namespace, request.name)
+        turn = await self._parts.requests.turn(method, request, context)
+        return await self._carry_out(turn, method, request, command)
+
+    async def _carry_out(self, turn: Turn, method: str, request: Any, command: Any) -> pb.Workflow:
+        found = turn.found
         if isinstance(found, Elsewhere):
             request.request_id = command.request_id
             passed: pb.Workflow = await self._pass_on(found, method, request)
             return passed
+        if found is None:
+            raise deleted_since("the workflow of this request")
+        if not turn.done:
+            await self._do(found, method, command)
+            await self._parts.requests.carried_out(turn, request)
+        return await _shown(found)
+
+    async def _do(self, found: Entry | Archived | Unread, method: str, command: Any) -> None:
         if isinstance(found, Unread):
             if not (isinstance(command, Shutdown) and command.strategy == "Terminate"):
                 raise _rests(found)
             await self._end_unread(found, command)
-            return await _shown(found)
-        if isinstance(found, Archived) or found.closed:
+        elif isinstance(found, Archived) or found.closed:
             if command.request_id in _requests(found) or (isinstance(command, Steering) and command.elsewhere):
-                return await _shown(found)
+                return
+            namespace, name = named(found)
             raise wrong_state(
                 "WORKFLOW_FINISHED",
-                f"the workflow {request.name!r} is over: there is nothing to {_verb(method)}",
-                ("workflow", f"{request.namespace or DEFAULT_NAMESPACE}/{request.name}"),
+                f"the workflow {name!r} is over: there is nothing to {_verb(method)}",
+                ("workflow", f"{namespace}/{name}"),
             )
-        await self._ask(found, command)
-        return await _shown(found)
+        else:
+            await self._ask(found, command)
 
     async def _end_unread(self, found: Unread, command: Shutdown) -> None:
         if not found.closed:
@@ -434,6 +503,21 @@ async def _shown(found: Entry | Archived | Unread, most: int = ANSWER_BYTES) -> 
 def _requests(found: Entry | Archived) -> Collection[str]:
     """The commands that were carried out on it."""
     return found.requests if isinstance(found, Archived) else found.run.state.requests
+
+
+def _check_selector(text: str) -> None:
+    """Raises INVALID_ARGUMENT, whatever state the workflow is in."""
+    try:
+        selection.check(text)
+    except Rejected as error:
+        raise invalid(str(error), [("node_field_selector", str(error))], reason=error.reason) from None
+
+
+def _check_phase(text: str) -> None:
+    known = sorted(phases.COMPLETED | {phases.SKIPPED})
+    if text and text not in known:
+        said = f"{text[:80]!r} is no phase that a node can be set to: {', '.join(known)} are"
+        raise invalid(said, [("phase", said)], reason="INVALID_PHASE")
 
 
 def _verb(method: str) -> str:

@@ -32,6 +32,7 @@ from exeunt.scheduler.logs import LogWriter
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Owners, Peers
 from exeunt.scheduler.replays import Replays
+from exeunt.scheduler.requests import Requests
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.secrets import Opener
@@ -117,12 +118,14 @@ class Core:
         )
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
+        finder = Finder(self.runs, self.archiver, projections.names, self.peers, steady)
         parts = Parts(
             checker=Checker(
                 projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets if keys else None
             ),
             launcher=launcher,
-            finder=Finder(self.runs, self.archiver, projections.names, self.peers, steady),
+            finder=finder,
+            requests=Requests(projections.names, finder, steady),
             lists=Lists(self.runs, projections.archive, self.peers, self.standing),
             archiver=self.archiver,
             mender=self.mender,

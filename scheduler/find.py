@@ -15,7 +15,7 @@ from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
-from exeunt.service.errors import invalid, not_found
+from exeunt.service.errors import Code, RpcError, invalid, not_found
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -25,6 +25,9 @@ class Elsewhere:
     """Another scheduler has it."""
 
     address: str
+
+
+Found = Entry | Archived | Unread | Elsewhere
 
 
 class Finder:
@@ -37,23 +40,40 @@ class Finder:
         self._peers = peers
         self._steady = steady
 
-    async def find(
-        self, context: Context | None, namespace: str, name: str, uid: str = ""
-    ) -> Entry | Archived | Unread | Elsewhere:
-        """The workflow of that name or uid. Raises NOT_FOUND, UNAVAILABLE while its partition has no owner or loads."""
-        namespace = namespace or "default"
+    async def find(self, context: Context | None, namespace: str, name: str, uid: str = "") -> Found:
+        """The workflow of that name or uid. Raises NOT_FOUND, UNAVAILABLE while its partition has no owner or loads.
+
+        NOT_FOUND also when the uid is that of a workflow of another name, or in another namespace.
+        """
+        found = await self._find(context, namespace or "default", name, uid)
+        if uid and not isinstance(found, Elsewhere):
+            known = named(found)
+            if (name and known[1] not in ("", name)) or (
+                (name or namespace) and known[0] not in ("", namespace or "default")
+            ):
+                shown = f"{namespace or 'default'}/{name}" if name else f"in {namespace}"
+                raise RpcError(
+                    Code.NOT_FOUND,
+                    "WORKFLOW_NOT_FOUND",
+                    f"no workflow {shown} has the uid {uid}: that is {known[0]}/{known[1]}; leave one of them out",
+                    resource=("workflow", f"{namespace or 'default'}/{name}"),
+                )
+        return found
+
+    async def _find(self, context: Context | None, namespace: str, name: str, uid: str) -> Found:
         shown = f"{namespace}/{name}" if name else uid
         if not name and not uid:
             raise invalid("neither name nor uid is given", [("name", "give the workflow's name, or its uid")])
+        by_name = False
         if name and not uid:
             entry = self._runs.by_name.get((namespace, name))
             if entry is not None:
                 await entry.ready_now()
                 return entry
-            named = await self._steady(lambda: self._names.lookup(namespace, name))
-            if not named:
+            taken = await self._steady(lambda: self._names.lookup(namespace, name))
+            if not taken:
                 raise not_found("workflow", shown)
-            uid = named
+            uid, by_name = taken, True
         partition = partition_of(uid)
         address = self._peers.address(partition, context)
         if address:
@@ -65,9 +85,20 @@ class Finder:
             return entry
         unread = self._runs.unread.get(uid)
         if unread is not None:
-            unread.named(namespace, name)
+            if by_name:
+                unread.named(namespace, name)
             return unread
         archived = await self._steady(lambda: self._archiver.get(uid))
         if archived is None:
             raise not_found("workflow", shown)
         return archived
+
+
+def named(found: Entry | Archived | Unread) -> tuple[str, str]:
+    """Namespace and name; empty where they cannot be told."""
+    if isinstance(found, Entry):
+        return found.run.namespace, found.run.name
+    if isinstance(found, Archived):
+        metadata = found.head["metadata"]
+        return metadata["namespace"], metadata["name"]
+    return found.namespace, found.name

@@ -248,44 +248,65 @@ class Client:
             stream.cancel()
 
     async def stop(
-        self, name: str, namespace: str = "", *, message: str = "", selector: str = "", request_id: str = ""
+        self,
+        name: str = "",
+        namespace: str = "",
+        *,
+        message: str = "",
+        selector: str = "",
+        uid: str = "",
+        request_id: str = "",
     ) -> pb.Workflow:
         """Ends the main run; exit handlers run. With a selector: only waiting suspend nodes that fit."""
         request = pb.StopWorkflowRequest(
             request_id=request_id or new_request_id(),
             namespace=namespace,
             name=name,
+            uid=uid,
             message=message,
             node_field_selector=selector,
         )
         return await self._call(self._workflows.StopWorkflow, request)
 
-    async def terminate(self, name: str, namespace: str = "", *, request_id: str = "") -> pb.Workflow:
+    async def terminate(
+        self, name: str = "", namespace: str = "", *, uid: str = "", request_id: str = ""
+    ) -> pb.Workflow:
         """Ends everything; exit handlers run only where the workflow's annotation asks for it."""
-        request = pb.TerminateWorkflowRequest(request_id=request_id or new_request_id(), namespace=namespace, name=name)
+        request = pb.TerminateWorkflowRequest(
+            request_id=request_id or new_request_id(), namespace=namespace, name=name, uid=uid
+        )
         return await self._call(self._workflows.TerminateWorkflow, request)
 
-    async def suspend(self, name: str, namespace: str = "", *, request_id: str = "") -> pb.Workflow:
+    async def suspend(self, name: str = "", namespace: str = "", *, uid: str = "", request_id: str = "") -> pb.Workflow:
         """Starts no further steps until resumed."""
-        request = pb.SuspendWorkflowRequest(request_id=request_id or new_request_id(), namespace=namespace, name=name)
+        request = pb.SuspendWorkflowRequest(
+            request_id=request_id or new_request_id(), namespace=namespace, name=name, uid=uid
+        )
         return await self._call(self._workflows.SuspendWorkflow, request)
 
-    async def resume(self, name: str, namespace: str = "", *, selector: str = "", request_id: str = "") -> pb.Workflow:
+    async def resume(
+        self, name: str = "", namespace: str = "", *, selector: str = "", uid: str = "", request_id: str = ""
+    ) -> pb.Workflow:
         """Resumes a workflow and its suspend nodes, or only the nodes that the selector names."""
         request = pb.ResumeWorkflowRequest(
-            request_id=request_id or new_request_id(), namespace=namespace, name=name, node_field_selector=selector
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            uid=uid,
+            node_field_selector=selector,
         )
         return await self._call(self._workflows.ResumeWorkflow, request)
 
     async def set_nodes(
         self,
-        name: str,
+        name: str = "",
         namespace: str = "",
         *,
         selector: str,
         outputs: Mapping[str, str] | None = None,
         phase: str = "",
         message: str = "",
+        uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
         """Gives waiting suspend nodes their outputs or their end."""
@@ -293,6 +314,7 @@ class Client:
             request_id=request_id or new_request_id(),
             namespace=namespace,
             name=name,
+            uid=uid,
             node_field_selector=selector,
             output_parameters=[pb.ParameterValue(name=k, value=v) for k, v in (outputs or {}).items()],
             phase=phase,
@@ -302,10 +324,11 @@ class Client:
 
     async def retry(
         self,
-        name: str,
+        name: str = "",
         namespace: str = "",
         *,
         parameters: Mapping[str, str] | None = None,
+        uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
         """Runs again what failed of a workflow that has ended, its exit handlers included."""
@@ -313,17 +336,19 @@ class Client:
             request_id=request_id or new_request_id(),
             namespace=namespace,
             name=name,
+            uid=uid,
             parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
         )
         return await self._call(self._workflows.RetryWorkflow, request)
 
     async def resubmit(
         self,
-        name: str,
+        name: str = "",
         namespace: str = "",
         *,
         parameters: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
         """Submits a new workflow of the manifest and arguments of another."""
@@ -331,14 +356,17 @@ class Client:
             request_id=request_id or new_request_id(),
             namespace=namespace,
             name=name,
+            uid=uid,
             parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
             labels=dict(labels or {}),
         )
         return await self._call(self._workflows.ResubmitWorkflow, request)
 
-    async def delete(self, name: str, namespace: str = "", *, request_id: str = "") -> bool:
+    async def delete(self, name: str = "", namespace: str = "", *, uid: str = "", request_id: str = "") -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
-        request = pb.DeleteWorkflowRequest(request_id=request_id or new_request_id(), namespace=namespace, name=name)
+        request = pb.DeleteWorkflowRequest(
+            request_id=request_id or new_request_id(), namespace=namespace, name=name, uid=uid
+        )
         answer: pb.DeleteWorkflowResponse = await self._call(self._workflows.DeleteWorkflow, request)
         return answer.gone
 

@@ -7,15 +7,30 @@ from exeunt.engine.inputs import Rejected
 from exeunt.engine.nodes import Node
 from exeunt.engine.state import Run
 
+FIELDS = ("displayName", "templateName", "templateRef.name", "templateRef.template", "phase", "name", "id")
+"""What nodes can be selected by, beside `inputs.parameters.NAME.value`."""
+
 
 def waiting(run: Run, selector: str) -> list[Node]:
     """The suspend nodes that wait and that the selector names; an empty one names all. Raises Rejected."""
+    check(selector)
     wanted = _selected(selector)
     return [
         node
         for node in run.nodes
         if node.type == phases.SUSPEND and not node.fulfilled and all(_matches(run, node, *one) for one in wanted)
     ]
+
+
+def check(selector: str) -> None:
+    """Raises Rejected unless it is one, whatever it selects."""
+    for field, _, _ in _selected(selector):
+        if field not in FIELDS and not _is_input(field):
+            raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(FIELDS)}")
+
+
+def _is_input(field: str) -> bool:
+    return field.startswith("inputs.parameters.") and field.endswith(".value")
 
 
 def _selected(selector: str) -> list[tuple[str, str, bool]]:
@@ -32,7 +47,7 @@ def _selected(selector: str) -> list[tuple[str, str, bool]]:
 
 
 def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bool:
-    if field.startswith("inputs.parameters.") and field.endswith(".value"):
+    if _is_input(field):
         found = dict(node.inputs or []).get(field[len("inputs.parameters.") : -len(".value")], "")
         return (found == value) == positive
     known = {
@@ -44,6 +59,4 @@ def _matches(run: Run, node: Node, field: str, value: str, positive: bool) -> bo
         "name": run.names.full(node),
         "id": run.id(node),
     }
-    if field not in known:
-        raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(known)}")
     return (known[field] == value) == positive

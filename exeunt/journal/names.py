@@ -1,7 +1,8 @@
 """Who has a workflow's name: claimed once, before the first commit, and free again when the workflow is deleted.
 
 Stream `EXEUNT_NAMES`, one message for each subject: `xn.<namespace>.<hash of name>` holds the claim, `xn.t.<uid>` what
-the submission said whose first workflow has that uid, and later the tombstone of the deleted uid. A claim expects
+the submission said whose first workflow has that uid, and later the tombstone of the deleted uid, and
+`xn.r.<namespace>.<hash of request id>` which workflow a command of that request id was for. A claim expects
 nothing on its subject, or the released claim that it has seen there: of two claimants one wins. Claims of one moment go
 out together: each workflow needs one before it may begin.
 """
@@ -50,6 +51,14 @@ class Submission(msgspec.Struct, omit_defaults=True):
     content: str = ""
 
 
+class Asked(msgspec.Struct, omit_defaults=True):
+    """What a request id stands for: a command to the workflow of this uid. `content` is a hash of what was asked."""
+
+    uid: str
+    content: str
+    done: bool = False
+
+
 class RequestUsed(Exception):  # noqa: N818 - an answer
     """The request id stands for another submission."""
 
@@ -70,6 +79,10 @@ def config(replicas: int) -> StreamConfig:
 
 def _subject(namespace: str, name: str) -> str:
     return f"xn.{namespace}.{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+def _request_subject(namespace: str, request_id: str) -> str:
+    return f"xn.r.{namespace}.{hashlib.blake2b(request_id.encode(), digest_size=16).hexdigest()}"
 
 
 class Names:
@@ -136,6 +149,38 @@ class Names:
         """Lets go of a request of which nothing was started: it may come again with another content."""
         data = msgspec.json.encode(Submission())
         await whole(self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15))
+
+    async def asked(self, namespace: str, request_id: str) -> Asked | None:
+        """The command that the request id stands for; None when there is none, or it was too long ago."""
+        try:
+            message = await whole(self._js.get_last_msg(STREAM, _request_subject(namespace, request_id)))
+        except NotFoundError:
+            return None
+        return msgspec.json.decode(message.data or b"", type=Asked)
+
+    async def ask(self, namespace: str, request_id: str, asked: Asked) -> Asked:
+        """Makes the request id stand for this command, unless it stands for one already; answers what it stands for.
+
+        It is kept as long as it is known of a workflow that it was deleted.
+        """
+        subject = _request_subject(namespace, request_id)
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
+        while True:
+            try:
+                await self._write(subject, msgspec.json.encode(asked), headers)
+            except Refused as error:
+                if error.code != WRONG_LAST_SEQUENCE:
+                    raise JetStreamError(subject, error.code, error.description) from None
+                known = await self.asked(namespace, request_id)
+                if known is not None:
+                    return known
+            else:
+                return asked
+
+    async def carried_out(self, namespace: str, request_id: str, asked: Asked) -> None:
+        """The command was carried out, durably: a repeat has only to be answered. Saying so twice is fine."""
+        done = msgspec.json.encode(Asked(asked.uid, asked.content, done=True))
+        await self._write(_request_subject(namespace, request_id), done, {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"})
 
     async def _said(self, subject: str) -> tuple[Submission | None, int]:
         """What a submission said and its position; None with a position for a tombstone."""

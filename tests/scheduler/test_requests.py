@@ -1,0 +1,144 @@
+"""Repeated verbs: the same request id is the same call, whoever has the workflow's name by now."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exeunt.client import Client, ClientError
+from exeunt.scheduler.core import Core
+from tests.nats_server import NatsServer, nats_server
+from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.test_service import HELLO, HOLD, TWO, submit
+
+__all__ = ["nats_server"]
+
+pytestmark = pytest.mark.services
+
+WAITS = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {name: held}
+spec:
+  entrypoint: main
+  templates:
+  - name: main
+    steps: [[{name: approve, template: wait}]]
+  - {name: wait, suspend: {}}
+"""
+FAILS = HELLO.replace("[hello]", '[exit, "1"]').replace("generateName: hello-", "name: held")
+APPROVE = {"selector": "displayName=approve"}
+
+Verb = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
+    async with scheduling(nats_server.url, tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def client(core: Core) -> AsyncIterator[Client]:
+    async with Client(core.address) as client:
+        yield client
+
+
+async def refusal(asked: Awaitable[Any]) -> tuple[str, str]:
+    with pytest.raises(ClientError) as refused:
+        await asked
+    return refused.value.code, refused.value.reason
+
+
+async def test_a_repeated_delete_leaves_the_next_workflow_of_that_name_alone(core: Core, client: Client) -> None:
+    async with hands(core):
+        await submit(client, TWO)
+        await final(client, "two")
+        assert await client.delete("two", request_id="r")
+        await submit(client, TWO)
+        await final(client, "two")
+        assert await client.delete("two", request_id="r"), "the first answer"
+        assert (await client.get("two")).phase == "Succeeded"
+        assert await refusal(client.delete("two", uid="of-somebody-else")) == ("NOT_FOUND", "WORKFLOW_NOT_FOUND")
+        assert await client.delete("two", request_id="another")
+
+
+@pytest.mark.parametrize(
+    ("verb", "more"),
+    [("stop", {}), ("terminate", {}), ("suspend", {}), ("resume", {}), ("set_nodes", {**APPROVE, "phase": "Failed"})],
+)
+async def test_a_repeated_verb_is_carried_out_on_the_first_workflow_only(
+    core: Core, client: Client, verb: str, more: dict[str, str]
+) -> None:
+    async with hands(core):
+        await submit(client, WAITS)
+        first = await getattr(client, verb)("held", request_id="r", **more)
+        again = await getattr(client, verb)("held", request_id="r", **more)
+        assert again.uid == first.uid
+        if verb != "suspend":
+            await final(client, "held")
+            assert (await getattr(client, verb)("held", request_id="r", **more)).uid == first.uid, "it is over"
+        await client.delete("held")
+        if verb == "suspend":
+            async for _ in client.watch(uid=first.uid):
+                pass
+            await core.archiver.drained()
+        await submit(client, WAITS)
+        said = await refusal(getattr(client, verb)("held", request_id="r", **more))
+        assert said == ("NOT_FOUND", "WORKFLOW_DELETED")
+        now = await client.get("held")
+        assert (now.phase, now.uid != first.uid, "suspended" in now.json) == ("Running", True, False)
+
+
+async def test_a_repeated_retry_leaves_the_next_workflow_of_that_name_alone(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        await submit(client, FAILS)
+        await final(client, "held")
+        first = await client.retry("held", request_id="r")
+        await final(client, "held")
+        assert (await client.retry("held", request_id="r")).uid == first.uid
+        await client.delete("held")
+        await submit(client, FAILS)
+        await final(client, "held")
+        assert await refusal(client.retry("held", request_id="r")) == ("NOT_FOUND", "WORKFLOW_DELETED")
+        assert len(executor.seen) == 3
+
+
+async def test_a_repeated_resubmit_has_the_first_child_when_its_source_is_gone(core: Core, client: Client) -> None:
+    async with hands(core):
+        await submit(client, TWO)
+        await final(client, "two")
+        child = await client.resubmit("two", request_id="r")
+        await client.delete("two")
+        assert (await client.resubmit("two", request_id="r")).uid == child.uid
+        await final(client, child.name)
+        await submit(client, HELLO.replace("generateName: hello-", "name: two"))
+        assert (await client.resubmit("two", request_id="r")).uid == child.uid
+        await client.delete(child.name)
+        assert await refusal(client.resubmit("two", request_id="r")) == ("NOT_FOUND", "WORKFLOW_DELETED")
+
+
+async def test_a_request_id_stands_for_one_verb(core: Core, client: Client) -> None:
+    await submit(client, HOLD)
+    await submit(client, TWO)
+    await client.suspend("two", request_id="r")
+    for other in (client.terminate("two", request_id="r"), client.suspend("held", request_id="r")):
+        assert await refusal(other) == ("ALREADY_EXISTS", "REQUEST_ID_USED")
+    assert (await client.get("two")).phase == "Running"
+
+
+async def test_a_name_and_a_uid_have_to_fit(core: Core, client: Client) -> None:
+    await submit(client, HOLD)
+    await submit(client, TWO)
+    uid = (await client.get("two")).uid
+    assert (await client.get("two", uid=uid)).uid == uid
+    verbs: list[Verb] = [client.get, client.stop, client.terminate, client.suspend, client.resume, client.delete]
+    for verb in [*verbs, client.retry, client.resubmit]:
+        assert await refusal(verb("held", uid=uid)) == ("NOT_FOUND", "WORKFLOW_NOT_FOUND"), verb
+        assert await refusal(verb("two", "elsewhere", uid=uid)) == ("NOT_FOUND", "WORKFLOW_NOT_FOUND"), verb
+    assert {w.phase for w in await client.list_workflows()} == {"Running"}
+    assert (await client.suspend(uid=uid)).name == "two"
+    assert await client.delete("two", uid=uid) is False
