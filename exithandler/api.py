@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt import cloudevents
+from exeunt.engine import selection
 from exeunt.engine.decide import Run
 from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
 from exeunt.engine.status import each_node
@@ -33,6 +34,7 @@ from exeunt.service.bounds import (
 )
 from exeunt.service.channel import open_channel
 from exeunt.service.errors import Code, RpcError, invalid, not_found, received, unavailable, wrong_state
+from exeunt.service.grpc import ALL
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc
 
@@ -51,6 +53,9 @@ STATES = {
     "parked": pb.Exit.STATE_PARKED,
 }
 NAMES = {number: name for name, number in STATES.items()}
+
+_FIELDS = {"INVALID_SELECTOR": "node_field_selector", "INVALID_PHASE": "phase"}
+"""Refusals that are about the request, whatever state its nodes are in, and the field that each is about."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 OwnerOf = Callable[[int], str | None]
@@ -85,7 +90,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         if request.page_size < 0:
             raise invalid("page_size is negative", [("page_size", "0 or more is expected")])
         wanted = Wanted(
-            namespace=request.namespace,
+            namespace=_narrowed(request.namespace),
             workflow=request.workflow,
             hook=request.hook,
             states=_states(request.states),
@@ -111,7 +116,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
 
     async def WatchExits(self, request: pb.WatchExitsRequest, context: Context) -> AsyncIterator[pb.Exit]:
         """Records as they change."""
-        wanted = Wanted(request.namespace, request.workflow, request.hook, _states(request.states))
+        wanted = Wanted(_narrowed(request.namespace), request.workflow, request.hook, _states(request.states))
         async with self._ledger.watching(wanted, changes_only=request.changes_only) as changes:
             await context.send_initial_metadata(())  # says that nothing is missed from here on
             async for record in changes:
@@ -166,8 +171,13 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         if request.resume:
             command = ResumeRun(request.request_id, request.node_field_selector)
         try:
+            selection.check(request.node_field_selector)
+            selection.check_phase(request.phase)
             return pb.SteerExitNodesResponse(runs=await steer.steer(self._runs, request.uid, command))
         except Rejected as error:
+            field = _FIELDS.get(error.reason)
+            if field is not None:
+                raise invalid(str(error), [(field, str(error))], reason=error.reason) from None
             raise wrong_state(error.reason, str(error), ("workflow", request.uid)) from None
         except NotOwner:
             raise unavailable("MOVED", "the exit runs of this workflow are changing hands; ask again") from None
@@ -224,10 +234,17 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
             raise unavailable("MOVED", f"the exit handler at {owner} owns the exit runs of this workflow")
 
     async def _record(self, id: str) -> ExitRecord:
-        record = await self._ledger.get(id) if id and not set(id) & set(".*> ") else None
+        if not id:
+            raise invalid("id is missing", [("id", "the id of an exit run, as lists have it, is expected")])
+        record = await self._ledger.get(id) if not set(id) & set(".*> ") else None
         if record is None:
             raise not_found("exit", id)
         return record
+
+
+def _narrowed(namespace: str) -> str:
+    """The one namespace that is asked for; empty for all."""
+    return "" if namespace == ALL else namespace
 
 
 def _states(numbers: Iterable[pb.Exit.State.ValueType]) -> list[str]:

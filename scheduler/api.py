@@ -7,14 +7,14 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine import phases, selection
+from exeunt.engine import selection
 from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
@@ -31,7 +31,7 @@ from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.find import Elsewhere, Finder, named
 from exeunt.scheduler.launch import Launcher
-from exeunt.scheduler.lists import Lists, page_size
+from exeunt.scheduler.lists import Lists, page_size, read_behind, write_behind
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import PASSED_ON, Peers
 from exeunt.scheduler.requests import Requests, Turn, deleted_since, uid_of
@@ -98,6 +98,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             request.request_id = request_id
             answer: pb.SubmitWorkflowResponse = await parts.peers.pass_on(address, "SubmitWorkflow", request)
             return answer
+        if request.name and request.generate_name:
+            text = "give name or generate_name, not both"
+            raise invalid(text, [("generate_name", text)])
         wishes = Wishes(
             namespace=namespace,
             name=request.name,
@@ -124,6 +127,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 raise wrong_state("CHAIN_TOO_DEEP", why)
         warnings = [_problem(problem) for problem in checked.warnings]
         if request.validate_only:
+            await parts.launcher.check_names(checked, uids(namespace, request_id, count))
             return pb.SubmitWorkflowResponse(warnings=warnings)
         try:
             started = await parts.launcher.submit(checked, uids(namespace, request_id, count), request_id)
@@ -214,7 +218,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         id = _request_id(request.request_id)
         check_bytes("message", request.message, MESSAGE_BYTES)
         if request.node_field_selector:
-            _check_selector(request.node_field_selector)
+            _check("node_field_selector", selection.check, request.node_field_selector)
             ended = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
             return await self._steer("StopWorkflow", request, context, ended)
         return await self._command("StopWorkflow", request, context, Shutdown("Stop", id, request.message))
@@ -234,7 +238,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
         """It goes on."""
-        _check_selector(request.node_field_selector)
+        _check("node_field_selector", selection.check, request.node_field_selector)
         command = ResumeRun(_request_id(request.request_id), request.node_field_selector)
         return await self._steer("ResumeWorkflow", request, context, command)
 
@@ -245,8 +249,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if not request.node_field_selector.strip(" ,"):
             text = "say which nodes, as in displayName=approve: without a selector all that wait would be set"
             raise invalid("node_field_selector is missing", [("node_field_selector", text)])
-        _check_selector(request.node_field_selector)
-        _check_phase(request.phase)
+        _check("node_field_selector", selection.check, request.node_field_selector)
+        _check("phase", selection.check_phase, request.phase)
         self._parts.checker.check_parameters("output_parameters", request.output_parameters)
         command = SetNodes(
             selector=request.node_field_selector,
@@ -371,11 +375,12 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
         """By id."""
         size = page_size(request.page_size)
+        behind = read_behind(request.page_token)
         known = [e for e in self._parts.dispatch.executors.values() if e.link is not None]
-        later = sorted((e for e in known if e.profile.id > request.page_token), key=lambda e: e.profile.id)
+        later = sorted((e for e in known if e.profile.id > behind), key=lambda e: e.profile.id)
         answer = pb.ListExecutorsResponse(executors=[_executor(e) for e in later[:size]])
         if len(later) > size:
-            answer.next_page_token = later[size - 1].profile.id
+            answer.next_page_token = write_behind(later[size - 1].profile.id)
         return answer
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -505,19 +510,12 @@ def _requests(found: Entry | Archived) -> Collection[str]:
     return found.requests if isinstance(found, Archived) else found.run.state.requests
 
 
-def _check_selector(text: str) -> None:
-    """Raises INVALID_ARGUMENT, whatever state the workflow is in."""
+def _check(field: str, check: Callable[[str], None], text: str) -> None:
+    """Raises INVALID_ARGUMENT for what is wrong whatever state the workflow is in."""
     try:
-        selection.check(text)
+        check(text)
     except Rejected as error:
-        raise invalid(str(error), [("node_field_selector", str(error))], reason=error.reason) from None
-
-
-def _check_phase(text: str) -> None:
-    known = sorted(phases.COMPLETED | {phases.SKIPPED})
-    if text and text not in known:
-        said = f"{text[:80]!r} is no phase that a node can be set to: {', '.join(known)} are"
-        raise invalid(said, [("phase", said)], reason="INVALID_PHASE")
+        raise invalid(str(error), [(field, str(error))], reason=error.reason) from None
 
 
 def _verb(method: str) -> str:

@@ -152,12 +152,17 @@ class Launcher:
             except NameTaken:
                 if metadata.name:
                     break
-        raise RpcError(
-            Code.ALREADY_EXISTS,
-            "WORKFLOW_EXISTS",
-            f"a workflow named {name!r} exists already in {namespace}; delete it, or use generateName",
-            resource=("workflow", f"{namespace}/{name}"),
-        )
+        raise _exists(namespace, name)
+
+    async def check_names(self, checked: Checked, uids: Sequence[str]) -> None:
+        """Raises ALREADY_EXISTS where a name that a workflow asks for is another one's."""
+        for accepted, uid in zip(checked.workflows, uids, strict=True):
+            namespace, name = accepted.namespace, accepted.bundle.workflow.metadata.name
+            if name and await self._taken(namespace, name) not in (None, uid):
+                raise _exists(namespace, name)
+
+    async def _taken(self, namespace: str, name: str) -> str | None:
+        return await self._steady(lambda: self._projections.names.lookup(namespace, name))
 
     async def _start(
         self, accepted: Accepted, uid: str, prepared: str | Entry | Archived, tenure: int, request_id: str
@@ -254,3 +259,12 @@ class Launcher:
             return None
         await self._projections.names.claim(started.namespace, started.name, started.uid)
         return await self._runs.bundle(started.bundle)
+
+
+def _exists(namespace: str, name: str) -> RpcError:
+    return RpcError(
+        Code.ALREADY_EXISTS,
+        "WORKFLOW_EXISTS",
+        f"a workflow named {name!r} exists already in {namespace}; delete it, or use generateName",
+        resource=("workflow", f"{namespace}/{name}"),
+    )

@@ -6,11 +6,12 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import msgspec
 
+from exeunt.engine import phases
 from exeunt.journal.records import ArchiveSummary, Records
 from exeunt.journal.standing import Standing
 from exeunt.journal.subjects import PARTITIONS
@@ -22,12 +23,16 @@ from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import listed, of_summary
 from exeunt.service.bounds import PAGE_BYTES
 from exeunt.service.errors import invalid, unavailable
+from exeunt.service.grpc import ALL
 from exeunt.v1 import workflow_service_pb2 as pb
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
 TOGETHER = 50  # lines that are made at the same time
 
+PHASES = (phases.PENDING, phases.RUNNING, phases.SUCCEEDED, phases.FAILED, phases.ERROR)
+
+T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -50,17 +55,35 @@ def page_size(asked: int) -> int:
 
 def read_token(text: str) -> Token:
     """The token of a page before. Raises INVALID_ARGUMENT."""
-    if not text:
-        return Token()
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text), type=Token)
-    except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise invalid("page_token cannot be read", [("page_token", "give next_page_token as it came")]) from None
+    return _read(text, Token) if text else Token()
 
 
 def write_token(token: Token) -> str:
     """A token as text."""
     return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
+
+
+class Behind(msgspec.Struct, array_like=True, tag="executors"):
+    """Where a list of executors goes on: behind this one."""
+
+    id: str
+
+
+def read_behind(text: str) -> str:
+    """The executor that a page before ended with. Raises INVALID_ARGUMENT."""
+    return _read(text, Behind).id if text else ""
+
+
+def write_behind(id: str) -> str:
+    """A token as text."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(Behind(id))).decode()
+
+
+def _read(text: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(text), type=kind)
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        raise invalid("page_token cannot be read", [("page_token", "give next_page_token as it came")]) from None
 
 
 class Page:
@@ -100,6 +123,8 @@ class Lists:
             matches = selector(request.selector)
         except SelectorError as error:
             raise invalid(str(error), [("selector", str(error))]) from None
+        _check_phases(request.phases)
+        request.namespace = request.namespace or ALL
         self._check_loaded()
         own = was_passed_on(context)
         shown: list[pb.Workflow] = []
@@ -124,12 +149,11 @@ class Lists:
         self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token, size: int
     ) -> tuple[list[pb.Workflow], bool]:
         """The next ones, as far as a page holds them, and whether there are more."""
-        namespace = request.namespace or "default"
-        phases = set(request.phases)
+        namespace, wanted = request.namespace, set(request.phases)
         found: list[Entry | Unread] = self._unread(request, matches, token)
         for entry in self._runs.by_uid.values():
             run = entry.run
-            if namespace not in {"*", run.namespace} or (phases and run.phase not in phases):
+            if namespace not in {"*", run.namespace} or (wanted and run.phase not in wanted):
                 continue
             if (int(entry.created), run.uid) < (token.created, token.uid) and matches(run.state.started.labels):
                 found.append(entry)
@@ -151,12 +175,12 @@ class Lists:
 
     def _unread(self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token) -> list[Entry | Unread]:
         """Those that cannot be read, on the page that they belong to by their start."""
-        namespace, phases = request.namespace or "default", set(request.phases)
+        namespace, wanted = request.namespace, set(request.phases)
         return [
             one
             for one in self._runs.unread.values()
             if namespace in {"*", one.namespace}
-            and (not phases or "Running" in phases)
+            and (not wanted or phases.RUNNING in wanted)
             and (int(one.created), one.uid) < (token.created, token.uid)
             and matches(one.labels)
         ]
@@ -186,13 +210,13 @@ class Lists:
     ) -> pb.ListWorkflowsResponse:
         here = {workflow.uid for workflow in shown}
         page = Page(size, shown)
-        phases = set(request.phases)
+        chosen = set(request.phases)
         hour, seen = token.hour, token.skip
-        async for at, record in self._records(request.namespace or "default", token):
+        async for at, record in self._records(request.namespace, token):
             if at != hour:
                 hour, seen = at, 0
             open_still = record.uid in here or record.uid in self._runs.by_uid
-            wanted = not open_still and (not phases or record.phase in phases) and matches(record.labels)
+            wanted = not open_still and (not chosen or record.phase in chosen) and matches(record.labels)
             if wanted and not page.take(of_summary(record)):
                 place = Token(hour=hour, skip=seen, archive=True)
                 return pb.ListWorkflowsResponse(workflows=page.workflows, next_page_token=write_token(place))
@@ -206,6 +230,13 @@ class Lists:
                 skip -= 1
                 continue
             yield hour, record
+
+
+def _check_phases(given: Iterable[str]) -> None:
+    for phase in given:
+        if phase not in PHASES:
+            text = f"{phase[:80]!r} is no phase of a workflow: {', '.join(PHASES)} are"
+            raise invalid(text, [("phases", text)])
 
 
 def _open_page(shown: list[pb.Workflow], *, more: bool) -> pb.ListWorkflowsResponse:

@@ -51,7 +51,7 @@ def list_command(
 ) -> None:
     """Lists workflows, newest first, running and finished alike."""
     wanted = [one for phase in phases for one in phase.split(",") if one]
-    where = "*" if all_namespaces else namespace
+    where = "*" if all_namespaces else namespace or "default"
 
     async def work(client: Client) -> list[dict[str, Any]]:
         found = await client.list_workflows(where, phases=wanted, selector=selector, limit=limit)

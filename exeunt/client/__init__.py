@@ -173,7 +173,7 @@ class Client:
     async def list_workflows(
         self, namespace: str = "", *, phases: Sequence[str] = (), selector: str = "", limit: int = 0
     ) -> list[pb.Workflow]:
-        """Workflows without their nodes, newest first; all of them when `limit` is 0. Namespace "*" means every one."""
+        """Workflows without their nodes, newest first; all of them when `limit` is 0. Empty: of every namespace."""
 
         def request(token: str, size: int) -> pb.ListWorkflowsRequest:
             return pb.ListWorkflowsRequest(

@@ -45,7 +45,7 @@ from exeunt.engine.nodes import Node, Outputs, ended_early
 from exeunt.engine.outputs import export
 from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.engine.replayed import replayable
-from exeunt.engine.selection import waiting
+from exeunt.engine.selection import check_phase, waiting
 from exeunt.engine.start import exempt, found_of
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.steps import StepOutcome, starts_workflow
@@ -418,8 +418,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
     nodes = waiting(run, given.selector)
     if not nodes and not given.elsewhere:
         raise Rejected("NO_SUCH_NODE", f"no suspended node of {run.name} matches {given.selector!r}")
-    if given.phase and given.phase not in phases.COMPLETED | {phases.SKIPPED}:
-        raise Rejected("INVALID_PHASE", f"{given.phase!r} is no phase that a node can be set to")
+    check_phase(given.phase)
     for node in nodes:
         known = dict(node.outputs.parameters) if node.outputs is not None else {}
         where = f"node {run.names.display(node, run.display)}"

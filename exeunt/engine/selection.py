@@ -29,6 +29,13 @@ def check(selector: str) -> None:
             raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(FIELDS)}")
 
 
+def check_phase(phase: str) -> None:
+    """Raises Rejected unless it is one that a node that waits can be set to; an empty one leaves it waiting."""
+    known = sorted(phases.COMPLETED | {phases.SKIPPED})
+    if phase and phase not in known:
+        raise Rejected("INVALID_PHASE", f"{phase[:80]!r} is no phase that a node can be set to: {', '.join(known)} are")
+
+
 def _is_input(field: str) -> bool:
     return field.startswith("inputs.parameters.") and field.endswith(".value")
 

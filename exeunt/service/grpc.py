@@ -239,7 +239,8 @@ def _reader(read: Any) -> Any:
 
 
 ALL = "*"
-"""Every namespace: what lists may ask for."""
+"""Every namespace: what lists, and a watch of them, may ask for."""
+_OF_ALL = frozenset({"ListWorkflowsRequest", "ListExitsRequest", "WatchExitsRequest"})
 
 
 def _proper(request: Any) -> Any:
@@ -251,7 +252,7 @@ def _proper(request: Any) -> Any:
         raise invalid(text, [("", text)], reason="UNREADABLE_REQUEST")
     for field, (form, words) in _FORMS.items():
         value = getattr(request, field, "")
-        if value == ALL and field == "namespace" and request.DESCRIPTOR.name.startswith("List"):
+        if value == ALL and field == "namespace" and request.DESCRIPTOR.name in _OF_ALL:
             continue
         if isinstance(value, str) and value and not form.fullmatch(value):
             text = f"{field}: {value[:80]!r} is none; {words} are expected"

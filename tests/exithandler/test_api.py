@@ -112,6 +112,8 @@ async def test_lists_can_be_narrowed(main: Main, service: Service, world: World)
 
     assert await ids(pb.ListExitsRequest(states=[pb.Exit.STATE_FAILED, pb.Exit.STATE_PARKED])) == [bad.hook_id]
     assert await ids(pb.ListExitsRequest(workflow=good.name)) == [good.hook_id]
+    for all_of_them in ("", "*", "ns"):
+        assert await ids(pb.ListExitsRequest(namespace=all_of_them)) == [good.hook_id, bad.hook_id]
     assert await ids(pb.ListExitsRequest(namespace="elsewhere")) == []
     assert await ids(pb.ListExitsRequest(hook="exit")) == [good.hook_id, bad.hook_id]
     assert await ids(pb.ListExitsRequest(hook="other")) == []
@@ -166,7 +168,7 @@ async def test_a_watch_of_changes_has_what_fits_and_is_new(main: Main, service: 
 
 async def test_a_watch_tells_of_what_other_exit_handlers_write(main: Main, service: Service, world: World) -> None:
     handler, stub = service
-    watch = stub.WatchExits(pb.WatchExitsRequest(workflow="of-another"))
+    watch = stub.WatchExits(pb.WatchExitsRequest(workflow="of-another", namespace="*"))
     record = ExitRecord("e" * 24, uid="u", workflow="of-another", namespace="ns", state="running", due_at=time.time())
     theirs = handler.ledger._store
     await theirs.put_version("ns", record.due_at, record.id, record.summary(), msgspec.to_builtins(record), version=1)
@@ -200,12 +202,21 @@ async def test_errors_say_what_to_do(main: Main, service: Service, world: World)
     for request, expected in [
         (pb.ReplayExitRequest(id=owed.hook_id, request_id="r"), grpc.StatusCode.FAILED_PRECONDITION),
         (pb.ReplayExitRequest(id=owed.hook_id), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.ReplayExitRequest(request_id="r"), grpc.StatusCode.INVALID_ARGUMENT),
         (pb.ReplayExitRequest(id="nothing", request_id="r"), grpc.StatusCode.NOT_FOUND),
         (pb.ReplayExitRequest(id="a.b.>", request_id="r"), grpc.StatusCode.NOT_FOUND),
     ]:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.ReplayExit(request)
         assert code(raised) is expected
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.GetExit(pb.GetExitRequest())
+    assert code(raised) is grpc.StatusCode.INVALID_ARGUMENT
+    for selector, phase in (("approve", ""), ("id=a", "Happy")):
+        steered = pb.SteerExitNodesRequest(uid=owed.uid, node_field_selector=selector, phase=phase)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.SteerExitNodes(steered)
+        assert code(raised) is grpc.StatusCode.INVALID_ARGUMENT
     for listing in [pb.ListExitsRequest(page_size=-1), pb.ListExitsRequest(page_token="???")]:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.ListExits(listing)

@@ -1,0 +1,134 @@
+"""What a wrong request is told: that the request is wrong, before anything is looked at, and never nothing with OK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from exeunt.client import Client, ClientError
+from exeunt.scheduler.core import Core
+from exeunt.service.errors import received
+from exeunt.v1 import workflow_service_pb2 as pb
+from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from tests.nats_server import NatsServer, nats_server
+from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.test_requests import WAITS
+from tests.scheduler.test_service import HOLD, TWO, submit
+
+__all__ = ["nats_server"]
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
+    async with scheduling(nats_server.url, tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def client(core: Core) -> AsyncIterator[Client]:
+    async with Client(core.address) as client:
+        yield client
+
+
+@pytest.fixture
+async def stub(core: Core) -> AsyncIterator[rpc.WorkflowServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(core.address) as channel:
+        yield rpc.WorkflowServiceStub(channel)
+
+
+async def said(call: Any) -> tuple[str, list[str], str]:
+    """Code, fields and text of a refusal."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    error = received(raised.value)
+    return error.code.name, [violation.field for violation in error.violations], error.text
+
+
+@pytest.mark.parametrize("over", [False, True])
+async def test_what_is_wrong_in_a_request_comes_before_the_state_of_its_workflow(
+    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub, over: bool
+) -> None:
+    async with hands(core):
+        await submit(client, WAITS)
+        if over:
+            await client.terminate("held")
+            await final(client, "held")
+        for call, field in [
+            (stub.SetNodes(pb.SetNodesRequest(name="held", phase="Succeeded")), "node_field_selector"),
+            (
+                stub.SetNodes(pb.SetNodesRequest(name="held", phase="Failed", node_field_selector=" , ")),
+                "node_field_selector",
+            ),
+            (stub.SetNodes(pb.SetNodesRequest(name="held", node_field_selector="approve")), "node_field_selector"),
+            (stub.SetNodes(pb.SetNodesRequest(name="held", node_field_selector="id=a", phase="succeeded")), "phase"),
+            (
+                stub.ResumeWorkflow(pb.ResumeWorkflowRequest(name="held", node_field_selector="colour=red")),
+                "node_field_selector",
+            ),
+            (stub.StopWorkflow(pb.StopWorkflowRequest(name="held", node_field_selector="!")), "node_field_selector"),
+        ]:
+            assert (await said(call))[:2] == ("INVALID_ARGUMENT", [field])
+        if not over:
+            assert (await client.get("held")).phase == "Running", "nothing that waits was ended"
+
+
+async def test_lists_refuse_what_they_do_not_know(stub: rpc.WorkflowServiceAsyncStub) -> None:
+    for phase in ("succeeded", "Suceeded", "Omitted"):
+        code, fields, text = await said(stub.ListWorkflows(pb.ListWorkflowsRequest(phases=["Failed", phase])))
+        assert (code, fields) == ("INVALID_ARGUMENT", ["phases"])
+        assert "Pending, Running, Succeeded, Failed, Error are" in text
+    executors = stub.ListExecutors(pb.ListExecutorsRequest(page_token="hands"))
+    assert (await said(executors))[:2] == ("INVALID_ARGUMENT", ["page_token"])
+
+
+async def test_executors_are_listed_page_by_page(core: Core, stub: rpc.WorkflowServiceAsyncStub) -> None:
+    async with hands(core, id="a"), hands(core, id="b"):
+        while sum(e.link is not None for e in core.dispatch.executors.values()) < 2:  # noqa: ASYNC110 - turns of the loop
+            await asyncio.sleep(0)
+        first = await stub.ListExecutors(pb.ListExecutorsRequest(page_size=1))
+        rest = await stub.ListExecutors(pb.ListExecutorsRequest(page_token=first.next_page_token))
+        assert [e.id for e in (*first.executors, *rest.executors)] == ["a", "b"]
+        workflows = stub.ListWorkflows(pb.ListWorkflowsRequest(page_token=first.next_page_token))
+        assert (await said(workflows))[:2] == ("INVALID_ARGUMENT", ["page_token"])
+
+
+async def test_no_namespace_and_a_star_are_every_namespace(client: Client) -> None:
+    await submit(client, HOLD)
+    await submit(client, HOLD, namespace="other")
+    for namespace, count in (("", 2), ("*", 2), ("default", 1), ("other", 1), ("none", 0)):
+        assert len(await client.list_workflows(namespace)) == count
+
+
+async def test_a_submission_that_is_only_checked_is_told_that_its_name_is_taken(
+    client: Client, stub: rpc.WorkflowServiceAsyncStub
+) -> None:
+    document = [pb.Document(text=HOLD)]
+    only = pb.SubmitWorkflowRequest(documents=document, validate_only=True, request_id="r")
+    await stub.SubmitWorkflow(only)
+    await submit(client, HOLD)
+    assert (await said(stub.SubmitWorkflow(only)))[0] == "ALREADY_EXISTS"
+    await stub.SubmitWorkflow(pb.SubmitWorkflowRequest(documents=document, validate_only=True, name="free"))
+    both = pb.SubmitWorkflowRequest(documents=document, name="a", generate_name="b-")
+    assert (await said(stub.SubmitWorkflow(both)))[:2] == ("INVALID_ARGUMENT", ["generate_name"])
+
+
+async def test_every_delete_while_a_workflow_is_being_deleted_is_answered_alike(core: Core, client: Client) -> None:
+    async with hands(core) as executor:
+        await submit(client, HOLD)
+        await executor.until_running()
+        await submit(client, TWO)
+        answers: list[bool] = []
+        try:
+            while True:
+                answers.append(await client.delete("held"))
+        except ClientError as gone:
+            assert gone.code == "NOT_FOUND"
+    assert answers[0] is False
+    assert answers == sorted(answers), "not gone, then gone"
