@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,29 +187,34 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             changes = watch.watch(self._parts.peers, found, request.version, in_parts=request.parts)
         else:
             changes = watch.over(await self._seen(found), in_parts=request.parts)
-        async for change in changes:
-            yield change
+        async with aclosing(changes) as all_changes:
+            async for change in all_changes:
+                yield change
 
     async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
         """Kept output first, then live."""
+        if request.tail < 0:
+            raise invalid("tail is negative", [("tail", "0 means all lines")])
         async with self.standing.reading.required():
             found = await self._parts.finder.find(context, request.namespace, request.name)
+        await context.send_initial_metadata(())  # lines may be long in coming: the caller knows that it is heard
         kept = self._parts.projections.logs
         namespace = request.namespace or DEFAULT_NAMESPACE
         if isinstance(found, Elsewhere):
             answers = self._stream(found, "GetLogs", request)
         elif isinstance(found, Entry):
             display = logs.Display(await self._seen(found), request.node, found.run)
-            if request.follow and not request.tail:
-                answers = logs.followed(kept, found, display, namespace, found.run.uid)
+            if request.follow:
+                answers = logs.followed(kept, found, display, request.tail)
             else:
                 answers = logs.kept(kept, display, namespace, found.run.uid, request.tail)
         else:
             seen = await self._seen(found)
             uid = seen.head["metadata"]["uid"]
             answers = logs.kept(kept, logs.Display(seen, request.node), namespace, uid, request.tail)
-        async for line in answers:
-            yield line
+        async with aclosing(answers) as all_lines:
+            async for line in all_lines:
+                yield line
 
     # --- steering -----------------------------------------------------------------------------------------------------
 
@@ -480,7 +486,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def _pass_on(self, found: Elsewhere, method: str, request: Any) -> Any:
         return await self._parts.peers.pass_on(found.address, method, request)
 
-    async def _stream(self, found: Elsewhere, method: str, request: Any) -> AsyncIterator[Any]:
+    async def _stream(self, found: Elsewhere, method: str, request: Any) -> AsyncGenerator[Any, None]:
         asked = getattr(self._parts.peers.workflows(found.address), method)
         call = asked(request, metadata=[(PASSED_ON, "1"), *metadata()])
         try:
@@ -488,6 +494,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 yield answer
         except grpc.aio.AioRpcError as error:
             raise received(error) from None
+        finally:
+            call.cancel()
 
 
 def _rests(found: Unread) -> RpcError:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -17,7 +20,7 @@ from exeunt.journal.steplogs import Frame, StepLogs
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Seen
-from exeunt.service.errors import unavailable
+from exeunt.service.errors import not_found, unavailable
 from exeunt.steps import attempt_of
 from exeunt.v1 import step_pb2
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -31,6 +34,8 @@ ROOM_SECONDS = 1.0
 """How long a stream is not read while half of that waits; results and heartbeats come by the same stream."""
 
 RECENT = 20_000
+BREATH = 1000
+"""Nodes that are looked through before others get a turn."""
 
 
 class LogWriter:
@@ -117,18 +122,45 @@ def quote_node(node: str) -> str:
     return quote(node, safe="").replace(".", "%2E")
 
 
+_TRIED = re.compile(r"\(\d+\)")
+"""What the name of an attempt has behind that of its step."""
+_ATTEMPT = re.compile(r"\(\d+\)$")
+
+
 class _Names(msgspec.Struct, rename="camel"):
     name: str = ""
     display_name: str = ""
 
 
 class Display:
-    """Names of nodes for people, and which of them are asked for. Nodes that begin later are known to their run."""
+    """Names of nodes for people, and which of them are asked for. Nodes that begin later are known to their run.
+
+    A step that is tried again has a node of its own, without output: who asks for that gets all of its attempts.
+    """
 
     def __init__(self, found: Seen, wanted: str, run: Run | None = None) -> None:
         self._nodes = found.nodes
         self._run = run
         self._wanted = wanted
+        self._full: set[str] = set()  # the names of nodes that are asked for, as far as they have begun
+        self.known = not wanted
+
+    async def look(self) -> None:
+        """Finds the nodes that are asked for."""
+        if not self._wanted:
+            return
+        for count, id in enumerate(self._nodes):
+            names = self._names(id)
+            if self._wanted in (id, names.name, names.display_name):
+                self._full.add(names.name)
+                self.known = True
+            if count % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+
+    def require(self) -> None:
+        """Raises NOT_FOUND where no node was what is asked for."""
+        if not self.known:
+            raise not_found("node", self._wanted)
 
     def _names(self, id: str) -> _Names:
         node = self._nodes.get(id)
@@ -146,10 +178,16 @@ class Display:
 
     def wants(self, id: str) -> bool:
         """Whether the node's output is asked for: all, or by id, name or display name."""
-        if not self._wanted or self._wanted == id:
+        if not self._wanted:
             return True
         names = self._names(id)
-        return self._wanted in (names.name, names.display_name)
+        fits = (
+            self._wanted in (id, names.name, names.display_name, _ATTEMPT.sub("", names.display_name))
+            or names.name in self._full
+            or any(names.name[: tried.start()] in {*self._full, self._wanted} for tried in _TRIED.finditer(names.name))
+        )
+        self.known = self.known or fits
+        return fits
 
 
 def lines(frame: Frame, display: Display) -> list[pb.LogLine]:
@@ -163,27 +201,58 @@ def lines(frame: Frame, display: Display) -> list[pb.LogLine]:
     return [pb.LogLine(node=node, display_name=name, text=text.removesuffix("\r"), time=at) for text in texts]
 
 
-async def kept(logs: StepLogs, display: Display, namespace: str, uid: str, tail: int) -> AsyncIterator[pb.LogLine]:
-    """What is kept now; with `tail` only the last lines of each step."""
-    last: dict[str, deque[pb.LogLine]] = {}
-    async for frame in logs.read(namespace, uid):
-        if not display.wants(unquote(frame.node)):
-            continue
-        for line in lines(frame, display):
-            if not tail:
-                yield line
-                continue
-            last.setdefault(frame.node, deque(maxlen=tail)).append(line)
-    for held in last.values():
-        for line in held:
-            yield line
+class _Tail:
+    """The last lines of each step."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[str, deque[pb.LogLine]] = {}
+
+    def take(self, node: str, line: pb.LogLine) -> None:
+        self._held.setdefault(node, deque(maxlen=self._most)).append(line)
+
+    def __iter__(self) -> Iterator[pb.LogLine]:
+        for held in self._held.values():
+            yield from held
 
 
-async def followed(
-    logs: StepLogs, entry: Entry, display: Display, namespace: str, uid: str
-) -> AsyncIterator[pb.LogLine]:
-    """What is kept, then what comes, until the workflow has ended and all its output was read."""
+async def kept(
+    logs: StepLogs, display: Display, namespace: str, uid: str, tail: int
+) -> AsyncGenerator[pb.LogLine, None]:
+    """What is kept now; with `tail` only the last lines of each step. Raises NOT_FOUND for a node that there is not."""
+    await display.look()
+    last = _Tail(tail)
+    async with aclosing(logs.read(namespace, uid)) as frames:
+        async for frame in frames:
+            if display.wants(unquote(frame.node)):
+                for line in lines(frame, display):
+                    if tail:
+                        last.take(frame.node, line)
+                    else:
+                        yield line
+    display.require()
+    for line in last:
+        yield line
+
+
+async def followed(logs: StepLogs, entry: Entry, display: Display, tail: int) -> AsyncGenerator[pb.LogLine, None]:
+    """What is kept (with `tail` the last lines of each step), then what comes, until all has ended and was read.
+
+    The node that is asked for may begin later: that there is none is said at the end.
+    """
+    await display.look()
+    namespace, uid = entry.run.namespace, entry.run.uid
     seen: dict[tuple[str, int, str], tuple[int, int]] = {}
+    if tail:
+        last = _Tail(tail)
+        async with aclosing(logs.read(namespace, uid)) as frames:
+            async for frame in frames:
+                seen[frame.key] = frame.place
+                if display.wants(unquote(frame.node)):
+                    for line in lines(frame, display):
+                        last.take(frame.node, line)
+        for line in last:
+            yield line
     ended = asyncio.Event()
 
     def look() -> None:
@@ -192,28 +261,41 @@ async def followed(
 
     entry.changed.add(look)
     look()
-    reading = aiter(logs.read(namespace, uid, follow=True))
     over = asyncio.create_task(ended.wait())
     try:
-        while not ended.is_set():
-            coming = asyncio.ensure_future(anext(reading))
-            await asyncio.wait([coming, over], return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                coming.cancel()
-                await asyncio.wait([coming])
-                break
-            frame = coming.result()
-            seen[frame.key] = frame.place
-            if display.wants(unquote(frame.node)):
-                for line in lines(frame, display):
-                    yield line
+        async with aclosing(_until(logs.read(namespace, uid, follow=True), over)) as coming:
+            async for frame in coming:
+                if frame.place <= seen.get(frame.key, (0, 0)):
+                    continue
+                seen[frame.key] = frame.place
+                if display.wants(unquote(frame.node)):
+                    for line in lines(frame, display):
+                        yield line
     finally:
         over.cancel()
         entry.changed.discard(look)
-        await reading.aclose()  # type: ignore[attr-defined]  # an async generator, by its annotation only an iterator
     if not entry.closed:
         raise unavailable("MOVED", "the workflow has moved to another scheduler; ask again")
-    async for frame in logs.read(namespace, uid):  # what came between the last look and the end
-        if frame.place > seen.get(frame.key, (0, 0)) and display.wants(unquote(frame.node)):
-            for line in lines(frame, display):
-                yield line
+    async with aclosing(logs.read(namespace, uid)) as frames:  # what came between the last look and the end
+        async for frame in frames:
+            if frame.place > seen.get(frame.key, (0, 0)) and display.wants(unquote(frame.node)):
+                for line in lines(frame, display):
+                    yield line
+    display.require()
+
+
+async def _until(frames: AsyncGenerator[Frame, None], over: asyncio.Task[Any]) -> AsyncGenerator[Frame, None]:
+    """What comes, until that is done. Nothing is being read any more when this is closed: a consumer would stay."""
+    coming: asyncio.Task[Frame] | None = None
+    try:
+        while not over.done():
+            coming = asyncio.ensure_future(anext(frames))
+            await asyncio.wait([coming, over], return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                return
+            yield coming.result()
+    finally:
+        while coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait([coming])
+        await frames.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers
@@ -32,14 +32,14 @@ async def merged(peers: Peers, entry: Entry, found: Seen) -> Seen:
     return found._replace(nodes={**nodes, **found.nodes})  # what the main run has folded already stands as it is there
 
 
-async def over(found: Seen, *, in_parts: bool) -> AsyncIterator[pb.WorkflowChange]:
+async def over(found: Seen, *, in_parts: bool) -> AsyncGenerator[pb.WorkflowChange, None]:
     """The one change of a workflow that is over."""
     for message in _messages(found, in_parts=in_parts, reset=True, final=True):
         yield message
         await asyncio.sleep(0)
 
 
-async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> AsyncIterator[pb.WorkflowChange]:
+async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> AsyncGenerator[pb.WorkflowChange, None]:
     """Everything since that version, then each change until the workflow and its handlers have ended."""
     changed = asyncio.Event()
     entry.changed.add(changed.set)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ class Reader:
         self._expected = 1
         self._subscription: Subscription | None = None
 
-    async def __aiter__(self) -> AsyncIterator[Item]:
+    async def __aiter__(self) -> AsyncGenerator[Item, None]:
         self._wire.on_back.append(self._again)
         try:
             while True:
@@ -94,7 +94,7 @@ class Reader:
             self._wire.on_back.remove(self._again)
             await self._drop()
 
-    async def _items(self) -> AsyncIterator[Item]:
+    async def _items(self) -> AsyncGenerator[Item, None]:
         """The messages of one consumer, until it has to be made anew."""
         asked = 0  # messages that were asked for and have not come
         while True:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from nats.js import JetStreamContext
 
@@ -18,10 +19,11 @@ async def read(
     follow: bool = False,
     headers_only: bool = False,
     start_time: str = "",
-) -> AsyncIterator[Item]:
+) -> AsyncGenerator[Item, None]:
     """The messages in their order, up to what is there at the end of reading; with `follow` also those yet to come.
 
-    `start_time` (RFC 3339) leaves out older ones. Goes on where it was when NATS was away meanwhile.
+    `start_time` (RFC 3339) leaves out older ones. Goes on where it was when NATS was away meanwhile. To be closed
+    where it is not read to its end.
     """
     reader = Reader(
         await wire_of(js._nc),
@@ -31,5 +33,6 @@ async def read(
         start_time=start_time,
         to_end=not follow,
     )
-    async for item in reader:
-        yield item
+    async with aclosing(aiter(reader)) as items:  # whoever closes this leaves no consumer behind
+        async for item in items:
+            yield item

@@ -6,7 +6,8 @@ never a result.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -89,14 +90,17 @@ class StepLogs:
                 headers[EXIT] = piece.exit
             await whole(self._nc.publish(subject, piece.data, headers=headers))
 
-    async def read(self, namespace: str, uid: str, node: str = "*", *, follow: bool = False) -> AsyncIterator[Frame]:
+    async def read(
+        self, namespace: str, uid: str, node: str = "*", *, follow: bool = False
+    ) -> AsyncGenerator[Frame, None]:
         """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
         seen: dict[tuple[str, int, str], tuple[int, int]] = {}
-        async for message in read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow):
-            frame = _frame(message.subject, message.headers or {}, message.data)
-            if frame.place > seen.get(frame.key, (0, 0)):  # a frame may have been sent twice
-                seen[frame.key] = frame.place
-                yield frame
+        async with aclosing(read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow)) as messages:
+            async for message in messages:
+                frame = _frame(message.subject, message.headers or {}, message.data)
+                if frame.place > seen.get(frame.key, (0, 0)):  # a frame may have been sent twice
+                    seen[frame.key] = frame.place
+                    yield frame
 
     async def remove(self, namespace: str, uid: str) -> None:
         """Removes the output of a deleted workflow."""

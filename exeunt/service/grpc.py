@@ -206,7 +206,11 @@ def _streaming(name: str, inner: Any) -> Any:
         try:
             await _keep_deadline(context)
             answers = inner(_proper(request), context)
-            if hasattr(answers, "__aiter__"):
+            if hasattr(answers, "aclose"):
+                async with contextlib.aclosing(answers):  # what it holds goes at once where the caller is gone
+                    async for answer in answers:
+                        yield answer
+            elif hasattr(answers, "__aiter__"):
                 async for answer in answers:
                     yield answer
             else:
