@@ -53,7 +53,7 @@ async def _start(program: Program, settings: Settings) -> None:
         gatherer.on_nobody.append(identity.look)
     program.background("streams", identity.keep(lambda: handler.journal.stored))
     register = {SERVICE: partial(add_ExitServiceServicer_to_server, handler.service)}
-    server = await program.enter(serve_grpc(settings.listen, register, guard=Guard(tokens)))
+    server = await program.enter(serve_grpc(settings.listen, register, grace=1.0, guard=Guard(tokens)))
     address = settings.advertise or server.address
     membership = await Membership.open(
         nc,
@@ -181,4 +181,4 @@ class Health:
     async def stop(self) -> None:
         """Never again."""
         self._stopping = True
-        await self._server.ready(False)
+        await self._server.leave()

@@ -134,4 +134,4 @@ class _Health:
     async def stop(self) -> None:
         """Never again."""
         self._stopping = True
-        await self._server.ready(False)
+        await self._server.leave()

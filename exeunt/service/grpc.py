@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import logging
@@ -12,15 +13,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer  # the public name is the synchronous one
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from exeunt.service import telemetry
 from exeunt.service.errors import Code, RpcError, abort_with, invalid
+from exeunt.service.health import Health
 from exeunt.service.metrics import Counter, Histogram
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import join_address, split_address
+from exeunt.service.streams import Streams, stopping
 from exeunt.service.tokens import Guard
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,15 @@ KEEPALIVE = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
-"""What clients send. Servers allow a ping every 30 s: a client below that is cut off together with its calls."""
+"""What clients of ours send."""
+PING_SECONDS = 10
+"""How often any client may send a ping, also without a call; one that does more often is cut off with its calls."""
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *KEEPALIVE,
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_SECONDS * 500),  # pings do not arrive as evenly as sent
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.so_reuseport", 0),  # two servers must never share a port by accident
 )
@@ -56,6 +60,8 @@ _FORMS = {
 }
 """Fields whose values become part of subjects and keys, wherever they stand in a request."""
 
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+
 Register = Callable[[grpc.aio.Server], None]
 
 
@@ -63,24 +69,33 @@ class GrpcServer:
     """A running server. Its health has two sides: the service named "" is SERVING for as long as the process lives and
     answers, the named ones only while `ready` says so. So a probe of "" restarts what hangs, and nothing else."""
 
-    def __init__(self, server: grpc.aio.Server, health: HealthServicer, names: tuple[str, ...], address: str) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, health: Health, names: tuple[str, ...], address: str, streams: Streams
+    ) -> None:
         self.address = address
         self._server = server
         self._health = health
         self._names = names
+        self._streams = streams
         self._stopped = False
 
     async def ready(self, serving: bool = True, *names: str) -> None:
         """Sets the health of the named services, or of all of them."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in names or self._names:
-            await self._health.set(name, status)
+            self._health.set(name, serving=serving)
+
+    async def leave(self) -> None:
+        """The service begins to stop: NOT_SERVING, and streams that would go on end. Other calls are answered still."""
+        await self.ready(False)
+        self._health.end()
+        await self._streams.end()
 
     async def stop(self, grace: float = 5.0) -> None:
         """NOT_SERVING first; then no new calls; those under way have `grace` seconds."""
         if not self._stopped:
             self._stopped = True
-            await self._health.enter_graceful_shutdown()
+            await self.ready(False, "")
+            await self.leave()
             await self._server.stop(grace)
 
 
@@ -100,13 +115,14 @@ async def serve_grpc(
     `health_of`: further names whose health is told, of what is served to somebody by other ways. `guard`: who may call.
     Raises ProgramError when the address cannot be taken.
     """
-    server = grpc.aio.server(interceptors=[_Interceptor(guard or Guard())], options=SERVER_OPTIONS)
-    health = HealthServicer()
+    streams = Streams()
+    server = grpc.aio.server(interceptors=[_Interceptor(guard or Guard(), streams)], options=SERVER_OPTIONS)
+    health = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     for register in services.values():
         register(server)
     names = tuple(services)
-    reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    _reflect((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     host, _ = split_address(listen)
     try:
         port = server.add_insecure_port(listen)
@@ -115,7 +131,7 @@ async def serve_grpc(
     if port == 0:
         raise ProgramError(f"cannot listen on {listen}; is something else there?")
     address = join_address(host, port)
-    running = GrpcServer(server, health, (*names, *health_of), address)
+    running = GrpcServer(server, health, (*names, *health_of), address, streams)
     await running.ready(True, "")
     await running.ready(False)
     await server.start()
@@ -125,11 +141,25 @@ async def serve_grpc(
         await running.stop(grace)
 
 
+def _reflect(names: tuple[str, ...], server: grpc.aio.Server) -> None:
+    """Serves reflection as v1alpha, and as v1: the messages are the same, only the service is named otherwise."""
+    servicer = reflection.aio.ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": method}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(REFLECTION_V1, methods)])
+
+
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Wraps every call of ours: errors get details, deadlines are kept, calls are counted and traced."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, streams: Streams) -> None:
         self._guard = guard
+        self._streams = streams
         self._made: dict[Any, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -146,8 +176,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        if handler is None or name.startswith("grpc."):
+        if handler is None:
             return handler
+        ours = not name.startswith("grpc.")
         made: grpc.RpcMethodHandler[Any, Any]
         if handler.response_streaming:
             inner = handler.unary_stream or handler.stream_stream
@@ -157,7 +188,10 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_stream_rpc_method_handler
             )
             read = _reader(handler.request_deserializer)
-            made = factory(_streaming(name, inner), read, handler.response_serializer)
+            # sessions, which go both ways, are ended by those who hold them, and health ends with its last word
+            held = ours != handler.request_streaming and not name.startswith("grpc.health.")
+            streams = self._streams if held else None
+            made = factory(_streaming(name, inner, streams, counted=ours), read, handler.response_serializer)
         else:
             inner = handler.unary_unary or handler.stream_unary
             factory = (
@@ -166,7 +200,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_unary_rpc_method_handler
             )
             read = _reader(handler.request_deserializer)
-            made = factory(_unary(name, inner), read, handler.response_serializer)
+            made = factory((_unary if ours else _plain)(name, inner), read, handler.response_serializer)
         self._made[method] = made  # only of methods that are served, so their number is bounded
         return made
 
@@ -201,26 +235,51 @@ def _unary(name: str, inner: Any) -> Any:
     return call
 
 
-def _streaming(name: str, inner: Any) -> Any:
+def _plain(name: str, inner: Any) -> Any:
+    """A call of gRPC's own services, which probes make all the time: not counted, and no span of a trace."""
+
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await inner(_proper(request), context)
+        except Exception as error:  # noqa: BLE001 (no input may take the service down)
+            await _answer(context, name, error)
+
+    return call
+
+
+def _streaming(name: str, inner: Any, streams: Streams | None, *, counted: bool) -> Any:
+    """`streams`: those that end when the service stops, where this is one of them."""
+
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         try:
-            await _keep_deadline(context)
-            answers = inner(_proper(request), context)
-            if hasattr(answers, "aclose"):
-                async with contextlib.aclosing(answers):  # what it holds goes at once where the caller is gone
+            with Streams().held() if streams is None else streams.held() as held:
+                await _keep_deadline(context)
+                answers = inner(_proper(request), context)
+                if not hasattr(answers, "__aiter__"):
+                    await answers
+                    return
+                async with _closing(answers):  # what it holds goes at once where the caller is gone
                     async for answer in answers:
+                        held.sending = True
                         yield answer
-            elif hasattr(answers, "__aiter__"):
-                async for answer in answers:
-                    yield answer
-            else:
-                await answers
+                        held.sending = False
+                        if streams is not None and streams.leaving:
+                            raise stopping()
+        except asyncio.CancelledError:
+            if streams is not None:
+                await streams.told(context)
+            raise
         except Exception as error:  # noqa: BLE001 (no input may take the service down)
             await _answer(context, name, error)
         finally:
-            _count(name, context)
+            if counted:
+                _count(name, context)
 
     return call
+
+
+def _closing(answers: Any) -> contextlib.AbstractAsyncContextManager[Any]:
+    return contextlib.aclosing(answers) if hasattr(answers, "aclose") else contextlib.nullcontext()
 
 
 class _Unreadable:
@@ -237,7 +296,8 @@ def _reader(read: Any) -> Any:
         try:
             return read(data)
         except Exception as error:  # noqa: BLE001 (protobuf raises of its own)
-            return _Unreadable(str(error))
+            log.debug("%s", error)
+            return _Unreadable("its bytes are no protobuf, or another message's")
 
     return reader
 
@@ -252,7 +312,7 @@ def _proper(request: Any) -> Any:
     if hasattr(request, "__aiter__"):
         return _each_proper(request)
     if isinstance(request, _Unreadable):
-        text = f"the request cannot be read: {request.why}"
+        text = f"the request cannot be read: {request.why}; it has to be a message of the kind that this method takes"
         raise invalid(text, [("", text)], reason="UNREADABLE_REQUEST")
     for field, (form, words) in _FORMS.items():
         value = getattr(request, field, "")
@@ -284,6 +344,9 @@ async def _answer(context: grpc.aio.ServicerContext[Any, Any], name: str, error:
         await abort_with(context, error)
     if isinstance(error, grpc.aio.AbortError):  # the servicer ended the call itself
         raise error
+    if isinstance(error, NotImplementedError) and context.code() is Code.UNIMPLEMENTED:
+        text = f"{name} is not served here"
+        await abort_with(context, RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", text))
     mark = secrets.token_hex(4)
     log.error("%s failed (%s)", name, mark, exc_info=error)
     text = f"something is wrong inside this service, not with your request; its log says more at {mark}"

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from exeunt.service.errors import received
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc as rpc
 from tests.exithandler.conftest import Main, World
@@ -112,3 +113,23 @@ async def test_what_is_under_way_at_the_end_comes_to_its_end(main: Main, launch:
     assert await asyncio.to_thread(process.wait, 20) == 0
     assert (await main.result(owed)).state == "succeeded"
     assert len(world.requests) == 1
+
+
+async def test_who_watches_is_told_of_the_end_at_once_and_keeps_nobody(launch: Launch) -> None:
+    process, address = await launch()
+    async with grpc.aio.insecure_channel(address) as channel:
+        exits = rpc.ExitServiceStub(channel).WatchExits(pb.WatchExitsRequest())
+        await exits.initial_metadata()
+        health = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service="exeunt.v1.ExitService")
+        )
+        kinds = health_pb2.HealthCheckResponse
+        assert (await health.read()).status == kinds.SERVING
+        process.send_signal(signal.SIGTERM)
+        assert (await health.read()).status == kinds.NOT_SERVING
+        for watch in (health, exits):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await watch.read()
+            told = received(raised.value)
+            assert (told.code, told.reason, told.retry_after) == (grpc.StatusCode.UNAVAILABLE, "STOPPING", 0.5)
+        assert await asyncio.to_thread(process.wait, 4) == 0

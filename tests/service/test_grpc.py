@@ -1,5 +1,6 @@
 """Calls between services: what a caller learns of an error, of health and of deadlines."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from exeunt.service.channel import open_channel
 from exeunt.service.errors import Code, RpcError, invalid, not_found, received, wrong_state
@@ -171,3 +173,95 @@ async def test_what_is_no_namespace_is_refused_whatever_is_asked(stub: Any, name
     told = received(raised.value)
     assert told.code is Code.INVALID_ARGUMENT
     assert [violation.field for violation in told.violations] == ["namespace"]
+
+
+class Watched(pb_grpc.ExitServiceServicer):
+    """Streams that say nothing more, and one that says more than its caller reads."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+
+    async def WatchExits(self, request: pb.WatchExitsRequest, context: Any) -> AsyncIterator[pb.Exit]:  # noqa: N802
+        try:
+            while True:
+                yield pb.Exit(json="x" * 1_000_000 if request.workflow == "flood" else "first")
+                if request.workflow != "flood":
+                    await asyncio.Event().wait()
+        finally:
+            self.closed.append(request.workflow)
+
+
+@pytest.mark.parametrize("workflows", [["a"], ["a", "b", "flood"]])
+async def test_streams_end_at_once_and_say_why_when_a_service_stops(workflows: list[str]) -> None:
+    watched = Watched()
+    register = partial(pb_grpc.add_ExitServiceServicer_to_server, watched)
+    async with serve_grpc("127.0.0.1:0", {NAME: register}) as running, open_channel(running.address) as channel:
+        await running.ready()
+        calls = [pb_grpc.ExitServiceStub(channel).WatchExits(pb.WatchExitsRequest(workflow=w)) for w in workflows]
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=NAME))
+        kinds = health_pb2.HealthCheckResponse
+        assert (await health.read()).status == kinds.SERVING
+        for call in calls:
+            await call.read()
+        began = asyncio.get_running_loop().time()
+        await running.leave()
+        assert (await health.read()).status == kinds.NOT_SERVING
+        again = pb_grpc.ExitServiceStub(channel).WatchExits(pb.WatchExitsRequest())
+        for call, workflow in zip([health, again, *calls], ["", "", *workflows], strict=True):
+            if workflow != "flood":
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await call.read()
+                told = received(raised.value)
+                assert (told.code, told.reason, told.retry_after) == (Code.UNAVAILABLE, "STOPPING", 0.5)
+        await running.stop(0.5)
+        assert asyncio.get_running_loop().time() - began < 3
+    assert sorted(watched.closed) == workflows
+
+
+@pytest.mark.parametrize(
+    "method",
+    [f"{NAME}/GetExit", "grpc.health.v1.Health/Check", "grpc.health.v1.Health/List"],
+)
+async def test_bytes_that_are_no_protobuf_are_refused_everywhere_without_words_of_the_inside(
+    server: GrpcServer, method: str
+) -> None:
+    async with open_channel(server.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await channel.unary_unary(f"/{method}")(b"\xff\xff\xff")
+    told = received(raised.value)
+    assert (told.code, told.reason) == (Code.INVALID_ARGUMENT, "UNREADABLE_REQUEST")
+    assert "Error" not in told.text
+    assert "google" not in told.text
+
+
+async def test_health_is_listed(server: GrpcServer) -> None:
+    lists: Any = health_pb2
+    async with open_channel(server.address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        found = await stub.List(lists.HealthListRequest())
+    kinds = health_pb2.HealthCheckResponse
+    assert {name: one.status for name, one in found.statuses.items()} == {"": kinds.SERVING, NAME: kinds.NOT_SERVING}
+
+
+async def test_what_a_service_has_not_is_unimplemented(server: GrpcServer) -> None:
+    async with open_channel(server.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await pb_grpc.ExitServiceStub(channel).CancelExit(pb.CancelExitRequest(id="a"))
+    assert received(raised.value).code is Code.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_services_are_found_by_reflection(server: GrpcServer, version: str) -> None:
+    async with open_channel(server.address) as channel:
+        method = channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        call = method()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        listed = await call.read()
+        assert NAME in {one.name for one in listed.list_services_response.service}
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=NAME))
+        assert (await call.read()).file_descriptor_response.file_descriptor_proto
+        await call.done_writing()
