@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import suppress
 
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers
@@ -41,8 +42,14 @@ async def over(found: Seen, *, in_parts: bool) -> AsyncGenerator[pb.WorkflowChan
 
 async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> AsyncGenerator[pb.WorkflowChange, None]:
     """Everything since that version, then each change until the workflow and its handlers have ended."""
-    changed = asyncio.Event()
-    entry.changed.add(changed.set)
+    changed, over = asyncio.Event(), asyncio.Event()
+
+    def look() -> None:
+        changed.set()
+        if entry.closed or entry.driver.dropped:
+            over.set()
+
+    entry.changed.add(look)
     known: dict[str, int] | None = None
     try:
         while True:
@@ -56,21 +63,27 @@ async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> 
             reset = known is None and not (version == now and not closed)
             told = known is not None or reset
             news, known = await entry.driver.turns.through(_compared(found, {} if known is None else known))
+            made = time.monotonic() - began  # sending is no work: a client that is slow to take does not make it rest
             if told and (reset or news or now != version or closed):
+                began = time.monotonic()
                 for message in _messages(found._replace(nodes=news), in_parts=in_parts, reset=reset, final=closed):
+                    made += time.monotonic() - began
                     yield message
                     await asyncio.sleep(0)
+                    began = time.monotonic()
             version = now
             if closed:
                 return
-            await asyncio.sleep(max(SHORTEST_REST, REST * (time.monotonic() - began)))
+            with suppress(TimeoutError):  # the end is told at once
+                async with asyncio.timeout(max(SHORTEST_REST, REST * made)):
+                    await over.wait()
             try:
                 async with asyncio.timeout(EXITS_SECONDS if entry.run.state.open_hooks else None):
                     await changed.wait()
             except TimeoutError:
                 continue
     finally:
-        entry.changed.discard(changed.set)
+        entry.changed.discard(look)
 
 
 Known = dict[str, int]

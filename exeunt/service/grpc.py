@@ -42,7 +42,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *KEEPALIVE,
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_SECONDS * 500),  # pings do not arrive as evenly as sent
+    ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 500),  # pings do not arrive as evenly as sent
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.so_reuseport", 0),  # two servers must never share a port by accident
 )

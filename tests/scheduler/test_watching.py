@@ -1,0 +1,63 @@
+"""Watches tell the end as soon as it can be taken, however long the client took for what came before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exeunt.client import Client
+from exeunt.scheduler import watch
+from exeunt.scheduler.core import Core
+from exeunt.v1 import step_pb2
+from tests.nats_server import NatsServer, nats_server
+from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.test_service import HOLD, submit
+
+__all__ = ["nats_server"]
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
+    async with scheduling(nats_server.url, tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def client(core: Core) -> AsyncIterator[Client]:
+    async with Client(core.address) as client:
+        yield client
+
+
+@pytest.mark.parametrize("before_the_rest", [False, True])
+async def test_a_client_that_stalled_is_told_the_end_when_it_reads_again(
+    core: Core, client: Client, before_the_rest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the workflow ends while the message cannot be sent, or in the pause that follows a dear one."""
+    async with hands(core) as executor:
+        await submit(client, HOLD)
+        (step,) = await executor.until_running()
+        (entry,) = core.runs.by_uid.values()
+        changes = watch.watch(core.peers, entry, 0, in_parts=False)
+        assert (await anext(changes)).reset
+        if before_the_rest:
+            await asyncio.sleep(1.0)  # the client does not read
+        else:
+            monkeypatch.setattr(watch, "SHORTEST_REST", 60.0)
+        ends = asyncio.ensure_future(_until_final(changes))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await executor.end(step.id, step_pb2.StepResult(phase="Succeeded"))
+        await final(client, "held")
+        await ends
+        assert time.monotonic() - began < 5
+
+
+async def _until_final(changes: AsyncIterator[object]) -> None:
+    async for _ in changes:
+        pass
