@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Container, Iterable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -28,6 +30,8 @@ from exeunt.v1 import workflow_service_pb2 as pb
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+LAST_HOUR = "9999999999"
+SKEW_SECONDS = 5.0  # that the clocks of schedulers may differ
 TOGETHER = 50  # lines that are made at the same time
 
 PHASES = (phases.PENDING, phases.RUNNING, phases.SUCCEEDED, phases.FAILED, phases.ERROR)
@@ -37,13 +41,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Token(msgspec.Struct, array_like=True):
-    """Where a list goes on: below this start time among open workflows, or behind this record of the archive."""
+    """Where a list goes on: below this start time among those that were open, or this end in the archive.
+
+    Which workflows are open changes between pages. So the first page settles it for the list: what ends behind
+    `position` of the archive counts as open, and keeps its place by its start.
+    """
 
     created: int = 2**62
     uid: str = ""
     hour: str = ""
-    skip: int = 0  # records of that hour that were shown
+    finished: float = 0.0
     archive: bool = False
+    position: int = -1  # of the archive when the list began
+    began: float = 0.0
 
 
 def page_size(asked: int) -> int:
@@ -127,16 +137,29 @@ class Lists:
         request.namespace = request.namespace or ALL
         self._check_loaded()
         own = was_passed_on(context)
-        shown: list[pb.Workflow] = []
+        if own:
+            if token.archive:
+                return pb.ListWorkflowsResponse()
+            shown, more = await self._open(request, matches, token, size)
+            return _open_page(shown, token, more=more)
+        recent: dict[str, ArchiveSummary] = {}
+        if token.position < 0:
+            token.position, token.began = await self._archive.position(), time.time()
+        else:
+            recent = await self._recent(request, token)
+        shown = []
         if not token.archive:
             shown, more = await self._open(request, matches, token, size)
-            if not own:
-                shown, more = await self._with_others(request, shown, size, more=more)
-            if own or more:
-                return _open_page(shown, more=more)
-        if own:
-            return pb.ListWorkflowsResponse(workflows=shown)
-        return await self._finished_page(request, matches, token, shown, size)
+            chosen = [one for one in recent.values() if _wanted(request, matches, one)]
+            shown, more = await self._with_others(request, token, shown, chosen, size, more=more)
+            if more:
+                return _open_page(shown, token, more=True)
+        return await self._finished_page(request, matches, token, shown, recent, size)
+
+    async def _recent(self, request: pb.ListWorkflowsRequest, token: Token) -> dict[str, ArchiveSummary]:
+        """What has ended since the list began. A record that was only written anew keeps its place in the archive."""
+        since = await self._archive.since(token.position, request.namespace)
+        return {one.uid: one for one in since if one.finished_at >= token.began - SKEW_SECONDS}
 
     def _check_loaded(self) -> None:
         """A list is never short: while a partition that is ours, or nobody's, is not loaded there is none."""
@@ -186,9 +209,19 @@ class Lists:
         ]
 
     async def _with_others(
-        self, request: pb.ListWorkflowsRequest, shown: list[pb.Workflow], size: int, *, more: bool
+        self,
+        request: pb.ListWorkflowsRequest,
+        token: Token,
+        shown: list[pb.Workflow],
+        recent: list[ArchiveSummary],
+        size: int,
+        *,
+        more: bool,
     ) -> tuple[list[pb.Workflow], bool]:
-        """Those of all schedulers. Behind the last line of a page that has a next one others may be missing."""
+        """Those of all schedulers, and those that have ended meanwhile.
+
+        Behind the last line of a page that has a next one others may be missing.
+        """
         asked = pb.ListWorkflowsRequest()
         asked.CopyFrom(request)
         asked.page_size = size
@@ -199,37 +232,60 @@ class Lists:
             shown += answer.workflows
             if answer.next_page_token:
                 ends.append(_place(answer.workflows[-1]))
+        here = {workflow.uid for workflow in shown}
+        ended = [of_summary(one) for one in recent if one.uid not in here]
+        shown += [workflow for workflow in ended if _place(workflow) < (token.created, token.uid)]
         page = Page(size)
         for workflow in sorted(shown, key=_place, reverse=True):
             if (ends and _place(workflow) < max(ends)) or not page.take(workflow):
                 return page.workflows, True
         return page.workflows, bool(ends)
 
-    async def _finished_page(
-        self, request: pb.ListWorkflowsRequest, matches: Matches, token: Token, shown: list[pb.Workflow], size: int
+    async def _finished_page(  # noqa: PLR0917 - as above
+        self,
+        request: pb.ListWorkflowsRequest,
+        matches: Matches,
+        token: Token,
+        shown: list[pb.Workflow],
+        recent: Container[str],
+        size: int,
     ) -> pb.ListWorkflowsResponse:
         here = {workflow.uid for workflow in shown}
         page = Page(size, shown)
-        chosen = set(request.phases)
-        hour, seen = token.hour, token.skip
-        async for at, record in self._records(request.namespace, token):
-            if at != hour:
-                hour, seen = at, 0
-            open_still = record.uid in here or record.uid in self._runs.by_uid
-            wanted = not open_still and (not chosen or record.phase in chosen) and matches(record.labels)
-            if wanted and not page.take(of_summary(record)):
-                place = Token(hour=hour, skip=seen, archive=True)
-                return pb.ListWorkflowsResponse(workflows=page.workflows, next_page_token=write_token(place))
-            seen += 1
+        last = msgspec.structs.replace(token, archive=True)
+        if not token.archive:
+            last.hour, last.finished, last.uid = LAST_HOUR, 0.0, ""
+        async for hour, record in self._records(request.namespace, token):
+            open_still = record.uid in here or record.uid in recent or record.uid in self._runs.by_uid
+            if open_still or not _wanted(request, matches, record):
+                continue
+            if not page.take(of_summary(record)):
+                return pb.ListWorkflowsResponse(workflows=page.workflows, next_page_token=write_token(last))
+            last.hour, last.finished, last.uid = hour, record.finished_at, record.uid
         return pb.ListWorkflowsResponse(workflows=page.workflows)
 
     async def _records(self, namespace: str, token: Token) -> AsyncIterator[tuple[str, ArchiveSummary]]:
-        skip = token.skip
-        async for hour, record in self._archive.walk(namespace, token.hour):
-            if hour == token.hour and skip > 0:
-                skip -= 1
-                continue
-            yield hour, record
+        """Below the token, by hour, end and uid: none of these changes when others come or go."""
+        some: list[tuple[str, float, str, ArchiveSummary]] = []
+        behind = (token.hour, token.finished, token.uid) if token.archive else (LAST_HOUR, 0.0, "")
+        async with aclosing(self._archive.walk(namespace, token.hour if token.archive else "")) as records:
+            async for hour, record in records:
+                if some and some[0][0] != hour:
+                    for at, _, _, one in sorted(some, key=_key, reverse=True):
+                        yield at, one
+                    some = []
+                if (hour, record.finished_at, record.uid) < behind:
+                    some.append((hour, record.finished_at, record.uid, record))
+        for at, _, _, one in sorted(some, key=_key, reverse=True):
+            yield at, one
+
+
+def _key(one: tuple[str, float, str, ArchiveSummary]) -> tuple[str, float, str]:
+    return one[:3]
+
+
+def _wanted(request: pb.ListWorkflowsRequest, matches: Matches, record: ArchiveSummary) -> bool:
+    return (not request.phases or record.phase in request.phases) and matches(record.labels)
 
 
 def _check_phases(given: Iterable[str]) -> None:
@@ -239,11 +295,11 @@ def _check_phases(given: Iterable[str]) -> None:
             raise invalid(text, [("phases", text)])
 
 
-def _open_page(shown: list[pb.Workflow], *, more: bool) -> pb.ListWorkflowsResponse:
+def _open_page(shown: list[pb.Workflow], token: Token, *, more: bool) -> pb.ListWorkflowsResponse:
     answer = pb.ListWorkflowsResponse(workflows=shown)
     if more:
         created, uid = _place(shown[-1])
-        answer.next_page_token = write_token(Token(created=created, uid=uid))
+        answer.next_page_token = write_token(msgspec.structs.replace(token, created=created, uid=uid))
     return answer
 
 

@@ -18,17 +18,19 @@ async def read(
     *,
     follow: bool = False,
     headers_only: bool = False,
+    start: int = 1,
     start_time: str = "",
 ) -> AsyncGenerator[Item, None]:
     """The messages in their order, up to what is there at the end of reading; with `follow` also those yet to come.
 
-    `start_time` (RFC 3339) leaves out older ones. Goes on where it was when NATS was away meanwhile. To be closed
-    where it is not read to its end.
+    `start` (a position) and `start_time` (RFC 3339) leave out older ones. Goes on where it was when NATS was away meanwhile.
+    To be closed where it is not read to its end.
     """
     reader = Reader(
         await wire_of(js._nc),
         stream,
         [subject],
+        start,
         headers_only=headers_only,
         start_time=start_time,
         to_end=not follow,

@@ -12,7 +12,7 @@ import asyncio
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
@@ -232,7 +232,7 @@ class Records(Generic[S]):
             found.add(name.split(".")[2])
         return sorted(found, reverse=True)
 
-    async def walk(self, namespace: str = "*", before_hour: str = "") -> AsyncIterator[tuple[str, S]]:
+    async def walk(self, namespace: str = "*", before_hour: str = "") -> AsyncGenerator[tuple[str, S], None]:
         """Hours and summaries, newest first; from `before_hour` (inclusive) backwards."""
         for hour in await self.hours(namespace):
             if before_hour and hour > before_hour:
@@ -240,6 +240,19 @@ class Records(Generic[S]):
             messages = read(self._js, self._stream, f"{self._prefix}.{namespace}.{hour}.*", headers_only=True)
             for summary in reversed([self._summary_of(message) async for message in messages]):
                 yield hour, summary
+
+    async def position(self) -> int:
+        """That of the last record that was written."""
+        info = await whole(self._js.stream_info(self._stream))
+        return info.state.last_seq
+
+    async def since(self, position: int, namespace: str = "*") -> list[S]:
+        """What was written behind that position, and stands there still."""
+        if not _is_namespace(namespace):
+            return []
+        subject = f"{self._prefix}.{namespace}.>"
+        messages = read(self._js, self._stream, subject, headers_only=True, start=position + 1)
+        return [self._summary_of(message) async for message in messages]
 
     async def follow(self, namespace: str = "*", since: float = 0.0) -> AsyncIterator[S]:
         """Every record's summary as it stands (or only what was written since a time), then each change, for ever."""

@@ -75,6 +75,27 @@ async def test_lists_are_paged_newest_first_without_gaps(main: Main, service: Se
     assert found == [o.hook_id for o in reversed(owed)]
 
 
+async def test_pages_hold_each_record_once_while_others_come_and_change(
+    main: Main, service: Service, world: World
+) -> None:
+    _, stub = service
+    owed = []
+    for _ in range(5):
+        owed.append(await main.owe(workflow(call(world.url))))
+        await main.result(owed[-1])
+    found: list[str] = []
+    token = ""
+    for number in range(3):
+        page = await stub.ListExits(pb.ListExitsRequest(page_size=2, page_token=token))
+        found += [e.id for e in page.exits]
+        token = page.next_page_token
+        await stub.ReplayExit(pb.ReplayExitRequest(id=owed[-1 - number].hook_id, request_id="r"))
+        await main.result(owed[-1 - number], 2)
+        await main.result(await main.owe(workflow(call(world.url))))
+    assert token == ""
+    assert found == [o.hook_id for o in reversed(owed)]
+
+
 async def test_a_handler_that_takes_long_stands_where_it_became_due(main: Main, service: Service, world: World) -> None:
     _, stub = service
     go = asyncio.Event()
