@@ -23,7 +23,7 @@ async def read(
 ) -> AsyncGenerator[Item, None]:
     """The messages in their order, up to what is there at the end of reading; with `follow` also those yet to come.
 
-    `start` (a position) and `start_time` (RFC 3339) leave out older ones. Goes on where it was when NATS was away meanwhile.
+    `start` (a position) and `start_time` (RFC 3339) leave out older ones. Goes on where it was when NATS was away.
     To be closed where it is not read to its end.
     """
     reader = Reader(
