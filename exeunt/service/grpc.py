@@ -188,8 +188,10 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_stream_rpc_method_handler
             )
             read = _reader(handler.request_deserializer)
-            # sessions, which go both ways, are ended by those who hold them, and health ends with its last word
-            held = ours != handler.request_streaming and not name.startswith("grpc.health.")
+            # sessions, which go both ways, are ended by those who hold them, and health ends with its last word;
+            # what is read in parts comes to an end by itself
+            ends = name.startswith("grpc.health.") or name.rpartition("/")[2].startswith("Read")
+            held = ours != handler.request_streaming and not ends
             streams = self._streams if held else None
             made = factory(_streaming(name, inner, streams, counted=ours), read, handler.response_serializer)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,11 @@ async def test_a_name_and_a_uid_have_to_fit(core: Core, client: Client) -> None:
     assert {w.phase for w in await client.list_workflows()} == {"Running"}
     assert (await client.suspend(uid=uid)).name == "two"
     assert await client.delete("two", uid=uid) is False
+
+
+async def test_many_verbs_at_once_are_each_carried_out_once(core: Core, client: Client) -> None:
+    names = [name for _ in range(60) for name in await submit(client, HOLD.replace("name: held", "generateName: h-"))]
+    for _ in range(2):
+        answers = await asyncio.gather(*(client.suspend(name, request_id=f"r-{name}") for name in names * 2))
+        assert [answer.name for answer in answers] == names * 2
+    assert {entry.run.state.requests[0] for entry in core.runs.by_uid.values()} == {f"r-{name}" for name in names}

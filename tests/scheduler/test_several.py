@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.client import Client
+from exeunt.client import Client, ClientError
 from exeunt.journal.log import Log
 from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.projections import open_projections
@@ -124,3 +124,47 @@ async def test_one_takes_over_when_the_other_goes(nats_server: NatsServer, tmp_p
         async with hands(b):
             for name in names:
                 assert (await final(at_b, name))["status"]["phase"] == "Succeeded"
+
+
+async def test_a_repeat_by_another_scheduler_has_the_first_answer(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with (
+        scheduler(nats_server.url, tmp_path, "a") as a,
+        scheduler(nats_server.url, tmp_path, "b") as b,
+        Client(a.address) as at_a,
+        Client(b.address) as at_b,
+        hands(a, id="one"),
+        hands(b, id="two"),
+    ):
+        await Loaded(a, b).wait()
+        for number in range(6):  # wherever its uid belongs to
+            name = f"again-{number}"
+            text = HELLO.replace("generateName: hello-", f"name: {name}")
+            await submit(at_a, text)
+            await final(at_a, name)
+            child = await at_a.resubmit(name, request_id=f"resubmit-{number}")
+            assert await at_a.delete(name, request_id=f"delete-{number}")
+            assert (await at_b.resubmit(name, request_id=f"resubmit-{number}")).uid == child.uid
+            await submit(at_b, text)
+            await final(at_b, name)
+            assert await at_b.delete(name, request_id=f"delete-{number}")
+            assert await at_a.delete(name, request_id=f"delete-{number}")
+            assert (await at_a.get(name)).phase == "Succeeded"
+
+
+async def test_a_verb_is_repeated_by_another_scheduler(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with (
+        scheduler(nats_server.url, tmp_path, "a") as a,
+        scheduler(nats_server.url, tmp_path, "b") as b,
+        Client(a.address) as at_a,
+        Client(b.address) as at_b,
+        hands(a, id="one"),
+        hands(b, id="two"),
+    ):
+        await Loaded(a, b).wait()
+        for number in range(6):
+            (name,) = await submit(at_a, HOLD.replace("name: held", "generateName: h-"))
+            first = await at_a.stop(name, request_id=f"stop-{number}")
+            await final(at_b, name)
+            assert (await at_b.stop(name, request_id=f"stop-{number}")).uid == first.uid
+            with pytest.raises(ClientError, match="was used for another request"):
+                await at_b.terminate(name, request_id=f"stop-{number}")
