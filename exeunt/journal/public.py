@@ -138,7 +138,8 @@ class Keeper:
             log.info("making the stream %s", STREAM)
             await with_room(self._wire, "CREATE", config(self._replicas).as_dict())
             found = await self._wire.api(f"STREAM.INFO.{STREAM}", seconds=READ_SECONDS)
-            self._created = self._created or "none"  # it is new, also when we have just begun
+            if not self._created:  # we have just begun; what is open is told by whoever takes it up
+                self.emptied.set()
         self._compare(found)
         is_now = found["config"]
         wanted = {**is_now, "subjects": [SUBJECTS], "discard": "old"}
