@@ -80,9 +80,9 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         if child.type in phases.COMPOSITES and not child.fulfilled:
             yield child
             raised(run, child)
-        if child.type == phases.SKIPPED_TYPE and child.completed and not begun.error:
-            never_ran.append(child)  # its condition could not be worked out: the others begin all the same
-        elif child.completed and not begun.error:
+        if child.completed and (begun.error or child.type == phases.SKIPPED_TYPE):
+            never_ran.append(child)  # it could not be worked out: the others begin all the same
+        elif child.completed:
             if handled and parallelism.holds_back(run, node, child):
                 heapq.heappush(_exits_of(run, group).waiting, child.key)
                 blocked = True

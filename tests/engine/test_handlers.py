@@ -272,6 +272,18 @@ def test_each_item_of_a_loop_has_its_own_handler() -> None:
     assert handlers == ["w[0].a(0:x).onExit", "w[0].a(1:y).onExit"]
 
 
+def test_the_handler_of_a_loop_comes_after_those_of_items_that_could_not_begin() -> None:
+    asking = {"name": "asking", "inputs": {"parameters": [{"name": "m"}]}, "container": {"image": "x"}}
+    loop = {**step("a", "asking"), "withItems": ["x", "y"], "onExit": "h"}
+    main = {"name": "main", "dag": {"tasks": [loop]}}
+    world = World({"entrypoint": "main", "templates": [main, asking, LEAF, HANDLER]}).run()
+    phases = world.phases()
+    assert [phases[name] for name in ("w.a(0:x)", "w.a(1:y)", "w.a")] == ["Error"] * 3
+    due = [owed.hook_node_name for owed in obligations(world)]
+    assert sorted(due[:2]) == ["w.a(0:x).onExit", "w.a(1:y).onExit"]
+    assert due[2:] == ["w.a.onExit"]
+
+
 def test_ids_hold_a_hash_of_64_bits_and_the_root_has_the_workflows_name() -> None:
     world = World(one_step()).run()
     nodes = decide.status(world.main)["status"]["nodes"]
