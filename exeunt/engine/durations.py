@@ -1,8 +1,11 @@
-"""Durations as Argo reads them: whole seconds, or Go's form `1h30m`, `500ms` (Argo: ParseStringToDuration)."""
+"""Durations as Argo reads them: whole seconds, or Go's form `1h30m`, `500ms` (Argo: ParseStringToDuration); and times
+as it says them.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from exeunt.engine.problem import NodeError
 from exeunt.language.variables import text
@@ -32,3 +35,8 @@ def spoken(length: float) -> str:
         if count:
             parts.append(f"{count} {name}{'s' if count != 1 else ''}")
     return " ".join(parts[:2]) or "0 seconds"
+
+
+def spoken_time(seconds: float) -> str:
+    """A time as Argo says it in messages: `2026-01-02 03:04:15 +0000 UTC`."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")

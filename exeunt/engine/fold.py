@@ -283,6 +283,8 @@ def _step_cancelled(run: Run, event: StepCancelled) -> None:
 
 def _timer_set(run: Run, event: TimerSet) -> None:
     run.state.timers[event.timer] = event.due
+    if event.timer == "deadline":
+        run.state.deadline = event.due
 
 
 def _timer_cleared(run: Run, event: TimerCleared) -> None:

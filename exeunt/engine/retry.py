@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any
 
 from exeunt.engine import parallelism, phases
-from exeunt.engine.durations import seconds, spoken
+from exeunt.engine.durations import seconds, spoken, spoken_time
 from exeunt.engine.events import NodeEnded, NodeNoted, NodeStarted, TimerCleared, TimerSet
 from exeunt.engine.nodes import Node
 from exeunt.engine.problem import NodeError
@@ -121,7 +121,7 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
         return end(run, node, last.phase, f"Stopped with strategy '{run.state.shutdown}'")
     deadline = run.state.timers.get("deadline")
     if not run.exit and (run.state.shutdown_reason == "Deadline" or (deadline is not None and run.now > deadline)):
-        return end(run, node, last.phase, "retry exceeded workflow deadline")
+        return end(run, node, last.phase, f"retry exceeded workflow deadline {spoken_time(run.state.deadline)}")
     if last.raised and not _policy(strategy, last)[1]:
         return _raise(run, node, last)
     if strategy.backoff is not None and _backs_off(run, node, last, strategy):

@@ -94,6 +94,7 @@ class State(Struct):
     unfinished: bool = False  # the last decision that is written had done its share
     created_at: float = 0.0  # of a workflow that was retried: when it was submitted
     suspends: int = 0  # suspend nodes that wait
+    deadline: float = 0.0  # of the workflow, also when it is over
 
 
 class Run:

@@ -112,6 +112,13 @@ def test_the_deadline_ends_the_work_but_not_the_handler() -> None:
     assert world.phases()["w.onExit"] == "Succeeded"
 
 
+def test_a_step_that_waits_for_its_next_try_says_which_deadline_it_met() -> None:
+    again = {**LEAF, "name": "again", "retryStrategy": {"limit": 3, "backoff": {"duration": "60"}}}
+    main = {"name": "main", "steps": [[step("a", "again")]]}
+    world = World(workflow(main, again, activeDeadlineSeconds=30), failing("w[0].a(0)"), restarts=True).run()
+    assert world.main.nodes[2].message == "retry exceeded workflow deadline 2026-01-02 03:04:35 +0000 UTC"
+
+
 def test_the_deadline_ends_hooks_too_but_not_the_handlers_in_them() -> None:
     hooks = {"live": {"template": "group", "expression": "steps.a.status == 'Running'"}}
     group = {"name": "group", "steps": [[step("x", hooks={"exit": {"template": "h"}})]]}
