@@ -122,7 +122,7 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
     deadline = run.state.timers.get("deadline")
     if not run.exit and (run.state.shutdown_reason == "Deadline" or (deadline is not None and run.now > deadline)):
         return end(run, node, last.phase, f"retry exceeded workflow deadline {spoken_time(run.state.deadline)}")
-    if last.raised and not _policy(strategy, last)[1]:
+    if last.raised and _policy_name(strategy) == "OnFailure":
         return _raise(run, node, last)
     if strategy.backoff is not None and _backs_off(run, node, last, strategy):
         return False
@@ -150,7 +150,7 @@ def end(run: Run, node: Node, phase: str, message: str) -> bool:
 
 
 def _raise(run: Run, node: Node, last: Node) -> bool:
-    """The attempt could not be worked out, and errors are not tried again: what holds the node ends with it."""
+    """The attempt could not be worked out, and no error is ever tried again: what holds the node ends with it."""
     message = OPERATION_ERROR if node.owner < 0 else last.message
     run.emit(NodeEnded(node.key, phases.ERROR, message, raised=True))
     return False
@@ -166,9 +166,13 @@ def _limit(strategy: RetryStrategy) -> int | None:
         raise NodeError(f'retryStrategy.limit: strconv.ParseInt: parsing "{written}": invalid syntax') from error
 
 
+def _policy_name(strategy: RetryStrategy) -> str:
+    return strategy.retry_policy or ("Always" if strategy.expression else "OnFailure")
+
+
 def _policy(strategy: RetryStrategy, last: Node) -> tuple[bool, bool]:
     """Whether a failure and whether an error is tried again."""
-    policy = strategy.retry_policy or ("Always" if strategy.expression else "OnFailure")
+    policy = _policy_name(strategy)
     if policy == "Always":
         return True, True
     if policy == "OnError":
