@@ -72,8 +72,8 @@ def resolve(run: Run, step: S, scope: Scope) -> S:
 def _put_in(run: Run, step: S, scope: Scope) -> S:
     hooks = step.hooks
     whole = tree_of(run, step)
-    tree = {key: value for key, value in whole.items() if key not in ("hooks", "arguments")}
-    if "arguments" in whole:
+    tree = {key: value for key, value in whole.items() if key != "hooks"}
+    if "arguments" in whole:  # in its place: what cannot be put in first is what the step says
         tree["arguments"] = mark_absent(whole["arguments"], scope)
     done = model(replaced(run, tree, scope, STRICT), type(step))
     done.hooks = hooks
