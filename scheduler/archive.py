@@ -120,9 +120,9 @@ class Archiver:
                 tree = await self._runs.turns.through(_packed(run))
             if run.state.started.run_attempt:  # a record of an attempt before may lie under another hour
                 await self._projections.archive.remove(run.uid, run.namespace)
-            await self._projections.archive.put(
-                run.namespace, run.now, run.uid, summary(tree, run.commits), body(run, tree)
-            )
+            shown = summary(tree, run.commits)
+            shown.finished_at = run.now  # as it was: lists are in the order of ends
+            await self._projections.archive.put(run.namespace, run.now, run.uid, shown, body(run, tree))
         measure(run)
         self._runs.done(entry)
         asked = self._asked.pop(run.uid, None)

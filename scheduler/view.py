@@ -17,9 +17,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from exeunt import cloudevents
 from exeunt.engine.decide import Run
 from exeunt.engine.status import each_node, head
-from exeunt.journal.records import ArchiveSummary
+from exeunt.journal.records import TEXT_BYTES, ArchiveSummary
 from exeunt.service.bounds import ANSWER_BYTES, LISTED_BYTES, PART_BYTES, PART_NODES
 from exeunt.service.errors import Code, RpcError
+from exeunt.utf8 import cut
 from exeunt.v1 import workflow_service_pb2 as pb
 
 Tree = dict[str, Any]
@@ -103,6 +104,9 @@ def fitted(found: Seen, most: int, *, left_out: bool = False) -> pb.Workflow:
 
 def listed(tree: Tree, version: int) -> pb.Workflow:
     """A workflow as lists have it."""
+    status = tree.get("status", {})
+    if len(said := str(status.get("message") or "")) > TEXT_BYTES // 4:  # as a record of the archive has it
+        tree = {**tree, "status": {**status, "message": cut(said, TEXT_BYTES)}}
     return message(tree, version, cloudevents.body(tree, LISTED_BYTES))
 
 

@@ -111,6 +111,8 @@ class Lanes:
         self._landed: list[asyncio.Future[None]] = []
         wire.on_lost.append(self._lost)
         wire.on_back.append(self._wake.set)
+        for counter in (dropped, usurped):
+            counter.add(0)  # so that the first one is seen as an increase
         Gauge("exeunt.events.waiting", "Events that are not stored yet", lambda: len(self._order), "{event}")
         Gauge("exeunt.events.stuck", "1 while the events' stream takes nothing: the log says why", lambda: self.stuck)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -70,6 +71,7 @@ class _Events:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._last: asyncio.Task[int] | None = None
+        self.keeper = SimpleNamespace(emptied=asyncio.Event())  # nobody empties it here
 
     def post(self, **event: Any) -> asyncio.Future[int]:
         before = self._last
