@@ -2,8 +2,9 @@
 
 A closing commit goes out in three steps: the same events as a plain commit, from which on the outcome cannot change;
 then the ledger record and the public events, and of a replay the message to the workflow's owner; then the commit of
-kind `r`, which the scheduler reads. So whoever sees a workflow end finds its handlers' events and records there. A
-crash in between repeats the later steps, which are safe to repeat: the outcome is read from the log.
+kind `r`, which the scheduler reads. So whoever sees a workflow end finds its handlers' records there, and their events
+unless the events' stream takes nothing (decision 18). A crash in between repeats the later steps, which are safe to
+repeat: the outcome is read from the log.
 """
 
 from __future__ import annotations
