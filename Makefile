@@ -20,7 +20,7 @@ $(BIN)/pip:
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 
-$(STAMP): requirements/uv.txt requirements/all.txt pyproject.toml hatch_build.py $(wildcard proto/exeunt/v1/*.proto) | $(BIN)/pip
+$(STAMP): requirements/uv.txt requirements/all.txt pyproject.toml hatch_build.py $(wildcard proto/exeunt/v1/*.proto proto/exeunt/internal/v1/*.proto) | $(BIN)/pip
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/all.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
@@ -31,7 +31,7 @@ setup: $(STAMP)  ## the tools and the program, in .venv
 demo: $(STAMP)  ## a workflow, its exit handlers, the ledger and the events
 	@examples/demo.sh $(BIN)/exeunt
 
-stubs: $(BIN)/pip  ## exeunt/v1 anew from proto/
+stubs: $(BIN)/pip  ## exeunt/v1 and exeunt/internal anew from proto/
 	@$(BIN)/python hatch_build.py
 
 lock:  ## requirements/*.txt anew from pyproject.toml
@@ -52,7 +52,7 @@ format: $(STAMP)  ## format and mend what can be mended
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 clean:  ## remove what was set up and generated
-	@rm -rf $(VENV) exeunt/v1 *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) exeunt/v1 exeunt/internal *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 golden: $(STAMP)  ## Argo's recorded cases against the engine (CASES=FILE…)
 	@$(BIN)/python -m tests.golden $(CASES)

@@ -17,9 +17,9 @@ from typing import Any
 
 import grpc
 
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
 from exeunt.service.grpc import SERVER_OPTIONS
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc, step_pb2
 
 SLOTS = 16
 ROUNDS = 5

@@ -18,9 +18,9 @@ import time
 import grpc
 
 from bench.executor import script
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
 from exeunt.service.grpc import SERVER_OPTIONS
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc, step_pb2
 
 LIMIT_MS = 20.0
 LINES, WIDTH = 1500, 166

@@ -13,9 +13,9 @@ from exeunt.client import Client, ClientError
 from exeunt.engine.steps import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.launch import DEPTH_LABEL
 from exeunt.steps import result_to_proto, work_of
-from exeunt.v1 import step_pb2 as pb
 
 _asked_in: ContextVar[Mapping[str, str] | None] = ContextVar("asked_in", default=None)
 """The trace context of the step that is being done: what it starts becomes part of the same trace."""

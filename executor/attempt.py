@@ -13,8 +13,8 @@ from exeunt.executor.logs import Output
 from exeunt.executor.runtime.base import Running
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Pool
-from exeunt.v1 import executor_service_pb2 as session_pb
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2 as session_pb
+from exeunt.internal.v1 import step_pb2 as pb
 
 if TYPE_CHECKING:
     from exeunt.executor.session import Session

@@ -17,9 +17,9 @@ from exeunt.executor.book import Book
 from exeunt.executor.limits import Limits, bound, failure
 from exeunt.executor.slots import Slots
 from exeunt.executor.work import Work
+from exeunt.internal.v1 import executor_service_pb2 as session_pb
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.service.metrics import Counter, Gauge, Histogram
-from exeunt.v1 import executor_service_pb2 as session_pb
-from exeunt.v1 import step_pb2 as pb
 
 if TYPE_CHECKING:
     from exeunt.executor.session import Session

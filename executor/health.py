@@ -1,7 +1,7 @@
 """What an executor tells of its health: a small gRPC server on `listen` that serves nothing else.
 
-The service "" is SERVING for as long as the process answers; `exeunt.v1.ExecutorService` while steps can come in: a
-scheduler is connected and the executor is not draining.
+The service "" is SERVING for as long as the process answers; `exeunt.internal.v1.ExecutorService` while steps can come
+in: a scheduler is connected and the executor is not draining.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from exeunt.executor.attempts import Attempts
 from exeunt.service.grpc import GrpcServer
 
-CONNECTED = "exeunt.v1.ExecutorService"
+CONNECTED = "exeunt.internal.v1.ExecutorService"
 
 
 class Health:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exeunt.executor.logs import TAIL_LINE, TAIL_LINES
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.utf8 import cut, valid
-from exeunt.v1 import step_pb2 as pb
 
 MESSAGE_BYTES = 16 * 1024
 """A longer message is cut, with a mark."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 
 FRAME = 32 * 1024
 """Bytes after which a frame is full."""

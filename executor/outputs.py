@@ -6,7 +6,7 @@ from typing import Protocol
 
 from exeunt.executor.limits import Limits, failure
 from exeunt.executor.runtime.base import Ended, TooLarge, Unreadable
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 
 ABORTED = "Pod was active on the node longer than the specified deadline"
 """Kubernetes' words for a step that took longer than its timeout; Argo passes them on."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from exeunt.actions.masking import Masker
 from exeunt.executor.runtime.environment import expand
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable, text_of
-from exeunt.v1 import step_pb2 as pb
 
 MUCH = 32 * 1024
 """Bytes of secrets, or of a result, from which on work is done outside of the event loop."""

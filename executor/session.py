@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from exeunt.executor.attempt import Attempt
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc
 from exeunt.service.channel import metadata, open_channel
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc
 
 if TYPE_CHECKING:
     from exeunt.executor.attempts import Attempts

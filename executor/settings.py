@@ -14,7 +14,9 @@ class Settings(ActionServiceSettings):
     """Settings of `exeunt serve executor`. At `listen` it tells its health; `nats_url` has no meaning for it."""
 
     schedulers: tuple[str, ...] = setting(
-        "Where schedulers listen; the others are learned from them", ("127.0.0.1:7600",), unit="HOST:PORT"
+        "Where schedulers listen for the other services; those that are not named are learned from them",
+        ("127.0.0.1:7610",),
+        unit="HOST:PORT",
     )
     executor_token: str = setting("As token, for the sessions with schedulers, who need the same; empty for token", "")
     executor_id: str = setting("Name of this executor; empty for one that is kept in the data directory", "")

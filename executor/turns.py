@@ -8,7 +8,7 @@ import posixpath
 from collections import deque
 from collections.abc import AsyncIterator
 
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 
 
 class Turns:

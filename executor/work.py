@@ -19,8 +19,8 @@ from exeunt.executor.runtime.environment import expand
 from exeunt.executor.scrub import Scrubber
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.turns import Turns, shared_paths
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable
-from exeunt.v1 import step_pb2 as pb
 
 log = logging.getLogger(__name__)
 

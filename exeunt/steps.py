@@ -1,4 +1,4 @@
-"""Steps between the messages of exeunt.v1 and the structs of the engine, and the names of attempts."""
+"""Steps between the messages of exeunt.internal.v1 and the structs of the engine, and the names of attempts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from exeunt.engine.steps import (
     StepSpec,
     Work,
 )
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.actions import ACTIONS
-from exeunt.v1 import step_pb2 as pb
 
 FRAME_BYTES = 1024 * 1024
 """Of steps, or of results, in one frame; or one."""

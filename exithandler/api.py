@@ -1,4 +1,4 @@
-"""ExitService: the exit ledger for people and programs, and what running handlers look like now."""
+"""ExitService: the exit ledger for people and programs."""
 
 # ruff: noqa: N802 - the names of methods are the contract's
 
@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt import cloudevents
-from exeunt.engine import selection
-from exeunt.engine.decide import Run
-from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
-from exeunt.engine.status import each_node
+from exeunt.engine.inputs import Rejected
 from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger, Wanted
@@ -28,7 +25,6 @@ from exeunt.service.bounds import (
     LISTED_BYTES,
     PAGE_BYTES,
     PART_BYTES,
-    PART_NODES,
     REQUEST_ID_CHARACTERS,
     check_characters,
 )
@@ -53,9 +49,6 @@ STATES = {
     "parked": pb.Exit.STATE_PARKED,
 }
 NAMES = {number: name for name, number in STATES.items()}
-
-_FIELDS = {"INVALID_SELECTOR": "node_field_selector", "INVALID_PHASE": "phase"}
-"""Refusals that are about the request, whatever state its nodes are in, and the field that each is about."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 OwnerOf = Callable[[int], str | None]
@@ -157,82 +150,6 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         except NotOwner:
             raise unavailable("NO_OWNER", f"no exit handler has taken up the exit run {request.id} yet") from None
 
-    @writes
-    async def SteerExitNodes(self, request: pb.SteerExitNodesRequest, context: Context) -> pb.SteerExitNodesResponse:
-        """Nodes that wait in a workflow's running handlers."""
-        self._require(request.uid)
-        command: ResumeRun | SetNodes = SetNodes(
-            selector=request.node_field_selector,
-            parameters=dict(request.output_parameters),
-            phase=request.phase,
-            message=request.message,
-            request_id=request.request_id,
-        )
-        if request.resume:
-            command = ResumeRun(request.request_id, request.node_field_selector)
-        try:
-            selection.check(request.node_field_selector)
-            selection.check_phase(request.phase)
-            return pb.SteerExitNodesResponse(runs=await steer.steer(self._runs, request.uid, command))
-        except Rejected as error:
-            field = _FIELDS.get(error.reason)
-            if field is not None:
-                raise invalid(str(error), [(field, str(error))], reason=error.reason) from None
-            raise wrong_state(error.reason, str(error), ("workflow", request.uid)) from None
-        except NotOwner:
-            raise unavailable("MOVED", "the exit runs of this workflow are changing hands; ask again") from None
-
-    async def GetExitNodes(self, request: pb.GetExitNodesRequest, context: Context) -> pb.GetExitNodesResponse:
-        """The nodes of a workflow's running handlers."""
-        self._require(request.uid)
-        found: list[str] = []
-        async for nodes in self._nodes(request.uid):
-            found.append(nodes)
-            if sum(map(len, found)) > ANSWER_BYTES:
-                text = f"these nodes have more than {ANSWER_BYTES // 2**20} MB; ReadExitNodes gives them in parts"
-                raise RpcError(Code.RESOURCE_EXHAUSTED, "TOO_MANY_NODES", text)
-        inside = ",".join(text[1:-1] for text in found)
-        return pb.GetExitNodesResponse(nodes_json=f"{{{inside}}}")
-
-    async def ReadExitNodes(
-        self, request: pb.ReadExitNodesRequest, context: Context
-    ) -> AsyncIterator[pb.ReadExitNodesResponse]:
-        """The same in parts."""
-        async for nodes in self._nodes(request.uid):
-            yield pb.ReadExitNodesResponse(nodes_json=nodes)
-
-    async def _nodes(self, uid: str) -> AsyncIterator[str]:
-        """JSON objects of some nodes each, as they are now. What they belong to does not go on meanwhile."""
-        self._require(uid)
-        for run in self._runs.of_uid(uid):
-            if run.driver is None:
-                continue
-            run.driver.hold()
-            try:
-                encoded = await run.driver.turns.through(_encoded(run.driver.run))
-            finally:
-                run.driver.let_go()
-            some: list[str] = []
-            size = 0
-            for text in encoded:
-                if some and (size + len(text) > PART_BYTES or len(some) == PART_NODES):
-                    yield "{" + ",".join(some) + "}"
-                    some, size = [], 0
-                some.append(text)
-                size += len(text)
-            if some:
-                yield "{" + ",".join(some) + "}"
-
-    def _require(self, uid: str) -> None:
-        """Raises UNAVAILABLE unless the exit runs of the workflow are here."""
-        if not uid:
-            raise invalid("uid is missing", [("uid", "the workflow's uid is expected")])
-        owner = self._owner_of(partition_of(uid))
-        if owner is None or (not owner and not self._runs.ready.is_set()):
-            raise unavailable("LOADING", "the exit runs of this workflow are being loaded")
-        if owner:
-            raise unavailable("MOVED", f"the exit handler at {owner} owns the exit runs of this workflow")
-
     async def _record(self, id: str) -> ExitRecord:
         if not id:
             raise invalid("id is missing", [("id", "the id of an exit run, as lists have it, is expected")])
@@ -270,16 +187,6 @@ async def _passed_on(address: str, method: str, request: pb.ReplayExitRequest | 
         except asyncio.CancelledError:
             raise RpcError(grpc.StatusCode.CANCELLED, "CANCELLED", "the call was cancelled") from None
     return answer
-
-
-def _encoded(run: Run) -> Generator[None, None, list[str]]:
-    """Id and node, as JSON, of each node."""
-    found: list[str] = []
-    for id, tree in each_node(run):
-        text = cloudevents.body(tree, ANSWER_BYTES).decode()
-        found.append(f"{json.dumps(id)}:{text}")
-        yield
-    return found
 
 
 def whole(record: ExitRecord) -> pb.Exit:

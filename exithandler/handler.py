@@ -18,6 +18,7 @@ from exeunt.exithandler.api import ExitService, OwnerOf
 from exeunt.exithandler.bundles import Bundles
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger
+from exeunt.exithandler.nodes_api import ExitRunService
 from exeunt.exithandler.perform import ExitSteps
 from exeunt.exithandler.settings import Settings
 from exeunt.exithandler.start import Starter
@@ -42,6 +43,7 @@ class Handler:
     steps: ExitSteps
     client: StepsClient
     service: ExitService
+    nodes: ExitRunService
     ledger: Ledger
 
     async def take(self, partitions: Collection[int]) -> None:
@@ -117,6 +119,7 @@ async def open_handler(
         stack.push_async_callback(runs.close)
         standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
         service = ExitService(runs, ledger, owner_of, standing)
-        handler = Handler(journal, projections, runs, steps, client, service, ledger)
+        nodes = ExitRunService(runs, owner_of, standing)
+        handler = Handler(journal, projections, runs, steps, client, service, nodes, ledger)
         numbers.register(handler)
         yield handler

@@ -8,6 +8,7 @@ from functools import partial
 
 from exeunt.exithandler.handler import Handler, open_handler
 from exeunt.exithandler.settings import Settings
+from exeunt.internal.v1.exit_run_service_pb2_grpc import add_ExitRunServiceServicer_to_server
 from exeunt.journal.identity import LogLostError, lost, open_streams
 from exeunt.journal.log import NotOwner
 from exeunt.journal.ownership import Member, Membership
@@ -16,7 +17,7 @@ from exeunt.journal.steady import NATS_AWAY
 from exeunt.journal.wire import connect, wire_of
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
-from exeunt.service.grpc import GrpcServer, serve_grpc
+from exeunt.service.listeners import Listeners, serve_both
 from exeunt.service.program import Program, closing, run
 from exeunt.service.tokens import Guard, read_tokens
 from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
@@ -24,6 +25,7 @@ from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
 log = logging.getLogger(__name__)
 
 SERVICE = "exeunt.v1.ExitService"
+NODES = "exeunt.internal.v1.ExitRunService"
 PAUSE_SECONDS = 0.2  # before partitions that somebody else took at the same moment are looked at again
 
 
@@ -52,12 +54,12 @@ async def _start(program: Program, settings: Settings) -> None:
     for gatherer in handler.service.standing.gatherers:
         gatherer.on_nobody.append(identity.look)
     program.background("streams", identity.keep(lambda: handler.journal.stored))
-    register = {SERVICE: partial(add_ExitServiceServicer_to_server, handler.service)}
-    server = await program.enter(serve_grpc(settings.listen, register, grace=1.0, guard=Guard(tokens)))
-    address = settings.advertise or server.address
+    public = {SERVICE: partial(add_ExitServiceServicer_to_server, handler.service)}
+    internal = {**public, NODES: partial(add_ExitRunServiceServicer_to_server, handler.nodes)}
+    server = await program.enter(serve_both(settings, public, internal, Guard(tokens)))
     membership = await Membership.open(
         nc,
-        Member("x", settings.replica, address),
+        Member("x", settings.replica, server.advertised),
         confirm=handler.journal.confirm,
         single=settings.expected_exithandlers == 1,
         replicas=settings.replicas,
@@ -74,7 +76,7 @@ async def _start(program: Program, settings: Settings) -> None:
     program.at_stop(health.stop)
     program.finish(partial(_finish, settings, handler, holdings, membership))
     await health.serving.wait()
-    program.ready(address=server.address, metrics=telemetry.current.metrics_address)
+    program.ready(address=server.users.address, internal=server.advertised, metrics=telemetry.current.metrics_address)
 
 
 async def _finish(settings: Settings, handler: Handler, holdings: Holdings, membership: Membership) -> None:
@@ -156,7 +158,7 @@ class Holdings:
 class Health:
     """SERVING while what is ours is loaded, and NATS is there and takes writes."""
 
-    def __init__(self, server: GrpcServer, handler: Handler) -> None:
+    def __init__(self, server: Listeners, handler: Handler) -> None:
         self.serving = asyncio.Event()
         self._server = server
         self._handler = handler

@@ -21,11 +21,11 @@ from exeunt.engine.inputs import ChildStarting, Placed, Rejected, StepEnded, Ste
 from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome
 from exeunt.exithandler.start import Tell
 from exeunt.exithandler.steps_client import StepsClient
+from exeunt.internal.v1 import step_pb2
 from exeunt.journal.log import Family, Log
 from exeunt.language.actions import ACTIONS
 from exeunt.service.metrics import Counter
 from exeunt.steps import Attempt, outcome_of, to_proto
-from exeunt.v1 import step_pb2
 
 log = logging.getLogger(__name__)
 

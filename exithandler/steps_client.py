@@ -17,10 +17,10 @@ from typing import Literal, Protocol
 
 import grpc
 
+from exeunt.internal.v1 import step_pb2, step_service_pb2_grpc
+from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.service.channel import metadata, open_channel
 from exeunt.steps import FRAME_BYTES, too_large
-from exeunt.v1 import step_pb2, step_service_pb2_grpc
-from exeunt.v1 import step_service_pb2 as pb
 
 log = logging.getLogger(__name__)
 

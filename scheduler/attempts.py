@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
+from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.placement import Slot
 from exeunt.steps import Attempt, attempt_of
-from exeunt.v1 import step_pb2
 
 
 class State(Enum):

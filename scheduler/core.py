@@ -10,6 +10,8 @@ from typing import Any
 
 from exeunt.driver import Clock
 from exeunt.engine import decide
+from exeunt.internal.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
+from exeunt.internal.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import PARTITIONS, Log, LogSettings
 from exeunt.journal.projections import Projections
@@ -41,8 +43,6 @@ from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.step_service import StepService
 from exeunt.scheduler.submit import Checker, Work
 from exeunt.service.grpc import Register
-from exeunt.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
-from exeunt.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from exeunt.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
 
 log = logging.getLogger(__name__)
@@ -143,12 +143,16 @@ class Core:
         self.nats = ServerCheck(journal.wire, settings.nats_monitor)
         numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
 
-    def services(self) -> dict[str, Register]:
-        """What the gRPC server serves."""
+    def public(self) -> dict[str, Register]:
+        """What users are served."""
+        return {WORKFLOWS: partial(add_WorkflowServiceServicer_to_server, self.workflows)}
+
+    def internal(self) -> dict[str, Register]:
+        """What the other services are served: users' calls that schedulers pass on are among it."""
         return {
-            WORKFLOWS: partial(add_WorkflowServiceServicer_to_server, self.workflows),
-            "exeunt.v1.ExecutorService": partial(add_ExecutorServiceServicer_to_server, self.executors),
-            "exeunt.v1.StepService": partial(add_StepServiceServicer_to_server, self.steps),
+            **self.public(),
+            "exeunt.internal.v1.ExecutorService": partial(add_ExecutorServiceServicer_to_server, self.executors),
+            "exeunt.internal.v1.StepService": partial(add_StepServiceServicer_to_server, self.steps),
         }
 
     def routines(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -16,13 +16,13 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.engine.decide import Run
+from exeunt.internal.v1 import step_pb2
 from exeunt.journal.steplogs import Frame, StepLogs
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Seen
 from exeunt.service.errors import not_found, unavailable
 from exeunt.steps import attempt_of
-from exeunt.v1 import step_pb2
 from exeunt.v1 import workflow_service_pb2 as pb
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.submit import CHECK_MEMORY, CHECK_SECONDS, CHECKERS
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
-from exeunt.service.grpc import GrpcServer, serve_grpc
+from exeunt.service.listeners import Listeners, serve_both
 from exeunt.service.program import Program, closing, run
 from exeunt.service.tokens import Guard, read_tokens
 from exeunt.service.worker import Workers
@@ -63,8 +63,8 @@ async def _start(program: Program, settings: Settings) -> None:
         gatherer.on_nobody.append(identity.look)
     program.background("streams", identity.keep(lambda: journal.stored))
     await program.enter(closing(core.peers, core.peers.close))
-    server = await program.enter(serve_grpc(settings.listen, core.services(), grace=1.0, guard=guard))
-    core.address = settings.advertise or server.address
+    server = await program.enter(serve_both(settings, core.public(), core.internal(), guard))
+    core.address = server.advertised
     health = _Health(server, core)
 
     async def confirm(sent: float) -> None:
@@ -87,7 +87,7 @@ async def _start(program: Program, settings: Settings) -> None:
     program.at_stop(partial(_stop_intake, health, core))
     program.finish(partial(_finish, holdings, core, membership))
     await health.loaded.wait()
-    program.ready(address=core.address, metrics=telemetry.current.metrics_address)
+    program.ready(address=server.users.address, internal=core.address, metrics=telemetry.current.metrics_address)
 
 
 async def _stop_intake(health: _Health, core: Core) -> None:
@@ -106,7 +106,7 @@ async def _finish(holdings: Holdings, core: Core, membership: Membership) -> Non
 class _Health:
     """SERVING while everything that is ours is loaded, and NATS is there and takes writes."""
 
-    def __init__(self, server: GrpcServer, core: Core) -> None:
+    def __init__(self, server: Listeners, core: Core) -> None:
         self.loaded = asyncio.Event()
         self._server = server
         self._core = core

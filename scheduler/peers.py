@@ -11,9 +11,11 @@ import grpc
 import msgspec
 
 from exeunt.engine.inputs import ResumeRun, SetNodes
+from exeunt.internal.v1 import exit_run_service_pb2 as inside
+from exeunt.internal.v1.exit_run_service_pb2_grpc import ExitRunServiceStub
 from exeunt.service.channel import metadata, open_channel
 from exeunt.service.errors import RpcError, received, unavailable
-from exeunt.v1 import exit_service_pb2, exit_service_pb2_grpc, workflow_service_pb2_grpc
+from exeunt.v1 import workflow_service_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +82,9 @@ class Peers:
         address = self.owners.exit_handler_of(partition)
         if address is None:
             return {}, "no exit handler is there at the moment"
-        stub: Any = exit_service_pb2_grpc.ExitServiceStub(self.channel(address))
+        stub: Any = ExitRunServiceStub(self.channel(address))
         nodes: dict[str, bytes] = {}
-        request = exit_service_pb2.ReadExitNodesRequest(uid=uid)
+        request = inside.ReadExitNodesRequest(uid=uid)
         call = stub.ReadExitNodes(request, timeout=EXITS_SECONDS, metadata=metadata())
         try:
             async for answer in call:
@@ -99,7 +101,7 @@ class Peers:
         address = self.owners.exit_handler_of(partition)
         if address is None:
             raise unavailable("NO_EXIT_HANDLER", "no exit handler is there that could reach the handlers' steps")
-        request = exit_service_pb2.SteerExitNodesRequest(
+        request = inside.SteerExitNodesRequest(
             uid=uid, request_id=command.request_id, node_field_selector=command.selector
         )
         if isinstance(command, ResumeRun):
@@ -107,9 +109,9 @@ class Peers:
         else:
             request.output_parameters.update(command.parameters)
             request.phase, request.message = command.phase, command.message
-        stub = exit_service_pb2_grpc.ExitServiceStub(self.channel(address))
+        stub = ExitRunServiceStub(self.channel(address))
         try:
-            answer: exit_service_pb2.SteerExitNodesResponse = await stub.SteerExitNodes(request, metadata=metadata())
+            answer: inside.SteerExitNodesResponse = await stub.SteerExitNodes(request, metadata=metadata())
         except grpc.aio.AioRpcError as error:
             raise received(error) from None
         return answer.runs > 0

@@ -10,11 +10,11 @@ from exeunt.engine.decide import Run
 from exeunt.engine.events import StepDue
 from exeunt.engine.inputs import Placed, StepEnded, StepLost
 from exeunt.engine.steps import ContainerWork, HttpWork, PluginWork, StepSpec, Work
+from exeunt.internal.v1 import step_pb2
 from exeunt.launch import depth_of
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import Attempt, may_name_secrets, outcome_of, to_proto
-from exeunt.v1 import step_pb2
 
 NAME_CHARACTERS = 1000
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from exeunt.internal.v1 import step_pb2
 from exeunt.journal.secrets import Secrets
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 from exeunt.steps import secrets_wanted
-from exeunt.v1 import step_pb2
 
 STEP_BYTES = 1024 * 1024
 

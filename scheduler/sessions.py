@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 
 import grpc
 
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
 from exeunt.scheduler.attempts import Executor, Flight, Profile, Report
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import FRAME_BYTES, too_large
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc, step_pb2
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import grpc
 
+from exeunt.internal.v1 import step_pb2, step_service_pb2_grpc
+from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight, State
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import FRAME_BYTES, Attempt, attempt_of, secrets_wanted
-from exeunt.v1 import step_pb2, step_service_pb2_grpc
-from exeunt.v1 import step_service_pb2 as pb
 
 log = logging.getLogger(__name__)
 

@@ -97,6 +97,7 @@ class Cluster:
             metrics = self._ports.get(f"{name}-metrics")
             facts[name] = {
                 "address": f"127.0.0.1:{self._ports[name]}",
+                "internal": f"127.0.0.1:{self._ports[f'{name}-internal']}",
                 "pid": self.services[name].pid,
                 "metrics": f"127.0.0.1:{metrics}" if metrics else None,
             }
@@ -135,7 +136,8 @@ class Cluster:
     def _choose_ports(self) -> None:
         """The ports of the last time on this data directory where they are free, others where not."""
         before = read_facts(self.options.data_dir) or {}
-        wanted = ["nats", *SERVICES, *(f"{name}-metrics" for name in SERVICES if self.options.metrics)]
+        wanted = ["nats", *SERVICES, *(f"{name}-internal" for name in SERVICES)]
+        wanted += [f"{name}-metrics" for name in SERVICES if self.options.metrics]
         taken: set[int] = set()
         for name in wanted:
             port = _port_before(before, name)
@@ -177,6 +179,7 @@ class Cluster:
             "EXEUNT_EXECUTOR_TOKEN": self.credentials.executor if name == "scheduler" else "",
             private.KEY_VARIABLE: private.key_setting(self.options.data_dir, self.options.environ),
             "EXEUNT_LISTEN": f"127.0.0.1:{self._ports[name]}",
+            "EXEUNT_INTERNAL": f"127.0.0.1:{self._ports[f'{name}-internal']}",
             "EXEUNT_METRICS": f"127.0.0.1:{metrics}" if metrics else "",
         }
         return self._spec(name, name, environ)
@@ -189,7 +192,7 @@ class Cluster:
             "EXEUNT_NATS_URL": "",  # executors speak to schedulers alone
             "EXEUNT_EXECUTOR_TOKEN": self.credentials.executor,
             "EXEUNT_EXECUTOR_ID": name,
-            "EXEUNT_SCHEDULERS": self.scheduler,
+            "EXEUNT_SCHEDULERS": f"127.0.0.1:{self._ports['scheduler-internal']}",
             "EXEUNT_SLOTS": str(options.slots),
             "EXEUNT_RUNTIME": options.runtime,
             "EXEUNT_LISTEN": "127.0.0.1:0",
@@ -260,8 +263,8 @@ def nats_server() -> str:
 
 
 def _port_before(facts: Mapping[str, Any], name: str) -> int:
-    service, _, metrics = name.partition("-")
+    service, _, which = name.partition("-")
     entry = facts.get(service)
-    address = entry.get("url" if service == "nats" else "metrics" if metrics else "address") if entry else None
+    address = entry.get("url" if service == "nats" else which or "address") if entry else None
     port = str(address or "").rpartition(":")[2]
     return int(port) if port.isdigit() else 0

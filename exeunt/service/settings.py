@@ -71,8 +71,13 @@ def _replica() -> str:
 class ServiceSettings:
     """What every service can be told. Services derive from it and add their own fields."""
 
-    listen: str = setting("Where gRPC is served; port 0 takes a free one", "127.0.0.1:0", unit="HOST:PORT")
-    advertise: str = setting("Where the others reach this service; empty for `listen`", "", unit="HOST:PORT")
+    listen: str = setting("Where users are served gRPC; port 0 takes a free one", "127.0.0.1:0", unit="HOST:PORT")
+    internal: str = setting(
+        "Where the other services of the cluster are served gRPC: keep it from users; port 0 takes a free one",
+        "127.0.0.1:0",
+        unit="HOST:PORT",
+    )
+    advertise: str = setting("Where the other services reach this one; empty for `internal`", "", unit="HOST:PORT")
     nats_url: str = setting(
         "Where NATS with JetStream listens, as in nats://USER:PASSWORD@HOST:4222; several separated by commas",
         "nats://127.0.0.1:4222",

@@ -11,7 +11,7 @@ from exeunt.service.settings import SettingsError
 
 HEADER = "authorization"
 SHORTEST = 16
-EXECUTORS = "exeunt.v1.ExecutorService"
+EXECUTORS = "exeunt.internal.v1.ExecutorService"
 OPEN = "grpc.health.v1.Health"
 """What probes ask: whether the service is well, and nothing else."""
 

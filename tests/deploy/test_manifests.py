@@ -78,6 +78,9 @@ def test_commands_ports_and_variables_exist(overlay: str, service: str) -> None:
     assert {n for n in environ if n.startswith("EXEUNT_")} <= variables(service)
     ports = {p["name"]: p["containerPort"] for p in found["ports"]}
     assert environ["EXEUNT_LISTEN"].endswith(f":{ports['grpc']}")
+    if service != "executor":
+        assert environ["EXEUNT_INTERNAL"].endswith(f":{ports['internal']}")
+        assert environ["EXEUNT_ADVERTISE"].endswith(f":{ports['internal']}")
     assert environ["EXEUNT_METRICS"].endswith(f":{ports['metrics']}")
     for probe in ("startupProbe", "livenessProbe"):
         assert found[probe]["grpc"] == {"port": ports["grpc"]}
@@ -85,10 +88,14 @@ def test_commands_ports_and_variables_exist(overlay: str, service: str) -> None:
 
 @pytest.mark.parametrize(
     ("service", "name"),
-    [("scheduler", "WorkflowService"), ("exithandler", "ExitService"), ("executor", "ExecutorService")],
+    [
+        ("scheduler", "v1.WorkflowService"),
+        ("exithandler", "v1.ExitService"),
+        ("executor", "internal.v1.ExecutorService"),
+    ],
 )
 def test_readiness_asks_for_the_service(service: str, name: str) -> None:
-    assert container("base", service)["readinessProbe"]["grpc"]["service"] == f"exeunt.v1.{name}"
+    assert container("base", service)["readinessProbe"]["grpc"]["service"] == f"exeunt.{name}"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -268,11 +275,11 @@ def test_policies_let_through_what_the_services_use_and_nothing_else(overlay: st
         ("scheduler", nats, "client"),
         ("scheduler", nats, "monitor"),
         ("exithandler", nats, "client"),
-        ("scheduler", "scheduler", "grpc"),
-        ("scheduler", "exithandler", "grpc"),
-        ("exithandler", "scheduler", "grpc"),
-        ("exithandler", "exithandler", "grpc"),
-        ("executor", "scheduler", "grpc"),
+        ("scheduler", "scheduler", "internal"),
+        ("scheduler", "exithandler", "internal"),
+        ("exithandler", "scheduler", "internal"),
+        ("exithandler", "exithandler", "internal"),
+        ("executor", "scheduler", "internal"),
     }
     if overlay == "base":
         used.add((nats, nats, "cluster"))

@@ -17,8 +17,8 @@ import grpc
 import nats
 
 from exeunt.client import Client, ClientError
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc as rpc
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc as rpc
 
 NOBODY = 65534
 FILES = ("", "cluster.json", "credentials.json", "nats.conf", "secret.key", "logs", "nats")
@@ -47,7 +47,7 @@ async def read(name: str) -> Any:
 
 
 async def session() -> Any:
-    async with grpc.aio.insecure_channel(facts["scheduler"]["address"]) as channel:
+    async with grpc.aio.insecure_channel(facts["scheduler"]["internal"]) as channel:
         call: Any = rpc.ExecutorServiceStub(channel).Session()
         with contextlib.suppress(TimeoutError):  # what is written while the answer comes makes gRPC forget its code
             async with asyncio.timeout(5):

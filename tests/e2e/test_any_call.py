@@ -14,15 +14,11 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from exeunt.client import interceptors
-from exeunt.v1 import (
-    executor_service_pb2,
-    exit_service_pb2,
-    step_service_pb2,
-    workflow_service_pb2,
-    workflow_service_pb2_grpc,
-)
+from exeunt.internal.v1 import executor_service_pb2, exit_run_service_pb2, step_service_pb2
+from exeunt.v1 import exit_service_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from exeunt.v1 import exit_service_pb2_grpc as exit_rpc
 from tests.e2e.cluster import Cluster
 from tests.e2e.test_operators import manifest, sh
@@ -54,6 +50,7 @@ def services() -> Iterator[tuple[str, ServiceDescriptor]]:
         ("scheduler", step_service_pb2),
         ("scheduler", executor_service_pb2),
         ("exithandler", exit_service_pb2),
+        ("exithandler", exit_run_service_pb2),
     ):
         for service in module.DESCRIPTOR.services_by_name.values():
             yield where, service
@@ -109,7 +106,8 @@ async def test_an_absurd_call_is_the_callers_fault(cluster: Cluster, where: str,
     request_type, answer_type = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     known = json.loads((cluster.data_dir / "credentials.json").read_text())
     sending = interceptors(known["executor" if service.endswith("ExecutorService") else "token"])
-    async with grpc.aio.insecure_channel(before[where]["address"], interceptors=sending) as channel:
+    listener = "internal" if ".internal." in service else "address"
+    async with grpc.aio.insecure_channel(before[where][listener], interceptors=sending) as channel:
         for _ in range(CALLS):
             request = fill(request_type(), chance)
             code = await answered(channel, f"/{service}/{method.name}", method, request, answer_type)
@@ -203,3 +201,27 @@ async def test_rubbish_in_the_log_holds_up_nobody(cluster: Cluster) -> None:
     [workflow] = cluster.run(manifest(sh("main", "true"), sh("bye", "true"), onExit="bye"))
     assert (workflow["status"]["phase"], workflow["status"]["finalization"]) == ("Succeeded", "Succeeded")
     assert cluster.facts() == before, "a service died of it"
+
+
+async def test_users_reach_and_see_only_what_is_theirs(cluster: Cluster) -> None:
+    facts = cluster.facts()
+    known = json.loads((cluster.data_dir / "credentials.json").read_text())
+    theirs = {"scheduler": "exeunt.v1.WorkflowService", "exithandler": "exeunt.v1.ExitService"}
+    for where, service, method in ((p.values[0], p.values[1], p.values[2]) for p in METHODS):
+        if ".internal." not in str(service):
+            continue
+        sending = interceptors(known["executor" if str(service).endswith("ExecutorService") else "token"])
+        async with grpc.aio.insecure_channel(facts[where]["address"], interceptors=sending) as channel:
+            request_type, answer_type = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+            code = await answered(channel, f"/{service}/{method.name}", method, request_type(), answer_type)
+            assert code is grpc.StatusCode.UNIMPLEMENTED, method.full_name
+    for where, name in theirs.items():
+        async with grpc.aio.insecure_channel(
+            facts[where]["address"], interceptors=interceptors(known["token"])
+        ) as channel:
+            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            answers = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+            async for answer in answers:
+                found = {one.name for one in answer.list_services_response.service}
+                assert {one for one in found if one.startswith("exeunt.")} == {name}
+                break

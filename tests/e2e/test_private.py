@@ -20,7 +20,7 @@ import nats
 import pytest
 
 from exeunt.client import Client, ClientError, interceptors
-from exeunt.v1 import executor_service_pb2, executor_service_pb2_grpc, step_service_pb2, step_service_pb2_grpc
+from exeunt.internal.v1 import executor_service_pb2, executor_service_pb2_grpc, step_service_pb2, step_service_pb2_grpc
 from tests.e2e.cluster import Cluster
 from tests.e2e.test_operators import manifest, sh
 
@@ -48,7 +48,10 @@ def shared() -> Iterator[Cluster]:
 def test_another_user_of_the_machine_is_refused_everywhere(shared: Cluster) -> None:
     facts = shared.facts()
     shared.run(manifest(sh("main", "true"), sh("bye", "true"), onExit="bye"))
-    open_to_all = {name: {"address": facts[name]["address"]} for name in ("scheduler", "exithandler")}
+    open_to_all = {
+        name: {"address": facts[name]["address"], "internal": facts[name]["internal"]}
+        for name in ("scheduler", "exithandler")
+    }
     where = json.dumps({**open_to_all, "nats": "nats://" + facts["nats"]["url"].rpartition("@")[2]})
     environ = {**os.environ, "XDG_STATE_HOME": str(shared.data_dir.parent / "state")}
     environ.pop("EXEUNT_TOKEN", None)
@@ -76,7 +79,7 @@ async def test_whoever_may_use_the_cluster_is_no_executor_of_it(shared: Cluster)
     facts = shared.facts()
     shared.run(manifest(sh("main", "true")))  # its own executor is connected
     sending = interceptors(facts["token"])
-    async with grpc.aio.insecure_channel(facts["scheduler"]["address"], interceptors=sending) as channel:
+    async with grpc.aio.insecure_channel(facts["scheduler"]["internal"], interceptors=sending) as channel:
         call: Any = executor_service_pb2_grpc.ExecutorServiceStub(channel).Session()
         hello = executor_service_pb2.Hello(id="rogue", slots=9)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -88,7 +91,7 @@ async def test_whoever_may_use_the_cluster_is_no_executor_of_it(shared: Cluster)
 
 
 async def test_nobody_without_the_token_asks_for_a_step_of_an_exit_handler(shared: Cluster) -> None:
-    async with grpc.aio.insecure_channel(shared.facts()["scheduler"]["address"]) as channel:
+    async with grpc.aio.insecure_channel(shared.facts()["scheduler"]["internal"]) as channel:
         call: Any = step_service_pb2_grpc.StepServiceStub(channel).Run()
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await call.write(step_service_pb2.RunRequest())

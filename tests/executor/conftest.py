@@ -16,11 +16,11 @@ import pytest
 
 from exeunt.executor.main import serve
 from exeunt.executor.settings import Settings
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc
+from exeunt.internal.v1 import step_pb2 as step_pb
 from exeunt.service.grpc import SERVER_OPTIONS
 from exeunt.service.settings import environment
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc
-from exeunt.v1 import step_pb2 as step_pb
 
 WITHIN = 30.0
 """Seconds after which a test that waits for something gives up."""

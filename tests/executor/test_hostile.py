@@ -16,7 +16,7 @@ import pytest
 from exeunt.executor import survivors
 from exeunt.executor.runtime import group, process
 from exeunt.executor.runtime.reaper import Reaper, descendants
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import WITHIN, Scheduler, Service, inside, shell, step, vanished
 
 SECONDS = 100_000 + os.getpid()

@@ -18,7 +18,7 @@ from exeunt.executor.runtime.environment import base_environment, expand
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Pool, Slots
 from exeunt.executor.turns import shared_paths
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 
 
 def images_file(directory: Path, text: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, inside, shell, step
 
 pytestmark = pytest.mark.usefixtures("executor")

@@ -17,7 +17,7 @@ from exeunt.actions import search
 from exeunt.actions.masking import MASK, Masker
 from exeunt.executor.scrub import Scrubber
 from exeunt.executor.secrets import StepSecrets
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, inside, shell
 
 TOKEN = "tok-4711-geheim"

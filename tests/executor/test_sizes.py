@@ -11,8 +11,8 @@ from exeunt.executor.attempt import Attempt
 from exeunt.executor.book import Book
 from exeunt.executor.limits import MESSAGE_BYTES, Limits
 from exeunt.executor.session import FRAME_BYTES
-from exeunt.v1 import executor_service_pb2 as session_pb
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2 as session_pb
+from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, inside, shell, step
 
 ONE, ALL = 256 * 1024, 2 * 1024 * 1024

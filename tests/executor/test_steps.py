@@ -16,8 +16,8 @@ from exeunt.engine.steps import (
     StepSpec,
     Work,
 )
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.steps import Attempt, attempt_of, outcome_of, result_to_proto, spec_of, to_proto
-from exeunt.v1 import step_pb2 as pb
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import grpc
@@ -16,6 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.record import ExitRecord
+from exeunt.internal.v1 import exit_run_service_pb2 as internal
+from exeunt.internal.v1 import exit_run_service_pb2_grpc as internal_rpc
 from exeunt.service.grpc import serve_grpc
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc as rpc
@@ -34,6 +37,19 @@ async def service(handlers: Handlers) -> AsyncIterator[Service]:
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         yield handler, rpc.ExitServiceStub(channel)
+
+
+@asynccontextmanager
+async def inside(handler: Handler) -> AsyncIterator[internal_rpc.ExitRunServiceAsyncStub]:
+    """What schedulers ask the handler."""
+    register = {
+        "exeunt.internal.v1.ExitRunService": partial(internal_rpc.add_ExitRunServiceServicer_to_server, handler.nodes)
+    }
+    async with (
+        serve_grpc("127.0.0.1:0", {"exeunt.internal.v1.ExitRunService": register}, grace=0.1) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield internal_rpc.ExitRunServiceStub(channel)
 
 
 def code(raised: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> grpc.StatusCode:
@@ -145,15 +161,15 @@ async def test_lists_can_be_narrowed(main: Main, service: Service, world: World)
 
 
 async def test_running_handlers_show_their_nodes(main: Main, service: Service, world: World) -> None:
-    _, stub = service
+    handler, _ = service
     world.reply_never()
     owed = await main.owe(workflow(call(world.url)))
     await world.arrived()
-    answer = await stub.GetExitNodes(pb.GetExitNodesRequest(uid=owed.uid))
-    nodes = json.loads(answer.nodes_json)
-    assert [(n["name"], n["phase"]) for n in nodes.values()] == [(owed.hook_node_name, "Running")]
-    nobody = await stub.GetExitNodes(pb.GetExitNodesRequest(uid="someone-else"))
-    assert json.loads(nobody.nodes_json) == {}
+    async with inside(handler) as stub:
+        answers = [answer async for answer in stub.ReadExitNodes(internal.ReadExitNodesRequest(uid=owed.uid))]
+        nodes = [node for answer in answers for node in json.loads(answer.nodes_json).values()]
+        assert [(n["name"], n["phase"]) for n in nodes] == [(owed.hook_node_name, "Running")]
+        assert [a async for a in stub.ReadExitNodes(internal.ReadExitNodesRequest(uid="someone-else"))] == []
 
 
 async def test_a_watch_shows_what_is_there_and_what_comes(main: Main, service: Service, world: World) -> None:
@@ -216,7 +232,7 @@ async def test_a_replay_is_done_once_for_each_request(main: Main, service: Servi
 
 
 async def test_errors_say_what_to_do(main: Main, service: Service, world: World) -> None:
-    _, stub = service
+    handler, stub = service
     world.reply_never()
     owed = await main.owe(workflow(call(world.url)))
     await world.arrived()
@@ -234,9 +250,10 @@ async def test_errors_say_what_to_do(main: Main, service: Service, world: World)
         await stub.GetExit(pb.GetExitRequest())
     assert code(raised) is grpc.StatusCode.INVALID_ARGUMENT
     for selector, phase in (("approve", ""), ("id=a", "Happy")):
-        steered = pb.SteerExitNodesRequest(uid=owed.uid, node_field_selector=selector, phase=phase)
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await stub.SteerExitNodes(steered)
+        steered = internal.SteerExitNodesRequest(uid=owed.uid, node_field_selector=selector, phase=phase)
+        async with inside(handler) as nodes:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await nodes.SteerExitNodes(steered)
         assert code(raised) is grpc.StatusCode.INVALID_ARGUMENT
     for listing in [pb.ListExitsRequest(page_size=-1), pb.ListExitsRequest(page_token="???")]:
         with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from exeunt.v1 import step_pb2, step_service_pb2_grpc
-from exeunt.v1 import step_service_pb2 as pb
+from exeunt.internal.v1 import step_pb2, step_service_pb2_grpc
+from exeunt.internal.v1 import step_service_pb2 as pb
 from tests.exithandler.conftest import Handlers, Main, World
 from tests.exithandler.test_exit_runs import call, workflow
 from tests.exithandler.test_steps_client import Scheduler

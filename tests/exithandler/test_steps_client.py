@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from exeunt.exithandler.steps_client import StepsClient
-from exeunt.v1 import step_pb2, step_service_pb2_grpc
-from exeunt.v1 import step_service_pb2 as pb
+from exeunt.internal.v1 import step_pb2, step_service_pb2_grpc
+from exeunt.internal.v1 import step_service_pb2 as pb
 
 
 class Scheduler(step_service_pb2_grpc.StepServiceServicer):

@@ -53,9 +53,9 @@ async def soak(folder: Path, seconds: float) -> tuple[int, list[str]]:
     found = Replicas(folder, nats)
     found.plan(SCHEDULERS, 1, EXECUTORS)
     try:
-        async with Balancer(*(s.address for s in found.schedulers)) as seed:
+        async with Balancer(*(s.internal for s in found.schedulers)) as seed:
             for scheduler in found.schedulers:
-                scheduler.spec.environ["EXEUNT_ADVERTISE"] = scheduler.address.replace("127.0.0.1", "localhost")
+                scheduler.spec.environ["EXEUNT_ADVERTISE"] = scheduler.internal.replace("127.0.0.1", "localhost")
             for executor in found.executors:
                 executor.spec.environ["EXEUNT_SCHEDULERS"] = seed.address
                 executor.spec.environ["EXEUNT_HEARTBEAT_SECONDS"] = "10"  # a machine that is busy elsewhere breaks none

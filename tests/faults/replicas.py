@@ -44,6 +44,11 @@ class Service:
     child: Child | None = None
 
     @property
+    def internal(self) -> str:
+        """Where the other services reach it."""
+        return self.spec.environ["EXEUNT_INTERNAL"]
+
+    @property
     def pid(self) -> int:
         """The process of now."""
         assert self.child is not None
@@ -108,7 +113,7 @@ class Replicas:
 
     def plan(self, schedulers: int, exithandlers: int, executors: int) -> None:
         """Says what there shall be; starts nothing."""
-        ports = iter(free_ports(schedulers + exithandlers))
+        ports = iter(free_ports(2 * (schedulers + exithandlers)))
         common = {"EXEUNT_NATS_URL": self.nats.url, "EXEUNT_ALLOW_LOOPBACK": "true", "EXEUNT_METRICS": ""}
         expected = {
             "EXEUNT_EXPECTED_SCHEDULERS": str(schedulers),
@@ -125,9 +130,9 @@ class Replicas:
                 own = {"EXEUNT_REPLICA": name, "EXEUNT_DATA_DIR": str(self.folder / name)}
                 if kind == "executor":
                     own["EXEUNT_EXECUTOR_ID"] = name
-                    own["EXEUNT_SCHEDULERS"] = ",".join(s.address for s in self.schedulers)
+                    own["EXEUNT_SCHEDULERS"] = ",".join(s.internal for s in self.schedulers)
                 else:
-                    own |= {"EXEUNT_LISTEN": address, **expected}
+                    own |= {"EXEUNT_LISTEN": address, "EXEUNT_INTERNAL": f"127.0.0.1:{next(ports)}", **expected}
                 environ = {**os.environ, **common, **self.environ, **own}
                 log = self.folder / "logs" / f"{name}.log"
                 into.append(Service(kind, name, address, Spec(name, partial(list, [*SERVE, kind]), environ, log)))

@@ -64,8 +64,8 @@ def test_everything_has_a_comment(files: list[descriptor_pb2.FileDescriptorProto
 def test_names_follow_the_style(files: list[descriptor_pb2.FileDescriptorProto]) -> None:
     wrong = []
     for file in files:
-        assert file.package == "exeunt.v1"
-        assert file.name.startswith("exeunt/v1/")
+        assert file.package in ("exeunt.v1", "exeunt.internal.v1")
+        assert file.name.startswith(file.package.replace(".", "/") + "/")
         assert LOWER.fullmatch(Path(file.name).stem)
         wrong += [s.name for s in file.service if not s.name.endswith("Service")]
         for _, message in messages(file):
@@ -79,8 +79,8 @@ def test_names_follow_the_style(files: list[descriptor_pb2.FileDescriptorProto])
 
 
 def test_requests_are_of_their_method_alone(files: list[descriptor_pb2.FileDescriptorProto]) -> None:
-    requests = [(m.name, m.input_type) for f in files for s in f.service for m in s.method]
-    assert [name for name, given in requests if given != f".exeunt.v1.{name}Request"] == []
+    requests = [(f".{f.package}.{m.name}Request", m.input_type) for f in files for s in f.service for m in s.method]
+    assert [name for name, given in requests if given != name] == []
     assert len({given for _, given in requests}) == len(requests)
 
 

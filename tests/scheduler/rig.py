@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 
 from exeunt.client import Client
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
 from exeunt.journal.log import Log
 from exeunt.journal.projections import open_projections
 from exeunt.journal.wire import connect
@@ -20,8 +22,6 @@ from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.peers import Alone
 from exeunt.scheduler.settings import Settings
 from exeunt.service.grpc import serve_grpc
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc, step_pb2
 
 Outcome = Callable[[step_pb2.Step], step_pb2.StepResult | None]
 
@@ -145,7 +145,7 @@ async def scheduling(url: str, folder: Path, **settings: Any) -> AsyncIterator[C
     log = await Log.open(nc, "m", chosen.replica, log_settings(chosen))
     core = Core(chosen, log, projections, Alone(), check=work_here)
     try:
-        async with serve_grpc("127.0.0.1:0", core.services(), grace=0) as server, asyncio.TaskGroup() as group:
+        async with serve_grpc("127.0.0.1:0", core.internal(), grace=0) as server, asyncio.TaskGroup() as group:
             core.address = server.address
             tasks = [group.create_task(routine) for routine in core.routines().values()]
             await core.runs.take(range(64))

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import grpc
 import pytest
 
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2, step_service_pb2, step_service_pb2_grpc
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.sessions import ExecutorService
 from exeunt.scheduler.step_service import StepService
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc, step_pb2, step_service_pb2, step_service_pb2_grpc
 
 
 class Wanting:

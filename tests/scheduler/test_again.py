@@ -12,6 +12,7 @@ from exeunt.client import Client, ClientError
 from exeunt.driver import Driver
 from exeunt.engine.events import RunStarted
 from exeunt.engine.inputs import Input, RetryRun
+from exeunt.internal.v1 import step_pb2
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
 from exeunt.journal.blobs import digest
 from exeunt.journal.subjects import Message, partition_of
@@ -20,7 +21,6 @@ from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.launch import START, encode_bundle, start_message
 from exeunt.scheduler.core import Core
-from exeunt.v1 import step_pb2
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import Outcome, final, hands, scheduling, succeeds
 from tests.scheduler.test_service import client, core, submit

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from exeunt import steps
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import step_pb2
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import step_pb2
 from tests.scheduler.streams import Rig, Stub, result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from exeunt.v1 import step_service_pb2
+from exeunt.internal.v1 import step_service_pb2
 from tests.scheduler.streams import Exits, Rig, Stub, result
 
 

@@ -12,9 +12,9 @@ import pytest
 from exeunt.client import Client
 from exeunt.executor.main import serve
 from exeunt.executor.settings import Settings
+from exeunt.internal.v1 import executor_service_pb2 as pb
+from exeunt.internal.v1 import executor_service_pb2_grpc
 from exeunt.scheduler.core import Core
-from exeunt.v1 import executor_service_pb2 as pb
-from exeunt.v1 import executor_service_pb2_grpc
 from tests.balancer import Balancer
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler import logs
 from exeunt.scheduler.logs import LogWriter
-from exeunt.v1 import step_pb2
 
 
 class Slow:

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from exeunt.client import Client
+from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.core import Core
-from exeunt.v1 import step_pb2
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from tests.nats_server import NatsServer, nats_server

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.journal.secrets import Secrets
 from exeunt.language.secret import SECRET_BYTES, SecretMissing, SecretUnreadable
 from exeunt.scheduler.secrets import Opener
-from exeunt.v1 import step_pb2 as pb
 
 
 class Store:

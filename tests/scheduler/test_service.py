@@ -12,10 +12,10 @@ import nats
 import pytest
 
 from exeunt.client import Client, ClientError
+from exeunt.internal.v1 import step_pb2
 from exeunt.journal.keyring import new_key, read_keys
 from exeunt.scheduler.core import Core
 from exeunt.service.errors import RpcError
-from exeunt.v1 import step_pb2
 from exeunt.v1 import workflow_service_pb2 as pb
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands, scheduling

@@ -60,7 +60,7 @@ async def scheduler(url: str, folder: Path, replica: str, *, crash: bool = False
     core = Core(settings, log, projections, holdings, check=work_here)
     writing = asyncio.create_task(projections.run())
     try:
-        async with serve_grpc("127.0.0.1:0", core.services(), grace=0) as server, asyncio.TaskGroup() as group:
+        async with serve_grpc("127.0.0.1:0", core.internal(), grace=0) as server, asyncio.TaskGroup() as group:
             core.address = server.address
 
             async def confirm(sent: float) -> None:

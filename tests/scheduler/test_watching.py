@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from exeunt.client import Client
+from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler import watch
 from exeunt.scheduler.core import Core
-from exeunt.v1 import step_pb2
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands, scheduling
 from tests.scheduler.test_service import HOLD, submit

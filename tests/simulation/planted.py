@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from exeunt.driver import Driver
 from exeunt.exithandler.perform import ExitSteps
+from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.fences import Fences
 from exeunt.journal.subjects import Record
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.step_service import StepStream
-from exeunt.v1 import step_service_pb2 as pb
 
 
 class Plant(NamedTuple):

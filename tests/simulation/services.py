@@ -232,8 +232,8 @@ class SchedulerService(Service):
         self.core = core = Core(settings, journal, stores, holdings, check=work_here, clock=wall)  # type: ignore[arg-type]  # shaped alike
         core.address = self.name
         methods: dict[str, Any] = {
-            "/exeunt.v1.ExecutorService/Session": core.executors.Session,
-            "/exeunt.v1.StepService/Run": core.steps.Run,
+            "/exeunt.internal.v1.ExecutorService/Session": core.executors.Session,
+            "/exeunt.internal.v1.StepService/Run": core.steps.Run,
         }
         world.network.endpoints[self.name] = Endpoint(self.process, methods)
         world.watch.join(core.runs)
@@ -294,7 +294,7 @@ class ExitService(Service):
         journal.on_lost.append(lambda partition: runs.lose([partition]))
         journal.on_snapshot = runs.snapshot
         unused: Any = None
-        self.handler = handler = Handler(journal, stores, runs, steps, client, unused, ledger)
+        self.handler = handler = Handler(journal, stores, runs, steps, client, unused, unused, ledger)
         world.watch.join_exits(runs)
         self.holdings = ExitHoldings(members, handler)  # type: ignore[arg-type]  # shaped as Membership
         for routine in handler.routines().values():

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from exeunt.executor import attempts, session, work
 from exeunt.executor.runtime import group
-from exeunt.v1 import step_pb2 as pb
+from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor import test_sizes as alone
 from tests.executor.conftest import Scheduler, inside, shell, step
 from tests.executor.test_sizes import files, outputs

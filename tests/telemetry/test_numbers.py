@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from exeunt.client import Client
+from exeunt.internal.v1 import step_pb2
 from exeunt.service import telemetry
 from exeunt.service.metrics import all_numbers
-from exeunt.v1 import step_pb2
 from tests.exithandler.conftest import handler_at
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands, scheduling
