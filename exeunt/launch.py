@@ -28,6 +28,8 @@ DEPTH_LABEL = "exeunt.dev/depth"
 """On a child: how many workflows stand above it in the chain of triggers."""
 STARTED_BY = "exeunt.dev/started-by"
 """The annotation of a child: the workflow whose handler started it."""
+CREATOR = "exeunt.dev/creator"
+"""The annotation of a workflow: who submitted it, as he said."""
 RESUBMITTED_FROM = "workflows.argoproj.io/resubmitted-from-workflow"
 """Argo's label of a resubmitted workflow: the name of the one that it was made of."""
 OF_THE_RUN = ("workflows.argoproj.io/completed", "workflows.argoproj.io/phase", DEPTH_LABEL, RESUBMITTED_FROM)
@@ -85,7 +87,7 @@ def resubmission(tree: Mapping[str, Any]) -> dict[str, Any]:
     metadata = tree["metadata"]
     name = metadata["name"]
     labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in OF_THE_RUN}
-    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != STARTED_BY}
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in (STARTED_BY, CREATOR)}
     return {
         "apiVersion": tree["apiVersion"],
         "kind": "Workflow",

@@ -22,6 +22,7 @@ from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.bounds import (
     ANSWER_BYTES,
+    BY_CHARACTERS,
     LISTED_BYTES,
     PAGE_BYTES,
     PART_BYTES,
@@ -36,7 +37,6 @@ from exeunt.v1 import exit_service_pb2_grpc
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
-BY_CHARACTERS = 200
 MESSAGE_CHARACTERS = 1000
 LATEST = 253_402_300_800  # the end of the year 9999
 STATES = {

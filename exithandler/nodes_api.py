@@ -49,9 +49,10 @@ class ExitRunService(exit_run_service_pb2_grpc.ExitRunServiceServicer):
             phase=request.phase,
             message=request.message,
             request_id=request.request_id,
+            by=request.by,
         )
         if request.resume:
-            command = ResumeRun(request.request_id, request.node_field_selector)
+            command = ResumeRun(request.request_id, request.node_field_selector, message=request.message, by=request.by)
         try:
             selection.check(request.node_field_selector)
             selection.check_phase(request.phase)

@@ -41,10 +41,10 @@ from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
 from exeunt.service.bounds import (
     ANSWER_BYTES,
-    MESSAGE_BYTES,
+    BY_CHARACTERS,
     REQUEST_ID_CHARACTERS,
-    check_bytes,
     check_characters,
+    check_word,
 )
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
@@ -53,6 +53,8 @@ from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
 
 TOLD_BYTES = 4000  # of problems in an error: gRPC carries them in headers, and clients take 8 KB of those
+
+DELETED = "the workflow is deleted"
 
 Steering = ResumeRun | SetNodes
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -93,6 +95,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """All or nothing; answered when it is durable."""
         parts = self._parts
         request_id = _request_id(request.request_id)
+        check_characters("by", request.by, BY_CHARACTERS)
         namespace = request.namespace or DEFAULT_NAMESPACE
         address = parts.peers.address(partition_of(uids(namespace, request_id, 1)[0]), context)
         if address:
@@ -131,7 +134,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             await parts.launcher.check_names(checked, uids(namespace, request_id, count))
             return pb.SubmitWorkflowResponse(warnings=warnings)
         try:
-            started = await parts.launcher.submit(checked, uids(namespace, request_id, count), request_id)
+            started = await parts.launcher.submit(checked, uids(namespace, request_id, count), request_id, request.by)
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "this part of the workflows is changing hands; ask again in a moment") from None
         most = ANSWER_BYTES // max(1, len(started))
@@ -222,36 +225,45 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
         """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
         id = _request_id(request.request_id)
-        check_bytes("message", request.message, MESSAGE_BYTES)
+        check_word(request)
         if request.node_field_selector:
             _check("node_field_selector", selection.check, request.node_field_selector)
-            ended = SetNodes(request.node_field_selector, phase="Failed", message=request.message, request_id=id)
+            ended = SetNodes(
+                request.node_field_selector, phase="Failed", message=request.message, request_id=id, by=request.by
+            )
             return await self._steer("StopWorkflow", request, context, ended)
-        return await self._command("StopWorkflow", request, context, Shutdown("Stop", id, request.message))
+        return await self._command(
+            "StopWorkflow", request, context, Shutdown("Stop", id, request.message, by=request.by)
+        )
 
     @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
         """Everything ends."""
-        return await self._command(
-            "TerminateWorkflow", request, context, Shutdown("Terminate", _request_id(request.request_id))
-        )
+        check_word(request)
+        command = Shutdown("Terminate", _request_id(request.request_id), request.message, by=request.by)
+        return await self._command("TerminateWorkflow", request, context, command)
 
     @writes
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
         """Nothing further starts."""
-        return await self._command("SuspendWorkflow", request, context, SuspendRun(_request_id(request.request_id)))
+        check_word(request)
+        command = SuspendRun(_request_id(request.request_id), request.message, request.by)
+        return await self._command("SuspendWorkflow", request, context, command)
 
     @writes
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
         """It goes on."""
         _check("node_field_selector", selection.check, request.node_field_selector)
-        command = ResumeRun(_request_id(request.request_id), request.node_field_selector)
+        check_word(request)
+        command = ResumeRun(
+            _request_id(request.request_id), request.node_field_selector, message=request.message, by=request.by
+        )
         return await self._steer("ResumeWorkflow", request, context, command)
 
     @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
         """Outputs and phases of waiting suspend nodes."""
-        check_bytes("message", request.message, MESSAGE_BYTES)
+        check_word(request)
         if not request.node_field_selector.strip(" ,"):
             text = "say which nodes, as in displayName=approve: without a selector all that wait would be set"
             raise invalid("node_field_selector is missing", [("node_field_selector", text)])
@@ -264,6 +276,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             phase=request.phase,
             message=request.message,
             request_id=_request_id(request.request_id),
+            by=request.by,
         )
         return await self._steer("SetNodes", request, context, command)
 
@@ -271,7 +284,10 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         parts = self._parts
-        command = Shutdown("Terminate", _request_id(request.request_id), "the workflow is deleted", deleted=True)
+        check_word(request)
+        command = Shutdown(
+            "Terminate", _request_id(request.request_id), request.message or DELETED, deleted=True, by=request.by
+        )
         turn = await parts.requests.turn("DeleteWorkflow", request, context)
         found = turn.found
         if isinstance(found, Elsewhere):
@@ -308,6 +324,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """What failed runs again; only when all is over."""
         parts = self._parts
         id = _request_id(request.request_id)
+        check_word(request)
         parts.checker.check_parameters("parameters", request.parameters)
         turn = await parts.requests.turn("RetryWorkflow", request, context)
         found = turn.found
@@ -324,7 +341,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             raise _rests(found)
         if turn.done or id in _requests(found):
             return await _shown(found)
-        command = RetryRun(id, {p.name: p.value for p in request.parameters})
+        command = RetryRun(id, {p.name: p.value for p in request.parameters}, request.message, request.by)
         if isinstance(found, Entry):
             await self._ask(found, command)  # refused: it runs
             return await _shown(found)
@@ -343,6 +360,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """A new workflow of the same manifest and arguments."""
         requests = self._parts.requests
         check_characters("request_id", request.request_id, REQUEST_ID_CHARACTERS)
+        check_characters("by", request.by, BY_CHARACTERS)
         known = await requests.asked("ResubmitWorkflow", request)
         if known is not None and (made := await self._resubmitted(request, context)) is not None:
             return made
@@ -359,6 +377,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 namespace=request.namespace,
                 parameters=request.parameters,
                 labels=request.labels,
+                by=request.by,
             ),
             context,
         )

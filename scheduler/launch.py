@@ -17,7 +17,7 @@ from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message, partition_of
 from exeunt.language.manifest import Bundle, Metadata
-from exeunt.launch import START, name_of, read_start_message
+from exeunt.launch import CREATOR, START, name_of, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
@@ -60,7 +60,9 @@ class Launcher:
         self._steady = steady
         self._standing = standing
 
-    async def submit(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[Entry | Archived]:
+    async def submit(
+        self, checked: Checked, uids: Sequence[str], request_id: str, by: str = ""
+    ) -> list[Entry | Archived]:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
         tenures = [self._runs.tenure(partition_of(uid)) for uid in uids]
         known = [self._runs.by_uid.get(uid) for uid in uids]
@@ -69,8 +71,8 @@ class Launcher:
         prepared = await self._steady(lambda: self._prepare(checked, uids, request_id))
         jobs = zip(checked.workflows, uids, prepared, tenures, strict=True)
         if len(uids) == 1:
-            return [await self._start(*next(jobs), request_id)]
-        return await asyncio.gather(*(self._start(*job, request_id) for job in jobs))
+            return [await self._start(*next(jobs), request_id=request_id, by=by)]
+        return await asyncio.gather(*(self._start(*job, request_id=request_id, by=by) for job in jobs))
 
     async def _prepare(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[str | Entry | Archived]:
         """Stores what the workflows need, and claims their names. Safe to repeat.
@@ -165,12 +167,15 @@ class Launcher:
         return await self._steady(lambda: self._projections.names.lookup(namespace, name))
 
     async def _start(
-        self, accepted: Accepted, uid: str, prepared: str | Entry | Archived, tenure: int, request_id: str
+        self, accepted: Accepted, uid: str, prepared: str | Entry | Archived, tenure: int, *, request_id: str, by: str
     ) -> Entry | Archived:
         if isinstance(prepared, Entry):
             await prepared.ready_now()  # an earlier try of the request may still be on its way
         if not isinstance(prepared, str):
             return prepared
+        annotations = dict(accepted.bundle.workflow.metadata.annotations)
+        if by:
+            annotations[CREATOR] = by
         started = RunStarted(
             uid=uid,
             name=prepared,
@@ -179,7 +184,7 @@ class Launcher:
             parameters=accepted.parameters,
             entrypoint=accepted.entrypoint,
             labels=accepted.labels,
-            annotations=dict(accepted.bundle.workflow.metadata.annotations),
+            annotations=annotations,
             request_id=request_id,
             trace=telemetry.current.headers(),
         )

@@ -81,7 +81,7 @@ class Mender:
         """Closes a run that cannot be read. Its exit runs go on by themselves."""
         reason = "Deleted" if command.deleted else "Terminated"
         events: list[Event] = [
-            ShutdownSet("Terminate", one.why, command.request_id, command.deleted, reason),
+            ShutdownSet("Terminate", one.why, command.request_id, command.deleted, reason, command.by),
             RunClosed("Error", one.why),
         ]
         one.number += 1

@@ -102,13 +102,17 @@ class Peers:
         if address is None:
             raise unavailable("NO_EXIT_HANDLER", "no exit handler is there that could reach the handlers' steps")
         request = inside.SteerExitNodesRequest(
-            uid=uid, request_id=command.request_id, node_field_selector=command.selector
+            uid=uid,
+            request_id=command.request_id,
+            node_field_selector=command.selector,
+            message=command.message,
+            by=command.by,
         )
         if isinstance(command, ResumeRun):
             request.resume = True
         else:
             request.output_parameters.update(command.parameters)
-            request.phase, request.message = command.phase, command.message
+            request.phase = command.phase
         stub = ExitRunServiceStub(self.channel(address))
         try:
             answer: inside.SteerExitNodesResponse = await stub.SteerExitNodes(request, metadata=metadata())

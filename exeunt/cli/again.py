@@ -14,6 +14,7 @@ from exeunt.cli.output import output_option
 from exeunt.cli.show import namespace_option
 from exeunt.cli.steer import names_argument
 from exeunt.cli.submit import finish, print_submitted
+from exeunt.cli.word import by_option
 from exeunt.client import Client
 from exeunt.v1 import workflow_service_pb2 as pb
 
@@ -32,6 +33,7 @@ def _options(function: F) -> F:
         click.option(
             "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="In place of its own."
         ),
+        by_option,
         namespace_option,
     ):
         function = option(function)
@@ -40,12 +42,15 @@ def _options(function: F) -> F:
 
 @click.command("retry")
 @names_argument
+@click.option("--message", "-m", default="", help="Why; shown to people.")
 @_options
 def retry_command(
     *,
     names: tuple[str, ...],
     namespace: str,
     parameters: tuple[str, ...],
+    message: str,
+    by: str,
     request_id: str,
     wait: bool,
     watch: bool,
@@ -56,7 +61,10 @@ def retry_command(
     given = read_parameters(parameters, None)
 
     async def work(client: Client) -> int:
-        again = [await client.retry(name, namespace, parameters=given, request_id=request_id) for name in names]
+        again = [
+            await client.retry(name, namespace, parameters=given, message=message, by=by, request_id=request_id)
+            for name in names
+        ]
         return await _ended(client, again, output, wait=wait, watch=watch)
 
     return with_client(work, timeout)
@@ -72,6 +80,7 @@ def resubmit_command(
     namespace: str,
     parameters: tuple[str, ...],
     labels: tuple[str, ...],
+    by: str,
     request_id: str,
     wait: bool,
     watch: bool,
@@ -83,7 +92,7 @@ def resubmit_command(
 
     async def work(client: Client) -> int:
         new = [
-            await client.resubmit(name, namespace, parameters=given, labels=more, request_id=request_id)
+            await client.resubmit(name, namespace, parameters=given, labels=more, by=by, request_id=request_id)
             for name in names
         ]
         return await _ended(client, new, output, wait=wait, watch=watch)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import json
-import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +16,7 @@ from exeunt.cli.exits_shown import full, ledger_line, print_exit, print_ledger, 
 from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
 from exeunt.cli.output import note, output_option, print_json, print_yaml
 from exeunt.cli.visible import echo
+from exeunt.cli.word import word_options
 from exeunt.client import Client, ClientError
 from exeunt.v1.exit_service_pb2 import Exit
 
@@ -28,15 +26,6 @@ FAILED = (Exit.State.STATE_FAILED, Exit.State.STATE_PARKED)
 STATES = [name.removeprefix(PREFIX).lower() for name in Exit.State.keys() if name != "STATE_UNSPECIFIED"]  # noqa: SIM118 (an enum, not a mapping)
 NOT_AGAIN = ("due", "running", "skipped")
 """States in which there is nothing to replay."""
-
-
-def whoami() -> str:
-    """Who gives this command, as the ledger shows it."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a number without a name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 class Wanted(NamedTuple):
@@ -152,8 +141,7 @@ def exits_watch(*, wanted: Wanted, everything: bool, output: str | None, timeout
 
 @exits_command.command("cancel")
 @click.argument("exit_ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--message", "-m", default="", help="Why; shown in the ledger.")
-@click.option("--by", default=whoami, metavar="NAME", help="Who; shown in the ledger.  [default: USER@HOST]")
+@word_options
 def exits_cancel(*, exit_ids: tuple[str, ...], message: str, by: str) -> int:
     """Ends exit runs that are under way for good; their workflows go on to their end."""
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from exeunt.cli.failure import TIMED_OUT, CommandError
 from exeunt.cli.follow import Followed
 from exeunt.cli.output import note
+from exeunt.cli.word import whoami
 from exeunt.client import Client, ClientError
 from exeunt.launch import STARTED_BY
 from exeunt.v1 import exit_service_pb2 as exits
@@ -144,7 +145,7 @@ async def _stop(client: Client, followed: Followed, why: str) -> None:
 
     async def one(name: str, namespace: str) -> None:
         try:
-            await client.stop(name, namespace, message=f"exeunt run: {why}")
+            await client.stop(name, namespace, message=f"exeunt run: {why}", by=whoami())
         except ClientError as error:
             if error.code not in ("FAILED_PRECONDITION", "NOT_FOUND"):  # it has ended meanwhile
                 note(f"{name} could not be stopped: {error}")

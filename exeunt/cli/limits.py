@@ -68,10 +68,10 @@ def _asked() -> list[Limit]:
     said = "refused; the message names the limit"
     return [
         Limit("A request's id", f"{bounds.REQUEST_ID_CHARACTERS} characters", said),
-        Limit("The message of `stop` and `node set`", _size(bounds.MESSAGE_BYTES), said),
+        Limit("Why an operator asks for something (`--message`)", _size(bounds.MESSAGE_BYTES), said),
         Limit("A parameter's value of `node set` and `retry`", _setting("parameter_bytes", Scheduler), said),
         Limit("The message of `exits cancel`", f"{exits.MESSAGE_CHARACTERS:,} characters", said),
-        Limit("Who it is that cancels", f"{exits.BY_CHARACTERS} characters", said),
+        Limit("Who it is that asks (`--by`)", f"{bounds.BY_CHARACTERS} characters", said),
     ]
 
 

@@ -12,6 +12,7 @@ from exeunt.cli.files import read_parameters
 from exeunt.cli.output import note
 from exeunt.cli.show import namespace_option
 from exeunt.cli.visible import echo
+from exeunt.cli.word import by_option, word_options
 from exeunt.client import Client, ClientError
 
 names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME...")
@@ -44,48 +45,50 @@ def _each(names: tuple[str, ...], done: str, call: Callable[[Client, str], Await
 @names_argument
 @namespace_option
 @selector_option
-@click.option("--message", default="", help="Why; shown in messages.")
-def stop_command(*, names: tuple[str, ...], namespace: str, selector: str, message: str) -> int:
+@word_options
+def stop_command(*, names: tuple[str, ...], namespace: str, selector: str, **word: str) -> int:
     """Ends workflows: running steps are ended, nothing new starts, exit handlers run."""
-    return _each(
-        names, "stopped", lambda client, name: client.stop(name, namespace, message=message, selector=selector)
-    )
+    return _each(names, "stopped", lambda client, name: client.stop(name, namespace, selector=selector, **word))
 
 
 @click.command("terminate")
 @names_argument
 @namespace_option
-def terminate_command(*, names: tuple[str, ...], namespace: str) -> int:
+@word_options
+def terminate_command(*, names: tuple[str, ...], namespace: str, **word: str) -> int:
     """Ends workflows at once; exit handlers run only where the annotation exeunt.dev/exit-on says so."""
-    return _each(names, "terminated", lambda client, name: client.terminate(name, namespace))
+    return _each(names, "terminated", lambda client, name: client.terminate(name, namespace, **word))
 
 
 @click.command("suspend")
 @names_argument
 @namespace_option
-def suspend_command(*, names: tuple[str, ...], namespace: str) -> int:
+@word_options
+def suspend_command(*, names: tuple[str, ...], namespace: str, **word: str) -> int:
     """Lets workflows start no further steps until they are resumed."""
-    return _each(names, "suspended", lambda client, name: client.suspend(name, namespace))
+    return _each(names, "suspended", lambda client, name: client.suspend(name, namespace, **word))
 
 
 @click.command("resume")
 @names_argument
 @namespace_option
 @selector_option
-def resume_command(*, names: tuple[str, ...], namespace: str, selector: str) -> int:
+@word_options
+def resume_command(*, names: tuple[str, ...], namespace: str, selector: str, **word: str) -> int:
     """Resumes suspended workflows and the suspend steps that wait in them, or only those that the selector names."""
-    return _each(names, "resumed", lambda client, name: client.resume(name, namespace, selector=selector))
+    return _each(names, "resumed", lambda client, name: client.resume(name, namespace, selector=selector, **word))
 
 
 @click.command("delete")
 @names_argument
 @namespace_option
-def delete_command(*, names: tuple[str, ...], namespace: str) -> int:
+@word_options
+def delete_command(*, names: tuple[str, ...], namespace: str, **word: str) -> int:
     """Deletes workflows; those that run are ended, with exit handlers only where exeunt.dev/exit-on asks for them."""
 
     async def work(client: Client) -> int:
         for name in names:
-            gone = await client.delete(name, namespace)
+            gone = await client.delete(name, namespace, **word)
             echo(f"workflow {name} {'deleted' if gone else 'ends, and is deleted then'}")
         return SUCCEEDED
 
@@ -104,8 +107,9 @@ def node_command() -> None:
 @click.option("--output-parameter", "-p", "outputs", multiple=True, metavar="NAME=VALUE", help="An output to set.")
 @click.option("--phase", type=click.Choice(["Succeeded", "Failed"]), help="Ends the node.")
 @click.option("--message", "-m", default="", help="The node's message.")
+@by_option
 def node_set(
-    *, name: str, namespace: str, selector: str, outputs: tuple[str, ...], phase: str | None, message: str
+    *, name: str, namespace: str, selector: str, outputs: tuple[str, ...], phase: str | None, message: str, by: str
 ) -> None:
     """Gives waiting suspend nodes their outputs, or ends them."""
     if not selector:
@@ -115,7 +119,7 @@ def node_set(
     given = read_parameters(outputs, None)
     with_client(
         lambda client: client.set_nodes(
-            name, namespace, selector=selector, outputs=given, phase=phase or "", message=message
+            name, namespace, selector=selector, outputs=given, phase=phase or "", message=message, by=by
         )
     )
     echo("workflow values set")

@@ -14,6 +14,7 @@ from exeunt.cli.follow import Followed
 from exeunt.cli.live import Display
 from exeunt.cli.output import note, output_option, print_workflows
 from exeunt.cli.visible import echo
+from exeunt.cli.word import by_option
 from exeunt.client import Client
 from exeunt.v1 import workflow_service_pb2 as pb
 
@@ -30,6 +31,7 @@ def submission_options(function: F) -> F:
         click.option("--entrypoint", default="", metavar="T", help="Replaces spec.entrypoint."),
         click.option("--parameter-file", "-f", type=click.Path(), help="YAML mapping of parameters."),
         click.option("-p", "--parameter", multiple=True, metavar="NAME=VALUE", help="A workflow parameter."),
+        by_option,
         click.option("-l", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label to add."),
         click.option("--generate-name", default="", metavar="P", help="Replaces metadata.generateName."),
         click.option("--name", default="", metavar="N", help="Replaces metadata.name."),
@@ -104,7 +106,7 @@ def submission(given: dict[str, Any]) -> dict[str, Any]:
     """What the common options ask for, as arguments of Client.submit."""
     labels = read_parameters(given["labels"], None)
     parameters = read_parameters(given["parameter"], given["parameter_file"])
-    kept = ("namespace", "entrypoint", "name", "generate_name")
+    kept = ("namespace", "entrypoint", "name", "generate_name", "by")
     return {**{key: given[key] for key in kept}, "parameters": parameters, "labels": labels}
 
 

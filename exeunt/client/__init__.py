@@ -131,6 +131,7 @@ class Client:
         parameters: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         validate_only: bool = False,
+        by: str = "",
         request_id: str = "",
     ) -> pb.SubmitWorkflowResponse:
         """Submits the workflows of documents, each a pair of file name and text; returns when they are durable."""
@@ -144,6 +145,7 @@ class Client:
             parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
             labels=labels or {},
             validate_only=validate_only,
+            by=by,
         )
         return await self._call(self._workflows.SubmitWorkflow, request)
 
@@ -254,6 +256,7 @@ class Client:
         *,
         message: str = "",
         selector: str = "",
+        by: str = "",
         uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
@@ -264,28 +267,63 @@ class Client:
             name=name,
             uid=uid,
             message=message,
+            by=by,
             node_field_selector=selector,
         )
         return await self._call(self._workflows.StopWorkflow, request)
 
     async def terminate(
-        self, name: str = "", namespace: str = "", *, uid: str = "", request_id: str = ""
+        self,
+        name: str = "",
+        namespace: str = "",
+        *,
+        message: str = "",
+        by: str = "",
+        uid: str = "",
+        request_id: str = "",
     ) -> pb.Workflow:
         """Ends everything; exit handlers run only where the workflow's annotation asks for it."""
         request = pb.TerminateWorkflowRequest(
-            request_id=request_id or new_request_id(), namespace=namespace, name=name, uid=uid
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            uid=uid,
+            message=message,
+            by=by,
         )
         return await self._call(self._workflows.TerminateWorkflow, request)
 
-    async def suspend(self, name: str = "", namespace: str = "", *, uid: str = "", request_id: str = "") -> pb.Workflow:
+    async def suspend(
+        self,
+        name: str = "",
+        namespace: str = "",
+        *,
+        message: str = "",
+        by: str = "",
+        uid: str = "",
+        request_id: str = "",
+    ) -> pb.Workflow:
         """Starts no further steps until resumed."""
         request = pb.SuspendWorkflowRequest(
-            request_id=request_id or new_request_id(), namespace=namespace, name=name, uid=uid
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            uid=uid,
+            message=message,
+            by=by,
         )
         return await self._call(self._workflows.SuspendWorkflow, request)
 
     async def resume(
-        self, name: str = "", namespace: str = "", *, selector: str = "", uid: str = "", request_id: str = ""
+        self,
+        name: str = "",
+        namespace: str = "",
+        *,
+        selector: str = "",
+        message: str = "",
+        by: str = "",
+        uid: str = "",
+        request_id: str = "",
     ) -> pb.Workflow:
         """Resumes a workflow and its suspend nodes, or only the nodes that the selector names."""
         request = pb.ResumeWorkflowRequest(
@@ -294,6 +332,8 @@ class Client:
             name=name,
             uid=uid,
             node_field_selector=selector,
+            message=message,
+            by=by,
         )
         return await self._call(self._workflows.ResumeWorkflow, request)
 
@@ -306,6 +346,7 @@ class Client:
         outputs: Mapping[str, str] | None = None,
         phase: str = "",
         message: str = "",
+        by: str = "",
         uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
@@ -319,6 +360,7 @@ class Client:
             output_parameters=[pb.ParameterValue(name=k, value=v) for k, v in (outputs or {}).items()],
             phase=phase,
             message=message,
+            by=by,
         )
         return await self._call(self._workflows.SetNodes, request)
 
@@ -328,6 +370,8 @@ class Client:
         namespace: str = "",
         *,
         parameters: Mapping[str, str] | None = None,
+        message: str = "",
+        by: str = "",
         uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
@@ -337,6 +381,8 @@ class Client:
             namespace=namespace,
             name=name,
             uid=uid,
+            message=message,
+            by=by,
             parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
         )
         return await self._call(self._workflows.RetryWorkflow, request)
@@ -348,6 +394,7 @@ class Client:
         *,
         parameters: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        by: str = "",
         uid: str = "",
         request_id: str = "",
     ) -> pb.Workflow:
@@ -357,15 +404,30 @@ class Client:
             namespace=namespace,
             name=name,
             uid=uid,
+            by=by,
             parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
             labels=dict(labels or {}),
         )
         return await self._call(self._workflows.ResubmitWorkflow, request)
 
-    async def delete(self, name: str = "", namespace: str = "", *, uid: str = "", request_id: str = "") -> bool:
+    async def delete(
+        self,
+        name: str = "",
+        namespace: str = "",
+        *,
+        message: str = "",
+        by: str = "",
+        uid: str = "",
+        request_id: str = "",
+    ) -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
         request = pb.DeleteWorkflowRequest(
-            request_id=request_id or new_request_id(), namespace=namespace, name=name, uid=uid
+            request_id=request_id or new_request_id(),
+            namespace=namespace,
+            name=name,
+            uid=uid,
+            message=message,
+            by=by,
         )
         answer: pb.DeleteWorkflowResponse = await self._call(self._workflows.DeleteWorkflow, request)
         return answer.gone

@@ -309,7 +309,7 @@ def shutdown(run: Run, given: Shutdown) -> None:
     if known and (run.state.deleted or not given.deleted):
         return
     reason = "Deleted" if given.deleted else _REASONS[given.strategy]
-    run.emit(ShutdownSet(given.strategy, given.message, given.request_id, given.deleted, reason))
+    run.emit(ShutdownSet(given.strategy, given.message, given.request_id, given.deleted, reason, given.by))
     if run.state.suspended:
         run.emit(SuspensionSet(suspended=False))
     shut_down(run, given.strategy)
@@ -361,7 +361,7 @@ def suspend_run(run: Run, given: SuspendRun) -> None:
         return
     _refuse_closed(run, "suspended")
     if not run.state.suspended:
-        run.emit(SuspensionSet(suspended=True, request_id=given.request_id))
+        run.emit(SuspensionSet(True, given.request_id, given.message, given.by))
 
 
 def resume_run(run: Run, given: ResumeRun) -> None:
@@ -381,7 +381,7 @@ def resume_run(run: Run, given: ResumeRun) -> None:
                 "set it, or give it a default",
             )
     if run.state.suspended or given.request_id:
-        run.emit(SuspensionSet(suspended=False, request_id=given.request_id))
+        run.emit(SuspensionSet(False, given.request_id, given.message, given.by))
         wake_all(run)
     for node, outputs in ready:
         _resume(run, node, outputs)
@@ -440,7 +440,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
         else:
             run.emit(NodeNoted(node.key, message, outputs))
     if given.request_id:
-        run.emit(SuspensionSet(run.state.suspended, given.request_id))
+        run.emit(SuspensionSet(run.state.suspended, given.request_id, given.message, given.by))
 
 
 def retry_run(run: Run, given: RetryRun) -> None:
@@ -452,7 +452,7 @@ def retry_run(run: Run, given: RetryRun) -> None:
         )
     if run.phase not in phases.BAD:
         raise Rejected("WORKFLOW_SUCCEEDED", f"workflow {run.name} is {run.phase}: there is nothing to retry")
-    run.emit(Retried(given.request_id, given.parameters))
+    run.emit(Retried(given.request_id, given.parameters, given.message, given.by))
     if run.nodes:  # with the first node it starts by itself
         set_deadline(run)
 

@@ -208,6 +208,8 @@ class Retried(Event, tag="again"):
 
     request_id: str = ""
     parameters: dict[str, str] = {}  # in place of those it was submitted with
+    message: str = ""  # why, and who asked for it: for people, as in all events of what operators do
+    by: str = ""
 
 
 class Snapshot(Event, tag="snapshot"):
@@ -297,6 +299,7 @@ class ShutdownSet(Event, tag="stop"):
     request_id: str = ""
     deleted: bool = False
     reason: str = ""
+    by: str = ""
 
 
 class MoreToDecide(Event, tag="more"):
@@ -310,3 +313,5 @@ class SuspensionSet(Event, tag="pause"):
 
     suspended: bool
     request_id: str = ""
+    message: str = ""
+    by: str = ""

@@ -359,6 +359,7 @@ def _globals_set(run: Run, event: GlobalsSet) -> None:
 def _shutdown_set(run: Run, event: ShutdownSet) -> None:
     run.state.shutdown = event.strategy or run.state.shutdown
     run.state.shutdown_message = event.message
+    run.state.shutdown_by = event.by
     run.state.deleted = run.state.deleted or event.deleted
     run.state.shutdown_reason = event.reason or run.state.shutdown_reason
     if event.request_id:

@@ -33,7 +33,7 @@ def end(run: Run, given: Shutdown, why: str) -> None:
     """Ends a run at once, without looking at anything in it: the last resort where nothing can be decided."""
     reason = "Deleted" if given.deleted else "Terminated"
     message = f"{reason.lower()} while it could not go on: {why}"
-    run.emit(ShutdownSet("Terminate", message, given.request_id, given.deleted, reason))
+    run.emit(ShutdownSet("Terminate", message, given.request_id, given.deleted, reason, given.by))
     for key in [*run.state.placed, *run.state.due]:
         run.emit(StepCancelled(run.id(run.nodes[key]), run.nodes[key].attempt))
     for hook in run.state.hooks:

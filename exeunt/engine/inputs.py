@@ -1,4 +1,7 @@
-"""Everything that can happen to a run from outside. An input is not stored: what it makes true is (events)."""
+"""Everything that can happen to a run from outside. An input is not stored: what it makes true is (events).
+
+Of what operators ask `by` says who, and `message` why: both are for people, and neither changes what happens.
+"""
 
 from __future__ import annotations
 
@@ -73,12 +76,15 @@ class Shutdown(msgspec.Struct):
     request_id: str = ""
     message: str = ""
     deleted: bool = False
+    by: str = ""
 
 
 class SuspendRun(msgspec.Struct):
     """Starts nothing further until resumed."""
 
     request_id: str = ""
+    message: str = ""
+    by: str = ""
 
 
 class ResumeRun(msgspec.Struct):
@@ -87,6 +93,8 @@ class ResumeRun(msgspec.Struct):
     request_id: str = ""
     selector: str = ""
     elsewhere: bool = False  # nodes of its handlers' runs were meant: that none of its own is, is no error
+    message: str = ""
+    by: str = ""
 
 
 class SetNodes(msgspec.Struct):
@@ -98,6 +106,7 @@ class SetNodes(msgspec.Struct):
     message: str = ""
     request_id: str = ""
     elsewhere: bool = False  # as of ResumeRun
+    by: str = ""
 
 
 class Cancel(msgspec.Struct):
@@ -130,6 +139,8 @@ class RetryRun(msgspec.Struct):
 
     request_id: str = ""
     parameters: dict[str, str] = {}
+    message: str = ""
+    by: str = ""
 
 
 Input = (

@@ -95,6 +95,7 @@ class State(Struct):
     created_at: float = 0.0  # of a workflow that was retried: when it was submitted
     suspends: int = 0  # suspend nodes that wait
     deadline: float = 0.0  # of the workflow, also when it is over
+    shutdown_by: str = ""
 
 
 class Run:

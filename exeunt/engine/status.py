@@ -13,6 +13,9 @@ from exeunt.engine.shape import node_trees
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.workflow import exit_handlers, finalization
 
+_OPERATORS = ("Stopped", "Terminated", "Deleted")
+"""Reasons of a shutdown that somebody asked for."""
+
 
 def status(run: Run) -> dict[str, Any]:
     """The whole workflow, or exit run. Nodes of finished exit runs stand among its own."""
@@ -79,6 +82,9 @@ def _status(run: Run) -> dict[str, Any]:
         }
     if state.suspended:
         tree["suspended"] = True
+    if state.shutdown_reason in _OPERATORS:
+        told = {"strategy": state.shutdown, "by": state.shutdown_by, "message": state.shutdown_message}
+        tree["shutdown"] = {key: value for key, value in told.items() if value}
     if state.started.run_attempt:
         tree["runAttempt"] = state.started.run_attempt
     return tree

@@ -6,9 +6,13 @@ parts, in pages, or without what is largest.
 
 from __future__ import annotations
 
+from typing import Any
+
 from exeunt.service.errors import invalid
 
 REQUEST_ID_CHARACTERS = 128
+BY_CHARACTERS = 200
+"""Who asks, as people shall read it."""
 MESSAGE_BYTES = 16 * 1024
 """Why an operator does something: as much as a step may say."""
 
@@ -21,6 +25,12 @@ LISTED_BYTES = 256 * 1024
 """Of each workflow, or exit run, in a list."""
 PAGE_BYTES = 4 * 1024 * 1024
 """Of a page of a list; one that has more has fewer lines."""
+
+
+def check_word(request: Any) -> None:
+    """Who asks for something, and why. Raises INVALID_ARGUMENT for what is too long."""
+    check_characters("by", request.by, BY_CHARACTERS)
+    check_bytes("message", request.message, MESSAGE_BYTES)
 
 
 def check_characters(field: str, text: str, most: int) -> None:

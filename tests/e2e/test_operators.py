@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from exeunt.cli.word import whoami
 from tests.e2e.cluster import Cluster, nodes
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
@@ -86,6 +87,18 @@ def test_stop_ends_the_step_and_runs_the_handler(cluster: Cluster, tmp_path: Pat
     assert (status["phase"], status["outcome"], status["reason"]) == ("Failed", "Failed", "Stopped")
     assert status["finalization"] == "Succeeded"
     assert mark.read_text() == "Failed\n"
+
+
+def test_a_workflow_says_who_submitted_it_and_who_ended_it(cluster: Cluster) -> None:
+    [name] = cluster.submit(manifest(sh("main", "sleep 100")), "--by", "ann of the yard")
+    until(cluster, name, runs(""))
+    do(cluster, "stop", name, "--message", "the tide is out")
+    found = cluster.wait(name)
+    assert found["metadata"]["annotations"]["exeunt.dev/creator"] == "ann of the yard"
+    assert found["status"]["shutdown"] == {"strategy": "Stop", "by": whoami(), "message": "the tide is out"}
+    again = cluster.get(do(cluster, "resubmit", name, "--by", "ben").strip())
+    assert again["metadata"]["annotations"]["exeunt.dev/creator"] == "ben"
+    do(cluster, "delete", again["metadata"]["name"])
 
 
 def test_terminate_ends_the_step_and_runs_no_handler(cluster: Cluster, tmp_path: Path) -> None:

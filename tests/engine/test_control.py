@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
+from exeunt.engine.events import SuspensionSet
 from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes, Shutdown, StepEnded, SuspendRun, TimerFired
 from exeunt.engine.steps import StepOutcome
 from tests.engine.world import HANDLER, LEAF, START, World, failing, step
@@ -179,3 +180,37 @@ def test_an_attempt_that_is_not_the_current_one_changes_nothing() -> None:
     [(key, node)] = world.steps
     assert world.feed(key, StepEnded(node, 7, StepOutcome(phase="Succeeded"))) == []
     assert world.feed(key, StepEnded("w-1", 0, StepOutcome(phase="Succeeded"))) == []
+
+
+WORDS: dict[str, Any] = {"by": "ann@ship", "message": "the tide"}
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (Shutdown("Stop", "id", **WORDS), "Stopped"),
+        (Shutdown("Terminate", "id", **WORDS), "Terminated"),
+        (Shutdown("Terminate", "id", **WORDS, deleted=True), "Deleted"),
+    ],
+)
+def test_a_workflow_says_who_ended_it_and_why_also_when_it_is_read_again(command: Shutdown, reason: str) -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}), restarts=True, snapshots=True)
+    world.settle()
+    world.feed("", command)
+    status = decide.status(world.run().main)["status"]
+    assert (status["reason"], status["shutdown"]) == (reason, {"strategy": command.strategy, **WORDS})
+
+
+def test_the_log_has_who_suspended_and_who_resumed() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}))
+    for command in (SuspendRun("1", "the tide", "ann"), ResumeRun("2", message="ebb", by="ben")):
+        [said] = [event for event in world.feed("", command) if isinstance(event, SuspensionSet)]
+        assert (said.by, said.message) == (command.by, command.message)
+
+
+def test_a_deadline_is_nobodys() -> None:
+    world = World(workflow({"name": "main", "steps": [[step("a")]]}, activeDeadlineSeconds=5))
+    world.settle()
+    world.now += 6
+    world.feed("", TimerFired("deadline"))
+    assert "shutdown" not in decide.status(world.run().main)["status"]

@@ -175,12 +175,16 @@ async def request_id(most: int, services: Services) -> None:
     assert f"at most {most}" in await services.refused(small(), request_id="x" * (most + 1))
 
 
-@row("The message of `stop` and `node set`")
+@row("Why an operator asks for something (`--message`)")
 async def message(most: int, services: Services) -> None:
     for method, kind, chosen in (
         ("SetNodes", pb.SetNodesRequest, {"node_field_selector": "displayName=wait"}),
         ("StopWorkflow", pb.StopWorkflowRequest, {"node_field_selector": "displayName=wait"}),
         ("StopWorkflow", pb.StopWorkflowRequest, {}),
+        ("SuspendWorkflow", pb.SuspendWorkflowRequest, {}),
+        ("ResumeWorkflow", pb.ResumeWorkflowRequest, {}),
+        ("TerminateWorkflow", pb.TerminateWorkflowRequest, {}),
+        ("DeleteWorkflow", pb.DeleteWorkflowRequest, {}),
     ):
         async with _waits(services) as (_, name):
             request = kind(name=name, message="x" * (most + 1), **chosen)
@@ -228,7 +232,7 @@ async def cancel_message(most: int, services: Services) -> None:
     await _cancel(services, "message", most)
 
 
-@row("Who it is that cancels")
+@row("Who it is that asks (`--by`)")
 async def cancel_by(most: int, services: Services) -> None:
     await _cancel(services, "by", most)
 
