@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt import interleaved
 from exeunt.internal.v1 import step_pb2 as pb
 
 FRAME = 32 * 1024
@@ -39,8 +40,10 @@ class Output:
         "_number",
         "_open",
         "_opened",
+        "_partial",
         "_result",
         "_result_limit",
+        "_runs",
         "_sent",
         "_size",
         "_unsent",
@@ -59,7 +62,9 @@ class Output:
         self._heard = is_heard
         self._result: bytearray | None = bytearray() if wants_result else None
         self._frames: deque[pb.LogFrame] = deque()
-        self._open = bytearray()  # what no frame holds yet
+        self._partial = {True: bytearray(), False: bytearray()}  # lines of standard output and error that go on
+        self._open = bytearray()  # whole lines that no frame holds yet
+        self._runs: list[int] = []  # of these: bytes of standard output, of standard error, and so on in turn
         self._opened = 0.0
         self._size = 0  # of frames and what is open
         self._unsent = 0  # the part of it that was not sent on this stream
@@ -81,20 +86,30 @@ class Output:
             if len(self._result) > 2 * self._result_limit:
                 del self._result[: -self._result_limit - 1]
         self._last = data[-_TAIL:] if len(data) >= _TAIL else (self._last + data)[-_TAIL:]
-        if not self._open:
+        if not self._opened:
             self._opened = time.time()
-        self._open += data
+        line = self._partial[stdout]
+        line += data
+        cut = line.rfind(b"\n") + 1
+        if not cut and len(line) >= FRAME:
+            cut = len(line)  # a line that fills a frame is cut
+        if cut:
+            self._take(line[:cut], stdout)
+            del line[:cut]
         self._size += len(data)
         self._unsent += len(data)
         if len(self._open) >= FRAME:
             self._close_frame(end=False)
         self._make_room()
-        return self.more or b"\n" in data
+        return self.more or bool(self._open)
 
     def end(self) -> None:
         """Nothing follows."""
         if not self.ended:
             self.ended = True
+            for stdout, line in self._partial.items():
+                self._take(line, stdout)
+                self._partial[stdout] = bytearray()
             if self._open or self._number:
                 self._close_frame(end=True)
 
@@ -144,24 +159,34 @@ class Output:
         data = bytes(self._result.removesuffix(b"\n"))
         return _end_of(_end_of(data, self._result_limit), self._result_limit).decode()
 
+    def _take(self, data: bytearray, stdout: bool) -> None:
+        if data:
+            interleaved.add(self._runs, len(data), stdout=stdout)
+            self._open += data
+
     def _close_frame(self, *, end: bool) -> None:
-        data = self._open
-        cut = len(data) if end else data.rfind(b"\n") + 1
-        if not cut and len(data) >= FRAME:
-            cut = len(data)  # a line that fills a frame is cut
-        if not cut and not end:
-            return
         stamp = Timestamp()
         stamp.FromNanoseconds(int((self._opened or time.time()) * 1e9))
-        whole = bytes(data[:cut])
-        for start in range(0, max(cut, 1), FRAME):
+        data, runs = bytes(self._open), self._runs
+        start = 0
+        while start < len(data) or (end and not self._ends()):
+            stop = min(start + FRAME, len(data))
+            if stop < len(data):
+                stop = data.rfind(b"\n", start, stop) + 1 or stop
             self._number += 1
-            last = end and start + FRAME >= cut
-            self._frames.append(
-                pb.LogFrame(id=self._id, number=self._number, data=whole[start : start + FRAME], time=stamp, end=last)
+            some, runs = interleaved.split(runs, stop - start)
+            last = end and stop == len(data)
+            frame = pb.LogFrame(
+                id=self._id, number=self._number, data=data[start:stop], time=stamp, end=last, runs=some
             )
-        del data[:cut]
-        self._opened = time.time() if data else 0.0
+            self._frames.append(frame)
+            start = stop
+        self._open.clear()
+        self._runs = []
+        self._opened = time.time() if any(self._partial.values()) else 0.0
+
+    def _ends(self) -> bool:
+        return bool(self._frames) and self._frames[-1].end
 
     def _make_room(self) -> None:
         """Lets the oldest frames go: those that were sent, and others when nobody is there who would take them."""

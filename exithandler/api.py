@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,8 +17,8 @@ from exeunt import cloudevents
 from exeunt.engine.inputs import Rejected
 from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
-from exeunt.exithandler.ledger import Ledger, Wanted
-from exeunt.exithandler.record import Attempt, ExitRecord, shown
+from exeunt.exithandler.ledger import Ledger, Line, Wanted
+from exeunt.exithandler.record import CANCELLED, Attempt, ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.bounds import (
@@ -34,6 +35,7 @@ from exeunt.service.errors import Code, RpcError, invalid, not_found, received, 
 from exeunt.service.grpc import ALL
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc
+from exeunt.words import phases
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
@@ -49,6 +51,9 @@ STATES = {
     "parked": pb.Exit.STATE_PARKED,
 }
 NAMES = {number: name for name, number in STATES.items()}
+
+Kind = pb.WatchExitsResponse.Kind
+_POSITION = re.compile(r"\d{1,18}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 OwnerOf = Callable[[int], str | None]
@@ -82,38 +87,49 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         """Records, newest first."""
         if request.page_size < 0:
             raise invalid("page_size is negative", [("page_size", "0 or more is expected")])
-        wanted = Wanted(
-            namespace=_narrowed(request.namespace),
-            workflow=request.workflow,
-            hook=request.hook,
-            states=_states(request.states),
-            since=_moment(request.due_after, "due_after"),
-            until=_moment(request.due_before, "due_before"),
+        wanted = _wanted(request)._replace(
+            since=_moment(request.due_after, "due_after"), until=_moment(request.due_before, "due_before")
         )
         size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         answer = pb.ListExitsResponse()
         left = PAGE_BYTES
 
-        def room(record: ExitRecord) -> bool:
+        def room(line: Line) -> bool:
             nonlocal left
-            answer.exits.append(listed(record))
+            answer.exits.append(_shown(line, request.view))
             left -= answer.exits[-1].ByteSize()
             return left > 0
 
         try:
-            page = await self._ledger.page(wanted, size=size, token=request.page_token, room=room)
+            answer.next_page_token = await self._ledger.page(
+                wanted, size=size, token=request.page_token, room=room, full=request.view == pb.EXIT_VIEW_FULL
+            )
         except ValueError:
             raise invalid("page_token is none of ours", [("page_token", "use the one of the answer before")]) from None
-        answer.next_page_token = page.next
         return answer
 
-    async def WatchExits(self, request: pb.WatchExitsRequest, context: Context) -> AsyncIterator[pb.Exit]:
-        """Records as they change."""
-        wanted = Wanted(_narrowed(request.namespace), request.workflow, request.hook, _states(request.states))
-        async with self._ledger.watching(wanted, changes_only=request.changes_only) as changes:
-            await context.send_initial_metadata(())  # says that nothing is missed from here on
-            async for record in changes:
-                yield listed(record)
+    async def WatchExits(self, request: pb.WatchExitsRequest, context: Context) -> AsyncIterator[pb.WatchExitsResponse]:
+        """Records as they change, for ever."""
+        wanted, full = _wanted(request), request.view == pb.EXIT_VIEW_FULL
+        if request.position and not _POSITION.fullmatch(request.position):
+            raise invalid("position cannot be read", [("position", "give the last position as it came, or none")])
+        position = int(request.position) if request.position else None
+        async with self.standing.reading.required():
+            last = await self._ledger.position()
+        await context.send_initial_metadata(())
+        if position is not None and position > last:
+            yield pb.WatchExitsResponse(kind=Kind.KIND_RESET)
+            position = None
+        async with self._ledger.watching(
+            wanted, position=position, changes_only=request.changes_only, full=full
+        ) as changes:
+            async for told in changes:
+                here = str(told.position or "")
+                if told.record is None:
+                    yield pb.WatchExitsResponse(kind=Kind.KIND_SYNCED, position=here)
+                    continue
+                kind = Kind.KIND_LEFT if told.left else Kind.KIND_CHANGED
+                yield pb.WatchExitsResponse(kind=kind, exit=_shown(told.record, request.view), position=here)
 
     @writes
     async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
@@ -124,6 +140,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         record = await self._record(request.id)
         if request.request_id in record.requests:
             return listed(record)
+        _require_revision(record, request.revision)
         owner = self._owner_of(partition_of(record.uid))
         if owner:
             return await _passed_on(owner, "ReplayExit", request)
@@ -140,6 +157,8 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         check_characters("by", request.by, BY_CHARACTERS)
         check_characters("message", request.message, MESSAGE_CHARACTERS)
         record = await self._record(request.id)
+        if record.state != CANCELLED:
+            _require_revision(record, request.revision)
         owner = self._owner_of(partition_of(record.uid))
         if owner:
             return await _passed_on(owner, "CancelExit", request)
@@ -157,6 +176,49 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         if record is None:
             raise not_found("exit", id)
         return record
+
+
+def _require_revision(record: ExitRecord, wanted: int) -> None:
+    """Raises ABORTED unless the record stands at that revision; any will do for 0."""
+    if wanted not in (0, record.commits):
+        text = f"{record.id} is at revision {record.commits}, not at {wanted}: look at it again"
+        raise RpcError(Code.ABORTED, "REVISION_CHANGED", text, resource=("exit", record.id))
+
+
+def _wanted(request: pb.ListExitsRequest | pb.WatchExitsRequest) -> Wanted:
+    """What a list or a watch has. Raises INVALID_ARGUMENT."""
+    if request.view not in pb.ExitView.values():
+        raise invalid("view is none", [("view", "EXIT_VIEW_BASIC and EXIT_VIEW_FULL are")])
+    return Wanted(
+        namespace=_narrowed(request.namespace),
+        workflow=request.workflow,
+        uid=request.uid,
+        hook=request.hook,
+        states=_states(request.states),
+    )
+
+
+def _shown(line: Line, view: int) -> pb.Exit:
+    """A record as a list or a watch has it."""
+    if isinstance(line, ExitRecord) and view == pb.EXIT_VIEW_FULL:
+        return listed(line)
+    summary = line.summary() if isinstance(line, ExitRecord) else line
+    return pb.Exit(
+        id=summary.id,
+        namespace=summary.namespace,
+        workflow=summary.workflow,
+        uid=summary.uid,
+        node=summary.node,
+        hook=summary.hook,
+        state=STATES.get(summary.state, pb.Exit.STATE_UNSPECIFIED),
+        error=summary.error,
+        due_time=_time(summary.due_at),
+        start_time=_time(summary.started_at),
+        finish_time=_time(summary.finished_at),
+        replays=summary.replays,
+        attempt_count=summary.attempts,
+        revision=summary.revision,
+    )
 
 
 def _narrowed(namespace: str) -> str:
@@ -240,7 +302,7 @@ def _attempt(one: Attempt) -> pb.ExitAttempt:
         node=one.node or one.id,
         start_time=_time(one.started_at),
         finish_time=_time(one.finished_at),
-        phase=one.phase,
+        phase=phases.number(one.phase),
         error=one.error,
         answer_json="" if one.answer is None else json.dumps(one.answer),
     )
@@ -263,6 +325,8 @@ def message(record: ExitRecord, text: str, attempts: Iterable[Attempt]) -> pb.Ex
         finish_time=_time(record.finished_at),
         json=text,
         replays=record.replays,
+        attempt_count=len(record.attempts) + record.dropped_attempts,
+        revision=record.commits,
         children=[
             pb.ExitChild(name=c.get("name", ""), namespace=c.get("namespace", ""), uid=c.get("uid", ""))
             for c in record.children

@@ -61,6 +61,7 @@ class Handler:
             "projections": self.projections.run(),
             "actions": self.steps.run(),
             "steps": self.client.run(),
+            "lists": self.ledger.index.run(),
             "events that are gone": Refill(self.projections.events, self.runs.told_again).run(),
             "log": self.journal.ended(),
         }

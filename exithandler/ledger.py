@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import aclosing, asynccontextmanager
 from typing import NamedTuple
 
 import msgspec
 
 from exeunt.exithandler.record import ExitRecord, read_record
-from exeunt.journal.records import LedgerSummary, Records, hour_of
+from exeunt.journal.index import LAST, Index, Place, stored
+from exeunt.journal.records import Gone, LedgerSummary, Records
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +29,34 @@ SOON_SECONDS = 0.5
 AGAIN_SECONDS = 0.1
 
 
-Changes = asyncio.Queue[ExitRecord | LedgerSummary | Exception]
-"""What a watcher is told: records of this process, summaries from the store, or what ended the reading of it."""
+class Stored(NamedTuple):
+    """A record as it was written, by its summary, and where."""
+
+    summary: LedgerSummary
+    sequence: int
 
 
-Room = Callable[[ExitRecord], bool]
+class _Loaded:
+    """All that was there has come."""
+
+
+Changes = asyncio.Queue[ExitRecord | Stored | _Loaded | Exception]
+"""What a watcher is told: records of this process, what comes from the store, that all that was there has come, or what
+ended the reading of it."""
+
+Line = ExitRecord | LedgerSummary
+"""A record in a list: the whole, or its summary."""
+
+Room = Callable[[Line], bool]
 """Takes a record into a page, and says whether there is room for more."""
 
 
-class Page(NamedTuple):
-    """Records, newest first, and where the next page begins; empty at the end."""
+class Told(NamedTuple):
+    """What a watcher hears: of a record, that it is there, or that it does not fit any more; or that all was told."""
 
-    records: list[ExitRecord]
-    next: str
+    record: Line | None
+    left: bool = False
+    position: int = 0  # up to which all was told; 0 where that is as it was
 
 
 class Wanted(NamedTuple):
@@ -49,6 +64,7 @@ class Wanted(NamedTuple):
 
     namespace: str = ""
     workflow: str = ""
+    uid: str = ""
     hook: str = ""
     states: Collection[str] = ()
     since: float = 0.0
@@ -59,6 +75,7 @@ class Wanted(NamedTuple):
         return (
             (not self.namespace or summary.namespace == self.namespace)
             and (not self.workflow or summary.workflow == self.workflow)
+            and (not self.uid or summary.uid == self.uid)
             and (not self.hook or summary.hook == self.hook)
             and (not self.states or summary.state in self.states)
             and (not self.since or summary.due_at >= self.since)
@@ -70,6 +87,7 @@ class Ledger:
     """One for each process."""
 
     def __init__(self, store: Records[LedgerSummary]) -> None:
+        self.index = Index(store, _place)
         self._store = store
         self._live: dict[str, ExitRecord] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
@@ -166,108 +184,128 @@ class Ledger:
         found = await self._store.get(id)
         return read_record(found[1]) if found else None
 
-    async def page(self, wanted: Wanted, *, size: int, token: str, room: Room = lambda record: True) -> Page:
-        """Records that fit, newest first: so many, or until `room` says of one that it was the last there is room for.
+    async def page(self, wanted: Wanted, *, size: int, token: str, room: Room, full: bool) -> str:
+        """Gives `room` the records that fit, newest first: so many, or until it says that there is no more room.
 
-        Raises ValueError for a token that is none of ours.
+        Answers the token of the next page, empty at the end. Raises ValueError for a token that is none of ours.
         """
-        before = _read_token(token)
+        place = _read_token(token) or LAST
         found: list[LedgerSummary] = []
-        async for summary in self._merged(wanted.namespace, hour_of(before[0]) if before else ""):
-            if wanted.since and summary.due_at < wanted.since:
-                break
-            if (before and _place(summary) >= before) or not wanted.fits(summary):
-                continue
-            if len(found) == size:
-                return await self._filled(found, room, more=True)
-            found.append(summary)
-        return await self._filled(found, room, more=False)
-
-    async def _filled(self, found: list[LedgerSummary], room: Room, *, more: bool) -> Page:
-        records: list[ExitRecord] = []
+        more = False
+        async with aclosing(self._below(place, wanted.namespace or "*")) as coming:
+            async for summary in coming:
+                if wanted.since and summary.due_at < wanted.since:
+                    break
+                if not wanted.fits(summary):
+                    continue
+                if len(found) == size:
+                    more = True
+                    break
+                found.append(summary)
         for start in range(0, len(found), AT_ONCE):
             some = found[start : start + AT_ONCE]
-            for summary, record in zip(some, await asyncio.gather(*(self.get(one.id) for one in some)), strict=True):
-                if record is None:
-                    continue
-                records.append(record)
-                if not room(record) and (more or summary is not found[-1]):
-                    return Page(records, _token(summary))
-        return Page(records, _token(found[-1]) if more else "")
+            lines = await asyncio.gather(*(self._line(one, full=full) for one in some))
+            for summary, line in zip(some, lines, strict=True):
+                if line is not None and not room(line) and (more or summary is not found[-1]):
+                    return _token(summary)
+        return _token(found[-1]) if more else ""
+
+    async def _line(self, summary: LedgerSummary, *, full: bool) -> Line | None:
+        return await self.get(summary.id) if full else summary
+
+    async def _below(self, place: Place, namespace: str) -> AsyncGenerator[LedgerSummary, None]:
+        """Summaries below a place, those that became due last first: live ones, and what is stored of others."""
+        live = {id: record.summary() for id, record in self._live.items()}
+        left = sorted((one for one in live.values() if _place(one) < place), key=_place)  # the newest is the last
+        if await self.index.at(await self._store.position()):
+            stored_ones = self.index.below(place, namespace)
+        else:
+            stored_ones = stored(self._store, _place, place, namespace)
+        async with aclosing(stored_ones) as records:
+            async for at, summary in records:
+                while left and _place(left[-1]) >= at:
+                    yield left.pop()
+                if summary.id not in live:
+                    yield summary
+        while left:
+            yield left.pop()
 
     @asynccontextmanager
-    async def watching(self, wanted: Wanted, *, changes_only: bool = False) -> AsyncIterator[AsyncIterator[ExitRecord]]:
+    async def watching(
+        self, wanted: Wanted, *, position: int | None = None, changes_only: bool = False, full: bool = True
+    ) -> AsyncIterator[AsyncIterator[Told]]:
         """Records that fit as they change, here or with another exit handler; those that are there come first.
 
-        Nothing that changes after this has been entered is missed.
+        From a position on: those of open runs, and what was written since. Nothing that changes after this has been
+        entered is missed.
         """
         queue: Changes = asyncio.Queue()
-        if not changes_only:
+        if position is not None or not changes_only:
             for record in self._live.values():
                 queue.put_nowait(record)
         self._watchers.add(queue)
-        stored = asyncio.ensure_future(self._follow(wanted.namespace or "*", queue, changes_only))
+        since = position
+        if since is None:
+            since = await self._store.position() if changes_only else 0
+        follow = asyncio.ensure_future(self._follow(wanted.namespace or "*", queue, since))
         try:
-            yield self._changes(wanted, queue)
+            yield self._changes(wanted, queue, since, anew=position is None, full=full)
         finally:
             self._watchers.discard(queue)
-            while not stored.done():  # wait_for in Python 3.11 loses a cancellation that comes together with a message
-                stored.cancel()
-                await asyncio.wait([stored], timeout=AGAIN_SECONDS)
+            while not follow.done():  # wait_for in Python 3.11 loses a cancellation that comes together with a message
+                follow.cancel()
+                await asyncio.wait([follow], timeout=AGAIN_SECONDS)
 
-    async def _changes(self, wanted: Wanted, queue: Changes) -> AsyncIterator[ExitRecord]:
+    async def _changes(
+        self, wanted: Wanted, queue: Changes, position: int, *, anew: bool, full: bool
+    ) -> AsyncIterator[Told]:
+        """`anew`: of what the watcher has not been told it knows nothing."""
         told: OrderedDict[str, LedgerSummary] = OrderedDict()
         while True:
             found = await queue.get()
             if isinstance(found, Exception):
                 raise found
-            summary = found.summary() if isinstance(found, ExitRecord) else found
-            if told.get(summary.id) == summary or not wanted.fits(summary):
+            if isinstance(found, _Loaded):
+                yield Told(None, position=position)
                 continue
-            record = found if isinstance(found, ExitRecord) else await self.get(summary.id)
-            if record is None:
+            sequence, summary = (found.sequence, found.summary) if isinstance(found, Stored) else (0, found.summary())
+            position = max(position, sequence)
+            if told.get(summary.id) == summary:
+                continue
+            if not wanted.fits(summary):
+                if told.pop(summary.id, None) is not None or not anew:
+                    yield Told(summary, left=True, position=sequence)
+                continue
+            line = found if isinstance(found, ExitRecord) else await self._line(summary, full=full)
+            if line is None:
                 continue
             told[summary.id] = summary
             told.move_to_end(summary.id)
             if len(told) > REMEMBERED:
                 told.popitem(last=False)
-            yield record
+                anew = False
+            yield Told(line, position=sequence)
 
-    async def _follow(self, namespace: str, queue: Changes, changes_only: bool) -> None:
-        since = time.time() if changes_only else 0.0
+    async def _follow(self, namespace: str, queue: Changes, position: int) -> None:
         try:
-            async for summary in self._store.follow(namespace, since):
-                if summary.id not in self._live:  # of those that are live here changes are told as they happen
-                    queue.put_nowait(summary)
+            for follow in (False, True):
+                changes = self._store.changes(namespace, start=position + 1, follow=follow)
+                async with aclosing(changes) as coming:
+                    async for change in coming:
+                        position = change.sequence
+                        # of those that are live here changes are told as they happen
+                        if not isinstance(change.found, Gone) and change.key not in self._live:
+                            queue.put_nowait(Stored(change.found, position))
+                queue.put_nowait(_Loaded())
         except Exception as error:  # noqa: BLE001 - it belongs to whoever watches
             queue.put_nowait(error)
 
-    async def _merged(self, namespace: str, hour: str) -> AsyncIterator[LedgerSummary]:
-        """Summaries, those that became due last first: stored ones, and the live ones in place of theirs."""
-        live = {id: record.summary() for id, record in self._live.items()}
-        left = sorted(live.values(), key=_place)  # the newest is the last
-        pending: list[LedgerSummary] = []
-        current = ""
-        async for at, stored in self._store.walk(namespace or "*", hour):
-            if at != current:
-                for summary in _drawn(pending, left, current) if current else ():
-                    yield summary
-                pending, current = [], at
-            if stored.id not in live:
-                pending.append(stored)
-        for summary in _drawn(pending, left, ""):
-            yield summary
+    async def position(self) -> int:
+        """That of the last record that was written."""
+        return await self._store.position()
 
 
-def _drawn(stored: list[LedgerSummary], live: list[LedgerSummary], hour: str) -> list[LedgerSummary]:
-    """The stored ones of an hour with the live ones that are not older than that hour, newest first."""
-    taken = list(stored)
-    while live and hour_of(live[-1].due_at) >= hour:
-        taken.append(live.pop())
-    return sorted(taken, key=_place, reverse=True)
-
-
-def _place(summary: LedgerSummary) -> tuple[float, str]:
+def _place(summary: LedgerSummary) -> Place:
     """Where a record stands in a list: by the time at which it became due."""
     return summary.due_at, summary.id
 
@@ -276,7 +314,7 @@ def _token(last: LedgerSummary) -> str:
     return base64.urlsafe_b64encode(f"{last.due_at!r}:{last.id}".encode()).decode()
 
 
-def _read_token(token: str) -> tuple[float, str] | None:
+def _read_token(token: str) -> Place | None:
     if not token:
         return None
     due, _, id = base64.urlsafe_b64decode(token.encode()).decode().partition(":")

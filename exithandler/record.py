@@ -114,6 +114,7 @@ class ExitRecord(msgspec.Struct, omit_defaults=True):
             finished_at=self.finished_at,
             attempts=len(self.attempts) + self.dropped_attempts,
             replays=self.replays,
+            revision=self.commits,
         )
 
 

@@ -42,5 +42,5 @@ class Retries:
         state = msgspec.msgpack.decode(found.state, type=State)
         entry = await self._runs.reopen(state, found.version, command)
         uid = state.started.uid
-        await self._steady(lambda: self._projections.archive.remove(uid, state.started.namespace))
+        await self._steady(lambda: self._projections.archive.remove(uid, state.started.namespace, again=True))
         return entry

@@ -32,13 +32,14 @@ from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.find import Elsewhere, Finder, named
 from exeunt.scheduler.launch import Launcher
-from exeunt.scheduler.lists import Lists, page_size, read_behind, write_behind
+from exeunt.scheduler.lists import Lists, filter_of, page_size, read_behind, write_behind
+from exeunt.scheduler.many import Many
 from exeunt.scheduler.mend import Mender
-from exeunt.scheduler.peers import PASSED_ON, Peers
+from exeunt.scheduler.peers import PASSED_ON, Peers, was_passed_on
 from exeunt.scheduler.requests import Requests, Turn, deleted_since, uid_of
 from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.unread import Unread
-from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
+from exeunt.scheduler.view import Seen, fitted, listed, parts, seen, whole
 from exeunt.service.bounds import (
     ANSWER_BYTES,
     BY_CHARACTERS,
@@ -51,10 +52,12 @@ from exeunt.service.errors import Code, RpcError, invalid, received, unavailable
 from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
+from exeunt.words import phases
 
 TOLD_BYTES = 4000  # of problems in an error: gRPC carries them in headers, and clients take 8 KB of those
 
 DELETED = "the workflow is deleted"
+REVISION_CHANGED = "REVISION_CHANGED"
 
 Steering = ResumeRun | SetNodes
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -69,6 +72,7 @@ class Parts:
     finder: Finder
     requests: Requests
     lists: Lists
+    many: Many
     mender: Mender
     archiver: Archiver
     retries: Retries
@@ -151,12 +155,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @reads
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.Workflow:
-        """With the nodes of running exit handlers."""
+        """With the nodes of running exit handlers, unless another view is asked for."""
         found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
         if isinstance(found, Elsewhere):
             passed: pb.Workflow = await self._pass_on(found, "GetWorkflow", request)
             return passed
-        return whole(await self._seen(found))
+        if request.view in (pb.WORKFLOW_VIEW_UNSPECIFIED, pb.WORKFLOW_VIEW_FULL):
+            return whole(await self._seen(found))
+        return await _summary(found, request.view)
 
     async def ReadWorkflow(
         self, request: pb.ReadWorkflowRequest, context: Context
@@ -180,44 +186,58 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     async def WatchWorkflow(
         self, request: pb.WatchWorkflowRequest, context: Context
-    ) -> AsyncIterator[pb.WorkflowChange]:
+    ) -> AsyncIterator[pb.WatchWorkflowResponse]:
         """To the end of the handlers."""
+        watch.check_position(request.position)
         async with self.standing.reading.required():
             found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
         if isinstance(found, Elsewhere):
             changes = self._stream(found, "WatchWorkflow", request)
         elif isinstance(found, Entry):
-            changes = watch.watch(self._parts.peers, found, request.version, in_parts=request.parts)
+            changes = watch.watch(self._parts.peers, found, request.position, in_parts=request.parts)
         else:
-            changes = watch.over(await self._seen(found), in_parts=request.parts)
+            seen = await self._seen(found)
+            changes = watch.over(self._parts.turns, seen, request.position, in_parts=request.parts)
         async with aclosing(changes) as all_changes:
             async for change in all_changes:
                 yield change
 
-    async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
-        """Kept output first, then live."""
-        if request.tail < 0:
-            raise invalid("tail is negative", [("tail", "0 means all lines")])
+    async def WatchWorkflows(
+        self, request: pb.WatchWorkflowsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchWorkflowsResponse]:
+        """Many at once, for ever."""
+        wanted = filter_of(request)
         async with self.standing.reading.required():
-            found = await self._parts.finder.find(context, request.namespace, request.name)
+            self._parts.lists.check_loaded()
+        await context.send_initial_metadata(())
+        many = self._parts.many
+        changes = many.own(request, wanted) if was_passed_on(context) else many.all(request, wanted)
+        async with aclosing(changes) as all_changes:
+            async for change in all_changes:
+                yield change
+
+    async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.GetLogsResponse]:
+        """Kept output first, then live."""
+        wanted = logs.wanted(request)
+        async with self.standing.reading.required():
+            found = await self._parts.finder.find(context, request.namespace, request.name, request.uid)
         await context.send_initial_metadata(())  # lines may be long in coming: the caller knows that it is heard
         kept = self._parts.projections.logs
-        namespace = request.namespace or DEFAULT_NAMESPACE
         if isinstance(found, Elsewhere):
             answers = self._stream(found, "GetLogs", request)
         elif isinstance(found, Entry):
-            display = logs.Display(await self._seen(found), request.node, found.run)
+            display = logs.Display(await self._seen(found), wanted, found.run)
             if request.follow:
-                answers = logs.followed(kept, found, display, request.tail)
+                answers = logs.followed(kept, found, display, wanted)
             else:
-                answers = logs.kept(kept, display, namespace, found.run.uid, request.tail)
+                answers = logs.kept(kept, display, found.run.namespace, found.run.uid, wanted)
         else:
             seen = await self._seen(found)
-            uid = seen.head["metadata"]["uid"]
-            answers = logs.kept(kept, logs.Display(seen, request.node), namespace, uid, request.tail)
+            metadata = seen.head["metadata"]
+            answers = logs.kept(kept, logs.Display(seen, wanted), metadata["namespace"], metadata["uid"], wanted)
         async with aclosing(answers) as all_lines:
-            async for line in all_lines:
-                yield line
+            async for lines in all_lines:
+                yield lines
 
     # --- steering -----------------------------------------------------------------------------------------------------
 
@@ -229,25 +249,30 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if request.node_field_selector:
             _check("node_field_selector", selection.check, request.node_field_selector)
             ended = SetNodes(
-                request.node_field_selector, phase="Failed", message=request.message, request_id=id, by=request.by
+                request.node_field_selector,
+                phase="Failed",
+                message=request.message,
+                request_id=id,
+                by=request.by,
+                revision=request.revision,
             )
             return await self._steer("StopWorkflow", request, context, ended)
-        return await self._command(
-            "StopWorkflow", request, context, Shutdown("Stop", id, request.message, by=request.by)
-        )
+        command = Shutdown("Stop", id, request.message, by=request.by, revision=request.revision)
+        return await self._command("StopWorkflow", request, context, command)
 
     @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
         """Everything ends."""
         check_word(request)
-        command = Shutdown("Terminate", _request_id(request.request_id), request.message, by=request.by)
+        id = _request_id(request.request_id)
+        command = Shutdown("Terminate", id, request.message, by=request.by, revision=request.revision)
         return await self._command("TerminateWorkflow", request, context, command)
 
     @writes
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
         """Nothing further starts."""
         check_word(request)
-        command = SuspendRun(_request_id(request.request_id), request.message, request.by)
+        command = SuspendRun(_request_id(request.request_id), request.message, request.by, request.revision)
         return await self._command("SuspendWorkflow", request, context, command)
 
     @writes
@@ -256,7 +281,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         _check("node_field_selector", selection.check, request.node_field_selector)
         check_word(request)
         command = ResumeRun(
-            _request_id(request.request_id), request.node_field_selector, message=request.message, by=request.by
+            _request_id(request.request_id),
+            request.node_field_selector,
+            message=request.message,
+            by=request.by,
+            revision=request.revision,
         )
         return await self._steer("ResumeWorkflow", request, context, command)
 
@@ -268,14 +297,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             text = "say which nodes, as in displayName=approve: without a selector all that wait would be set"
             raise invalid("node_field_selector is missing", [("node_field_selector", text)])
         _check("node_field_selector", selection.check, request.node_field_selector)
-        _check("phase", selection.check_phase, request.phase)
+        phase = phases.word(request.phase)
+        _check("phase", selection.check_phase, phase or str(request.phase or ""))
         self._parts.checker.check_parameters("output_parameters", request.output_parameters)
         command = SetNodes(
             selector=request.node_field_selector,
             parameters={p.name: p.value for p in request.output_parameters},
-            phase=request.phase,
+            phase=phase,
             message=request.message,
             request_id=_request_id(request.request_id),
+            revision=request.revision,
             by=request.by,
         )
         return await self._steer("SetNodes", request, context, command)
@@ -285,9 +316,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         parts = self._parts
         check_word(request)
-        command = Shutdown(
-            "Terminate", _request_id(request.request_id), request.message or DELETED, deleted=True, by=request.by
-        )
+        id, why = _request_id(request.request_id), request.message or DELETED
+        command = Shutdown("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
         turn = await parts.requests.turn("DeleteWorkflow", request, context)
         found = turn.found
         if isinstance(found, Elsewhere):
@@ -301,10 +331,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """Whether it is gone by now."""
         archiver = self._parts.archiver
         if isinstance(found, Unread):
+            _require_revision(found, command.revision)
             await self._end_unread(found, command)
             return True
         if isinstance(found, Entry):
-            if not found.closed:
+            if found.closed:
+                _require_revision(found, command.revision)
+            else:
                 try:
                     await self._ask(found, command)
                 except RpcError as error:
@@ -315,6 +348,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             await archiver.settled(found)
             known = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
         else:
+            _require_revision(found, command.revision)
             known = found.head["metadata"]
         await archiver.remove(known["namespace"], known["name"], known["uid"])
         return True
@@ -341,6 +375,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             raise _rests(found)
         if turn.done or id in _requests(found):
             return await _shown(found)
+        _require_revision(found, request.revision)
         command = RetryRun(id, {p.name: p.value for p in request.parameters}, request.message, request.by)
         if isinstance(found, Entry):
             await self._ask(found, command)  # refused: it runs
@@ -349,7 +384,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         try:
             opened = await parts.retries.retry(found, command)
         except Rejected as error:  # of two retries the other one was quicker
-            raise wrong_state(error.reason, str(error), ("workflow", found.head["metadata"]["name"])) from None
+            raise _rejected(error, ("workflow", found.head["metadata"]["name"])) from None
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
         await parts.requests.carried_out(turn, request)
@@ -365,7 +400,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if known is not None and (made := await self._resubmitted(request, context)) is not None:
             return made
         uid = request.uid if known is None else known.uid
-        tree, _ = await self._manifest(context, request.namespace, request.name, uid)
+        tree, revision = await self._manifest(context, request.namespace, request.name, uid)
+        if known is None:
+            _require(request.revision, revision, tree["metadata"]["name"])
         if known is None and request.request_id:
             known = await requests.ask("ResubmitWorkflow", request, tree["metadata"]["uid"])
             if known.uid != tree["metadata"]["uid"]:  # of two with this request id the other one was quicker
@@ -434,7 +471,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         request = pb.ReadWorkflowRequest(namespace=namespace, name=name, uid=uid)
         async for answer in self._stream(found, "ReadWorkflow", request):
             text += answer.part.workflow.json
-            version = version or answer.part.workflow.version
+            version = version or answer.part.workflow.revision
             if not answer.part.unfinished:
                 break
         tree: dict[str, Any] = json.loads(text)
@@ -446,6 +483,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         found = turn.found
         if isinstance(found, Entry | Archived) and not turn.done and command.request_id not in _requests(found):
             uid = uid_of(found)
+            _require_revision(found, command.revision)
             # of a workflow that is over a handler may run again
             if isinstance(found, Archived) or found.closed or found.run.state.open_hooks:
                 command.elsewhere = await self._parts.peers.steer_exits(partition_of(uid), uid, command)
@@ -497,8 +535,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             else:
                 await entry.driver.ask(command)
         except Rejected as error:
-            resource = ("workflow", f"{entry.run.namespace}/{entry.run.name}")
-            raise wrong_state(error.reason, str(error), resource) from None
+            raise _rejected(error, ("workflow", f"{entry.run.namespace}/{entry.run.name}")) from None
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
 
@@ -530,6 +567,38 @@ async def _shown(found: Entry | Archived | Unread, most: int = ANSWER_BYTES) -> 
         return fitted(Seen(found.head, {}, found.version), most, left_out=bool(found.nodes))
     looked = await found.view(nodes=not found.large)
     return fitted(looked, most, left_out=not looked.nodes and found.large)
+
+
+async def _summary(found: Entry | Archived | Unread, view: int) -> pb.Workflow:
+    """The workflow as lists have it."""
+    if isinstance(found, Unread):
+        return listed(found.tree(), found.number, view)
+    if isinstance(found, Archived):
+        return listed(found.head, found.version, view)
+    looked = await found.view(nodes=False)
+    return listed(looked.head, looked.version, view)
+
+
+def _require_revision(found: Entry | Archived | Unread, wanted: int) -> None:
+    """Raises ABORTED unless the workflow stands at that revision; any will do for 0."""
+    if isinstance(found, Entry):
+        _require(wanted, found.run.commits, found.run.name)
+    elif isinstance(found, Archived):
+        _require(wanted, found.version, found.head["metadata"]["name"])
+    else:
+        _require(wanted, found.number, found.name)
+
+
+def _require(wanted: int, revision: int, name: str) -> None:
+    if wanted not in (0, revision):
+        text = f"{name} is at revision {revision}, not at {wanted}: look at it again"
+        raise RpcError(Code.ABORTED, REVISION_CHANGED, text)
+
+
+def _rejected(error: Rejected, resource: tuple[str, str]) -> RpcError:
+    if error.reason == REVISION_CHANGED:
+        return RpcError(Code.ABORTED, error.reason, str(error), resource=resource)
+    return wrong_state(error.reason, str(error), resource)
 
 
 def _requests(found: Entry | Archived) -> Collection[str]:

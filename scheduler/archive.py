@@ -14,8 +14,9 @@ from exeunt import traces
 from exeunt.engine.decide import Run
 from exeunt.engine.phases import BAD
 from exeunt.engine.status import each_node, head
+from exeunt.journal.index import Place
 from exeunt.journal.projections import Projections
-from exeunt.journal.records import ArchiveSummary, Change
+from exeunt.journal.records import ArchiveSummary, Revision
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
@@ -119,7 +120,7 @@ class Archiver:
             if tree is None:
                 tree = await self._runs.turns.through(_packed(run))
             if run.state.started.run_attempt:  # a record of an attempt before may lie under another hour
-                await self._projections.archive.remove(run.uid, run.namespace)
+                await self._projections.archive.remove(run.uid, run.namespace, again=True)
             shown = summary(tree, run.commits)
             shown.finished_at = run.now  # as it was: lists are in the order of ends
             await self._projections.archive.put(run.namespace, run.now, run.uid, shown, body(run, tree))
@@ -137,7 +138,8 @@ class Archiver:
             tree = one.tree()
             kept = {"format": 1, "workflow": tree, "commits": one.number, "requests": []}
             shown = summary(tree, one.number)
-            await self._projections.archive.put(one.namespace, one.created, one.family.uid, shown, kept)
+            at, _ = place_of(shown)
+            await self._projections.archive.put(one.namespace, at, one.family.uid, shown, kept)
         self._runs.read_no_more(one)
 
     async def drained(self) -> None:
@@ -169,15 +171,20 @@ class Archiver:
         head["status"] = {name: msgspec.msgpack.decode(value) for name, value in status.items()}
         return Archived(head, nodes, kept.version, record.requests, None if record.state == NIL else record.state)
 
-    async def revise(self, uid: str, change: Change[ArchiveSummary]) -> None:
+    async def revise(self, uid: str, change: Revision[ArchiveSummary]) -> None:
         """Changes the record of a workflow that is over, where there is one."""
         await self._projections.archive.revise(uid, change)
 
     async def remove(self, namespace: str, name: str, uid: str) -> None:
         """Removes all that is kept of a workflow: its tombstone first, so that a late repeat is known."""
         await self._projections.names.release(namespace, name, uid)
-        await self._projections.archive.remove(uid, namespace)
+        await self._projections.archive.remove(uid, namespace, name=name)
         await self._projections.logs.remove(namespace, uid)
+
+
+def place_of(record: ArchiveSummary) -> Place:
+    """Where a finished workflow stands in lists: by its end."""
+    return record.finished_at or record.created_at, record.uid
 
 
 def _packed(run: Run) -> Generator[None, None, Tree]:

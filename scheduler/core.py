@@ -31,6 +31,7 @@ from exeunt.scheduler.find import Finder
 from exeunt.scheduler.launch import Launcher, Limits
 from exeunt.scheduler.lists import Lists
 from exeunt.scheduler.logs import LogWriter
+from exeunt.scheduler.many import Many
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Owners, Peers
 from exeunt.scheduler.replays import Replays
@@ -119,6 +120,7 @@ class Core:
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         finder = Finder(self.runs, self.archiver, projections.names, self.peers, steady)
+        lists = self._lists = Lists(self.runs, projections.archive, self.peers, self.standing)
         parts = Parts(
             checker=Checker(
                 projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets if keys else None
@@ -126,7 +128,8 @@ class Core:
             launcher=launcher,
             finder=finder,
             requests=Requests(projections.names, finder, steady),
-            lists=Lists(self.runs, projections.archive, self.peers, self.standing),
+            lists=lists,
+            many=Many(self.runs, lists, projections.archive, self.peers),
             archiver=self.archiver,
             mender=self.mender,
             retries=Retries(self.runs, projections, steady),
@@ -163,6 +166,7 @@ class Core:
             "events that are gone": Refill(self.projections.events, self.runs.told_again).run(),
             "broken runs": self.mender.run(),
             "archive": self.archiver.run(),
+            "lists": self._lists.index.run(),
             "output of steps": self.logs.run(),
             "left attempts": self._sweep(),
         }

@@ -37,6 +37,11 @@ class Entry:
         return self.driver.run
 
     @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands in lists: by whole seconds of its creation, which is what Argo's times hold, and its uid."""
+        return int(self.created), self.uid
+
+    @property
     def uid(self) -> str:
         """Of the workflow."""
         return self.driver.run.uid

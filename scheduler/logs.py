@@ -9,19 +9,20 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt import interleaved
 from exeunt.engine.decide import Run
 from exeunt.internal.v1 import step_pb2
 from exeunt.journal.steplogs import Frame, StepLogs
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Seen
-from exeunt.service.errors import not_found, unavailable
+from exeunt.service.errors import invalid, not_found, unavailable
 from exeunt.steps import attempt_of
 from exeunt.v1 import workflow_service_pb2 as pb
 
@@ -34,6 +35,8 @@ ROOM_SECONDS = 1.0
 """How long a stream is not read while half of that waits; results and heartbeats come by the same stream."""
 
 RECENT = 20_000
+TOGETHER = 1000
+"""Lines in one answer."""
 BREATH = 1000
 """Nodes that are looked through before others get a turn."""
 
@@ -79,7 +82,8 @@ class LogWriter:
                 continue  # of a workflow that nobody here knows
             at = frame.time.seconds + frame.time.nanos / 1e9
             node = quote_node(attempt.node)
-            kept = Frame(node, attempt.attempt, frame.number, at, frame.data, frame.end, attempt.hook_id)
+            runs = tuple(frame.runs)
+            kept = Frame(node, attempt.attempt, frame.number, at, frame.data, frame.end, attempt.hook_id, runs=runs)
             self._waiting.append((namespace, attempt.uid, kept))
             self._bytes += len(frame.data)
             self._some.set()
@@ -124,7 +128,44 @@ def quote_node(node: str) -> str:
 
 _TRIED = re.compile(r"\(\d+\)")
 """What the name of an attempt has behind that of its step."""
-_ATTEMPT = re.compile(r"\(\d+\)$")
+_ATTEMPT = re.compile(r"\((\d+)\)$")
+
+
+class Wanted(NamedTuple):
+    """Which lines are asked for."""
+
+    node: str = ""
+    tail: int = 0  # all when 0
+    after: int = 0  # the position in the stream of the frame that was taken in last
+    since: float = 0.0
+    attempt: int | None = None
+    stream: int = pb.LOG_STREAM_UNSPECIFIED
+
+
+def wanted(request: pb.GetLogsRequest) -> Wanted:
+    """What a request asks for. Raises INVALID_ARGUMENT."""
+    if request.tail < 0:
+        raise invalid("tail is negative", [("tail", "0 means all lines")])
+    if request.attempt < 0:
+        raise invalid("attempt is negative", [("attempt", "attempts are counted from 0")])
+    if request.position and not _POSITION.fullmatch(request.position):
+        raise invalid("position cannot be read", [("position", "give the last position as it came, or none")])
+    if request.position and request.tail:
+        text = "what follows a position comes whole: leave out tail"
+        raise invalid(text, [("tail", text)])
+    if request.stream not in pb.LogStream.values():
+        raise invalid("stream is none", [("stream", "LOG_STREAM_STDOUT and LOG_STREAM_STDERR are")])
+    return Wanted(
+        node=request.node,
+        tail=request.tail,
+        after=int(request.position or 0),
+        since=request.since.seconds + request.since.nanos / 1e9,
+        attempt=request.attempt if request.HasField("attempt") else None,
+        stream=request.stream,
+    )
+
+
+_POSITION = re.compile(r"\d{1,18}")
 
 
 class _Names(msgspec.Struct, rename="camel"):
@@ -138,12 +179,12 @@ class Display:
     A step that is tried again has a node of its own, without output: who asks for that gets all of its attempts.
     """
 
-    def __init__(self, found: Seen, wanted: str, run: Run | None = None) -> None:
+    def __init__(self, found: Seen, wanted: Wanted, run: Run | None = None) -> None:
         self._nodes = found.nodes
         self._run = run
-        self._wanted = wanted
+        self._wanted = wanted.node
         self._full: set[str] = set()  # the names of nodes that are asked for, as far as they have begun
-        self.known = not wanted
+        self.known = not wanted.node
 
     async def look(self) -> None:
         """Finds the nodes that are asked for."""
@@ -176,6 +217,11 @@ class Display:
         """The display name of a node."""
         return self._names(id).display_name or id
 
+    def attempt(self, id: str, placed: int) -> int:
+        """Which attempt of its step the node is: of one that is not tried again, how often it was placed before."""
+        tried = _ATTEMPT.search(self._names(id).name)
+        return int(tried[1]) if tried else placed
+
     def wants(self, id: str) -> bool:
         """Whether the node's output is asked for: all, or by id, name or display name."""
         if not self._wanted:
@@ -190,15 +236,42 @@ class Display:
         return fits
 
 
-def lines(frame: Frame, display: Display) -> list[pb.LogLine]:
-    """The lines of a frame."""
+def lines(frame: Frame, display: Display, wanted: Wanted) -> list[pb.LogLine]:
+    """The lines of a frame that are asked for."""
     node = unquote(frame.node)
-    at = Timestamp(seconds=int(frame.at), nanos=int((frame.at % 1) * 1e9))
-    texts = frame.data.decode(errors="replace").split("\n")
-    if texts and not texts[-1]:
-        texts.pop()
+    if frame.at < wanted.since or not display.wants(node):
+        return []
+    attempt = display.attempt(node, frame.attempt)
+    if wanted.attempt not in (None, attempt):
+        return []
     name = display.name(node)
-    return [pb.LogLine(node=node, display_name=name, text=text.removesuffix("\r"), time=at) for text in texts]
+    at = Timestamp(seconds=int(frame.at), nanos=int((frame.at % 1) * 1e9))
+    found: list[pb.LogLine] = []
+    for stream, data in _streams(frame):
+        if wanted.stream not in (pb.LOG_STREAM_UNSPECIFIED, stream):
+            continue
+        texts = data.split(b"\n")
+        whole = not texts[-1]
+        if whole:
+            texts.pop()
+        for raw in texts:
+            line = pb.LogLine(node=node, display_name=name, attempt=attempt, stream=stream, time=at)
+            try:
+                line.text = raw.removesuffix(b"\r").decode()
+            except UnicodeDecodeError:
+                line.text, line.data = raw.removesuffix(b"\r").decode(errors="replace"), raw
+            found.append(line)
+        found[-1].unfinished = not whole and not frame.end  # only a line that fills a frame is cut
+    return found
+
+
+def _streams(frame: Frame) -> Iterator[tuple[pb.LogStream.ValueType, bytes]]:
+    try:
+        for stdout, data in interleaved.pieces(frame.data, frame.runs):
+            yield pb.LOG_STREAM_STDOUT if stdout else pb.LOG_STREAM_STDERR, data
+    except ValueError:
+        if frame.data:
+            yield pb.LOG_STREAM_UNSPECIFIED, frame.data
 
 
 class _Tail:
@@ -208,51 +281,57 @@ class _Tail:
         self._most = most
         self._held: dict[str, deque[pb.LogLine]] = {}
 
-    def take(self, node: str, line: pb.LogLine) -> None:
-        self._held.setdefault(node, deque(maxlen=self._most)).append(line)
+    def take(self, lines: Iterable[pb.LogLine]) -> None:
+        for line in lines:
+            self._held.setdefault(line.node, deque(maxlen=self._most)).append(line)
 
-    def __iter__(self) -> Iterator[pb.LogLine]:
+    def __iter__(self) -> Iterator[pb.GetLogsResponse]:
         for held in self._held.values():
-            yield from held
+            lines = list(held)
+            for start in range(0, len(lines), TOGETHER):
+                yield pb.GetLogsResponse(lines=lines[start : start + TOGETHER])
+
+
+def _answer(found: list[pb.LogLine], frame: Frame) -> pb.GetLogsResponse:
+    return pb.GetLogsResponse(lines=found, position=str(frame.sequence))
 
 
 async def kept(
-    logs: StepLogs, display: Display, namespace: str, uid: str, tail: int
-) -> AsyncGenerator[pb.LogLine, None]:
+    logs: StepLogs, display: Display, namespace: str, uid: str, wanted: Wanted
+) -> AsyncGenerator[pb.GetLogsResponse, None]:
     """What is kept now; with `tail` only the last lines of each step. Raises NOT_FOUND for a node that there is not."""
     await display.look()
-    last = _Tail(tail)
+    last = _Tail(wanted.tail)
     async with aclosing(logs.read(namespace, uid)) as frames:
         async for frame in frames:
-            if display.wants(unquote(frame.node)):
-                for line in lines(frame, display):
-                    if tail:
-                        last.take(frame.node, line)
-                    else:
-                        yield line
+            if frame.sequence > wanted.after and (found := lines(frame, display, wanted)):
+                if wanted.tail:
+                    last.take(found)
+                else:
+                    yield _answer(found, frame)
     display.require()
-    for line in last:
-        yield line
+    for answer in last:
+        yield answer
 
 
-async def followed(logs: StepLogs, entry: Entry, display: Display, tail: int) -> AsyncGenerator[pb.LogLine, None]:
+async def followed(
+    logs: StepLogs, entry: Entry, display: Display, wanted: Wanted
+) -> AsyncGenerator[pb.GetLogsResponse, None]:
     """What is kept (with `tail` the last lines of each step), then what comes, until all has ended and was read.
 
     The node that is asked for may begin later: that there is none is said at the end.
     """
     await display.look()
     namespace, uid = entry.run.namespace, entry.run.uid
-    seen: dict[tuple[str, int, str], tuple[int, int]] = {}
-    if tail:
-        last = _Tail(tail)
+    seen = wanted.after
+    if wanted.tail:
+        last = _Tail(wanted.tail)
         async with aclosing(logs.read(namespace, uid)) as frames:
             async for frame in frames:
-                seen[frame.key] = frame.place
-                if display.wants(unquote(frame.node)):
-                    for line in lines(frame, display):
-                        last.take(frame.node, line)
-        for line in last:
-            yield line
+                seen = frame.sequence
+                last.take(lines(frame, display, wanted))
+        for answer in last:
+            yield answer
     ended = asyncio.Event()
 
     def look() -> None:
@@ -265,22 +344,19 @@ async def followed(logs: StepLogs, entry: Entry, display: Display, tail: int) ->
     try:
         async with aclosing(_until(logs.read(namespace, uid, follow=True), over)) as coming:
             async for frame in coming:
-                if frame.place <= seen.get(frame.key, (0, 0)):
-                    continue
-                seen[frame.key] = frame.place
-                if display.wants(unquote(frame.node)):
-                    for line in lines(frame, display):
-                        yield line
+                if frame.sequence > seen:
+                    seen = frame.sequence
+                    if found := lines(frame, display, wanted):
+                        yield _answer(found, frame)
     finally:
         over.cancel()
         entry.changed.discard(look)
     if not entry.closed:
-        raise unavailable("MOVED", "the workflow has moved to another scheduler; ask again")
+        raise unavailable("MOVED", "the workflow has moved to another scheduler; go on from the last position")
     async with aclosing(logs.read(namespace, uid)) as frames:  # what came between the last look and the end
         async for frame in frames:
-            if frame.place > seen.get(frame.key, (0, 0)) and display.wants(unquote(frame.node)):
-                for line in lines(frame, display):
-                    yield line
+            if frame.sequence > seen and (found := lines(frame, display, wanted)):
+                yield _answer(found, frame)
     display.require()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any
@@ -53,6 +54,8 @@ class Runs:
     def __init__(self, journal: Log, blobs: Blobs, steps: RunSteps, clock: Clock, steady: Steady) -> None:
         self.by_uid: dict[str, Entry] = {}
         self.by_name: dict[tuple[str, str], Entry] = {}
+        self.order: list[tuple[int, str]] = []  # second of creation and uid of each, as lists have them
+        self.on_changed: set[Callable[[Entry], None]] = set()  # who wants to hear of each commit of any run
         self.loaded: set[int] = set()
         self.unread: dict[str, Unread] = {}  # runs that cannot be read
         self.on_broken: Callable[[Driver], bool] = lambda driver: False
@@ -173,6 +176,7 @@ class Runs:
         for entry in entries:
             if not entry.driver.dropped:
                 self._steps.resume(entry.driver)
+                self._tell_changed(entry)
         for record in loaded.told:
             self.hook_ended(record)
         self.on_loaded(mine)
@@ -357,6 +361,8 @@ class Runs:
             on_broken=self.on_broken,
         )
         entry = Entry(driver, created=run.created_at)
+        if run.uid not in self.by_uid:
+            insort(self.order, entry.place)
         self.by_uid[run.uid] = entry
         self.by_name[run.namespace, run.name] = entry
         return entry
@@ -375,6 +381,7 @@ class Runs:
             self.on_closed(entry)
         if entry.waiters or entry.changed:
             entry.show()
+        self._tell_changed(entry)
 
     def _driver_lost(self, driver: Driver) -> None:
         entry = self.by_uid.get(driver.run.uid)
@@ -388,11 +395,16 @@ class Runs:
         self.forget(entry)
         entry.gone()
 
+    def _tell_changed(self, entry: Entry) -> None:
+        for tell in list(self.on_changed):
+            tell(entry)
+
     def forget(self, entry: Entry) -> None:
         """The run is not kept here any more: it is in the archive, deleted, or somebody else's."""
         run = entry.run
         if self.by_uid.get(run.uid) is entry:
             del self.by_uid[run.uid]
+            del self.order[bisect_left(self.order, entry.place)]
         if self.by_name.get((run.namespace, run.name)) is entry:
             del self.by_name[run.namespace, run.name]
 

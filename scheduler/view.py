@@ -22,6 +22,7 @@ from exeunt.service.bounds import ANSWER_BYTES, LISTED_BYTES, PART_BYTES, PART_N
 from exeunt.service.errors import Code, RpcError
 from exeunt.utf8 import cut
 from exeunt.v1 import workflow_service_pb2 as pb
+from exeunt.words import finalizations, phases, reasons
 
 Tree = dict[str, Any]
 RESTING = "Resting"
@@ -102,12 +103,12 @@ def fitted(found: Seen, most: int, *, left_out: bool = False) -> pb.Workflow:
     return message(found.head, found.version, cloudevents.body({**found.head, "truncated": ["status.nodes"]}, most))
 
 
-def listed(tree: Tree, version: int) -> pb.Workflow:
-    """A workflow as lists have it."""
+def listed(tree: Tree, version: int, view: int) -> pb.Workflow:
+    """A workflow as lists have it: with its JSON where the view asks for that."""
     status = tree.get("status", {})
     if len(said := str(status.get("message") or "")) > TEXT_BYTES // 4:  # as a record of the archive has it
         tree = {**tree, "status": {**status, "message": cut(said, TEXT_BYTES)}}
-    return message(tree, version, cloudevents.body(tree, LISTED_BYTES))
+    return message(tree, version, cloudevents.body(tree, LISTED_BYTES) if view == pb.WORKFLOW_VIEW_OBJECT else b"")
 
 
 def parts(tree: Tree, nodes: Iterable[tuple[str, bytes]], version: int) -> Iterator[pb.WorkflowPart]:
@@ -150,18 +151,19 @@ def message(tree: Tree, version: int, text: bytes) -> pb.Workflow:
         name=metadata.get("name", ""),
         namespace=metadata.get("namespace", ""),
         uid=metadata.get("uid", ""),
-        phase=status.get("phase", ""),
-        outcome=status.get("outcome", ""),
-        reason=status.get("reason", ""),
-        finalization=status.get("finalization", ""),
+        phase=phases.number(status.get("phase", "")),
+        outcome=phases.number(status.get("outcome", "")),
+        reason=reasons.number(status.get("reason", "")),
+        finalization=finalizations.number(status.get("finalization", "")),
         message=status.get("message", ""),
         create_time=_stamp(seconds_of(metadata.get("creationTimestamp"))),
         start_time=_stamp(seconds_of(status.get("startedAt"))),
         finish_time=_stamp(seconds_of(status.get("finishedAt"))),
-        version=version,
+        revision=version,
         json=text.decode(),
         progress=status.get("progress", ""),
         labels={str(k): str(v) for k, v in (metadata.get("labels") or {}).items()},
+        attempt=status.get("runAttempt", 0),
     )
 
 
@@ -183,10 +185,11 @@ def summary(tree: Tree, version: int) -> ArchiveSummary:
         progress=status.get("progress", ""),
         version=version,
         labels={str(k): str(v) for k, v in (metadata.get("labels") or {}).items()},
+        attempt=status.get("runAttempt", 0),
     )
 
 
-def of_summary(s: ArchiveSummary) -> pb.Workflow:
+def of_summary(s: ArchiveSummary, view: int) -> pb.Workflow:
     """A finished workflow as lists show it. Its JSON has what the summary knows."""
     tree = {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -207,9 +210,10 @@ def of_summary(s: ArchiveSummary) -> pb.Workflow:
             "startedAt": _text(s.started_at),
             "finishedAt": _text(s.finished_at),
             "progress": s.progress,
+            "runAttempt": s.attempt,
         },
     }
-    return listed(tree, s.version)
+    return listed(tree, s.version, view)
 
 
 def seconds_of(text: object) -> float:

@@ -1,21 +1,31 @@
-"""A workflow as it changes: from a version on, several commits in one message, to the end of its handlers."""
+"""A workflow as it changes: from a position on, several commits in one message, to the end of its handlers.
+
+A position is the workflow's uid, its revision and a digest of its nodes: nodes of running handlers change without it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
 
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.view import Seen, parts, whole
 from exeunt.service.bounds import PART_BYTES
-from exeunt.service.errors import RpcError, unavailable
+from exeunt.service.errors import RpcError, invalid, unavailable
+from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 
 REST = 10  # a watch rests so many times as long as a message took to make
 SHORTEST_REST = 0.02
+POSITION = re.compile(r"[A-Za-z0-9-]{1,64}\.\d{1,18}\.[0-9a-f]{16}")
 EXITS_SECONDS = 0.5
 """How often running exit handlers are asked for their nodes: their commits are not in our log."""
 
@@ -33,15 +43,43 @@ async def merged(peers: Peers, entry: Entry, found: Seen) -> Seen:
     return found._replace(nodes={**nodes, **found.nodes})  # what the main run has folded already stands as it is there
 
 
-async def over(found: Seen, *, in_parts: bool) -> AsyncGenerator[pb.WorkflowChange, None]:
+class Known(NamedTuple):
+    """What a client has of a workflow: hashes of its nodes, by id, and one of all of them and its status."""
+
+    hashes: dict[str, int]
+    digest: int
+
+    def position(self, uid: str, revision: int) -> str:
+        """The same as text."""
+        return f"{uid}.{revision}.{self.digest:016x}"
+
+
+NOTHING = Known({}, 0)
+
+
+def check_position(position: str) -> None:
+    """Raises INVALID_ARGUMENT for what is no position."""
+    if position and not POSITION.fullmatch(position):
+        raise invalid("position cannot be read", [("position", "give the last position as it came, or none")])
+
+
+async def over(
+    turns: Turns, found: Seen, position: str, *, in_parts: bool
+) -> AsyncGenerator[pb.WatchWorkflowResponse, None]:
     """The one change of a workflow that is over."""
-    for message in _messages(found, in_parts=in_parts, reset=True, final=True):
+    news, known = await turns.through(_compared(found, NOTHING))
+    here = known.position(found.head["metadata"]["uid"], found.version)
+    reset = here != position
+    shown = found._replace(nodes=news if reset else {})
+    for message in _messages(shown, here, in_parts=in_parts, reset=reset, final=True):
         yield message
         await asyncio.sleep(0)
 
 
-async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> AsyncGenerator[pb.WorkflowChange, None]:
-    """Everything since that version, then each change until the workflow and its handlers have ended."""
+async def watch(
+    peers: Peers, entry: Entry, position: str, *, in_parts: bool
+) -> AsyncGenerator[pb.WatchWorkflowResponse, None]:
+    """Everything, or nothing where all is as at that position; then each change until the end of the handlers."""
     changed, over = asyncio.Event(), asyncio.Event()
 
     def look() -> None:
@@ -50,28 +88,29 @@ async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> 
             over.set()
 
     entry.changed.add(look)
-    known: dict[str, int] | None = None
+    known: Known | None = None
     try:
         while True:
             changed.clear()
             began = time.monotonic()
             closed = entry.closed
             if entry.driver.dropped and not closed:
-                raise unavailable("MOVED", "the workflow has moved to another scheduler; go on from this version")
+                raise unavailable("MOVED", "the workflow has moved to another scheduler; go on from this position")
             found = await merged(peers, entry, await entry.view())
-            now = found.version
-            reset = known is None and not (version == now and not closed)
-            told = known is not None or reset
-            news, known = await entry.driver.turns.through(_compared(found, {} if known is None else known))
+            news, now = await entry.driver.turns.through(_compared(found, known or NOTHING))
+            here = now.position(entry.uid, found.version)
+            reset = known is None and here != position
+            told = known is None and not reset
             made = time.monotonic() - began  # sending is no work: a client that is slow to take does not make it rest
-            if told and (reset or news or now != version or closed):
+            if reset or closed or (here != position and not told):
                 began = time.monotonic()
-                for message in _messages(found._replace(nodes=news), in_parts=in_parts, reset=reset, final=closed):
+                shown = found._replace(nodes={} if told else news)
+                for message in _messages(shown, here, in_parts=in_parts, reset=reset, final=closed):
                     made += time.monotonic() - began
                     yield message
                     await asyncio.sleep(0)
                     began = time.monotonic()
-            version = now
+            position, known = here, now
             if closed:
                 return
             with suppress(TimeoutError):  # the end is told at once
@@ -86,36 +125,41 @@ async def watch(peers: Peers, entry: Entry, version: int, *, in_parts: bool) -> 
         entry.changed.discard(look)
 
 
-Known = dict[str, int]
-"""A hash of each node, by id: what the client knows."""
-
-
 def _compared(found: Seen, known: Known) -> Generator[None, None, tuple[dict[str, bytes], Known]]:
     """The nodes that are new or different, and what is known now."""
     news: dict[str, bytes] = {}
-    now: Known = {}
+    now: dict[str, int] = {}
+    digest = _hash(msgspec.json.encode(found.head["status"]))
     for id, node in found.nodes.items():
-        now[id] = hash(node)
-        if known.get(id) != now[id]:
+        now[id] = one = _hash(node)
+        digest ^= one
+        if known.hashes.get(id) != one:
             news[id] = node
         yield
-    return news, now
+    return news, Known(now, digest)
 
 
-def _messages(found: Seen, *, in_parts: bool, reset: bool, final: bool) -> Iterator[pb.WorkflowChange]:
+def _hash(text: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+
+
+def _messages(
+    found: Seen, position: str, *, in_parts: bool, reset: bool, final: bool
+) -> Iterator[pb.WatchWorkflowResponse]:
     """A change as one message, or as several where it is large. Raises RESOURCE_EXHAUSTED where it may not be that."""
     if not in_parts or found.size <= PART_BYTES:
         try:
-            yield pb.WorkflowChange(workflow=whole(found, "ask for parts (`parts`)"), reset=reset, final=final)
+            workflow = whole(found, "ask for parts (`parts`)")
         except RpcError:
             if not in_parts:
                 raise
         else:
+            yield pb.WatchWorkflowResponse(workflow=workflow, reset=reset, final=final, position=position)
             return
     before: pb.WorkflowPart | None = None
     for part in parts(found.head, found.nodes.items(), found.version):
         if before is not None:
-            yield pb.WorkflowChange(part=before, reset=reset, more=True)
+            yield pb.WatchWorkflowResponse(part=before, reset=reset, more=True)
             reset = False
         before = part
-    yield pb.WorkflowChange(part=before, reset=reset, final=final)
+    yield pb.WatchWorkflowResponse(part=before, reset=reset, final=final, position=position)

@@ -18,7 +18,7 @@ from exeunt.cli.output import note, output_option, print_json, print_yaml
 from exeunt.cli.visible import echo
 from exeunt.cli.word import word_options
 from exeunt.client import Client, ClientError
-from exeunt.v1.exit_service_pb2 import Exit
+from exeunt.v1.exit_service_pb2 import EXIT_VIEW_BASIC, EXIT_VIEW_FULL, Exit, WatchExitsResponse
 
 F = TypeVar("F", bound=Callable[..., Any])
 PREFIX = "STATE_"
@@ -60,20 +60,10 @@ def which(function: F) -> F:
     return found
 
 
-class _Moment(click.ParamType[Any]):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return times.since(value)
-        except ValueError:
-            self.fail(f"{value!r}: 30m, 2h or 1d ago is expected, or a time as 2026-11-23T10:00:00Z", param, ctx)
-
-
 since_option = click.option(
-    "--since", type=_Moment(), metavar="TIME", help="Due then or later: 30m, 2h, 1d, or a time."
+    "--since", type=times.Moment(), metavar="TIME", help="Due then or later: 30m, 2h, 1d, or a time."
 )
-until_option = click.option("--until", type=_Moment(), metavar="TIME", help="Due before.")
+until_option = click.option("--until", type=times.Moment(), metavar="TIME", help="Due before.")
 
 
 @click.group("exits")
@@ -89,7 +79,10 @@ def exits_command() -> None:
 @output_option
 def exits_list(*, wanted: Wanted, since: Any, until: Any, limit: int, output: str | None) -> None:
     """Lists records, newest first."""
-    found = with_client(lambda client: client.list_exits(**wanted._asdict(), since=since, until=until, limit=limit))
+    view = EXIT_VIEW_FULL if output in ("json", "yaml") else EXIT_VIEW_BASIC
+    found = with_client(
+        lambda client: client.list_exits(**wanted._asdict(), since=since, until=until, limit=limit, view=view)
+    )
     if output == "json":
         print_json([record(one) for one in found])
     elif output == "yaml":
@@ -130,7 +123,11 @@ def exits_watch(*, wanted: Wanted, everything: bool, output: str | None, timeout
     """Prints records as they change, until it is interrupted."""
 
     async def work(client: Client) -> None:
-        async for found in client.watch_exits(**wanted._asdict(), changes_only=not everything):
+        view = EXIT_VIEW_FULL if output == "json" else EXIT_VIEW_BASIC
+        async for told in client.watch_exits(**wanted._asdict(), changes_only=not everything, view=view):
+            found = told.exit
+            if told.kind != WatchExitsResponse.KIND_CHANGED:
+                continue
             if output == "json":
                 echo(json.dumps(record(found), ensure_ascii=False))
             else:

@@ -10,6 +10,7 @@ from exeunt.cli import times
 from exeunt.cli.output import print_table
 from exeunt.cli.visible import echo
 from exeunt.v1.exit_service_pb2 import Exit
+from exeunt.words import phases
 
 SHOWN_CHARACTERS = 200
 """Of one input or output, for people."""
@@ -30,7 +31,7 @@ def record(found: Exit) -> dict[str, Any]:
                 "node": one.node,
                 "startedAt": times.iso(times.of_proto(one.start_time)),
                 "finishedAt": times.iso(times.of_proto(one.finish_time)),
-                "phase": one.phase,
+                "phase": phases.word(one.phase),
                 "error": one.error,
                 **({"answer": _json(one.answer_json)} if one.answer_json else {}),
             }
@@ -63,7 +64,7 @@ def print_ledger(found: list[Exit], *, wide: bool) -> None:
             one.hook,
             "" if one.node == one.workflow else one.node.removeprefix(one.workflow),
             state(one),
-            str(len(one.attempts)),
+            str(one.attempt_count),
             times.duration(now - due) if due else "",
             times.duration((finished or now) - started) if started else "",
         )
@@ -107,7 +108,9 @@ def print_exit(found: Exit) -> None:
         started, finished = times.of_proto(one.start_time), times.of_proto(one.finish_time)
         length = times.duration(finished - started) if started and finished else ""
         said = one.error or one.answer_json
-        body.append((str(number), one.node, one.phase, times.iso(started) or "", length, " ".join(said.split())))
+        body.append(
+            (str(number), one.node, phases.word(one.phase), times.iso(started) or "", length, " ".join(said.split()))
+        )
     inner = kept.get("handlers", [])
     if inner:
         echo()

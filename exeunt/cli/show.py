@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ from exeunt.cli.output import (
 )
 from exeunt.cli.visible import echo
 from exeunt.client import Client
+from exeunt.v1.workflow_service_pb2 import WORKFLOW_VIEW_OBJECT, LogStream
 
 namespace_option = click.option("-n", "--namespace", default="", help="The workflow's namespace.  [default: default]")
 
@@ -54,7 +56,9 @@ def list_command(
     where = "*" if all_namespaces else namespace or "default"
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        found = await client.list_workflows(where, phases=wanted, selector=selector, limit=limit)
+        found = await client.list_workflows(
+            where, phases=wanted, selector=selector, limit=limit, view=WORKFLOW_VIEW_OBJECT
+        )
         return [json.loads(workflow.json) for workflow in found]
 
     workflows = with_client(work)
@@ -92,18 +96,35 @@ def watch_command(*, names: tuple[str, ...], namespace: str, timeout: float | No
 @namespace_option
 @click.option("-f", "--follow", is_flag=True, help="Stay on until the workflow has ended.")
 @click.option("--tail", type=click.IntRange(0), default=0, help="Only the last lines of each step.  [default: all]")
+@click.option("--since", type=times.Moment(), metavar="TIME", help="Written then or later: 30m, 2h, 1d, or a time.")
+@click.option("--attempt", type=click.IntRange(0), help="Only this try of each step, from 0.")
+@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only what was written there.")
 @click.option("--no-name", is_flag=True, help="Lines without the name of their step.")
 @click.option("--timestamps", is_flag=True, help="Lines with their times.")
 def logs_command(
-    *, name: str, node: str, namespace: str, follow: bool, tail: int, no_name: bool, timestamps: bool
+    *,
+    name: str,
+    node: str,
+    namespace: str,
+    follow: bool,
+    tail: int,
+    since: datetime | None,
+    attempt: int | None,
+    stream: str | None,
+    no_name: bool,
+    timestamps: bool,
 ) -> int:
     """Prints the output of a workflow's steps, or of one NODE (id, name or display name)."""
 
     async def work(client: Client) -> int:
-        async for line in client.logs(name, namespace, node=node, follow=follow, tail=tail):
+        where = LogStream.Value(f"LOG_STREAM_{stream.upper()}" if stream else "LOG_STREAM_UNSPECIFIED")
+        lines = client.logs(
+            name, namespace, node=node, follow=follow, tail=tail, since=since, attempt=attempt, stream=where
+        )
+        async for line in lines:
             parts = [times.iso(times.of_proto(line.time)) or ""] * timestamps
             parts += [f"{line.display_name}:"] * (not no_name)
-            echo(" ".join([*parts, line.text.rstrip("\r")]))
+            echo(" ".join([*parts, line.text.rstrip("\r") + "…" * line.unfinished]))
         return SUCCEEDED
 
     return with_client(work)

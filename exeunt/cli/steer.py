@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import click
 
@@ -46,7 +47,7 @@ def _each(names: tuple[str, ...], done: str, call: Callable[[Client, str], Await
 @namespace_option
 @selector_option
 @word_options
-def stop_command(*, names: tuple[str, ...], namespace: str, selector: str, **word: str) -> int:
+def stop_command(*, names: tuple[str, ...], namespace: str, selector: str, **word: Any) -> int:
     """Ends workflows: running steps are ended, nothing new starts, exit handlers run."""
     return _each(names, "stopped", lambda client, name: client.stop(name, namespace, selector=selector, **word))
 
@@ -55,7 +56,7 @@ def stop_command(*, names: tuple[str, ...], namespace: str, selector: str, **wor
 @names_argument
 @namespace_option
 @word_options
-def terminate_command(*, names: tuple[str, ...], namespace: str, **word: str) -> int:
+def terminate_command(*, names: tuple[str, ...], namespace: str, **word: Any) -> int:
     """Ends workflows at once; exit handlers run only where the annotation exeunt.dev/exit-on says so."""
     return _each(names, "terminated", lambda client, name: client.terminate(name, namespace, **word))
 
@@ -64,7 +65,7 @@ def terminate_command(*, names: tuple[str, ...], namespace: str, **word: str) ->
 @names_argument
 @namespace_option
 @word_options
-def suspend_command(*, names: tuple[str, ...], namespace: str, **word: str) -> int:
+def suspend_command(*, names: tuple[str, ...], namespace: str, **word: Any) -> int:
     """Lets workflows start no further steps until they are resumed."""
     return _each(names, "suspended", lambda client, name: client.suspend(name, namespace, **word))
 
@@ -74,7 +75,7 @@ def suspend_command(*, names: tuple[str, ...], namespace: str, **word: str) -> i
 @namespace_option
 @selector_option
 @word_options
-def resume_command(*, names: tuple[str, ...], namespace: str, selector: str, **word: str) -> int:
+def resume_command(*, names: tuple[str, ...], namespace: str, selector: str, **word: Any) -> int:
     """Resumes suspended workflows and the suspend steps that wait in them, or only those that the selector names."""
     return _each(names, "resumed", lambda client, name: client.resume(name, namespace, selector=selector, **word))
 
@@ -83,7 +84,7 @@ def resume_command(*, names: tuple[str, ...], namespace: str, selector: str, **w
 @names_argument
 @namespace_option
 @word_options
-def delete_command(*, names: tuple[str, ...], namespace: str, **word: str) -> int:
+def delete_command(*, names: tuple[str, ...], namespace: str, **word: Any) -> int:
     """Deletes workflows; those that run are ended, with exit handlers only where exeunt.dev/exit-on asks for them."""
 
     async def work(client: Client) -> int:

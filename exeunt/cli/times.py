@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Times as people read and write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import calendar
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
 
@@ -54,3 +56,15 @@ def duration(length: float) -> str:
     if minutes:
         return f"{minutes}m{secs}s" if secs else f"{minutes}m"
     return f"{secs}s"
+
+
+class Moment(click.ParamType[Any]):
+    """An option's value: a time, or so long ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return since(value)
+        except ValueError:
+            self.fail(f"{value!r}: 30m, 2h or 1d ago is expected, or a time as 2026-11-23T10:00:00Z", param, ctx)

@@ -289,8 +289,14 @@ def wake_all(run: Run) -> None:
 # --- operators --------------------------------------------------------------------------------------------------------
 
 
-def _known(run: Run, request_id: str) -> bool:
-    return bool(request_id) and request_id in run.state.requests
+def _done(run: Run, given: Shutdown | SuspendRun | ResumeRun | SetNodes | RetryRun | Replay) -> bool:
+    """Whether it was carried out before. Raises Rejected where the run has gone on since it was looked at."""
+    if given.request_id and given.request_id in run.state.requests:
+        return True
+    if given.revision not in (0, run.commits):
+        text = f"{run.name} is at revision {run.commits}, not at {given.revision}: look at it again"
+        raise Rejected("REVISION_CHANGED", text)
+    return False
 
 
 def _refuse_closed(run: Run, what: str) -> None:
@@ -299,7 +305,7 @@ def _refuse_closed(run: Run, what: str) -> None:
 
 
 def shutdown(run: Run, given: Shutdown) -> None:
-    if _known(run, given.request_id):
+    if _done(run, given):
         return
     if run.closed:
         raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished: there is nothing to stop")
@@ -357,7 +363,7 @@ def cancel(run: Run, given: Cancel) -> None:
 
 
 def suspend_run(run: Run, given: SuspendRun) -> None:
-    if _known(run, given.request_id):
+    if _done(run, given):
         return
     _refuse_closed(run, "suspended")
     if not run.state.suspended:
@@ -365,7 +371,7 @@ def suspend_run(run: Run, given: SuspendRun) -> None:
 
 
 def resume_run(run: Run, given: ResumeRun) -> None:
-    if _known(run, given.request_id) or (run.closed and given.elsewhere):
+    if _done(run, given) or (run.closed and given.elsewhere):
         return
     _refuse_closed(run, "resumed")
     nodes = waiting(run, given.selector)
@@ -412,7 +418,7 @@ def _outputs_at_resume(run: Run, node: Node) -> Outputs | None:
 
 
 def set_nodes(run: Run, given: SetNodes) -> None:
-    if _known(run, given.request_id) or (run.closed and given.elsewhere):
+    if _done(run, given) or (run.closed and given.elsewhere):
         return
     _refuse_closed(run, "changed")
     nodes = waiting(run, given.selector)
@@ -444,7 +450,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
 
 
 def retry_run(run: Run, given: RetryRun) -> None:
-    if _known(run, given.request_id):
+    if _done(run, given):
         return
     if not run.closed:
         raise Rejected(
@@ -458,7 +464,7 @@ def retry_run(run: Run, given: RetryRun) -> None:
 
 
 def replay(run: Run, given: Replay) -> None:
-    if _known(run, given.request_id):
+    if _done(run, given):
         return
     if not run.exit or not run.closed:
         raise Rejected("NOT_FINISHED", "only an exit run that has finished can be run again")

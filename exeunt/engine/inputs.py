@@ -1,6 +1,7 @@
 """Everything that can happen to a run from outside. An input is not stored: what it makes true is (events).
 
-Of what operators ask `by` says who, and `message` why: both are for people, and neither changes what happens.
+Of what operators ask `by` says who, and `message` why: both are for people, and neither changes what happens. With a
+`revision` it is done only while the run stands at that many commits.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Shutdown(msgspec.Struct):
     message: str = ""
     deleted: bool = False
     by: str = ""
+    revision: int = 0
 
 
 class SuspendRun(msgspec.Struct):
@@ -85,6 +87,7 @@ class SuspendRun(msgspec.Struct):
     request_id: str = ""
     message: str = ""
     by: str = ""
+    revision: int = 0
 
 
 class ResumeRun(msgspec.Struct):
@@ -95,6 +98,7 @@ class ResumeRun(msgspec.Struct):
     elsewhere: bool = False  # nodes of its handlers' runs were meant: that none of its own is, is no error
     message: str = ""
     by: str = ""
+    revision: int = 0
 
 
 class SetNodes(msgspec.Struct):
@@ -107,6 +111,7 @@ class SetNodes(msgspec.Struct):
     request_id: str = ""
     elsewhere: bool = False  # as of ResumeRun
     by: str = ""
+    revision: int = 0
 
 
 class Cancel(msgspec.Struct):
@@ -126,6 +131,7 @@ class Replay(msgspec.Struct):
 
     request_id: str
     again: bool = False
+    revision: int = 0
 
 
 class GiveUp(msgspec.Struct):
@@ -141,6 +147,7 @@ class RetryRun(msgspec.Struct):
     parameters: dict[str, str] = {}
     message: str = ""
     by: str = ""
+    revision: int = 0
 
 
 Input = (

@@ -3,7 +3,7 @@
 Streams `EXEUNT_ARCHIVE` (`xa.<namespace>.<yyyymmddhh>.<uid>`) and `EXEUNT_LEDGER`
 (`xl.<namespace>.<yyyymmddhh>.<hook id>`). The newest record on a subject counts. A record's summary stands in a
 header, so that lists read headers only; newest first means walking the hours backwards. Long texts are cut in there. A
-record over 700 KB goes to the blobs and the message refers to it.
+record over 700 KB goes to the blobs and the message refers to it. What is removed leaves a word in its place for a day.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import json
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
@@ -35,16 +37,19 @@ LEDGER = "EXEUNT_LEDGER"
 SUMMARY = "Exeunt-Summary"
 BLOB = "Exeunt-Blob"
 VERSION = "Exeunt-Version"
+GONE = "Exeunt-Gone"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 INLINE_BYTES = 700 * 1024
 SUMMARY_BYTES = 60 * 1024
 TEXT_BYTES = 1000  # of each text in a summary
 ASIDE_BYTES = 256 * 1024
+GONE_SECONDS = 86_400
+"""How long it is said of a record that it was removed: who has not heard of it by then begins anew."""
 POSITIONS = 10_000  # of records that this process wrote last: without one a write is refused once
 
 Publish = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
 S = TypeVar("S", bound=msgspec.Struct)
-Change = Callable[[S, Any], tuple[S, Any]]
+Revision = Callable[[S, Any], tuple[S, Any]]
 """Makes of a record's summary and body those that take their place."""
 
 
@@ -65,6 +70,7 @@ class ArchiveSummary(msgspec.Struct, omit_defaults=True):
     progress: str = ""
     version: int = 0
     labels: dict[str, str] = {}
+    attempt: int = 0
 
 
 class LedgerSummary(msgspec.Struct, omit_defaults=True):
@@ -83,6 +89,28 @@ class LedgerSummary(msgspec.Struct, omit_defaults=True):
     finished_at: float = 0.0
     attempts: int = 0
     replays: int = 0
+    revision: int = 0
+
+
+class Gone(msgspec.Struct, omit_defaults=True):
+    """What stands in the place of a record that was removed. `again`: what it told of goes on, and gets another one."""
+
+    name: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[S]):
+    """A record that was written, by its summary, or the word that it was removed."""
+
+    sequence: int
+    namespace: str
+    key: str
+    found: S | Gone
+    raw: bytes
+    """The summary as it stands there; empty for what is gone."""
+    pending: int
+    """How many more there are already."""
 
 
 def archive_config(replicas: int, max_age_seconds: float = 0) -> StreamConfig:
@@ -105,6 +133,7 @@ def _config(name: str, subject: str, replicas: int, max_age_seconds: float) -> S
         max_msgs_per_subject=1,
         max_age=max_age_seconds,
         allow_atomic=True,
+        allow_msg_ttl=True,
     )
 
 
@@ -164,12 +193,11 @@ class Records(Generic[S]):
                     del self._positions[next(iter(self._positions))]
                 return True
 
-    async def revise(self, key: str, change: Change[S], namespace: str = "*") -> bool:
+    async def revise(self, key: str, change: Revision[S], namespace: str = "*") -> bool:
         """Changes a record where it stands, whoever else writes it meanwhile; False when there is none."""
         while True:
-            try:
-                found = await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))
-            except NotFoundError:
+            found = await self._last(key, namespace)
+            if found is None or GONE in (found.headers or {}):
                 return False
             data, headers = await self._packed(*change(*await self._read(found)))
             headers[EXPECTED] = str(found.seq)
@@ -202,11 +230,16 @@ class Records(Generic[S]):
         """The record of that key, its body read as that type, or None."""
         if not (is_token(key) and _is_namespace(namespace)):
             return None
-        try:
-            message = await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))
-        except NotFoundError:
+        message = await self._last(key, namespace)
+        if message is None or GONE in (message.headers or {}):
             return None
         return await self._read(message, type)
+
+    async def _last(self, key: str, namespace: str) -> RawStreamMsg | None:
+        try:
+            return await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))
+        except NotFoundError:
+            return None
 
     async def _read(self, message: RawStreamMsg, type: Any = Any) -> tuple[S, Any]:
         headers = message.headers or {}
@@ -215,11 +248,19 @@ class Records(Generic[S]):
         content = await _aside(len(data), partial(zlib.decompress, data))
         return summary, msgspec.msgpack.decode(content, type=type)
 
-    async def remove(self, key: str, namespace: str = "*") -> None:
-        """Removes the record of that key, if there is one."""
-        if not (is_token(key) and _is_namespace(namespace)):
+    async def remove(self, key: str, namespace: str, *, name: str = "", again: bool = False) -> None:
+        """Puts the word that it is gone in the place of the record. Where there is none that is said all the same,
+        unless what it tells of goes on (`again`). Doing so twice is fine."""
+        if not (is_token(key) and is_token(namespace)):
             return
-        await whole(self._js.purge_stream(self._stream, subject=f"{self._prefix}.{namespace}.*.{key}"))
+        found = await self._last(key, namespace)
+        if found is None and again:
+            return
+        subject = found.subject if found is not None else f"{self._prefix}.{namespace}.{hour_of(time.time())}.{key}"
+        word = msgspec.json.encode(Gone(name, again))
+        if found is not None and (found.headers or {}).get(GONE) == word.decode():
+            return
+        await self._publish(str(subject), b"", {GONE: word.decode(), "Nats-TTL": f"{GONE_SECONDS}s"})
 
     async def hours(self, namespace: str = "*") -> list[str]:
         """The hours that hold records, newest first."""
@@ -238,7 +279,8 @@ class Records(Generic[S]):
             if before_hour and hour > before_hour:
                 continue
             messages = read(self._js, self._stream, f"{self._prefix}.{namespace}.{hour}.*", headers_only=True)
-            for summary in reversed([self._summary_of(message) async for message in messages]):
+            found = [self._summary_of(message) async for message in messages if GONE not in (message.headers or {})]
+            for summary in reversed(found):
                 yield hour, summary
 
     async def position(self) -> int:
@@ -248,20 +290,48 @@ class Records(Generic[S]):
 
     async def since(self, position: int, namespace: str = "*") -> list[S]:
         """What was written behind that position, and stands there still."""
-        if not _is_namespace(namespace):
-            return []
-        subject = f"{self._prefix}.{namespace}.>"
-        messages = read(self._js, self._stream, subject, headers_only=True, start=position + 1)
-        return [self._summary_of(message) async for message in messages]
+        return [
+            change.found
+            async for change in self.changes(namespace, start=position + 1, follow=False)
+            if not isinstance(change.found, Gone)
+        ]
 
     async def follow(self, namespace: str = "*", since: float = 0.0) -> AsyncIterator[S]:
         """Every record's summary as it stands (or only what was written since a time), then each change, for ever."""
+        async for change in self.changes(namespace, since=since):
+            if not isinstance(change.found, Gone):
+                yield change.found
+
+    async def changes(
+        self, namespace: str = "*", *, start: int = 1, since: float = 0.0, follow: bool = True
+    ) -> AsyncGenerator[Change[S], None]:
+        """What stands there from a position on, or since a time, in the order of writing; then what comes, for ever."""
         if not _is_namespace(namespace):
             return
-        start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)) if since else ""
-        subject = f"{self._prefix}.{namespace}.>"
-        async for message in read(self._js, self._stream, subject, follow=True, headers_only=True, start_time=start):
-            yield self._summary_of(message)
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)) if since else ""
+        messages = read(
+            self._js,
+            self._stream,
+            f"{self._prefix}.{namespace}.>",
+            follow=follow,
+            headers_only=True,
+            start=start,
+            start_time=at,
+        )
+        async with aclosing(messages) as items:
+            async for message in items:
+                yield self._change(message)
+
+    def _change(self, message: Item) -> Change[S]:
+        _, namespace, _, key = message.subject.split(".")
+        headers = message.headers or {}
+        gone, raw = headers.get(GONE), headers.get(SUMMARY, "").encode()
+        found = msgspec.json.decode(raw, type=self._summary) if gone is None else msgspec.json.decode(gone, type=Gone)
+        return Change(message.sequence, namespace, key, found, raw, message.pending)
+
+    def decoded(self, raw: bytes) -> S:
+        """A summary as it stands in a record (`Change.raw`)."""
+        return msgspec.json.decode(raw, type=self._summary)
 
     def _summary_of(self, message: Item) -> S:
         return msgspec.json.decode((message.headers or {})[SUMMARY], type=self._summary)

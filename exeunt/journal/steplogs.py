@@ -20,6 +20,8 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from exeunt import interleaved
+from exeunt.journal.reader import Item
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import PART_BYTES
 from exeunt.natspy import whole
@@ -30,6 +32,7 @@ PIECE = "Exeunt-Piece"
 TIME = "Exeunt-Time"
 END = "Exeunt-End"
 EXIT = "Exeunt-Exit"
+RUNS = "Exeunt-Runs"
 
 
 class Frame(NamedTuple):
@@ -43,6 +46,8 @@ class Frame(NamedTuple):
     end: bool
     exit: str = ""  # the exit run that the attempt belongs to: runs of one handler number their attempts alike
     piece: int = 0  # of a frame that no message would hold
+    runs: tuple[int, ...] = ()  # which of it was written where (`exeunt.interleaved`); empty where that is not known
+    sequence: int = 0  # where it stands in the stream; 0 before it is there
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -88,6 +93,8 @@ class StepLogs:
                 headers[END] = "1"
             if piece.exit:
                 headers[EXIT] = piece.exit
+            if piece.runs:
+                headers[RUNS] = ",".join(map(str, piece.runs))
             await whole(self._nc.publish(subject, piece.data, headers=headers))
 
     async def read(
@@ -97,7 +104,7 @@ class StepLogs:
         seen: dict[tuple[str, int, str], tuple[int, int]] = {}
         async with aclosing(read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow)) as messages:
             async for message in messages:
-                frame = _frame(message.subject, message.headers or {}, message.data)
+                frame = _frame(message)
                 if frame.place > seen.get(frame.key, (0, 0)):  # a frame may have been sent twice
                     seen[frame.key] = frame.place
                     yield frame
@@ -109,15 +116,27 @@ class StepLogs:
 
 def _pieces(frame: Frame) -> Iterator[Frame]:
     """The frame as messages hold it: cut at the ends of lines where there are any."""
-    data, piece = frame.data, 0
+    data, runs, piece = frame.data, list(frame.runs), 0
     while len(data) > PART_BYTES:
         size = data.rfind(b"\n", 0, PART_BYTES) + 1 or PART_BYTES
-        yield frame._replace(data=data[:size], end=False, piece=piece)
+        first, runs = interleaved.split(runs, size)
+        yield frame._replace(data=data[:size], end=False, piece=piece, runs=tuple(first))
         data, piece = data[size:], piece + 1
-    yield frame._replace(data=data, piece=piece)
+    yield frame._replace(data=data, piece=piece, runs=tuple(runs))
 
 
-def _frame(subject: str, headers: dict[str, str], data: bytes) -> Frame:
-    _, _, _, node, attempt = subject.split(".")
-    number, piece, at = int(headers.get(NUMBER, "0")), int(headers.get(PIECE, "0")), float(headers.get(TIME, "0"))
-    return Frame(node, int(attempt), number, at, data, END in headers, headers.get(EXIT, ""), piece)
+def _frame(message: Item) -> Frame:
+    _, _, _, node, attempt = message.subject.split(".")
+    headers = message.headers or {}
+    return Frame(
+        node=node,
+        attempt=int(attempt),
+        number=int(headers.get(NUMBER, "0")),
+        at=float(headers.get(TIME, "0")),
+        data=message.data,
+        end=END in headers,
+        exit=headers.get(EXIT, ""),
+        piece=int(headers.get(PIECE, "0")),
+        runs=tuple(map(int, filter(None, headers.get(RUNS, "").split(",")))),
+        sequence=message.sequence,
+    )

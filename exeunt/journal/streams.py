@@ -22,6 +22,7 @@ PAUSE_SECONDS = 0.5
 LEAST_BYTES = 1024**2
 """Where NATS has no room for as much as a stream may take, a quarter of it is tried, and so on down to this."""
 
+ABILITIES = ("allow_msg_ttl",)
 _NAME_IN_USE = 10058
 NOT_FOUND = 10059
 NO_MESSAGE = 10037
@@ -33,8 +34,8 @@ _ONE_NODE = 10074
 async def ensure_stream(wire: Wire, config: dict[str, Any]) -> dict[str, Any]:
     """Makes the stream unless one of its name is there; an existing one keeps the settings that people gave it.
 
-    Answers the settings in force. Waits for a cluster that is still forming, however long that takes; raises
-    ProgramError when the server will never make it.
+    Only abilities that it was made without, by an older version, are switched on. Answers the settings in force. Waits
+    for a cluster that is still forming, however long that takes; raises ProgramError when the server never makes it.
     """
     name = config["name"]
     while True:
@@ -58,7 +59,10 @@ async def _made(wire: Wire, name: str, config: dict[str, Any]) -> dict[str, Any]
             if error.code != NOT_FOUND:
                 raise
         else:
-            return found
+            lacking = {ability: True for ability in ABILITIES if config.get(ability) and not found.get(ability)}
+            if lacking:
+                await wire.api(f"STREAM.UPDATE.{name}", {**found, **lacking})
+            return {**found, **lacking}
         try:
             await with_room(wire, "CREATE", config)
         except JetStreamError as error:

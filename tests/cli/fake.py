@@ -17,6 +17,7 @@ from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import phases
 
 
 def workflow(name: str, phase: str = "Succeeded", **status: Any) -> dict[str, Any]:
@@ -50,8 +51,8 @@ def message(tree: dict[str, Any], version: int = 1) -> pb.Workflow:
         name=metadata["name"],
         namespace=metadata["namespace"],
         uid=metadata["uid"],
-        phase=tree["status"]["phase"],
-        version=version,
+        phase=phases.number(tree["status"]["phase"]),
+        revision=version,
         json=json.dumps(tree),
     )
 
@@ -111,19 +112,20 @@ class Cluster(rpc.WorkflowServiceServicer, exits_rpc.ExitServiceServicer):
 
     async def ListWorkflows(self, request: Any, context: Any) -> pb.ListWorkflowsResponse:  # noqa: N802
         """Two to a page, so that every list needs several."""
-        found = [t for t in self.workflows.values() if not request.phases or t["status"]["phase"] in request.phases]
+        wanted = phases.words(request.phases)
+        found = [t for t in self.workflows.values() if not wanted or t["status"]["phase"] in wanted]
         start, size = int(request.page_token or 0), min(2, request.page_size)
         more = str(start + size) if start + size < len(found) else ""
         page = [message(tree) for tree in found[start : start + size]]
         return pb.ListWorkflowsResponse(workflows=page, next_page_token=more)
 
-    async def WatchWorkflow(self, request: Any, context: Any) -> AsyncIterator[pb.WorkflowChange]:  # noqa: N802
+    async def WatchWorkflow(self, request: Any, context: Any) -> AsyncIterator[pb.WatchWorkflowResponse]:  # noqa: N802
         """First as it stands without its nodes, then one node at a time, as a running workflow changes."""
         tree = self.find(request)
         nodes = tree["status"]["nodes"]
         bare = {**tree, "status": {**tree["status"], "phase": "Running", "nodes": {}}}
-        if request.version == 0:
-            yield pb.WorkflowChange(workflow=message(bare, 1), reset=True)
+        if not request.position:
+            yield pb.WatchWorkflowResponse(workflow=message(bare, 1), reset=True, position="1")
         if self.outages:
             self.outages -= 1
             raise RpcError(Code.UNAVAILABLE, "MOVED", "the owner has changed", retry_after=0.01)
@@ -132,12 +134,12 @@ class Cluster(rpc.WorkflowServiceServicer, exits_rpc.ExitServiceServicer):
         for version, (key, node) in enumerate(nodes.items(), 2):
             last = version == len(nodes) + 1
             shown = {**(tree if last else bare), "status": {**tree["status"], "nodes": {key: node}}}
-            yield pb.WorkflowChange(workflow=message(shown, version), final=last)
+            yield pb.WatchWorkflowResponse(workflow=message(shown, version), final=last, position=str(version))
 
-    async def GetLogs(self, request: Any, context: Any) -> AsyncIterator[pb.LogLine]:  # noqa: N802
+    async def GetLogs(self, request: Any, context: Any) -> AsyncIterator[pb.GetLogsResponse]:  # noqa: N802
         self.find(request)
-        for line in self.lines:
-            yield line
+        for number, line in enumerate(self.lines, 1):
+            yield pb.GetLogsResponse(lines=[line], position=str(number))
 
     async def ListExecutors(self, request: Any, context: Any) -> pb.ListExecutorsResponse:  # noqa: N802
         one = pb.ExecutorInfo(

@@ -11,6 +11,7 @@ import pytest
 
 from exeunt.cli.main import call
 from exeunt.v1.exit_service_pb2 import Exit, ExitAttempt
+from exeunt.v1.phase_pb2 import Phase
 from exeunt.v1.workflow_service_pb2 import LogLine
 from tests.cli.fake import Cluster, serving, workflow
 
@@ -261,7 +262,7 @@ def test_the_ledger_as_json(cluster: Cluster, exeunt: Exeunt) -> None:
         hook="exit",
         state=Exit.State.STATE_FAILED,
         error="the archive is read-only",
-        attempts=[ExitAttempt(node="tidy", phase="Failed", error="exit code 3")],
+        attempts=[ExitAttempt(node="tidy", phase=Phase.PHASE_FAILED, error="exit code 3")],
     )
     failed.attempts[0].start_time.FromSeconds(1_800_000_000)
     cluster.records = [failed, Exit(id="e2", workflow="w", state=Exit.State.STATE_SUCCEEDED)]

@@ -25,11 +25,11 @@ class Breaks(rpc.WorkflowServiceServicer):
 
     async def WatchWorkflow(  # noqa: N802 - the name is that of the call
         self, request: Any, context: Any
-    ) -> AsyncIterator[pb.WorkflowChange]:
+    ) -> AsyncIterator[pb.WatchWorkflowResponse]:
         """Final when it has broken often enough."""
         final = not self.left
         for _ in range(self.states):
-            yield pb.WorkflowChange(workflow=pb.Workflow(json="{}", version=1), final=final)
+            yield pb.WatchWorkflowResponse(workflow=pb.Workflow(json="{}", revision=1), final=final)
         if not final:
             self.left -= 1
             await asyncio.sleep(2 * PATIENCE if self.states else 0)

@@ -22,6 +22,7 @@ from exeunt.internal.v1 import exit_run_service_pb2_grpc as internal_rpc
 from exeunt.service.grpc import serve_grpc
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc as rpc
+from exeunt.words import phases
 from tests.exithandler.conftest import Handlers, Main, World
 from tests.exithandler.test_exit_runs import call, workflow
 
@@ -42,9 +43,7 @@ async def service(handlers: Handlers) -> AsyncIterator[Service]:
 @asynccontextmanager
 async def inside(handler: Handler) -> AsyncIterator[internal_rpc.ExitRunServiceAsyncStub]:
     """What schedulers ask the handler."""
-    register = {
-        "exeunt.internal.v1.ExitRunService": partial(internal_rpc.add_ExitRunServiceServicer_to_server, handler.nodes)
-    }
+    register = partial(internal_rpc.add_ExitRunServiceServicer_to_server, handler.nodes)
     async with (
         serve_grpc("127.0.0.1:0", {"exeunt.internal.v1.ExitRunService": register}, grace=0.1) as server,
         grpc.aio.insecure_channel(server.address) as channel,
@@ -65,7 +64,7 @@ async def test_a_record_tells_the_whole_story(main: Main, service: Service, worl
     assert (exit.workflow, exit.namespace, exit.node, exit.hook) == (owed.name, "ns", owed.name, "exit")
     assert exit.state == pb.Exit.STATE_FAILED
     assert exit.error == "received non-2xx response code: 500"
-    assert [a.phase for a in exit.attempts] == ["Failed"]
+    assert [phases.word(a.phase) for a in exit.attempts] == ["Failed"]
     assert json.loads(exit.attempts[0].answer_json)["body"] == "sorry"
     assert exit.due_time.ToSeconds() <= exit.start_time.ToSeconds() <= exit.finish_time.ToSeconds()
     told = json.loads(exit.json)
@@ -177,15 +176,53 @@ async def test_a_watch_shows_what_is_there_and_what_comes(main: Main, service: S
     before = await main.owe(workflow(call(world.url)))
     await main.result(before)
     watch = stub.WatchExits(pb.WatchExitsRequest(namespace="ns"))
-    seen = [(e.id, pb.Exit.State.Name(e.state)) for e in [await watch.read()]]
-    after = await main.owe(workflow(call(world.url)))
+    seen = []
+    after = None
     async with asyncio.timeout(10):
-        while seen[-1] != (after.hook_id, "STATE_SUCCEEDED"):
-            exit = await watch.read()
-            seen.append((exit.id, pb.Exit.State.Name(exit.state)))
-    assert seen[0] == (before.hook_id, "STATE_SUCCEEDED")
+        while after is None or seen[-1] != (after.hook_id, "STATE_SUCCEEDED"):
+            told = await watch.read()
+            if told.kind == pb.WatchExitsResponse.KIND_SYNCED:
+                assert seen == [(before.hook_id, "STATE_SUCCEEDED")]
+                position = told.position
+                after = await main.owe(workflow(call(world.url)))
+            else:
+                seen.append((told.exit.id, pb.Exit.State.Name(told.exit.state)))
     assert (after.hook_id, "STATE_RUNNING") in seen
     watch.cancel()
+    again = stub.WatchExits(pb.WatchExitsRequest(namespace="ns", position=position))
+    async with asyncio.timeout(10):
+        told = [await again.read() for _ in range(2)]
+    assert [(one.kind, one.exit.id) for one in told] == [
+        (pb.WatchExitsResponse.KIND_CHANGED, after.hook_id),
+        (pb.WatchExitsResponse.KIND_SYNCED, ""),
+    ]
+    again.cancel()
+
+
+async def test_a_watch_says_what_fits_no_more_and_what_cannot_be_gone_on_from(
+    main: Main, service: Service, world: World
+) -> None:
+    _, stub = service
+    kinds = pb.WatchExitsResponse
+    release = world.reply_when_told()
+    running = stub.WatchExits(pb.WatchExitsRequest(states=[pb.Exit.STATE_RUNNING]))
+    owed = await main.owe(workflow(call(world.url)))
+    async with asyncio.timeout(10):
+        assert (await running.read()).kind == kinds.KIND_SYNCED
+        told = await running.read()
+        assert (told.kind, told.exit.id) == (kinds.KIND_CHANGED, owed.hook_id)
+        release.set()
+        while (told := await running.read()).kind == kinds.KIND_CHANGED:
+            pass
+        assert (told.kind, told.exit.id, told.exit.state) == (kinds.KIND_LEFT, owed.hook_id, pb.Exit.STATE_SUCCEEDED)
+        ahead = stub.WatchExits(pb.WatchExitsRequest(position="99999"))
+        assert (await ahead.read()).kind == kinds.KIND_RESET
+        assert (await ahead.read()).exit.id == owed.hook_id
+    for watch in (running, ahead):
+        watch.cancel()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.WatchExits(pb.WatchExitsRequest(position="x")).read()
+    assert code(raised) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_watch_of_changes_has_what_fits_and_is_new(main: Main, service: Service, world: World) -> None:
@@ -199,22 +236,26 @@ async def test_a_watch_of_changes_has_what_fits_and_is_new(main: Main, service: 
     world.reply(500)
     bad = await main.owe(workflow(call(world.url)))
     async with asyncio.timeout(10):
-        assert (await watch.read()).id == bad.hook_id
+        told = [await watch.read() for _ in range(2)]
+    kinds = pb.WatchExitsResponse
+    assert [one.kind for one in told] == [kinds.KIND_SYNCED, kinds.KIND_CHANGED]
+    assert told[1].exit.id == bad.hook_id
     watch.cancel()
 
 
 async def test_a_watch_tells_of_what_other_exit_handlers_write(main: Main, service: Service, world: World) -> None:
     handler, stub = service
     watch = stub.WatchExits(pb.WatchExitsRequest(workflow="of-another", namespace="*"))
+    assert (await watch.read()).kind == pb.WatchExitsResponse.KIND_SYNCED
     record = ExitRecord("e" * 24, uid="u", workflow="of-another", namespace="ns", state="running", due_at=time.time())
     theirs = handler.ledger._store
     await theirs.put_version("ns", record.due_at, record.id, record.summary(), msgspec.to_builtins(record), version=1)
     async with asyncio.timeout(10):
-        assert (await watch.read()).state == pb.Exit.STATE_RUNNING
+        assert (await watch.read()).exit.state == pb.Exit.STATE_RUNNING
         record.state = "failed"
         body = msgspec.to_builtins(record)
         await theirs.put_version("ns", record.due_at, record.id, record.summary(), body, version=2)
-        assert (await watch.read()).state == pb.Exit.STATE_FAILED
+        assert (await watch.read()).exit.state == pb.Exit.STATE_FAILED
     watch.cancel()
 
 

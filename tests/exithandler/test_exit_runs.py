@@ -118,8 +118,9 @@ async def test_what_cannot_be_carried_out_is_parked_and_holds_up_nobody(
     assert "manifest is gone" in lost.message
     states = {}
     async with handler.ledger.watching(Wanted()) as records:
-        async for record in records:
-            states[record.uid] = record.state
+        async for told in records:
+            if told.record is not None:
+                states[told.record.uid] = told.record.state
             if len(states) == 4 and "running" not in states.values():
                 break
     assert states == {good.uid: "succeeded", missing.uid: "parked", gone.uid: "parked", "uid-broken": "parked"}
@@ -149,7 +150,8 @@ async def test_a_skipped_handler_stands_in_the_ledger_with_the_reason(main: Main
     skipped = obligation_of(77, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
     async with handler.ledger.watching(Wanted(namespace="ns", workflow=skipped.name)) as records:
-        record = await anext(records)
+        record = (await anext(records)).record
+    assert record is not None
     assert (record.state, record.error) == ("skipped", "its condition was false")
 
 

@@ -127,6 +127,7 @@ async def test_who_watches_is_told_of_the_end_at_once_and_keeps_nobody(launch: L
         assert (await health.read()).status == kinds.SERVING
         process.send_signal(signal.SIGTERM)
         assert (await health.read()).status == kinds.NOT_SERVING
+        assert (await exits.read()).kind == pb.WatchExitsResponse.KIND_SYNCED
         for watch in (health, exits):
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await watch.read()

@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 from exeunt.client import Client, ClientError
+from exeunt.words import phases
 from tests.faults.replicas import Replicas, Service
 from tests.nats_server import NatsServer, free_ports
 
@@ -77,7 +78,7 @@ async def _works(found: Replicas) -> None:
                     raise
                 await asyncio.sleep(error.pause)
         async for state in client.follow(started.name, started.namespace):
-            phase = state.summary.phase
+            phase = phases.word(state.summary.phase)
     assert phase == "Succeeded", f"{started.name}: {phase}"
 
 

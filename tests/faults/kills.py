@@ -28,6 +28,7 @@ from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import finalizations, phases
 from tests.e2e.cluster import Cluster
 
 SERVICES = ("scheduler", "exithandler", "executor", "nats")
@@ -205,8 +206,9 @@ class Round:
         try:
             for workflow in await patient(lambda: self._all_workflows(timeout=1), patience):
                 if not workflow.labels.get("parent"):
-                    exiting = workflow.outcome and workflow.phase == "Running"
-                    stood["exiting" if exiting else workflow.phase.lower()] += 1
+                    phase = phases.word(workflow.phase)
+                    exiting = workflow.outcome and phase == "Running"
+                    stood["exiting" if exiting else phase.lower()] += 1
             for record in await patient(lambda: self._all_exits(timeout=1), patience):
                 handlers[exits.Exit.State.Name(record.state).removeprefix("STATE_").lower()] += 1
         except grpc.aio.AioRpcError:
@@ -225,11 +227,15 @@ class Round:
         while loop.time() < end:
             all_of_them = await patient(self._all_workflows)
             if len(all_of_them) >= 2 * self.count and all(
-                w.phase in ("Succeeded", "Failed", "Error") for w in all_of_them
+                phases.word(w.phase) in ("Succeeded", "Failed", "Error") for w in all_of_them
             ):
                 return
             await asyncio.sleep(0.5)
-        stuck = [f"{w.name} {w.phase} {w.outcome} {w.finalization}" for w in all_of_them if w.phase == "Running"]
+        stuck = [
+            f"{w.name} {phases.word(w.outcome)} {finalizations.word(w.finalization)}"
+            for w in all_of_them
+            if phases.word(w.phase) == "Running"
+        ]
         self.report.wrong.append(f"after {seconds:g} s: {len(all_of_them)} workflows, still running: {stuck[:5]}")
 
     async def _judge(self) -> None:
@@ -281,10 +287,11 @@ def judge(found: list[pb.Workflow], records: list[exits.Exit], marks: Path, coun
             wrong.append(f"{name} is gone")
             continue
         # a failing step may have been lost with its executor as well, which is Error
-        if workflow.phase != phase and not (number in failing and workflow.phase == "Error"):
-            wrong.append(f"{name} ended {workflow.phase} ({workflow.message}), not {phase}")
-        if workflow.finalization != "Succeeded":
-            wrong.append(f"{name}: its handlers ended {workflow.finalization}")
+        ended, handled = phases.word(workflow.phase), finalizations.word(workflow.finalization)
+        if ended != phase and not (number in failing and ended == "Error"):
+            wrong.append(f"{name} ended {ended} ({workflow.message}), not {phase}")
+        if handled != "Succeeded":
+            wrong.append(f"{name}: its handlers ended {handled}")
         if not any(line.startswith(f"{name} ") for line in lines):
             wrong.append(f"{name}: its handler left no mark")
         if children[name] != 1:

@@ -18,6 +18,7 @@ from exeunt.service.errors import Code, RpcError, received
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import finalizations, phases
 from tests.faults.kills import all_exits, all_workflows, judge, manifest, patient
 from tests.faults.replicas import OPTIONS
 
@@ -71,7 +72,11 @@ class Load:
             async with asyncio.timeout(seconds):
                 while True:
                     found = await patient(lambda: all_workflows(self.workflows))
-                    going = [f"{w.name} {w.phase} {w.outcome} {w.finalization}" for w in found if w.phase not in FINAL]
+                    going = [
+                        f"{w.name} {phases.word(w.phase)} {finalizations.word(w.finalization)}"
+                        for w in found
+                        if phases.word(w.phase) not in FINAL
+                    ]
                     if len(found) >= 2 * self.count and not going:
                         return
                     await asyncio.sleep(0.3)

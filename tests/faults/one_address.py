@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 from exeunt.client import Client, ClientError
+from exeunt.words import phases
 from tests.balancer import Balancer
 from tests.faults.replicas import Replicas, Service
 from tests.nats_server import NatsServer
@@ -97,7 +98,7 @@ async def _ran(client: Client, request: str) -> str:
             [started] = (await client.submit([("-", STEPS)], request_id=request)).workflows
             async for state in client.follow(started.name, started.namespace):
                 if state.final:
-                    return str(state.summary.phase)
+                    return phases.word(state.summary.phase)
         except ClientError as error:
             if not error.unreachable:
                 raise

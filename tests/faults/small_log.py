@@ -23,6 +23,7 @@ from bench.echo import Echo
 from bench.works import manifest, with_handler
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import phases
 from tests.faults.kills import all_workflows, patient
 from tests.faults.replicas import Replicas, replicas, workflows
 
@@ -154,7 +155,7 @@ class Course:
         async with asyncio.timeout(60):
             while True:
                 found = await patient(lambda: all_workflows(self.stub))
-                if all(w.phase not in ("Pending", "Running") for w in found):
+                if all(phases.word(w.phase) not in ("Pending", "Running") for w in found):
                     return found
                 await asyncio.sleep(0.3)
 
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = asyncio.run(course(Path(folder), workflows_=chosen.workflows, window=chosen.window, stay=chosen.stay))
     print(report.before)
     print(report.after)
-    well = sum(w.phase == "Succeeded" for w in report.stayed)
+    well = sum(phases.word(w.phase) == "Succeeded" for w in report.stayed)
     stayed = f"{well} of {len(report.stayed)} that stayed open ended well"
     print(f"largest log {report.largest:,} messages, cut {report.cut:,}; {stayed}")
     return 0 if report.after.messages <= 3 * chosen.window and well == len(report.stayed) == chosen.stay else 1

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import finalizations, phases
 from tests.faults.audit import audit
 from tests.faults.kills import all_exits, all_workflows, judge, manifest, patient
 from tests.faults.replicas import Replicas, Service, exits, replicas, workflows
@@ -128,11 +129,14 @@ class Storm:
         end = loop.time() + seconds
         while True:
             found = await patient(lambda: all_workflows(scheduler))
-            going = [w for w in found if w.phase in ("Pending", "Running")]
+            going = [w for w in found if phases.word(w.phase) in ("Pending", "Running")]
             if len(found) >= 2 * self.count and not going:
                 return
             if loop.time() > end:
-                stuck = [f"{w.name} {w.phase} {w.outcome} {w.finalization}" for w in going[:5]]
+                stuck = [
+                    f"{w.name} {phases.word(w.phase)} {phases.word(w.outcome)} {finalizations.word(w.finalization)}"
+                    for w in going[:5]
+                ]
                 self.report.wrong.append(f"after {seconds:g} s: {len(found)} workflows, still running: {stuck}")
                 return
             await asyncio.sleep(0.5)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exeunt.v1 import workflow_service_pb2 as pb
+from exeunt.words import phases
 from tests.faults.audit import audit
 from tests.faults.kills import all_exits, all_workflows, judge, manifest, patient
 from tests.faults.replicas import Service, exits, replicas, workflows
@@ -56,7 +57,7 @@ async def test_a_replaced_owner_writes_nothing_and_nothing_is_lost(
         async with asyncio.timeout(90):
             while True:
                 found = await patient(lambda: all_workflows(scheduler))
-                if len(found) >= 2 * COUNT and all(w.phase not in ("Pending", "Running") for w in found):
+                if len(found) >= 2 * COUNT and all(phases.word(w.phase) not in ("Pending", "Running") for w in found):
                     break
                 await asyncio.sleep(0.5)
         records = await patient(lambda: all_exits(exithandler))

@@ -14,6 +14,7 @@ import pytest
 from exeunt.service.errors import Code, RpcError, received
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import finalizations, phases
 from tests.e2e.test_operators import manifest, sh
 from tests.faults.replicas import Replicas, replicas, workflows
 
@@ -63,7 +64,7 @@ async def ended(stub: rpc.WorkflowServiceAsyncStub, name: str) -> tuple[str, str
         if change.final:
             break
     answer = await stub.GetWorkflow(pb.GetWorkflowRequest(name=name), timeout=10)
-    return answer.phase, answer.finalization
+    return phases.word(answer.phase), finalizations.word(answer.finalization)
 
 
 async def test_what_runs_has_the_rest_of_the_room(cluster: Replicas, stub: rpc.WorkflowServiceAsyncStub) -> None:

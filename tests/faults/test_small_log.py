@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exeunt.words import finalizations, phases
 from tests.faults.small_log import MEBIBYTE, course
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
@@ -28,6 +29,10 @@ async def test_nothing_grows_with_the_number_of_finished_workflows(tmp_path: Pat
         assert used <= report.before.memory[service] + GROWTH, f"{service} has grown: {report.before} → {report.after}"
 
     assert len(report.passed) == COUNT
-    assert {(w.phase, w.finalization) for w in report.passed} == {("Succeeded", "Succeeded")}
+    assert {(phases.word(w.phase), finalizations.word(w.finalization)) for w in report.passed} == {
+        ("Succeeded", "Succeeded")
+    }
     assert len(report.stayed) == STAY
-    assert {(w.phase, w.finalization) for w in report.stayed} == {("Succeeded", "Succeeded")}
+    assert {(phases.word(w.phase), finalizations.word(w.finalization)) for w in report.stayed} == {
+        ("Succeeded", "Succeeded")
+    }

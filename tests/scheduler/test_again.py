@@ -21,6 +21,7 @@ from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.launch import START, encode_bundle, start_message
 from exeunt.scheduler.core import Core
+from exeunt.words import finalizations, phases
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import Outcome, final, hands, scheduling, succeeds
 from tests.scheduler.test_service import client, core, submit
@@ -81,7 +82,7 @@ async def test_a_retry_at_the_very_end_waits_for_the_archive(core: Core, client:
     async with hands(core):
         await submit(client, BAD)
         async for change in client.watch("bad"):
-            if change.workflow.phase == "Failed":
+            if phases.word(change.workflow.phase) == "Failed":
                 break
         await client.retry("bad")
         tree = await final(client, "bad")
@@ -113,7 +114,7 @@ async def test_a_scheduler_that_dies_over_a_retry(
             await client.retry("bad", request_id="r")
     async with scheduling(nats_server.url, tmp_path) as second, Client(second.address) as client:
         if when == "before it is opened":
-            assert (await client.get("bad")).phase == "Failed", "as if nobody had asked"
+            assert phases.word((await client.get("bad")).phase) == "Failed", "as if nobody had asked"
             await second.archiver.drained()
         seen: list[str] = []
         async with hands(second, mended(seen)):
@@ -121,7 +122,7 @@ async def test_a_scheduler_that_dies_over_a_retry(
             tree = await final(client, "bad")
             await second.archiver.drained()
         assert (tree["status"]["phase"], tree["status"]["runAttempt"], seen) == ("Succeeded", 1, ["exit"])
-        assert [(w.name, w.phase) for w in await client.list_workflows()] == [("bad", "Succeeded")]
+        assert [(w.name, phases.word(w.phase)) for w in await client.list_workflows()] == [("bad", "Succeeded")]
 
 
 async def test_what_was_retried_can_be_deleted_and_its_name_is_free(core: Core, client: Client) -> None:
@@ -171,10 +172,12 @@ async def test_arrivals_end_their_own_nodes_once_and_in_any_order(
         await joining.arrive(member)
     assert len(finished) == 4, "what comes again, or is no member, is done with"
     tree = await client.get("join-k")
-    assert tree.phase == "Running"
+    assert phases.word(tree.phase) == "Running"
     await joining.arrive("a1")
     tree = await client.get("join-k")
-    assert (tree.outcome, tree.finalization) == ("Succeeded", "Running"), "its handler, which starts the child, is owed"
+    assert (phases.word(tree.outcome), finalizations.word(tree.finalization)) == ("Succeeded", "Running"), (
+        "its handler, which starts the child, is owed"
+    )
     [owed] = core.runs.by_uid[joining.uid].run.state.hooks
     assert owed.obligation is not None
     given = [owed.obligation.scope[f"workflow.outputs.parameters.{name}"] for name in ("a1", "a2")]

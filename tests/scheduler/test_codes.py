@@ -15,6 +15,8 @@ from exeunt.scheduler.core import Core
 from exeunt.service.errors import received
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.v1.phase_pb2 import Phase
+from exeunt.words import phases
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands, scheduling
 from tests.scheduler.test_requests import WAITS
@@ -61,13 +63,16 @@ async def test_what_is_wrong_in_a_request_comes_before_the_state_of_its_workflow
             await client.terminate("held")
             await final(client, "held")
         for call, field in [
-            (stub.SetNodes(pb.SetNodesRequest(name="held", phase="Succeeded")), "node_field_selector"),
+            (stub.SetNodes(pb.SetNodesRequest(name="held", phase=Phase.PHASE_SUCCEEDED)), "node_field_selector"),
             (
-                stub.SetNodes(pb.SetNodesRequest(name="held", phase="Failed", node_field_selector=" , ")),
+                stub.SetNodes(pb.SetNodesRequest(name="held", phase=Phase.PHASE_FAILED, node_field_selector=" , ")),
                 "node_field_selector",
             ),
             (stub.SetNodes(pb.SetNodesRequest(name="held", node_field_selector="approve")), "node_field_selector"),
-            (stub.SetNodes(pb.SetNodesRequest(name="held", node_field_selector="id=a", phase="succeeded")), "phase"),
+            (
+                stub.SetNodes(pb.SetNodesRequest(name="held", node_field_selector="id=a", phase=Phase.PHASE_RUNNING)),
+                "phase",
+            ),
             (
                 stub.ResumeWorkflow(pb.ResumeWorkflowRequest(name="held", node_field_selector="colour=red")),
                 "node_field_selector",
@@ -76,14 +81,17 @@ async def test_what_is_wrong_in_a_request_comes_before_the_state_of_its_workflow
         ]:
             assert (await said(call))[:2] == ("INVALID_ARGUMENT", [field])
         if not over:
-            assert (await client.get("held")).phase == "Running", "nothing that waits was ended"
+            assert phases.word((await client.get("held")).phase) == "Running", "nothing that waits was ended"
 
 
 async def test_lists_refuse_what_they_do_not_know(stub: rpc.WorkflowServiceAsyncStub) -> None:
-    for phase in ("succeeded", "Suceeded", "Omitted"):
-        code, fields, text = await said(stub.ListWorkflows(pb.ListWorkflowsRequest(phases=["Failed", phase])))
+    for phase in (Phase.PHASE_UNSPECIFIED, Phase.PHASE_OMITTED, 99):
+        wrong: Any = [Phase.PHASE_FAILED, phase]
+        code, fields, text = await said(stub.ListWorkflows(pb.ListWorkflowsRequest(phases=wrong)))
         assert (code, fields) == ("INVALID_ARGUMENT", ["phases"])
-        assert "Pending, Running, Succeeded, Failed, Error are" in text
+        assert "PHASE_SUCCEEDED, PHASE_FAILED, PHASE_ERROR are" in text
+    full = stub.ListWorkflows(pb.ListWorkflowsRequest(view=pb.WORKFLOW_VIEW_FULL))
+    assert (await said(full))[:2] == ("INVALID_ARGUMENT", ["view"])
     executors = stub.ListExecutors(pb.ListExecutorsRequest(page_token="hands"))
     assert (await said(executors))[:2] == ("INVALID_ARGUMENT", ["page_token"])
 

@@ -11,6 +11,7 @@ import pytest
 
 from exeunt.client import Client, ClientError
 from exeunt.scheduler.core import Core
+from exeunt.words import phases
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands, scheduling
 from tests.scheduler.test_service import HELLO, HOLD, TWO, submit
@@ -62,7 +63,7 @@ async def test_a_repeated_delete_leaves_the_next_workflow_of_that_name_alone(cor
         await submit(client, TWO)
         await final(client, "two")
         assert await client.delete("two", request_id="r"), "the first answer"
-        assert (await client.get("two")).phase == "Succeeded"
+        assert phases.word((await client.get("two")).phase) == "Succeeded"
         assert await refusal(client.delete("two", uid="of-somebody-else")) == ("NOT_FOUND", "WORKFLOW_NOT_FOUND")
         assert await client.delete("two", request_id="another")
 
@@ -91,7 +92,7 @@ async def test_a_repeated_verb_is_carried_out_on_the_first_workflow_only(
         said = await refusal(getattr(client, verb)("held", request_id="r", **more))
         assert said == ("NOT_FOUND", "WORKFLOW_DELETED")
         now = await client.get("held")
-        assert (now.phase, now.uid != first.uid, "suspended" in now.json) == ("Running", True, False)
+        assert (phases.word(now.phase), now.uid != first.uid, "suspended" in now.json) == ("Running", True, False)
 
 
 async def test_a_repeated_retry_leaves_the_next_workflow_of_that_name_alone(core: Core, client: Client) -> None:
@@ -128,7 +129,7 @@ async def test_a_request_id_stands_for_one_verb(core: Core, client: Client) -> N
     await client.suspend("two", request_id="r")
     for other in (client.terminate("two", request_id="r"), client.suspend("held", request_id="r")):
         assert await refusal(other) == ("ALREADY_EXISTS", "REQUEST_ID_USED")
-    assert (await client.get("two")).phase == "Running"
+    assert phases.word((await client.get("two")).phase) == "Running"
 
 
 async def test_a_name_and_a_uid_have_to_fit(core: Core, client: Client) -> None:
@@ -140,7 +141,7 @@ async def test_a_name_and_a_uid_have_to_fit(core: Core, client: Client) -> None:
     for verb in [*verbs, client.retry, client.resubmit]:
         assert await refusal(verb("held", uid=uid)) == ("NOT_FOUND", "WORKFLOW_NOT_FOUND"), verb
         assert await refusal(verb("two", "elsewhere", uid=uid)) == ("NOT_FOUND", "WORKFLOW_NOT_FOUND"), verb
-    assert {w.phase for w in await client.list_workflows()} == {"Running"}
+    assert {phases.word(w.phase) for w in await client.list_workflows()} == {"Running"}
     assert (await client.suspend(uid=uid)).name == "two"
     assert await client.delete("two", uid=uid) is False
 

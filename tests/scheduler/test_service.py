@@ -17,6 +17,7 @@ from exeunt.journal.keyring import new_key, read_keys
 from exeunt.scheduler.core import Core
 from exeunt.service.errors import RpcError
 from exeunt.v1 import workflow_service_pb2 as pb
+from exeunt.words import phases
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands, scheduling
 
@@ -87,7 +88,7 @@ async def test_a_finished_workflow_is_found_and_listed(core: Core, client: Clien
         await core.archiver.drained()
     assert not core.runs.by_uid
     found = await client.get(name)
-    assert (found.phase, found.labels["team"]) == ("Succeeded", "blue")
+    assert (phases.word(found.phase), found.labels["team"]) == ("Succeeded", "blue")
     assert [w.name for w in await client.list_workflows()] == [name]
     assert await client.list_workflows(selector="team=red") == []
 
@@ -361,7 +362,7 @@ async def test_many_workflows_run_and_are_archived(core: Core, client: Client, m
                 pass
         await core.archiver.drained()
     listed = await client.list_workflows(limit=1000)
-    assert [w.phase for w in listed] == ["Succeeded"] * many
+    assert [phases.word(w.phase) for w in listed] == ["Succeeded"] * many
 
 
 class Unmarked:

@@ -19,6 +19,7 @@ from exeunt.scheduler.core import Core, log_settings
 from exeunt.scheduler.holdings import Holdings
 from exeunt.scheduler.settings import Settings
 from exeunt.service.grpc import serve_grpc
+from exeunt.words import phases
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HELLO, HOLD, submit
@@ -148,7 +149,7 @@ async def test_a_repeat_by_another_scheduler_has_the_first_answer(nats_server: N
             await final(at_b, name)
             assert await at_b.delete(name, request_id=f"delete-{number}")
             assert await at_a.delete(name, request_id=f"delete-{number}")
-            assert (await at_a.get(name)).phase == "Succeeded"
+            assert phases.word((await at_a.get(name)).phase) == "Succeeded"
 
 
 async def test_a_verb_is_repeated_by_another_scheduler(nats_server: NatsServer, tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ class Ledger(pb_grpc.ExitServiceServicer):
             raise wrong_state("STILL_RUNNING", "it still runs", ("exit", "busy"))
         return pb.Exit(id=request.id)
 
-    async def WatchExits(self, request: pb.WatchExitsRequest, context: Any) -> AsyncIterator[pb.Exit]:  # noqa: N802
-        yield pb.Exit(id="first")
+    async def WatchExits(  # noqa: N802
+        self, request: pb.WatchExitsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchExitsResponse]:
+        yield pb.WatchExitsResponse(exit=pb.Exit(id="first"))
         raise not_found("workflow", request.workflow)
 
 
@@ -111,7 +113,7 @@ async def test_a_bug_is_answered_without_its_details(stub: Any, caplog: pytest.L
 async def test_a_stream_ends_with_its_error(stub: Any) -> None:
     seen = []
     stream = stub.WatchExits(pb.WatchExitsRequest(workflow="w"))
-    seen.append((await stream.read()).id)
+    seen.append((await stream.read()).exit.id)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stream.read()
     assert seen == ["first"]

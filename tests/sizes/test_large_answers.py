@@ -10,6 +10,7 @@ import pytest
 from exeunt.client import Client, interceptors
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import finalizations, phases
 from tests.e2e.cluster import Cluster
 from tests.sizes.manifests import BYE, Tree, canary, sh, steps, text, workflow
 
@@ -50,7 +51,7 @@ async def test_a_workflow_of_more_than_a_message_is_seen_steered_and_deleted(clu
         assert skipped(state.object) == COUNT
         assert len(json.dumps(state.object)) > MESSAGE
         summary, whole = await at.read(name)
-        assert (summary.phase, skipped(whole)) == ("Running", COUNT)
+        assert (phases.word(summary.phase), skipped(whole)) == ("Running", COUNT)
         assert json.loads((await at.get(name)).json) == whole
         [listed] = [one for one in await at.list_workflows() if one.name == name]
         assert "nodes" not in json.loads(listed.json)["status"]
@@ -59,7 +60,7 @@ async def test_a_workflow_of_more_than_a_message_is_seen_steered_and_deleted(clu
         async for state in at.follow(name):
             last = state
         assert last.final
-        assert last.summary.finalization == "Succeeded"
+        assert finalizations.word(last.summary.finalization) == "Succeeded"
         assert skipped(last.object) == COUNT
         assert skipped((await at.read(name))[1]) == COUNT, "from the archive"
     assert cluster.wait(beside)["status"]["finalization"] == "Succeeded"
