@@ -1,5 +1,36 @@
-"""Fixtures of the tests that speak with a scheduler's dispatch over streams."""
+"""Fixtures: a scheduler alone in its cluster with its client, and what speaks with its dispatch over streams."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from exeunt.client import Client
+from exeunt.scheduler.core import Core
+from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from tests.nats_server import NatsServer, nats_server
+from tests.scheduler.rig import scheduling
 from tests.scheduler.streams import channel, rig
 
-__all__ = ["channel", "rig"]
+__all__ = ["channel", "nats_server", "rig"]
+
+
+@pytest.fixture
+async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
+    async with scheduling(nats_server.url, tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def client(core: Core) -> AsyncIterator[Client]:
+    async with Client(core.address) as client:
+        yield client
+
+
+@pytest.fixture
+async def stub(core: Core) -> AsyncIterator[rpc.WorkflowServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(core.address) as channel:
+        yield rpc.WorkflowServiceStub(channel)

@@ -22,11 +22,9 @@ from exeunt.language.manifest import Bundle, Workflow
 from exeunt.launch import START, encode_bundle, start_message
 from exeunt.scheduler.core import Core
 from exeunt.words import finalizations, phases
-from tests.nats_server import NatsServer, nats_server
+from tests.nats_server import NatsServer
 from tests.scheduler.rig import Outcome, final, hands, scheduling, succeeds
-from tests.scheduler.test_service import client, core, submit
-
-__all__ = ["client", "core", "nats_server"]
+from tests.scheduler.test_service import submit
 
 pytestmark = pytest.mark.services
 

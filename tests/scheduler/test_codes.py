@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,32 +15,11 @@ from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from exeunt.v1.phase_pb2 import Phase
 from exeunt.words import phases
-from tests.nats_server import NatsServer, nats_server
-from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.rig import final, hands
 from tests.scheduler.test_requests import WAITS
 from tests.scheduler.test_service import HOLD, TWO, submit
 
-__all__ = ["nats_server"]
-
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
-
-
-@pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
-        yield client
-
-
-@pytest.fixture
-async def stub(core: Core) -> AsyncIterator[rpc.WorkflowServiceAsyncStub]:
-    async with grpc.aio.insecure_channel(core.address) as channel:
-        yield rpc.WorkflowServiceStub(channel)
 
 
 async def said(call: Any) -> tuple[str, list[str], str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
@@ -13,28 +12,13 @@ from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.core import Core
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
-from tests.nats_server import NatsServer, nats_server
-from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HELLO, HOLD, submit
-
-__all__ = ["nats_server"]
 
 pytestmark = pytest.mark.services
 
 HELD = HOLD.replace("name: held", "generateName: held-")
 Between = Callable[[list[str]], Awaitable[None]]
-
-
-@pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
-
-
-@pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
-        yield client
 
 
 async def pages(core: Core, size: int, between: Between) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,11 +16,8 @@ from exeunt.scheduler.core import Core
 from exeunt.service.errors import received
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
-from tests.nats_server import NatsServer, nats_server
-from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HOLD, submit
-
-__all__ = ["nats_server"]
 
 pytestmark = pytest.mark.services
 
@@ -42,24 +38,6 @@ spec:
   - name: other
     container: {image: alpine, command: [echo], args: [hold]}
 """
-
-
-@pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
-
-
-@pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
-        yield client
-
-
-@pytest.fixture
-async def stub(core: Core) -> AsyncIterator[rpc.WorkflowServiceAsyncStub]:
-    async with grpc.aio.insecure_channel(core.address) as channel:
-        yield rpc.WorkflowServiceStub(channel)
 
 
 async def consumers(core: Core) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,11 +11,8 @@ import pytest
 from exeunt.client import Client, ClientError
 from exeunt.scheduler.core import Core
 from exeunt.words import phases
-from tests.nats_server import NatsServer, nats_server
-from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HELLO, HOLD, TWO, submit
-
-__all__ = ["nats_server"]
 
 pytestmark = pytest.mark.services
 
@@ -35,18 +31,6 @@ FAILS = HELLO.replace("[hello]", '[exit, "1"]').replace("generateName: hello-", 
 APPROVE = {"selector": "displayName=approve"}
 
 Verb = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
-
-
-@pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
-        yield client
 
 
 async def refusal(asked: Awaitable[Any]) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats
@@ -18,10 +17,8 @@ from exeunt.scheduler.core import Core
 from exeunt.service.errors import RpcError
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.words import phases
-from tests.nats_server import NatsServer, nats_server
+from tests.nats_server import NatsServer
 from tests.scheduler.rig import final, hands, scheduling
-
-__all__ = ["nats_server"]
 
 pytestmark = pytest.mark.services
 
@@ -53,18 +50,6 @@ spec:
     inputs: {parameters: [{name: x}]}
     container: {image: alpine, command: [echo], args: ["{{inputs.parameters.x}}"]}
 """
-
-
-@pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
-
-
-@pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
-        yield client
 
 
 async def submit(client: Client, text: str, **more: object) -> list[str]:

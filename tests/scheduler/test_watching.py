@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -13,25 +12,10 @@ from exeunt.client import Client
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler import watch
 from exeunt.scheduler.core import Core
-from tests.nats_server import NatsServer, nats_server
-from tests.scheduler.rig import final, hands, scheduling
+from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HOLD, submit
 
-__all__ = ["nats_server"]
-
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
-
-
-@pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
-        yield client
 
 
 @pytest.mark.parametrize("before_the_rest", [False, True])

@@ -93,7 +93,7 @@ async def in_a_list(most: int, services: Services) -> None:
         found = await run(services.cluster, workflow("listed", bad, BYE, arguments=values(1, size)))
         async with client(services.cluster) as calls:
             listed = await calls.list_workflows()
-        [line] = [json.loads(one.json)["status"]["message"] for one in listed if one.uid == found["metadata"]["uid"]]
+        [line] = [one.message for one in listed if one.uid == found["metadata"]["uid"]]
         return found["status"]["message"], line
 
     rest = len((await said(100))[0]) - 100

@@ -10,6 +10,7 @@ import pytest
 from exeunt.client import Client, interceptors
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.v1.workflow_service_pb2 import WORKFLOW_VIEW_OBJECT as OBJECT
 from exeunt.words import finalizations, phases
 from tests.e2e.cluster import Cluster
 from tests.sizes.manifests import BYE, Tree, canary, sh, steps, text, workflow
@@ -53,7 +54,7 @@ async def test_a_workflow_of_more_than_a_message_is_seen_steered_and_deleted(clu
         summary, whole = await at.read(name)
         assert (phases.word(summary.phase), skipped(whole)) == ("Running", COUNT)
         assert json.loads((await at.get(name)).json) == whole
-        [listed] = [one for one in await at.list_workflows() if one.name == name]
+        [listed] = [one for one in await at.list_workflows(view=OBJECT) if one.name == name]
         assert "nodes" not in json.loads(listed.json)["status"]
         resumed = await at.resume(name)
         assert json.loads(resumed.json)["truncated"] == ["status.nodes"]
@@ -98,10 +99,10 @@ async def test_a_page_holds_as_many_workflows_as_a_message(cluster: Cluster) -> 
     names += cluster.submit(text(*[workflow("page", {"name": "main", "suspend": {}}, *large)] * 15))
     names += cluster.submit(text(workflow("page", {"name": "main", "suspend": {}}, sh("t", "z" * 300_000))))
     async with client(cluster) as at:
-        found = {one.name: json.loads(one.json) for one in await at.list_workflows() if one.name in names}
+        found = {one.name: json.loads(one.json) for one in await at.list_workflows(view=OBJECT) if one.name in names}
         assert found.keys() == set(names)
         assert found[names[-1]]["truncated"] == ["spec"]
         assert not any("truncated" in found[name] for name in names[:-1])
-        some = await at.list_workflows(limit=25)
+        some = await at.list_workflows(limit=25, view=OBJECT)
         assert len(some) == 25
     assert cluster.call("delete", *names).returncode == 0
