@@ -6,6 +6,7 @@ Events are CloudEvents 1.0 in the binary mode of NATS: attributes are headers th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,14 +19,24 @@ from exeunt.utf8 import cut
 
 STREAM = "EXEUNT_EVENTS"
 SUBJECTS = "exeunt.events.>"
+STATES = "EXEUNT_STATES"
+"""The stream with the last `workflow.*` event of each workflow."""
+VERSION = 1
+DOCUMENT = f"urn:exeunt:events:{VERSION}"
+"""The id of docs/asyncapi.yaml: which version of the bodies it tells of."""
 SOURCE = "//exeunt/apis/argoproj.io/v1alpha1/namespaces/{}/workflows/{}"
 DAYS_KEPT = 7
 BODY_BYTES = 256 * 1024
+LOG_LINES, LOG_BYTES = 20, 4096
+MOST_FAILURES, FAILURE_BYTES = 50, 1000
 SUBJECT_CHARACTERS = 512
 
 Kind = Literal[
     "workflow.submitted",
     "workflow.running",
+    "workflow.suspended",
+    "workflow.resumed",
+    "workflow.retried",
     "step.succeeded",
     "step.failed",
     "step.error",
@@ -33,9 +44,12 @@ Kind = Literal[
     "exit.started",
     "exit.succeeded",
     "exit.failed",
+    "exit.skipped",
     "workflow.succeeded",
     "workflow.failed",
     "workflow.error",
+    "workflow.finalized",
+    "workflow.deleted",
 ]
 """A type of event, without the prefix and the version that `ce-type` has."""
 
@@ -50,7 +64,7 @@ Phase = Annotated[str, Meta(extra_json_schema={"enum": ["Succeeded", "Failed", "
 Reason = Annotated[
     str, Meta(description="Why it ended: Completed, Failed, Error, Stopped, Terminated, Deadline, Deleted")
 ]
-Time = Annotated[str, Meta(description="RFC 3339, UTC; empty where there is none")]
+Time = Annotated[str, Meta(description="RFC 3339 in UTC with milliseconds; empty where there is none")]
 Seconds = Annotated[float, Meta(description="In seconds")]
 
 
@@ -65,19 +79,6 @@ _PARAMETERS = {
     "type": "array",
     "items": {"type": "object", "properties": {"name": _TEXT, "value": {}}, "required": ["name"]},
 }
-ArgoOutputs = Annotated[dict[str, Any], _argo("What a step gave", parameters=_PARAMETERS, result=_TEXT, exitCode=_TEXT)]
-ArgoFailure = Annotated[
-    dict[str, Any],
-    _argo(
-        "One node that failed",
-        displayName=_TEXT,
-        message=_TEXT,
-        templateName=_TEXT,
-        phase=_TEXT,
-        podName=_TEXT,
-        finishedAt=_TEXT,
-    ),
-]
 ArgoNode = Annotated[
     dict[str, Any],
     _argo(
@@ -93,6 +94,12 @@ ArgoNode = Annotated[
         finishedAt=_TEXT,
     ),
 ]
+
+
+_VALUE_CHARACTERS, _VALUES_BYTES = 1000, 8192
+_LEFT_OUT = (
+    f"; without those of more than {_VALUE_CHARACTERS:,} characters, and what goes beyond {_VALUES_BYTES:,} bytes"
+)
 
 
 class _Body(msgspec.Struct, kw_only=True, rename="camel"):
@@ -111,68 +118,173 @@ class _Event(_Body, kw_only=True):
     ] = UNSET
 
 
-class Workflow(_Event, kw_only=True):
-    """Which workflow it is."""
+class Parent(_Body, kw_only=True):
+    """The handler that started this workflow."""
 
-    name: Annotated[str, Meta(description="The workflow's name")]
+    name: Annotated[str, Meta(description="Name of the handler's workflow")]
+    namespace: str
+    uid: str
+    handler: Annotated[str, Meta(description="Id of the exit run in the ledger, as in `exeunt exits get ID`")]
+
+
+class About(_Event, kw_only=True):
+    """Which workflow it is: the same fields in every body."""
+
+    workflow: Annotated[str, Meta(description="The workflow's name")]
     uid: Annotated[str, Meta(description="The workflow's uid, which no other workflow ever has")]
     namespace: Annotated[str, Meta(description="The workflow's namespace")]
-    labels: Annotated[dict[str, str], Meta(description="The workflow's labels")] = {}
+    cluster: Annotated[str, Meta(description="The cluster's name, as the services' setting says it; often empty")] = ""
+    attempt: Annotated[int, Meta(description="Which attempt of the workflow: 0, and one more with each retry")]
+    parent: Annotated[Parent | None, Meta(description="Null unless a handler started the workflow")] = None
+    labels: Annotated[dict[str, str], Meta(description="The workflow's labels" + _LEFT_OUT)] = {}
+    annotations: Annotated[dict[str, str], Meta(description="The workflow's annotations" + _LEFT_OUT)] = {}
 
 
-class StepEnded(Workflow, kw_only=True):
+class Workflow(About, kw_only=True):
+    """What the workflow has come to."""
+
+    phase: Annotated[str, Meta(description="Pending, Running, Succeeded, Failed or Error")]
+    creator: Annotated[str, Meta(description="Who submitted it, as he said; empty where he did not")] = ""
+
+
+class AskedFor(Workflow, kw_only=True):
+    """Somebody asked for something, or is to."""
+
+    by: Annotated[str, Meta(description="Who asked, as he said; empty where nobody did, or he did not say")] = ""
+    message: Annotated[str, Meta(description="Why, for people; of a node that waits its message")] = ""
+
+
+class AskedOfNode(AskedFor, kw_only=True):
+    """The workflow, or one node of it, waits for people or goes on."""
+
+    node: Annotated[str, Meta(description="Full name of the suspend node; empty where it is the whole workflow")] = ""
+    node_id: Annotated[str, Meta(description="Its id in status.nodes")] = ""
+
+
+class Outputs(msgspec.Struct, kw_only=True, rename="camel", frozen=True):
+    """What a step gave."""
+
+    parameters: Annotated[
+        dict[str, str | None],
+        Meta(description="By name; null for one whose file was missing and that has no default"),
+    ] = {}
+    result: Annotated[str | None, Meta(description="Standard output, where somebody asks for it")] = None
+
+
+class StepEnded(About, kw_only=True):
     """A step has reached its end, all attempts done."""
 
-    node: Annotated[str, Meta(description="The node's id in status.nodes")]
-    node_name: Annotated[str, Meta(description="The node's full name, as in wf[0].build")]
+    node: Annotated[str, Meta(description="The node's full name, as in wf[0].build")]
+    node_id: Annotated[str, Meta(description="Its id in status.nodes")]
     template: Annotated[str, Meta(description="The template's name; empty where it has none")]
     phase: Phase
-    message: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
-    cause: Annotated[
-        str, Meta(description="What the last attempt said, where the message is the retryStrategy's; else empty")
-    ] = ""
+    message: Annotated[str, Meta(description="Why it did not succeed, with what the last attempt said")]
     exit_code: Annotated[int | None, Meta(description="Null where nothing exited, as for actions")]
-    outputs: ArgoOutputs = {}
+    tries: Annotated[int, Meta(description="How often it was tried")]
+    outputs: Outputs = Outputs()
     started_at: Time
+    finished_at: Time
+    duration: Seconds
+    log: Annotated[
+        list[str],
+        Meta(description=f"Of one that failed: the last lines of its output, {LOG_LINES} or {LOG_BYTES:,} bytes"),
+    ] = []
+
+
+class Shutdown(_Body, kw_only=True):
+    """Who ended the workflow early, and why."""
+
+    strategy: Annotated[str, Meta(description="Stop or Terminate")]
+    by: Annotated[str, Meta(description="As he said; empty where he did not")]
+    message: Annotated[str, Meta(description="In his words")]
+
+
+class Failure(_Body, kw_only=True):
+    """One node that failed, of the main run or of a handler of a node."""
+
+    node: Annotated[str, Meta(description="The node's full name")]
+    node_id: Annotated[str, Meta(description="Its id in status.nodes")]
+    template: str
+    phase: Phase
+    message: Annotated[str, Meta(description=f"At most {FAILURE_BYTES:,} bytes of it")]
+    exit_code: Annotated[int | None, Meta(description="Null where nothing exited")]
     finished_at: Time
 
 
 class Exiting(Workflow, kw_only=True):
-    """The main run is over; exit handlers, if there are any, follow."""
+    """The main run is over; exit handlers, if there are any, follow. `phase` is that of the main run."""
 
-    phase: Phase
     reason: Reason
-    outputs: Annotated[dict[str, str | None], Meta(description="Global outputs, by name")] = {}
-    failures: Annotated[list[ArgoFailure], Meta(description="The first 50 failures, in the order of the ends")] = []
+    message: Annotated[str, Meta(description="Why it did not succeed: the node that failed, and its words")]
+    shutdown: Annotated[Shutdown | None, Meta(description="Null unless somebody ended it")] = None
+    outputs: Outputs = Outputs()
+    failures: Annotated[
+        list[Failure], Meta(description=f"The first {MOST_FAILURES} failures, in the order of the ends")
+    ] = []
+    started_at: Time
+    finished_at: Time
     duration: Seconds
+
+
+class ExitRun(About, kw_only=True):
+    """Which run of an exit handler it is, as the ledger has it at this moment."""
+
+    id: Annotated[str, Meta(description="Its id in the ledger, as in `exeunt exits get ID`")]
+    node: Annotated[str, Meta(description="Full name of the node that ended or whose hook it is")]
+    node_id: Annotated[str, Meta(description="Its id in status.nodes")]
+    hook: Annotated[str, Meta(description="exit, or the hook's name")]
+    template: Annotated[str, Meta(description="The handler's template; of a templateRef NAME/TEMPLATE")]
+    reason: Annotated[str, Meta(description="Why its node ended, as in workflow.exiting; Running of one that runs")]
+    replays: Annotated[int, Meta(description="How often it was replayed so far")] = 0
+
+
+class ExitStarted(ExitRun, kw_only=True):
+    """An exit run began."""
+
+    state: Literal["running"] = "running"
+    started_at: Time
 
 
 class ExitAttempt(_Body, kw_only=True):
     """One try of one step or action of an exit run."""
 
-    node: Annotated[str, Meta(description="The node's display name")]
+    node: Annotated[str, Meta(description="The node's full name")]
+    node_id: Annotated[str, Meta(description="Its id in status.nodes")]
     phase: Annotated[str, Meta(description="Pending, Running, Succeeded, Failed or Error")]
     started_at: Time
     finished_at: Time
     error: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
 
 
-class ExitRun(_Event, kw_only=True):
-    """An exit run as the ledger has it at this moment."""
+class Child(_Body, kw_only=True):
+    """A workflow that a handler started."""
 
-    id: Annotated[str, Meta(description="Its id in the ledger, as in `exeunt exits get ID`")]
-    workflow: Annotated[str, Meta(description="The workflow's name")]
-    uid: Annotated[str, Meta(description="The workflow's uid")]
-    namespace: Annotated[str, Meta(description="The workflow's namespace")]
-    node: Annotated[str, Meta(description="Full name of the node that ended or whose hook it is")]
-    hook: Annotated[str, Meta(description="exit, or the hook's name")]
-    state: Annotated[str, Meta(description="running, succeeded, failed, skipped, cancelled or parked")]
-    reason: Reason
-    replays: Annotated[int, Meta(description="How often it was replayed so far")]
+    name: str
+    namespace: str
+    uid: str
+
+
+class ExitEnded(ExitRun, kw_only=True):
+    """An exit run ended."""
+
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["succeeded", "failed", "cancelled", "parked"]})]
+    error: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
     attempts: Annotated[
         list[ExitAttempt], Meta(description="All tries of its steps and actions, the oldest first")
     ] = []
-    error: Annotated[str, Meta(description="Why it did not succeed; empty when it did")]
+    outputs: Annotated[Outputs, Meta(description="Of the handler's own node")] = Outputs()
+    exit_code: Annotated[int | None, Meta(description="Of the handler's own node; null where nothing exited")] = None
+    children: Annotated[list[Child], Meta(description="Workflows that it started, in their order")] = []
+    started_at: Time
+    finished_at: Time
+    duration: Seconds
+
+
+class ExitSkipped(ExitRun, kw_only=True):
+    """A handler that will not run."""
+
+    state: Literal["skipped"] = "skipped"
+    error: Annotated[str, Meta(description="Why not")]
 
 
 class ObjectMeta(_Body, kw_only=True, omit_defaults=True):
@@ -202,16 +314,44 @@ class Status(_Body, kw_only=True, omit_defaults=True):
     finalization: Annotated[str, Meta(description="None, Succeeded, Failed or Skipped: what became of the handlers")]
     nodes: Annotated[dict[str, ArgoNode], Meta(description="Every node by its id, those of exit runs among them")] = {}
     suspended: bool = False
+    run_attempt: Annotated[int, Meta(description="How often it was retried")] = 0
+    shutdown: Annotated[dict[str, str], Meta(description="Who ended it early, and why: strategy, by, message")] = {}
 
 
-class WorkflowEnded(_Event, kw_only=True):
-    """The whole workflow in its final state, in Argo's shape."""
+class Ending(Workflow, kw_only=True):
+    """What came of a workflow, in short."""
+
+    outcome: Annotated[str, Meta(description="The phase of the main run, whatever became of its handlers")]
+    reason: Reason
+    finalization: Annotated[str, Meta(description="None, Succeeded, Failed or Skipped: what became of the handlers")]
+    message: Annotated[str, Meta(description="Why it did not succeed: the node that failed, and its words")]
+    shutdown: Annotated[Shutdown | None, Meta(description="Null unless somebody ended it")] = None
+    outputs: Outputs = Outputs()
+    started_at: Time
+    finished_at: Time
+    duration: Seconds
+
+
+class WorkflowEnded(Ending, kw_only=True):
+    """The whole workflow in its final state: in short, and in Argo's shape."""
 
     api_version: str
     kind: Literal["Workflow"]
     metadata: ObjectMeta
     spec: Annotated[dict[str, Any], Meta(description="The spec as it was submitted")] = {}
     status: Status
+
+    def tree(self) -> dict[str, Any] | None:
+        """The object in Argo's shape, where all of it is here."""
+        if self.truncated is not UNSET:
+            return None
+        return {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "metadata": self.metadata,
+            "spec": self.spec,
+            "status": self.status,
+        }
 
 
 class EventType(NamedTuple):
@@ -223,17 +363,23 @@ class EventType(NamedTuple):
 
 EVENTS: dict[Kind, EventType] = {
     "workflow.submitted": EventType("A workflow was accepted", Workflow),
-    "workflow.running": EventType("It began to run, or was retried", Workflow),
+    "workflow.running": EventType("Its first node started, or it was retried", Workflow),
+    "workflow.suspended": EventType("It waits for people: somebody suspended it, or a suspend node waits", AskedOfNode),
+    "workflow.resumed": EventType("Somebody resumed it, or ended a suspend node that waited", AskedOfNode),
+    "workflow.retried": EventType("Somebody retried it: its next attempt begins", AskedFor),
     "step.succeeded": EventType("A step succeeded", StepEnded),
     "step.failed": EventType("A step failed, all attempts done", StepEnded),
     "step.error": EventType("A step could not be run or was lost, all attempts done", StepEnded),
     "workflow.exiting": EventType("The main run is over; exit handlers, if there are any, follow", Exiting),
-    "exit.started": EventType("An exit run began", ExitRun),
-    "exit.succeeded": EventType("An exit run succeeded", ExitRun),
-    "exit.failed": EventType("An exit run ended in any other way; its state says how", ExitRun),
+    "exit.started": EventType("An exit run began", ExitStarted),
+    "exit.succeeded": EventType("An exit run succeeded", ExitEnded),
+    "exit.failed": EventType("An exit run failed, was cancelled, or was parked for a replay", ExitEnded),
+    "exit.skipped": EventType("A handler will not run", ExitSkipped),
     "workflow.succeeded": EventType("All is done, exit handlers included; the workflow Succeeded", WorkflowEnded),
     "workflow.failed": EventType("All is done, exit handlers included; the workflow Failed", WorkflowEnded),
     "workflow.error": EventType("All is done, exit handlers included; the workflow has the phase Error", WorkflowEnded),
+    "workflow.finalized": EventType("A handler of a workflow that is over was replayed: its new state", WorkflowEnded),
+    "workflow.deleted": EventType("It was deleted, and all that is kept of it goes", AskedFor),
 }
 
 
@@ -248,7 +394,8 @@ class Attribute(NamedTuple):
 ATTRIBUTES: dict[str, Attribute] = {
     "ce-specversion": Attribute("Version of CloudEvents", r"^1\.0$"),
     "ce-id": Attribute(
-        "`<uid>.<n>`, or `<uid>.<exit run>.<n>` of an exit run; the same whenever the event is seen again",
+        "`<uid>.<n>`, or `<uid>.<exit run>.<n>` of an exit run; the same whenever the event is seen again. n counts"
+        " from 1 without a gap",
         r"^[^.]+(\.[^.]+)?\.\d+$",
     ),
     "ce-source": Attribute("The workflow", "^" + SOURCE.replace(".", r"\.").format("[^/]+", "[^/]+") + "$"),
@@ -259,6 +406,9 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "ce-time": Attribute("When it happened: RFC 3339 with milliseconds", r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"),
     "ce-datacontenttype": Attribute("Form of the body", "^application/json$"),
+    "ce-dataschema": Attribute(
+        "The body's schema: the id of this document, and where in it", rf"^{DOCUMENT}#/components/schemas/[A-Za-z]+$"
+    ),
     "Nats-Msg-Id": Attribute("`ce-id` once more, or what begins with it: NATS drops a repeat within ten minutes by it"),
     "traceparent": Attribute("W3C trace context, where the workflow has one", always=False),
     "tracestate": Attribute("W3C trace context, where the workflow has one", always=False),
@@ -277,7 +427,55 @@ def kind_of(subject: str) -> str:
 
 def event_type(kind: str) -> str:
     """The attribute `ce-type`."""
-    return f"dev.exeunt.{kind}.v1"
+    return f"dev.exeunt.{kind}.v{VERSION}"
+
+
+def state_subject(namespace: str, uid: str) -> str:
+    """The NATS subject, in the stream EXEUNT_STATES, of the last event of a workflow."""
+    return f"exeunt.state.{namespace}.{uid}"
+
+
+def schema(kind: Kind) -> str:
+    """The attribute `ce-dataschema`."""
+    return _SCHEMAS[kind]
+
+
+_SCHEMAS = {kind: f"{DOCUMENT}#/components/schemas/{event.body.__name__}" for kind, event in EVENTS.items()}
+
+
+def moment(at: float) -> str:
+    """A time as bodies have it; empty for 0."""
+    return f"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z" if at else ""
+
+
+def few(values: dict[str, str]) -> dict[str, str]:
+    """Labels or annotations as every body has them: without what is large."""
+    if sum(map(len, values.values())) + sum(map(len, values)) <= _VALUE_CHARACTERS:
+        return values
+    found: dict[str, str] = {}
+    room = _VALUES_BYTES
+    for name, value in values.items():
+        if len(value) <= _VALUE_CHARACTERS and room >= (size := len(name.encode()) + len(value.encode())):
+            found[name] = value
+            room -= size
+    return found
+
+
+def last_lines(lines: Sequence[str]) -> list[str]:
+    """Of the output of a step that failed: its end, as far as bodies have it."""
+    found: list[str] = []
+    room = LOG_BYTES
+    for line in reversed(lines[-LOG_LINES:]):
+        room -= len(line.encode()) + 1
+        if room < 0:
+            break
+        found.append(line)
+    return found[::-1]
+
+
+def outputs(parameters: Iterable[tuple[str, str | None]], result: str | None = None) -> Outputs:
+    """What was given, as bodies have it."""
+    return Outputs(parameters=dict(parameters), result=result)
 
 
 def headers(
@@ -291,8 +489,9 @@ def headers(
         "ce-source": SOURCE.format(namespace, workflow),
         "ce-type": event_type(kind),
         "ce-subject": quote(subject[:SUBJECT_CHARACTERS], safe="!#$&'()*+,/:;=?@[]~"),
-        "ce-time": f"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z",
+        "ce-time": moment(at),
         "ce-datacontenttype": "application/json",
+        "ce-dataschema": schema(kind),
     }
     for key in ("traceparent", "tracestate"):
         if trace.get(key):
@@ -334,7 +533,7 @@ def body(data: Any, most: int = BODY_BYTES) -> bytes:
     return msgspec.json.encode(tree)
 
 
-_LOOKED_INTO = ("status", "metadata")
+_LOOKED_INTO = ("status", "metadata", "outputs")
 _TRUNCATED_BYTES = 4096  # for the names of what was left out
 _TEXT_BYTES = 4000
 

@@ -19,6 +19,7 @@ from exeunt.journal.manifests import Manifests
 from exeunt.language.decode import decode
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, ConfigMap, Metadata, Workflow, WorkflowTemplate
+from exeunt.language.metadata import CREATOR
 from exeunt.language.resolve import resolve
 
 START = "start"
@@ -28,8 +29,6 @@ DEPTH_LABEL = "exeunt.dev/depth"
 """On a child: how many workflows stand above it in the chain of triggers."""
 STARTED_BY = "exeunt.dev/started-by"
 """The annotation of a child: the workflow whose handler started it."""
-CREATOR = "exeunt.dev/creator"
-"""The annotation of a workflow: who submitted it, as he said."""
 RESUBMITTED_FROM = "workflows.argoproj.io/resubmitted-from-workflow"
 """Argo's label of a resubmitted workflow: the name of the one that it was made of."""
 OF_THE_RUN = ("workflows.argoproj.io/completed", "workflows.argoproj.io/phase", DEPTH_LABEL, RESUBMITTED_FROM)

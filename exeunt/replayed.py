@@ -12,6 +12,14 @@ REPLAYED = "replayed"
 FORMAT = 1
 
 
+def first_number(replay: int) -> int:
+    """The number in `ce-id` of the event that a run, or a replay of it, has begun.
+
+    Its end has the next one; that of a replay is followed by `workflow.finalized`, with the one behind that.
+    """
+    return 3 * replay if replay else 1
+
+
 class Replayed(msgspec.Struct, array_like=True):
     """How the replay of a handler ended."""
 
@@ -23,6 +31,8 @@ class Replayed(msgspec.Struct, array_like=True):
     handler: bool  # an exit handler; else a hook that ran meanwhile
     phase: str
     message: str
+    at: float = 0.0  # when
+    trace: dict[str, str] = {}
 
 
 def replayed_id(told: Replayed) -> str:

@@ -1,25 +1,39 @@
 """What subscribers hear of exit runs: `exit.started`, then `exit.succeeded` or `exit.failed` (docs/events.md).
 
-The events of a run are numbered two for each time it runs, so that each has the same id whenever it is published again.
+The events of a run are numbered by the times that it runs, so that each has the same id whenever it is published again:
+1 and 2 at first, then three for each replay, of which the scheduler publishes the third (exeunt/replayed.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from exeunt import traces
-from exeunt.cloudevents import ExitAttempt, ExitRun, Kind
+from exeunt.actions.masking import Masker
+from exeunt.cloudevents import (
+    About,
+    Child,
+    ExitAttempt,
+    ExitEnded,
+    ExitStarted,
+    Kind,
+    Outputs,
+    Parent,
+    few,
+    moment,
+    outputs,
+)
+from exeunt.engine.announce import handler
 from exeunt.engine.events import Obligation
-from exeunt.engine.scope import rfc3339
-from exeunt.exithandler.record import ENDED, RUNNING, SUCCEEDED, ExitRecord
+from exeunt.exithandler.record import ENDED, SUCCEEDED, ExitRecord
 from exeunt.journal.errors import LogClosed
 from exeunt.journal.public import Events
+from exeunt.replayed import first_number
 
 log = logging.getLogger(__name__)
 
@@ -38,51 +52,103 @@ class Announcer:
 
     def started(self, obligation: Obligation, record: ExitRecord) -> None:
         """The run has begun: that is published soon, and in any case before its end. One that cannot begin has none."""
-        if not record.started_at or f"{obligation.uid}.{_number(record, 1)}" in self._out:
-            return
-        body = _body(obligation, record)
-        posted = self._post(obligation, _number(record, 1), "exit.started", record.started_at, body)
-        posted.add_done_callback(partial(_given_up, record.id, "exit.started"))
+        event = _began(obligation, record)
+        if event is not None and f"{obligation.uid}.{event['number']}" not in self._out:
+            self._events.post(**event).add_done_callback(partial(_given_up, record.id, "exit.started"))
 
     async def ended(self, obligation: Obligation, record: ExitRecord) -> None:
         """The run has ended. Returns when that is durable, or events are not to be waited for (`Events.out`)."""
-        kind = _kind(record)
-        posted = self._post(obligation, _number(record, 2), kind, record.finished_at, _body(obligation, record))
-        posted.add_done_callback(partial(_given_up, record.id, kind))
+        event = _over(obligation, record)
+        self._events.post(**event).add_done_callback(partial(_given_up, record.id, event["kind"]))
         await self._events.out()
-
-    def _post(self, obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> asyncio.Future[int]:
-        return self._events.post(**_event(obligation, number, kind, at, body))
 
 
 def told(obligation: Obligation, record: ExitRecord) -> list[dict[str, Any]]:
     """What was published of an exit run, as its record stands: of its last replay."""
-    body = _body(obligation, record)
-    found = []
-    if record.started_at:
-        begun = msgspec.structs.replace(body, state=RUNNING, attempts=[], error="")
-        found.append(_event(obligation, _number(record, 1), "exit.started", record.started_at, begun))
+    began = _began(obligation, record)
+    found = [] if began is None else [began]
     if record.state in ENDED:
-        found.append(_event(obligation, _number(record, 2), _kind(record), record.finished_at, body))
+        found.append(_over(obligation, record))
     return found
 
 
-def _kind(record: ExitRecord) -> Kind:
-    return "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
+def _began(owed: Obligation, record: ExitRecord) -> dict[str, Any] | None:
+    if not record.started_at:
+        return None
+    body = ExitStarted(**_about(owed), replays=record.replays, started_at=moment(record.started_at))
+    return _event(owed, record, "exit.started", record.started_at, body)
 
 
-def _event(obligation: Obligation, number: str, kind: Kind, at: float, body: ExitRun) -> dict[str, Any]:
-    hook_id, _, count = number.partition(".")
+def _over(owed: Obligation, record: ExitRecord) -> dict[str, Any]:
+    given = Masker().tree(record.outputs)
+    code = given.get("exitCode")
+    body = ExitEnded(
+        **_about(owed),
+        replays=record.replays,
+        state=record.state,
+        error=record.error,
+        attempts=_attempts(record),
+        outputs=_outputs(given),
+        exit_code=None if code is None else int(code),
+        children=[Child(**{key: str(one.get(key, "")) for key in _CHILD}) for one in record.children],
+        started_at=moment(record.started_at),
+        finished_at=moment(record.finished_at),
+        duration=round(max(0.0, record.finished_at - record.started_at), 3) if record.started_at else 0.0,
+    )
+    kind: Kind = "exit.succeeded" if record.state == SUCCEEDED else "exit.failed"
+    return _event(owed, record, kind, record.finished_at, body)
+
+
+_CHILD = ("name", "namespace", "uid")
+
+
+def _about(owed: Obligation) -> dict[str, Any]:
+    annotations = owed.scope.get("workflow.annotations") or "null"  # as the variable of this name has them
     return {
-        "namespace": obligation.namespace,
-        "uid": obligation.uid,
-        "workflow": obligation.name,
-        "number": number,
+        "workflow": owed.name,
+        "uid": owed.uid,
+        "namespace": owed.namespace,
+        "attempt": owed.run_attempt,
+        "parent": Parent(**owed.started_by) if owed.started_by else None,
+        "labels": few(owed.labels),
+        "annotations": few(json.loads(annotations) or {}),
+        **handler(owed),
+    }
+
+
+def _attempts(record: ExitRecord) -> list[ExitAttempt]:
+    names = {str(node.get("id")): str(node.get("name") or "") for node in record.nodes}
+    return [
+        ExitAttempt(
+            node=names.get(one.id) or one.node,
+            node_id=one.id,
+            phase=one.phase,
+            started_at=moment(one.started_at),
+            finished_at=moment(one.finished_at),
+            error=one.error,
+        )
+        for one in record.attempts
+    ]
+
+
+def _outputs(tree: Mapping[str, Any]) -> Outputs:
+    """Argo's shape, as events have it."""
+    return outputs(((one["name"], one.get("value")) for one in tree.get("parameters", ())), tree.get("result"))
+
+
+def _event(owed: Obligation, record: ExitRecord, kind: Kind, at: float, body: About) -> dict[str, Any]:
+    number = first_number(record.replays) + (kind != "exit.started")
+    return {
+        "namespace": owed.namespace,
+        "uid": owed.uid,
+        "workflow": owed.name,
+        "number": f"{record.id}.{number}",
         "kind": kind,
-        "subject": obligation.hook_node_name,
+        "subject": owed.hook_node_name,
         "at": at,
         "data": body,
-        "trace": traces.of_exit(obligation.trace, hook_id, (int(count) - 1) // 2) if obligation.trace else {},
+        "trace": traces.of_exit(owed.trace, record.id, record.replays) if owed.trace else {},
+        "run": record.id,
     }
 
 
@@ -90,32 +156,3 @@ def _given_up(id: str, kind: Kind, posted: asyncio.Future[int]) -> None:
     error = None if posted.cancelled() else posted.exception()
     if error is not None and not isinstance(error, LogClosed):
         log.error("%s of %s is given up: %s", kind, id, error)
-
-
-def _number(record: ExitRecord, which: int) -> str:
-    return f"{record.id}.{2 * record.replays + which}"
-
-
-def _body(obligation: Obligation, record: ExitRecord) -> ExitRun:
-    return ExitRun(
-        id=record.id,
-        workflow=record.workflow,
-        uid=record.uid,
-        namespace=record.namespace,
-        node=record.node,
-        hook=record.hook,
-        state=record.state,
-        reason=obligation.reason,
-        replays=record.replays,
-        attempts=[
-            ExitAttempt(
-                node=a.node,
-                phase=a.phase,
-                started_at=rfc3339(a.started_at),
-                finished_at=rfc3339(a.finished_at),
-                error=a.error,
-            )
-            for a in record.attempts
-        ],
-        error=record.error,
-    )

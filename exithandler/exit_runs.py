@@ -286,8 +286,8 @@ class ExitRuns:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._announcer.ended(opened.obligation, record))
             group.create_task(self._ledger.settle(record))
-            if record.replays:
-                group.create_task(tell_replayed(self._journal, opened))
+        if record.replays:  # the workflow's new state comes behind the end of the handler
+            await tell_replayed(self._journal, opened)
         spans.export(opened.obligation, record)
 
     def _started(self, opened: ExitRun) -> None:

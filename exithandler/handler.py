@@ -91,7 +91,9 @@ async def open_handler(
 ) -> AsyncIterator[Handler]:
     """Opens what one exit handler needs on this connection. It owns nothing yet, and its routines do not run."""
     async with AsyncExitStack() as stack:
-        projections = await open_projections(nc, replicas=settings.replicas, ledger_days=settings.ledger_days)
+        projections = await open_projections(
+            nc, replicas=settings.replicas, ledger_days=settings.ledger_days, cluster=settings.cluster
+        )
         journal = await Log.open(nc, "x", settings.replica, settings.log())
         stack.push_async_callback(journal.close)
         js = nc.jetstream(timeout=15)

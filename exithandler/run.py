@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from exeunt import traces
 from exeunt.driver import Driver
 from exeunt.engine import commit, decide
 from exeunt.engine.decide import Run
@@ -211,6 +212,8 @@ async def tell_replayed(journal: Log, opened: ExitRun) -> None:
         handler=owed.hook == EXIT or bool(owed.further),
         phase=str(root.get("phase") or "Error"),
         message=record.error,
+        at=record.finished_at,
+        trace=traces.of_exit(owed.trace, record.id, record.replays) if owed.trace else {},
     )
     to = Address(opened.family.partition, "m", REPLAYED)
     await journal.send(opened.family.partition, to, replayed_id(told), encode_replayed(told))

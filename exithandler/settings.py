@@ -23,6 +23,7 @@ class Settings(ActionServiceSettings):
     secret_key: str = setting(keyring.SETTING, "")
     anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long the exit ledger keeps records", 30.0, unit="days", minimum=0.01)
+    cluster: str = setting("Name of this cluster, which stands in all events; the schedulers' too", "")
     chain_depth: int = setting("How many workflows may start each other in a chain", 32, minimum=1, maximum=1000)
     exit_handlers: tuple[str, ...] = setting(
         "As the schedulers' setting of this name: exit handlers that workflows started by handlers get", ()

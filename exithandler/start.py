@@ -201,6 +201,12 @@ class Starter:
             trace=traces.of_exit(obligation.trace, obligation.hook_id),
             parent=obligation.uid,
             depth=depth,
+            started_by={
+                "name": obligation.name,
+                "namespace": obligation.namespace,
+                "uid": obligation.uid,
+                "handler": obligation.hook_id,
+            },
         )
         await tell(Child(name, uid, metadata.namespace))
         message = start_message(started, time.time())

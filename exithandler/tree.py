@@ -34,8 +34,8 @@ class Steps:
                     kind = ".".join(message.subject.split(".")[-2:])
                     if kind.startswith("step."):
                         told = msgspec.json.decode(message.data)
-                        steps.pop(told["nodeName"], None)  # of a workflow that was retried the last end counts
-                        steps[told["nodeName"]] = {**told, "seconds": _seconds(told)}
+                        steps.pop(told["node"], None)  # of a workflow that was retried the last end counts
+                        steps[told["node"]] = {**told, "seconds": _seconds(told)}
                     if seen >= MOST or (kind == "workflow.exiting" and not message.pending):
                         break
         except TimeoutError:

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from exeunt import traces
-from exeunt.cloudevents import Kind
+from exeunt.cloudevents import About, AskedFor, Ending, Kind, Workflow
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.events import Event
@@ -35,8 +35,9 @@ class Announcement(NamedTuple):
     kind: Kind
     subject: str
     at: float
-    data: Any
+    data: About
     trace: dict[str, str]
+    run: str = ""  # of whose events it keeps the order (`Events.post`)
 
 
 def announcements(run: Run, events: Sequence[Event]) -> list[Announcement]:
@@ -45,13 +46,13 @@ def announcements(run: Run, events: Sequence[Event]) -> list[Announcement]:
     state = run.state
     trace = traces.of_run(state.started.trace, run.uid) if state.started.trace else {}
     for event in decide.public_events(run, events):
-        state.outgoing += 1
+        state.outgoing += not event.hook
         found.append(
             Announcement(
                 namespace=run.namespace,
                 uid=run.uid,
                 workflow=run.name,
-                number=str(state.outgoing),
+                number=f"{event.hook}.1" if event.hook else str(state.outgoing),
                 kind=event.type,
                 subject=event.subject,
                 at=run.now,
@@ -60,6 +61,22 @@ def announcements(run: Run, events: Sequence[Event]) -> list[Announcement]:
             )
         )
     return found
+
+
+def deleted(ending: Ending, number: int, by: str, why: str, at: float) -> Announcement:
+    """What is told of a workflow that was over and is deleted: its own event of this number."""
+    known = {name: getattr(ending, name) for name in Workflow.__struct_fields__}
+    return Announcement(
+        namespace=ending.namespace,
+        uid=ending.uid,
+        workflow=ending.workflow,
+        number=str(number),
+        kind="workflow.deleted",
+        subject=ending.workflow,
+        at=at,
+        data=AskedFor(**known, by=by, message=why),
+        trace={},
+    )
 
 
 class Announcer:
@@ -100,17 +117,7 @@ class Announcer:
             self._post(item).add_done_callback(partial(_given_up, item))
 
     def _post(self, a: Announcement) -> asyncio.Future[int]:
-        return self._events.post(
-            namespace=a.namespace,
-            uid=a.uid,
-            workflow=a.workflow,
-            number=a.number,
-            kind=a.kind,
-            subject=a.subject,
-            at=a.at,
-            data=a.data,
-            trace=a.trace,
-        )
+        return self._events.post(**a._asdict())
 
 
 def _tell(asked: asyncio.Future[None], out: asyncio.Future[None]) -> None:

@@ -346,11 +346,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 else:
                     return False
             await archiver.settled(found)
-            known = {"namespace": found.run.namespace, "name": found.run.name, "uid": found.run.uid}
+            kept = await archiver.get(found.uid)
+            if kept is None:  # it was deleted while it ran
+                await archiver.remove(found.run.namespace, found.run.name, found.uid)
+                return True
+            found = kept
         else:
             _require_revision(found, command.revision)
-            known = found.head["metadata"]
-        await archiver.remove(known["namespace"], known["name"], known["uid"])
+        await archiver.delete(found, command.by, command.message)
         return True
 
     @writes

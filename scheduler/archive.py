@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import msgspec
 
 from exeunt import traces
+from exeunt.cloudevents import Ending
+from exeunt.engine.announce import ending
 from exeunt.engine.decide import Run
 from exeunt.engine.phases import BAD
 from exeunt.engine.status import each_node, head
 from exeunt.journal.index import Place
 from exeunt.journal.projections import Projections
 from exeunt.journal.records import ArchiveSummary, Revision
-from exeunt.scheduler.announce import Announcer
+from exeunt.scheduler.announce import Announcer, deleted
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
@@ -47,6 +50,8 @@ class Archived:
     version: int
     requests: tuple[str, ...] = ()
     state: msgspec.Raw | None = None  # of one that did not succeed: what a retry goes on from
+    ending: Ending | None = None  # as its last event told it
+    outgoing: int = 0  # events that it has told
 
     def looking(self) -> Generator[None, None, Seen]:
         """All of it, as it is shown."""
@@ -71,6 +76,8 @@ class _Record(msgspec.Struct):
     workflow: _Workflow
     requests: tuple[str, ...] = ()
     state: msgspec.Raw = NIL
+    ending: Ending | None = None
+    outgoing: int = 0
 
 
 class Archiver:
@@ -169,11 +176,19 @@ class Archiver:
         nodes = msgspec.msgpack.decode(status.pop("nodes", _NONE), type=dict[str, msgspec.Raw])
         head = {"apiVersion": workflow.pop("api_version"), **workflow}
         head["status"] = {name: msgspec.msgpack.decode(value) for name, value in status.items()}
-        return Archived(head, nodes, kept.version, record.requests, None if record.state == NIL else record.state)
+        state = None if record.state == NIL else record.state
+        return Archived(head, nodes, kept.version, record.requests, state, record.ending, record.outgoing)
 
-    async def revise(self, uid: str, change: Revision[ArchiveSummary]) -> None:
-        """Changes the record of a workflow that is over, where there is one."""
-        await self._projections.archive.revise(uid, change)
+    async def revise(self, uid: str, change: Revision[ArchiveSummary]) -> Any:
+        """Changes the record of a workflow that is over; answers its body, None where there is none."""
+        return await self._projections.archive.revise(uid, change)
+
+    async def delete(self, archived: Archived, by: str, why: str) -> None:
+        """Removes a workflow that is over since somebody wants it, and tells of that."""
+        if archived.ending is not None:  # else an older release has written it
+            self._announcer.put([deleted(archived.ending, archived.outgoing + 1, by, why, time.time())])
+        metadata = archived.head["metadata"]
+        await self.remove(metadata["namespace"], metadata["name"], metadata["uid"])
 
     async def remove(self, namespace: str, name: str, uid: str) -> None:
         """Removes all that is kept of a workflow: its tombstone first, so that a late repeat is known."""
@@ -209,6 +224,8 @@ def body(run: Run, tree: Tree) -> dict[str, object]:
     """What an archive record holds."""
     kept: dict[str, object] = {"format": 1, "workflow": tree, "commits": run.commits}
     kept["requests"] = list(run.state.requests)
+    kept["ending"] = ending(run)
+    kept["outgoing"] = run.state.outgoing
     if run.phase in BAD:
         kept["state"] = run.state
     return kept

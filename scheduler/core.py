@@ -102,7 +102,7 @@ class Core:
         )
         self.runs.on_told = self.announcer.put
         self.runs.on_closed = self.archiver.put
-        replays = Replays(self.runs, self.archiver, steady)
+        replays = Replays(self.runs, self.archiver, self.announcer, steady)
         self.runs.on_message = lambda message: (replays if message.to == REPLAYED else launcher).message(message)
         self.runs.told_out = self.announcer.out
         self.runs.published = projections.events.published

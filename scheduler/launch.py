@@ -17,7 +17,8 @@ from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message, partition_of
 from exeunt.language.manifest import Bundle, Metadata
-from exeunt.launch import CREATOR, START, name_of, read_start_message
+from exeunt.language.metadata import CREATOR
+from exeunt.launch import START, name_of, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs

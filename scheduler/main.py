@@ -51,7 +51,9 @@ async def _start(program: Program, settings: Settings) -> None:
     journal = await Log.open(nc, "m", settings.replica, log_settings(settings))
     await program.enter(closing(journal, journal.close))
     program.background("log", journal.ended())
-    projections = await open_projections(nc, replicas=settings.replicas, ledger_days=settings.ledger_days)
+    projections = await open_projections(
+        nc, replicas=settings.replicas, ledger_days=settings.ledger_days, cluster=settings.cluster
+    )
     program.background("projections", projections.run())
     holdings = Holdings(journal)
     journal.on_lost.append(holdings.lost)

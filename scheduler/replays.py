@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from exeunt.cloudevents import BODY_BYTES, Ending
+from exeunt.engine.announce import NODE_BYTES, whole
 from exeunt.engine.inputs import Rejected, ReplayEnded
 from exeunt.engine.phases import BAD
 from exeunt.engine.replayed import note_replay
@@ -16,7 +18,8 @@ from exeunt.engine.state import pack, unpack
 from exeunt.journal.records import ArchiveSummary
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message
-from exeunt.replayed import Replayed, decode_replayed
+from exeunt.replayed import Replayed, decode_replayed, first_number
+from exeunt.scheduler.announce import Announcement, Announcer
 from exeunt.scheduler.archive import Archiver
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
@@ -28,9 +31,10 @@ log = logging.getLogger(__name__)
 class Replays:
     """Takes in messages of exit handlers."""
 
-    def __init__(self, runs: Runs, archiver: Archiver, steady: Steady) -> None:
+    def __init__(self, runs: Runs, archiver: Archiver, announcer: Announcer, steady: Steady) -> None:
         self._runs = runs
         self._archiver = archiver
+        self._announcer = announcer
         self._steady = steady
 
     async def message(self, message: Message) -> None:
@@ -44,13 +48,23 @@ class Replays:
         while True:
             entry = self._runs.by_uid.get(told.uid)
             if entry is None:
-                await self._steady(lambda: self._archiver.revise(told.uid, change))
+                body = await self._steady(lambda: self._archiver.revise(told.uid, change))
                 if told.uid not in self._runs.by_uid:  # of one that was deleted nothing is kept
+                    if body is not None:
+                        await self._tell(body, told)
                     return
             elif await self._open(entry, told):
                 return
             else:
                 await self._archived(entry)
+
+    async def _tell(self, body: dict[str, Any], told: Replayed) -> None:
+        """Subscribers hear of the workflow's new state; returns when that is durable, or not to be waited for."""
+        event = finalized(body, told)
+        out = await self._steady(lambda: self._runs.published([told.uid], 0.0)) if event is not None else ()
+        if event is not None and f"{event.uid}.{event.number}" not in out:
+            self._announcer.put([event])
+            await self._announcer.out()
 
     async def _open(self, entry: Entry, told: Replayed) -> bool:
         """Tells the run that is in memory; False when it has closed."""
@@ -78,7 +92,30 @@ def revised(summary: ArchiveSummary, body: dict[str, Any], told: Replayed) -> tu
         state = unpack(body["state"])
         note_replay(state, told.hook_id, told.phase, told.message)
         changed["state"] = pack(state)
+    if body.get("ending") is not None:
+        changed["ending"] = {**body["ending"], "finalization": tree["status"]["finalization"]}
     return msgspec.structs.replace(summary, finalization=tree["status"]["finalization"]), changed
+
+
+def finalized(body: dict[str, Any], told: Replayed) -> Announcement | None:
+    """What is told of a revised record; None of one that an older release has written."""
+    if body.get("ending") is None:
+        return None
+    tree = body["workflow"]
+    metadata = tree["metadata"]
+    complete = len(tree["status"].get("nodes") or ()) * NODE_BYTES <= BODY_BYTES
+    return Announcement(
+        namespace=metadata["namespace"],
+        uid=told.uid,
+        workflow=metadata["name"],
+        number=f"{told.hook_id}.{first_number(told.replay) + 2}",
+        kind="workflow.finalized",
+        subject=metadata["name"],
+        at=told.at,
+        data=whole(msgspec.convert(body["ending"], Ending), tree, complete=complete),
+        trace=told.trace,
+        run=told.hook_id,
+    )
 
 
 def revised_tree(tree: Tree, told: Replayed) -> Tree:

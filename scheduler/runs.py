@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from exeunt.cache import ByteCache
+from exeunt.cloudevents import WorkflowEnded
 from exeunt.driver import Clock, Driver, Told
 from exeunt.engine import commit, decide
 from exeunt.engine.commit import Commit
@@ -40,10 +41,6 @@ log = logging.getLogger(__name__)
 
 BREATH = 100  # runs that are restored before others get a turn
 BUNDLE_BYTES = 64 * 1024 * 1024
-ENDS = frozenset({"workflow.succeeded", "workflow.failed", "workflow.error"})
-"""Events that hold the whole workflow as it ended."""
-
-
 OnClosed = Callable[[Entry], None]
 OnMessage = Callable[[Message], Coroutine[Any, Any, None]]
 
@@ -376,7 +373,7 @@ class Runs:
         self.on_told(told)
         if driver.run.closed and not entry.closed:
             entry.closed = True
-            entry.ending = next((o.data for o in reversed(told) if o.kind in ENDS and "truncated" not in o.data), None)
+            entry.ending = next((o.data.tree() for o in reversed(told) if isinstance(o.data, WorkflowEnded)), None)
             self._steps.close(driver)
             self.on_closed(entry)
         if entry.waiters or entry.changed:

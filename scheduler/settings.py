@@ -18,6 +18,7 @@ class Settings(ServiceSettings):
         1,
         minimum=1,
     )
+    cluster: str = setting("Name of this cluster, which stands in all events; the exit handlers' too", "")
     nats_monitor: str = setting(
         "HTTP side of nats-server, as in http://127.0.0.1:8222: to look there whether it syncs before it acknowledges; "
         "empty for not looking",

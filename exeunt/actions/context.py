@@ -92,7 +92,7 @@ LookupSecret = Callable[[str, str, str], Awaitable[str]]
 """The text of a secret by namespace, name and key. Raises SecretMissing, SecretUnreadable."""
 
 ListSteps = Callable[[str, str, float], Awaitable[list[dict[str, Any]]]]
-"""The steps of a workflow that ended, by namespace and uid, in their order: nodeName, phase, message, seconds.
+"""The steps of a workflow that ended, by namespace and uid, in their order: node, phase, message, seconds.
 
 Waits so many seconds at most for those that ended last. Raises LookupError.
 """

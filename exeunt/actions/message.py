@@ -157,7 +157,7 @@ def _steps(ended: Sequence[Mapping[str, Any]], workflow: str) -> list[Step]:
     """In the order of their names' graphs: `wf[0].a`, `wf[0].b`, `wf[0].b[0].c`, …"""
     steps: list[Step] = []
     for one in ended[:SHOWN_STEPS]:
-        full = str(one.get("nodeName", ""))
+        full = str(one.get("node", ""))
         name = full.removeprefix(workflow)
         depth = max(0, name.count(".") - 1)
         seconds = one.get("seconds")

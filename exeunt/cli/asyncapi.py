@@ -22,13 +22,14 @@ ABOUT = (
 
 
 def document() -> dict[str, Any]:
-    """The whole document, an AsyncAPI 3.0 one, in the order in which it is written."""
+    """The whole document, an AsyncAPI 3.1 one, in the order in which it is written."""
     bodies, schemas = msgspec.json.schema_components(
         [event.body for event in EVENTS.values()], ref_template="#/components/schemas/{name}"
     )
     messages = {kind: _message(kind, event, body) for (kind, event), body in zip(EVENTS.items(), bodies, strict=True)}
     return {
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
+        "id": cloudevents.DOCUMENT,
         "info": {
             "title": "Exeunt events",
             "version": exeunt.__version__,

@@ -6,6 +6,7 @@ import msgspec
 
 from exeunt.engine import phases
 from exeunt.engine.events import (
+    Asked,
     ChildKnown,
     HookCancelled,
     HookFinished,
@@ -386,8 +387,11 @@ def resume_run(run: Run, given: ResumeRun) -> None:
                 f"node {run.names.display(node, run.display)} waits for output parameter {missing[0]!r}: "
                 "set it, or give it a default",
             )
-    if run.state.suspended or given.request_id:
+    if run.state.suspended:
         run.emit(SuspensionSet(False, given.request_id, given.message, given.by))
+        wake_all(run)
+    elif given.request_id:
+        run.emit(Asked(given.request_id, given.message, given.by))
         wake_all(run)
     for node, outputs in ready:
         _resume(run, node, outputs)
@@ -446,7 +450,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
         else:
             run.emit(NodeNoted(node.key, message, outputs))
     if given.request_id:
-        run.emit(SuspensionSet(run.state.suspended, given.request_id, given.message, given.by))
+        run.emit(Asked(given.request_id, given.message, given.by))
 
 
 def retry_run(run: Run, given: RetryRun) -> None:

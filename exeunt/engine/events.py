@@ -48,6 +48,7 @@ class Obligation(Struct):
     display: str = ""  # display name of the handler's own node
     further: bool = False  # an exit handler of the workflow besides the one called "exit"
     problem: str = ""  # why it cannot be run: its expression or an argument cannot be worked out
+    started_by: dict[str, str] = {}  # as of the workflow's RunStarted
 
 
 class HookOutcome(Struct):
@@ -86,6 +87,7 @@ class RunStarted(Event, tag="run"):
     trace: dict[str, str] = {}
     parent: str = ""  # exit run or run that triggered it, for people and for depth limits
     depth: int = 0
+    started_by: dict[str, str] = {}  # of a child: name, namespace, uid and handler (a ledger id) of what started it
 
 
 class StepDue(Event, tag="due"):
@@ -299,6 +301,14 @@ class ShutdownSet(Event, tag="stop"):
     request_id: str = ""
     deleted: bool = False
     reason: str = ""
+    by: str = ""
+
+
+class Asked(Event, tag="asked"):
+    """Somebody asked for what other events of this commit say: who, and why."""
+
+    request_id: str = ""
+    message: str = ""
     by: str = ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from exeunt.engine import phases
 from exeunt.engine.events import (
+    Asked,
     ChildKnown,
     Event,
     GlobalsSet,
@@ -372,6 +373,11 @@ def _suspension_set(run: Run, event: SuspensionSet) -> None:
         run.state.requests.append(event.request_id)
 
 
+def _asked(run: Run, event: Asked) -> None:
+    if event.request_id:
+        run.state.requests.append(event.request_id)
+
+
 def _more_to_decide(run: Run, event: MoreToDecide) -> None:
     run.state.unfinished = event.more
 
@@ -457,6 +463,7 @@ FOLDS: dict[type[Event], Any] = {
     GlobalsSet: _globals_set,
     ShutdownSet: _shutdown_set,
     SuspensionSet: _suspension_set,
+    Asked: _asked,
     MoreToDecide: _more_to_decide,
     MainEnded: _main_ended,
     RunClosed: _run_closed,

@@ -292,6 +292,7 @@ def obligation(run: Run, node: Node, name: str, hook: LifecycleHook, view: View)
         trace=run.state.started.trace,
         display=display,
         further=name != EXIT and is_handler(run, node, name),
+        started_by=run.state.started.started_by,
     )
 
 

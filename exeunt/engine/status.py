@@ -13,7 +13,7 @@ from exeunt.engine.shape import node_trees
 from exeunt.engine.state import Hook, Run
 from exeunt.engine.workflow import exit_handlers, finalization
 
-_OPERATORS = ("Stopped", "Terminated", "Deleted")
+OPERATORS = ("Stopped", "Terminated", "Deleted")
 """Reasons of a shutdown that somebody asked for."""
 
 
@@ -82,7 +82,7 @@ def _status(run: Run) -> dict[str, Any]:
         }
     if state.suspended:
         tree["suspended"] = True
-    if state.shutdown_reason in _OPERATORS:
+    if state.shutdown_reason in OPERATORS:
         told = {"strategy": state.shutdown, "by": state.shutdown_by, "message": state.shutdown_message}
         tree["shutdown"] = {key: value for key, value in told.items() if value}
     if state.started.run_attempt:

@@ -70,7 +70,7 @@ def _configs(replicas: int, ledger_days: float) -> list[StreamConfig]:
     ]
 
 
-async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float = 30) -> Projections:
+async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float = 30, cluster: str = "") -> Projections:
     """Makes the streams where they are missing."""
     js = nc.jetstream(timeout=15)
     wire = await wire_of(nc)
@@ -83,7 +83,7 @@ async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float 
     outbox = Outbox(wire, streams, plain_limit=12 if replicas == 1 else 1)
     store = blobs.Blobs(js)
     return Projections(
-        events=public.Events(js, lanes, keeper),
+        events=public.Events(js, lanes, keeper, cluster),
         archive=Records(
             js,
             stream=records.ARCHIVE,

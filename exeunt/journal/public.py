@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from exeunt import cloudevents
-from exeunt.cloudevents import DAYS_KEPT, STREAM, SUBJECTS, Kind
+from exeunt.cloudevents import DAYS_KEPT, STREAM, SUBJECTS, About, Kind
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.lanes import Lanes
 from exeunt.journal.reading import read
@@ -168,10 +168,11 @@ class Keeper:
 class Events:
     """Publishes, and tells what was published."""
 
-    def __init__(self, js: JetStreamContext, lanes: Lanes, keeper: Keeper) -> None:
+    def __init__(self, js: JetStreamContext, lanes: Lanes, keeper: Keeper, cluster: str = "") -> None:
         self.lanes = lanes
         self._js = js
         self.keeper = keeper
+        self._cluster = cluster
 
     async def run(self) -> None:
         """Publishes, and keeps the stream, until it is cancelled."""
@@ -189,13 +190,14 @@ class Events:
         kind: Kind,
         subject: str,
         at: float,
-        data: Any,
+        data: About,
         trace: dict[str, str] | None = None,
+        run: str = "",
     ) -> asyncio.Future[int]:
         """Hands over one event about a workflow or node; done when it is durable.
 
-        Those of a run (the workflow's own, or one exit run's) keep their order. A repeat of a number is stored once.
-        The future raises what `Lanes.put` says.
+        Those of a `run` keep their order: an exit run by its hook id, or the workflow's own, which is empty. A repeat
+        of a number is stored once. The future raises what `Lanes.put` says.
         """
         attributes = cloudevents.headers(
             uid=uid,
@@ -208,7 +210,11 @@ class Events:
             trace=trace or {},
         )
         on = cloudevents.subject(namespace, uid, kind)
-        return self.lanes.put(_lane(uid, number), on, cloudevents.body(data), _lines(attributes), attributes["ce-id"])
+        return self.lanes.put(f"{uid}.{run}", on, self._body(data), _lines(attributes), attributes["ce-id"])
+
+    def _body(self, data: About) -> bytes:
+        data.cluster = self._cluster
+        return cloudevents.body(data)
 
     async def again(self, told: Sequence[Mapping[str, Any]]) -> None:
         """Publishes once more what was published of one run (arguments of `post`, in order), as far as it is not there.
@@ -217,19 +223,19 @@ class Events:
         """
         if not told:
             return
-        lane = _lane(told[0]["uid"], told[0]["number"])
+        lane = _lane(told)
         there = await self.published([told[0]["uid"]], 0.0)
         missing = []
         for one in told:
-            attributes = cloudevents.headers(**{k: v for k, v in one.items() if k != "data"})
+            attributes = cloudevents.headers(**{k: v for k, v in one.items() if k not in {"data", "run"}})
             if attributes["ce-id"] not in there:
                 on = cloudevents.subject(one["namespace"], one["uid"], one["kind"])
-                missing.append((on, cloudevents.body(one["data"]), _lines(attributes), attributes["ce-id"]))
+                missing.append((on, self._body(one["data"]), _lines(attributes), attributes["ce-id"]))
         await asyncio.gather(*self.lanes.before(lane, missing), return_exceptions=True)
 
     def waits(self, told: Sequence[Mapping[str, Any]]) -> bool:
         """Whether events wait of the run whose events these are."""
-        return bool(told) and self.lanes.waits(_lane(told[0]["uid"], told[0]["number"]))
+        return bool(told) and self.lanes.waits(_lane(told))
 
     async def put(self, **event: Any) -> int:
         """As `post`, and waits."""
@@ -274,9 +280,9 @@ class Events:
         return found
 
 
-def _lane(uid: str, number: str) -> str:
-    """All events of one run: the workflow's own, or those of one exit run."""
-    return f"{uid}.{number.rpartition('.')[0]}"
+def _lane(told: Sequence[Mapping[str, Any]]) -> str:
+    """That of the run whose events these are."""
+    return f"{told[0]['uid']}.{told[0]['run']}"
 
 
 def _lines(attributes: Mapping[str, str]) -> bytes:

@@ -193,13 +193,14 @@ class Records(Generic[S]):
                     del self._positions[next(iter(self._positions))]
                 return True
 
-    async def revise(self, key: str, change: Revision[S], namespace: str = "*") -> bool:
-        """Changes a record where it stands, whoever else writes it meanwhile; False when there is none."""
+    async def revise(self, key: str, change: Revision[S], namespace: str = "*") -> Any:
+        """Changes a record where it stands, whoever else writes it meanwhile; answers its body, None without one."""
         while True:
             found = await self._last(key, namespace)
             if found is None or GONE in (found.headers or {}):
-                return False
-            data, headers = await self._packed(*change(*await self._read(found)))
+                return None
+            summary, body = change(*await self._read(found))
+            data, headers = await self._packed(summary, body)
             headers[EXPECTED] = str(found.seq)
             try:
                 await self._publish(str(found.subject), data, headers)
@@ -207,7 +208,7 @@ class Records(Generic[S]):
                 if error.code != WRONG_LAST and error.code not in PASSING:
                     raise
             else:
-                return True
+                return body
 
     async def _message(
         self, namespace: str, at: float, key: str, summary: S, body: Any

@@ -13,6 +13,8 @@ from exeunt.language.report import Place, Report
 
 MAX_NAME = 63
 OURS = "exeunt.dev/"
+CREATOR = f"{OURS}creator"
+"""The annotation of a workflow: who submitted it, as he said."""
 MAX_ANNOTATIONS = 256 * 1024
 """Bytes of all annotations together, as Kubernetes has it."""
 MAX_LABELS = 16 * 1024

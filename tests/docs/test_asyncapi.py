@@ -1,6 +1,6 @@
 """docs/asyncapi.yaml is what the code says, and is an AsyncAPI document.
 
-asyncapi-3.0.0.json.gz is the schema of AsyncAPI 3.0.0 as the AsyncAPI initiative publishes it (Apache-2.0), packed.
+asyncapi-3.1.0.json.gz is the schema of AsyncAPI 3.1.0 as the AsyncAPI initiative publishes it (Apache-2.0), packed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def test_the_document_is_what_the_code_says() -> None:
 
 
 def test_it_is_an_asyncapi_document(document: dict[str, Any]) -> None:
-    schema = json.loads(gzip.decompress((FOLDER / "asyncapi-3.0.0.json.gz").read_bytes()))
+    schema = json.loads(gzip.decompress((FOLDER / "asyncapi-3.1.0.json.gz").read_bytes()))
     assert [f"{e.json_path}: {e.message[:300]}" for e in Draft7Validator(schema).iter_errors(document)] == []
 
 

@@ -13,6 +13,7 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
+from exeunt.cli.word import whoami
 from tests.e2e.cluster import Cluster
 from tests.e2e.test_operators import manifest, sh
 
@@ -80,21 +81,19 @@ async def test_a_workflow_tells_its_life_in_order(cluster: Cluster, fails: bool)
     assert [kind(e) for e in events] == with_handler(f"step.{end}", f"workflow.{end}")
     submitted, running, step, exiting, began, ended, last = map(body, events)
     assert all(
-        (b["name"], b["uid"], b["namespace"]) == (name, uid, "default") for b in (submitted, running, last_of(last))
+        (b["workflow"], b["uid"], b["namespace"], b["attempt"], b["parent"]) == (name, uid, "default", 0, None)
+        for b in map(body, events)
     )
-    assert (step["template"], step["phase"], str(step["exitCode"])) == ("main", end.capitalize(), "3" if fails else "0")
+    assert (submitted["phase"], submitted["creator"], running["phase"]) == ("Running", whoami(), "Running")
+    assert (step["template"], step["phase"], step["exitCode"]) == ("main", end.capitalize(), 3 if fails else 0)
+    assert (step["node"], step["tries"], step["log"]) == (name, 1, ["out"] if fails else [])
+    assert step["message"] == exiting["message"] == last["message"] == ("main: Error (exit code 3)" if fails else "")
     assert (exiting["phase"], len(exiting["failures"])) == (end.capitalize(), int(fails))
     [entry] = cluster.exits("--workflow", name)
     assert began["id"] == ended["id"] == entry["id"]
     assert (ended["hook"], ended["node"], len(ended["attempts"])) == ("exit", name, len(entry["attempts"]))
     assert last["status"]["phase"] == end.capitalize()
     assert last["status"]["finalization"] == "Succeeded"
-
-
-def last_of(final: dict[str, Any]) -> dict[str, Any]:
-    """The identity in the final status, which has Argo's shape."""
-    metadata = final["metadata"]
-    return {key: metadata[key] for key in ("name", "uid", "namespace")}
 
 
 async def test_events_are_cloud_events_whose_ids_never_repeat(cluster: Cluster) -> None:

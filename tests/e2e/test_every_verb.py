@@ -86,9 +86,9 @@ def steps_told(cluster: Cluster, name: str) -> dict[str, str]:
             found.clear()
         if kind.startswith("step."):
             told = event["data"]
-            assert told["nodeName"] not in found, f"{told['nodeName']} has ended twice"
+            assert told["node"] not in found, f"{told['node']} has ended twice"
             assert kind == f"step.{told['phase'].lower()}"
-            found[told["nodeName"]] = told["phase"]
+            found[told["node"]] = told["phase"]
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from exeunt.cloudevents import STREAM
+from exeunt.cloudevents import STREAM, Workflow
 from exeunt.journal.lanes import Crowded, Lanes
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.refill import Refill, Told
@@ -67,7 +67,7 @@ def post(found: Projections, uid: str, number: int) -> asyncio.Future[int]:
         kind="workflow.running",
         subject="w",
         at=1.0,
-        data={"n": number},
+        data=Workflow(workflow="w", uid=uid, namespace="default", attempt=number, phase="Running"),
     )
 
 

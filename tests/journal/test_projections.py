@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from exeunt.cloudevents import Workflow
 from exeunt.journal.blobs import BlobMissingError
 from exeunt.journal.names import NameTaken, RequestUsed
 from exeunt.journal.projections import Projections, open_projections
@@ -124,7 +125,7 @@ async def test_an_event_that_is_published_again_is_stored_once(stores: Projectio
                     kind="workflow.running",
                     subject='w "é"',
                     at=now,
-                    data={"n": n},
+                    data=Workflow(workflow="w", uid="u1", namespace="default", attempt=n, phase="Running"),
                 )
                 group.create_task(put)
 

@@ -137,16 +137,16 @@ class _Records:
         found: tuple[Any, bytes] | None = await self._stores.trip(lambda: self._kept.get(key))
         return None if found is None else (found[0], msgspec.msgpack.decode(found[1], type=type))
 
-    async def revise(self, key: str, change: Any, namespace: str = "*") -> bool:
-        def work() -> bool:
-            if key in self._kept:
-                summary, data = self._kept[key]
-                summary, body = change(summary, msgspec.msgpack.decode(data))
-                self._kept[key] = (summary, msgspec.msgpack.encode(body))
-            return key in self._kept
+    async def revise(self, key: str, change: Any, namespace: str = "*") -> Any:
+        def work() -> Any:
+            if key not in self._kept:
+                return None
+            summary, data = self._kept[key]
+            summary, body = change(summary, msgspec.msgpack.decode(data))
+            self._kept[key] = (summary, msgspec.msgpack.encode(body))
+            return body
 
-        found: bool = await self._stores.trip(work)
-        return found
+        return await self._stores.trip(work)
 
     async def remove(self, key: str, namespace: str = "*") -> None:
         await self._stores.trip(lambda: self._kept.pop(key, None))
