@@ -20,7 +20,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from exeunt import cloudevents
-from exeunt.cloudevents import DAYS_KEPT, STREAM, SUBJECTS, About, Kind
+from exeunt.cloudevents import DAYS_KEPT, STATES, STREAM, SUBJECTS, About, Kind
+from exeunt.journal import states
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.lanes import Lanes
 from exeunt.journal.reading import read
@@ -36,12 +37,14 @@ ONE_BY_ONE = 1_000  # uids: each costs 2 to 5 ms, an event that is passed over 0
 AT_ONCE = 16
 MAX_BYTES = 2 * 1024**3
 PAUSE_SECONDS = 1.0
+STATES_PAUSE_SECONDS = 10.0
 _UNSAFE = str.maketrans({"\r": " ", "\n": " "})
 
 
 _AUDIT = "$JS.EVENT.ADVISORY.API"
 _REMOVALS = tuple(f'"$JS.API.STREAM.{verb}.{STREAM}"'.encode() for verb in ("DELETE", "PURGE", "MSG.DELETE"))
 """Requests to JetStream that take messages out of the stream, as NATS tells of them."""
+_STATES_GONE = f'"$JS.API.STREAM.DELETE.{STATES}"'.encode()
 
 
 def config(replicas: int, max_age_seconds: float = DAYS_KEPT * 86400, max_bytes: int = MAX_BYTES) -> StreamConfig:
@@ -83,6 +86,8 @@ class Keeper:
         async def audited(message: Msg) -> None:
             if any(request in message.data for request in _REMOVALS):
                 self._empty()
+                self._look.set()
+            elif _STATES_GONE in message.data:
                 self._look.set()
 
         await whole(self._wire.nc.subscribe(_AUDIT, cb=audited))
@@ -150,6 +155,15 @@ class Keeper:
         if wanted != is_now:
             log.info("mending the settings of the stream %s", STREAM)
             await with_room(self._wire, "UPDATE", wanted)
+        await self._keep_states(str(found["created"]))
+
+    async def _keep_states(self, created: str) -> None:
+        """The copy of the last events: without it all else goes on, and it is tried again."""
+        try:
+            await states.keep(self._wire, self._replicas, created)
+        except (JetStreamError, NatsError, TimeoutError, OSError) as error:
+            log.warning("the stream %s cannot be made: %s; trying again", STATES, str(error) or type(error).__name__)
+            asyncio.get_running_loop().call_later(STATES_PAUSE_SECONDS, self._look.set)
 
     def _compare(self, found: dict[str, Any]) -> None:
         """Whether what was there is gone, and not by a limit, which removes the oldest bit by bit."""
@@ -225,13 +239,20 @@ class Events:
             return
         lane = _lane(told)
         there = await self.published([told[0]["uid"]], 0.0)
-        missing = []
+        missing: list[tuple[str, bytes, bytes, str]] = []
+        late = False  # something of the workflow itself is missing that what is there comes behind
+        again: list[tuple[str, bytes, bytes, str]] = []
         for one in told:
             attributes = cloudevents.headers(**{k: v for k, v in one.items() if k not in {"data", "run"}})
+            on = cloudevents.subject(one["namespace"], one["uid"], one["kind"])
+            message = on, self._body(one["data"]), _lines(attributes), attributes["ce-id"]
+            of_workflow = one["kind"].startswith("workflow.")
             if attributes["ce-id"] not in there:
-                on = cloudevents.subject(one["namespace"], one["uid"], one["kind"])
-                missing.append((on, self._body(one["data"]), _lines(attributes), attributes["ce-id"]))
-        await asyncio.gather(*self.lanes.before(lane, missing), return_exceptions=True)
+                missing.append(message)
+                late, again = late or of_workflow, [] if of_workflow else again
+            elif late and of_workflow:
+                again = [message]  # what came last has to be the workflow's state (exeunt.journal.states)
+        await asyncio.gather(*self.lanes.before(lane, [*missing, *again]), return_exceptions=True)
 
     def waits(self, told: Sequence[Mapping[str, Any]]) -> bool:
         """Whether events wait of the run whose events these are."""

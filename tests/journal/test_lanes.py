@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 
-from exeunt.cloudevents import STREAM, Workflow
+from exeunt.cloudevents import STATES, STREAM, Workflow
 from exeunt.journal.lanes import Crowded, Lanes
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.refill import Refill, Told
@@ -58,17 +59,24 @@ async def stranger(nats_server: NatsServer) -> AsyncIterator[Client]:
     await nc.close()
 
 
+def event(uid: str, number: int) -> dict[str, Any]:
+    """As `Events.post` takes it."""
+    return {
+        "namespace": "default",
+        "uid": uid,
+        "workflow": "w",
+        "number": str(number),
+        "kind": "workflow.running",
+        "subject": "w",
+        "at": 1.0,
+        "data": Workflow(workflow="w", uid=uid, namespace="default", attempt=number, phase="Running"),
+        "trace": {},
+        "run": "",
+    }
+
+
 def post(found: Projections, uid: str, number: int) -> asyncio.Future[int]:
-    return found.events.post(
-        namespace="default",
-        uid=uid,
-        workflow="w",
-        number=str(number),
-        kind="workflow.running",
-        subject="w",
-        at=1.0,
-        data=Workflow(workflow="w", uid=uid, namespace="default", attempt=number, phase="Running"),
-    )
+    return found.events.post(**event(uid, number))
 
 
 async def stored(nc: Client) -> list[tuple[str, dict[str, str]]]:
@@ -223,3 +231,51 @@ async def test_a_server_that_dies_repeats_and_loses_nothing(nats_server: NatsSer
             assert [id for id in ids if id.startswith(f"u{lane}.")] == [
                 f"u{lane}.{n}" for n in range(1, 201) if n % 3 == lane
             ]
+
+
+async def state(nc: Client, uid: str) -> str:
+    """The id of the last event that is kept of a workflow; empty where there is none."""
+    answer = await nc.request(f"$JS.API.DIRECT.GET.{STATES}.exeunt.state.default.{uid}", b"", timeout=5)
+    return (answer.headers or {}).get("ce-id", "")
+
+
+async def until_state(nc: Client, uid: str, id: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(NoRespondersError):  # it is being made
+                if await state(nc, uid) == id:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_the_last_state_of_each_workflow_is_one_get(projections: Projections, stranger: Client) -> None:
+    for number in (1, 2, 3):
+        await post(projections, "u", number)
+    await post(projections, "v", 1)
+    await until_state(stranger, "u", "u.3")
+    await until_state(stranger, "v", "v.1")
+    assert (await stranger.jetstream().stream_info(STATES)).state.messages == 2
+
+
+async def test_states_that_are_removed_are_copied_again(projections: Projections, stranger: Client) -> None:
+    js = stranger.jetstream()
+    await post(projections, "u", 1)
+    await until_state(stranger, "u", "u.1")
+    await js.delete_stream(STATES)
+    await until_state(stranger, "u", "u.1")
+    await js.delete_stream(STREAM)  # its positions begin anew
+    await post(projections, "u", 2)
+    await until_state(stranger, "u", "u.2")
+
+
+async def test_what_is_told_again_late_is_not_taken_for_the_state(projections: Projections, stranger: Client) -> None:
+    events = projections.events
+    told = [event("u", number) for number in (1, 2)]
+    await events.post(**told[1])
+    await until_state(stranger, "u", "u.2")
+    events.lanes.hold()
+    await events.again(told)
+    events.lanes.release()
+    await events.out()
+    assert [ident for ident, _ in await stored(stranger)] == ["u.2", "u.1", "u.2"]
+    await until_state(stranger, "u", "u.2")
