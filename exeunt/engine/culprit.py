@@ -1,10 +1,12 @@
 """Where a failure began: the innermost node that made another one fail, and what it says. Beyond Argo, for events.
 
-Argo's message of a graph names a child by its id (`child 'w-123' failed`), or is empty (a DAG's).
+Argo's message of a graph names a child by its id (`child 'w-123' failed`), or is empty (a DAG's): the child's name and
+its words stand in place of that.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from exeunt.engine import phases
@@ -13,6 +15,8 @@ from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.engine.start import found_of
 from exeunt.engine.state import Hook, Run
 from exeunt.utf8 import cut
+
+_CHILD = re.compile(r"child '[^']*' failed")
 
 
 def culprit(run: Run, node: Node) -> Node:
@@ -48,6 +52,8 @@ def words(run: Run, node: Node, message: str) -> str:
     said = inner.message or inner.phase
     if message and said in message:
         return message
+    if _CHILD.fullmatch(message):
+        message = ""
     attempt = node.type == phases.RETRY and inner.key == node.members[-1]
     return _joined(message, said if attempt else f"{run.names.full(inner)}: {said}")
 
@@ -58,6 +64,8 @@ def handler_words(hook: Hook, message: str) -> str:
     bad = [tree for tree in trees if tree.get("phase") in phases.BAD and tree.get("type") not in phases.COMPOSITES]
     if not bad:
         return message or f"the handler {hook.name} has failed"
+    if _CHILD.fullmatch(message):
+        message = ""
     tree = bad[-1]
     said = str(tree.get("message") or tree.get("phase"))
     return message if message and said in message else _joined(message, f"{tree.get('name')}: {said}")

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from exeunt.engine import commit, decide
+from exeunt.engine.announce import PublicEvent
 from exeunt.engine.decide import Run
 from exeunt.engine.events import (
     Event,
@@ -95,7 +96,7 @@ class World:
         self.steps: dict[tuple[str, str], StepDue] = {}
         self.timers: dict[tuple[str, str], float] = {}
         self.cancelled: list[StepCancelled] = []
-        self.told: list[str] = []
+        self.heard: list[PublicEvent] = []
         self.given: dict[str, StepSpec] = {}  # what was to be run for each node, by name
         self.turns = 0  # decisions that went on where one had done its share
         self.begin("", started or RunStarted("uid", "w", "default", "bundle"))
@@ -103,6 +104,11 @@ class World:
     @property
     def main(self) -> Run:
         return self.runs[""]
+
+    @property
+    def told(self) -> list[str]:
+        """The types of all events for subscribers."""
+        return [event.type for event in self.heard]
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
@@ -135,7 +141,7 @@ class World:
         run = self.runs[key]
         run.commits += 1
         self.logs[key].append(commit.encode(run.now, events))
-        self.told += [event.type for event in decide.public_events(run, events)]
+        self.heard += decide.public_events(run, events)
         self.act(key, events)
         if self.snapshots and not run.closed:
             taken = decide.snapshot(run)
