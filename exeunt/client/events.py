@@ -115,6 +115,29 @@ async def subscribe(
                 yield event
 
 
+async def last(
+    nats: str | list[str] | Nats = "nats://127.0.0.1:4222", *, uid: str, namespace: str = "default"
+) -> Event | None:
+    """The last event of a workflow itself (`workflow.*`), which says what has become of it; None where none is kept.
+
+    One request, whatever else happened. `nats` is as for `subscribe`. Raises ClientError.
+    """
+    _Wanted(namespace, uid, (), "")
+    async with contextlib.AsyncExitStack() as stack:
+        refusals: list[str] = []
+        connection = nats if isinstance(nats, Nats) else await stack.enter_async_context(_connected(nats, refusals))
+        on = cloudevents.state_subject(namespace, uid)
+        with _explained(refusals):
+            try:
+                message = await whole(connection.jetstream().get_last_msg(cloudevents.STATES, on, direct=True))
+            except NotFoundError:
+                return None
+    headers = message.headers or {}
+    kind = headers.get("ce-type", "").removeprefix("dev.exeunt.").rpartition(".")[0]
+    _, _, found, _ = str(message.subject).split(".")
+    return read(cloudevents.subject(found, uid, kind), headers, message.data or b"")
+
+
 def read(subject: str, headers: Mapping[str, str], data: bytes) -> Event:
     """The event that a NATS message holds, for those who subscribe by themselves."""
     attributes = {k.lower().removeprefix("ce-"): unquote(v) for k, v in headers.items() if k.lower().startswith("ce-")}
