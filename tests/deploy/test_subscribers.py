@@ -19,7 +19,7 @@ from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 
 from exeunt.client import Client, ClientError, events
-from exeunt.cloudevents import STREAM
+from exeunt.cloudevents import STATES, STREAM
 from tests.nats_server import NatsServer
 from tests.scheduler.rig import scheduling
 
@@ -94,10 +94,10 @@ async def run(address: str, namespace: str) -> str:
     return str(started.name)
 
 
-async def make_the_copy(server: Deployed) -> None:
+async def make_the_copy(server: Deployed, name: str = STREAM, config: str = "subscriber.json") -> None:
     """What `nats stream add --config deploy/subscriber.json` asks for."""
     async with connected(server, "team-a-operator") as nc:
-        made = await nc.request(f"$JS.API.STREAM.CREATE.{STREAM}", (DEPLOY / "subscriber.json").read_bytes(), timeout=5)
+        made = await nc.request(f"$JS.API.STREAM.CREATE.{name}", (DEPLOY / config).read_bytes(), timeout=5)
         assert "error" not in json.loads(made.data), made.data
 
 
@@ -119,6 +119,26 @@ async def test_a_subscriber_reads_its_namespace_and_no_other(server: Deployed, t
                     after = await run(core.address, "team-a")
     assert live
     assert names == [*((before, kind) for kind in KINDS), *((after, kind) for kind in KINDS)]
+
+
+async def test_a_subscriber_has_the_last_state_of_its_workflows(server: Deployed) -> None:
+    async with connected(server, "exeunt") as nc:
+        js = nc.jetstream()
+        await js.add_stream(name=STREAM, subjects=["exeunt.events.>"])
+        await make_the_copy(server)
+        await make_the_copy(server, STATES, "subscriber-states.json")
+        for team, kind in (("team-a", "running"), ("team-a", "failed"), ("team-b", "failed")):
+            headers = {"ce-type": f"dev.exeunt.workflow.{kind}.v1"}
+            await js.publish(f"exeunt.events.{team}.u.workflow.{kind}", b"{}", headers=headers)
+    url = server.as_user("team-a")
+    async with asyncio.timeout(30):
+        while True:
+            found = await events.last(url, uid="u", namespace="team-a")
+            if found is not None and found.type == "workflow.failed":
+                break
+            await asyncio.sleep(0.05)
+    with pytest.raises(ClientError):
+        await events.last(url, uid="u", namespace="team-b")
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ class Watch:
         self.needed: dict[Family, int] = {}  # where the log of a run must begin
         self.numbers: dict[Family, int] = {}
         self.due: dict[str, tuple[Family, int]] = {}  # hook id → its main run, and where it became due
+        self.skipped: dict[str, set[str]] = {}  # uid → hook ids of handlers that do not run
         self.results: dict[str, int] = {}  # hook id → position of the closing commit
         self.replays: Counter[str] = Counter()  # hook id → how often it was run again
         self.closings: Counter[str] = Counter()  # hook id → how often its run has closed
@@ -145,6 +146,8 @@ class Watch:
                     self.wrong(f"the handler {id} of {family.uid} became due twice")
                 if isinstance(event, HookDue):
                     self.due[id] = family, record.sequence
+                else:
+                    self.skipped.setdefault(family.uid, set()).add(id)
             case StepPlaced():
                 self.placed[Attempt(family.uid, event.node, event.attempt, family.hook_id).id] = event.executor
             case Reopened():
@@ -303,6 +306,14 @@ class Watch:
             owed = sum(1 + self.replays[id] for id, (main, _) in self.due.items() if main == family)
             if len(exits) != owed:
                 self.wrong(f"subscribers heard of {len(exits)} handlers of {family.uid} that ended; {owed} were due")
+            skipped = [i for i, _, uid, kind in heard if uid == family.uid and kind == "exit.skipped"]
+            if len(skipped) != len(self.skipped.get(family.uid, ())):
+                self.wrong(f"subscribers heard of {len(skipped)} handlers of {family.uid} that were skipped")
+            elif skipped and ends and max(skipped) > ends[0]:
+                self.wrong(f"subscribers heard of the end of {family.uid} before that a handler is skipped")
+            numbers = sorted(int(n) for i, n in (i.rsplit(".", 1) for _, i, _, _ in heard) if i == family.uid)
+            if numbers != list(range(1, len(numbers) + 1)):
+                self.wrong(f"the numbers of the events of {family.uid} have a gap: {numbers}")
 
 
 ENDS = ("workflow.succeeded", "workflow.failed", "workflow.error")
