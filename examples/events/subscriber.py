@@ -20,7 +20,7 @@ async def main(nats_url: str = "nats://127.0.0.1:4222", namespace: str = "") -> 
         durable="failures",
     )
     async for event in found:
-        why = event.data["error"] if event.type == "exit.failed" else event.data["status"]["message"]
+        why = event.data["error" if event.type == "exit.failed" else "message"]
         print(f"{event.time:%Y-%m-%d %H:%M:%S}  {event.type:15}  {event.namespace}/{event.subject}  {why}", flush=True)
 
 

@@ -3,7 +3,7 @@
     from exeunt.client import events
 
     async for event in events.subscribe("nats://127.0.0.1:4222", namespace="team-a", types=["workflow.failed"]):
-        print(event.time, event.workflow, event.data["status"]["message"])
+        print(event.time, event.workflow, event.data["message"])
 
 What the types and their bodies are: docs/events.md and docs/asyncapi.yaml.
 """

@@ -165,7 +165,7 @@ async def test_what_an_event_leaves_out_it_names(cluster: Cluster) -> None:
         assert "truncated" not in told["workflow.submitted"]
     assert left_out == {
         "fan_out": ["status.nodes"],
-        "five_outputs": ["outputs"],
+        "five_outputs": ["outputs.parameters"],
         "large_manifest": ["spec"],
     }
 
