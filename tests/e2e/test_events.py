@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from exeunt.cli.word import whoami
 from tests.e2e.cluster import Cluster
-from tests.e2e.test_operators import manifest, sh
+from tests.e2e.test_operators import do, manifest, sh
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -162,6 +162,57 @@ async def test_a_replay_tells_when_it_began(cluster: Cluster) -> None:
     assert before - timedelta(seconds=1) < times[2] <= times[3]
     [again] = cluster.exits("--workflow", found["metadata"]["name"])
     assert datetime.fromisoformat(again["startedAt"]) >= before.replace(microsecond=0)
+
+
+async def test_a_replay_is_followed_by_the_workflows_new_state(cluster: Cluster, tmp_path: Path) -> None:
+    bye = sh("bye", f"[ -e {tmp_path}/mended ]")
+    [found] = cluster.run(manifest(sh("main", "true"), bye, onExit="bye"))
+    name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+    [entry] = cluster.exits("--workflow", name)
+    [*_, first] = map(body, await heard(cluster, uid))
+    assert (first["phase"], first["outcome"], first["finalization"]) == ("Failed", "Succeeded", "Failed")
+    (tmp_path / "mended").touch()
+    do(cluster, "exits", "replay", entry["id"])
+    async with subscribed(cluster, uid) as events:
+        while kind(last := await events.next_msg(timeout=30)) != "workflow.finalized":
+            before = last
+    assert (kind(before), (last.headers or {})["ce-id"]) == ("exit.succeeded", f"{uid}.{entry['id']}.5")
+    told = body(last)
+    assert (told["phase"], told["finalization"], told["status"]["finalization"]) == ("Failed", "Succeeded", "Succeeded")
+
+
+async def test_each_attempt_of_a_workflow_ends_once(cluster: Cluster, tmp_path: Path) -> None:
+    [found] = cluster.run(manifest(sh("main", f"[ -e {tmp_path}/mended ]")))
+    name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+    (tmp_path / "mended").touch()
+    do(cluster, "retry", name, "--by", "ann", "--message", "it is mended")
+    cluster.wait(name)
+    do(cluster, "delete", name, "--by", "ben")
+    told: list[Msg] = []
+    async with subscribed(cluster, uid) as events:
+        while not told or kind(told[-1]) != "workflow.deleted":
+            told.append(await events.next_msg(timeout=30))
+    assert [(kind(e), body(e)["attempt"]) for e in told if kind(e) in TERMINAL] == [
+        ("workflow.failed", 0),
+        ("workflow.succeeded", 1),
+    ]
+    kinds = [kind(e) for e in told]
+    again = kinds.index("workflow.retried")
+    assert kinds[again : again + 2] == ["workflow.retried", "workflow.running"]
+    assert (body(told[again])["by"], body(told[again])["message"]) == ("ann", "it is mended")
+    assert body(told[-1])["by"] == "ben"
+
+
+async def test_a_child_and_its_handlers_say_what_started_them(cluster: Cluster) -> None:
+    child = json.loads(manifest(sh("main", "true"), sh("end", "true"), prefix="child-", onExit="end"))
+    bye = {"name": "bye", "plugin": {"trigger": {"workflow": child, "wait": True}}}
+    [found, *_] = cluster.run(manifest(sh("main", "true"), bye, onExit="bye"))
+    name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+    [entry] = cluster.exits("--workflow", name)
+    [ended] = [body(e) for e in await heard(cluster, uid) if kind(e) == "exit.succeeded"]
+    [started] = ended["children"]
+    parent = {"name": name, "namespace": "default", "uid": uid, "handler": entry["id"]}
+    assert [body(e)["parent"] for e in await heard(cluster, started["uid"])] == [parent] * 7
 
 
 @pytest.mark.xdist_group("restarts")
