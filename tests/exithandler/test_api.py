@@ -206,9 +206,9 @@ async def test_a_watch_says_what_fits_no_more_and_what_cannot_be_gone_on_from(
     kinds = pb.WatchExitsResponse
     release = world.reply_when_told()
     running = stub.WatchExits(pb.WatchExitsRequest(states=[pb.Exit.STATE_RUNNING]))
-    owed = await main.owe(workflow(call(world.url)))
     async with asyncio.timeout(10):
         assert (await running.read()).kind == kinds.KIND_SYNCED
+        owed = await main.owe(workflow(call(world.url)))
         told = await running.read()
         assert (told.kind, told.exit.id) == (kinds.KIND_CHANGED, owed.hook_id)
         release.set()

@@ -93,7 +93,7 @@ async def test_a_running_or_skipped_handler_is_not_replayed(main: Main, handlers
     skipped = obligation_of(78, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
     async with handler.ledger.watching(Wanted(workflow=skipped.name)) as records:
-        record = (await anext(records)).record
+        record = await anext(told.record async for told in records if told.record is not None)
     assert isinstance(record, ExitRecord)
     with pytest.raises(Rejected, match="its condition was false"):
         await handler.runs.replay(record, "r2", again=False)

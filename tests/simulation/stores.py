@@ -148,7 +148,7 @@ class _Records:
 
         return await self._stores.trip(work)
 
-    async def remove(self, key: str, namespace: str = "*") -> None:
+    async def remove(self, key: str, namespace: str, *, name: str = "", again: bool = False) -> None:
         await self._stores.trip(lambda: self._kept.pop(key, None))
 
 
