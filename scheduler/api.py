@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +21,9 @@ from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
-from exeunt.language.problems import ManifestError, Problem
+from exeunt.language.problems import ManifestError
 from exeunt.launch import depth_of, resubmission, too_deep
-from exeunt.scheduler import logs, watch
+from exeunt.scheduler import logs, refusal, watch
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.attempts import Executor
@@ -53,8 +53,6 @@ from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
 from exeunt.words import phases
-
-TOLD_BYTES = 4000  # of problems in an error: gRPC carries them in headers, and clients take 8 KB of those
 
 DELETED = "the workflow is deleted"
 REVISION_CHANGED = "REVISION_CHANGED"
@@ -117,10 +115,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             parameters=tuple((p.name, p.value) for p in request.parameters),
             labels=tuple(sorted(request.labels.items())),
         )
+        documents = refusal.named(request.documents)
         try:
-            checked = await parts.checker.check(_documents(request.documents), wishes)
+            checked = await parts.checker.check(documents, wishes)
         except ManifestError as error:
-            raise refused(error.problems) from None
+            raise refusal.refused(error.problems, documents, request) from None
         if not (checked.workflows or checked.stored):
             raise invalid("nothing was submitted", [("documents", "at least one manifest is expected")])
         count = len(checked.workflows)
@@ -133,7 +132,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         for accepted in checked.workflows:
             if why := too_deep(depth_of(accepted.labels), parts.chain_depth):
                 raise wrong_state("CHAIN_TOO_DEEP", why)
-        warnings = [_problem(problem) for problem in checked.warnings]
+        warnings = [refusal.shown(problem, documents) for problem in checked.warnings]
         if request.validate_only:
             await parts.launcher.check_names(checked, uids(namespace, request_id, count))
             return pb.SubmitWorkflowResponse(warnings=warnings)
@@ -148,8 +147,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @reads
     async def LintWorkflow(self, request: pb.LintWorkflowRequest, context: Context) -> pb.LintWorkflowResponse:
         """Problems are the answer."""
-        problems = await self._parts.checker.lint(_documents(request.documents), request.namespace)
-        return pb.LintWorkflowResponse(problems=[_problem(problem) for problem in problems])
+        documents = refusal.named(request.documents)
+        problems = await self._parts.checker.lint(documents, request.namespace)
+        return pb.LintWorkflowResponse(problems=[refusal.shown(problem, documents) for problem in problems])
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -621,36 +621,9 @@ def _verb(method: str) -> str:
     return "set" if method == "SetNodes" else method.removesuffix("Workflow").lower()
 
 
-def _documents(documents: Iterable[pb.Document]) -> list[tuple[str, str]]:
-    return [(document.file or "-", document.text) for document in documents]
-
-
 def _request_id(given: str) -> str:
     check_characters("request_id", given, REQUEST_ID_CHARACTERS)
     return given or str(uuid.uuid4())
-
-
-def refused(problems: list[Problem]) -> RpcError:
-    """INVALID_ARGUMENT with a violation for each error, as far as a gRPC error can carry them."""
-    errors = [problem for problem in problems if not problem.warning]
-    violations: list[tuple[str, str]] = []
-    room = TOLD_BYTES
-    for problem in errors:
-        text = str(problem)
-        room -= len(text.encode()) + len(problem.path) + 8
-        if violations and room < 0:
-            violations.append(("", f"… and {len(errors) - len(violations)} more; lint shows all of them"))
-            break
-        violations.append((problem.path[:500], text[: TOLD_BYTES // 2]))
-    first = str(errors[0])[:500] if errors else "the manifest is refused"
-    summary = first if len(errors) == 1 else f"{len(errors)} problems, the first: {first}"
-    return invalid(summary, violations, reason="INVALID_MANIFEST")
-
-
-def _problem(problem: Problem) -> pb.Problem:
-    return pb.Problem(
-        file=problem.file, line=problem.line, path=problem.path, message=problem.message, warning=problem.warning
-    )
 
 
 def _executor(executor: Executor) -> pb.ExecutorInfo:

@@ -56,4 +56,6 @@ def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:
 
 
 def _line(field: str, description: str) -> str:
-    return description if not field or field in description else f"{field}: {description}"
+    """A violation for people: of a document the description says the place, by file and line."""
+    told = not field or field.startswith("documents[") or field in description
+    return description if told else f"{field}: {description}"
