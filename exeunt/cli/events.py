@@ -53,7 +53,7 @@ def _json(event: Event) -> str:
 
 def _line(event: Event) -> str:
     facts = event.data if isinstance(event.data, dict) else {}
-    shown = [f"{key}={facts[key]}" for key in ("hook", "phase", "outcome", "error", "message") if facts.get(key)]
+    shown = [f"{key}={facts[key]}" for key in ("hook", "phase", "outcome", "by", "error", "message") if facts.get(key)]
     name, about = event.workflow, event.subject
     place = name if about in ("", name) else about if about.startswith(name) else f"{name} {about}"
     return " ".join([event.attributes.get("time", "")[11:23], f"{event.type:<20}", place, *shown])
