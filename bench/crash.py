@@ -26,6 +26,7 @@ from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import phases
 from tests.e2e.cluster import Cluster
 from tests.faults.kills import SERVICES, all_exits, all_workflows, patient
 
@@ -184,7 +185,7 @@ class _Round:
                 lambda: time.time() >= at_most or len(self.lines("completed")) >= COUNT
             )  # costs services nothing
             found = await patient(self._all)
-            if len(found) >= 2 * COUNT and all(w.phase in FINAL for w in found):
+            if len(found) >= 2 * COUNT and all(phases.word(w.phase) in FINAL for w in found):
                 break
             await asyncio.sleep(0.05)
         return time.time()
@@ -204,7 +205,7 @@ class _Round:
             completed=self._often(self.lines("completed")),
             children=self._often(children),
             ledger=self._often(ledger),
-            succeeded=sum(w.phase == "Succeeded" for w in found if w.name in mine),
+            succeeded=sum(phases.word(w.phase) == "Succeeded" for w in found if w.name in mine),
             restart=restart,
             left=left,
             done=done,

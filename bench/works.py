@@ -14,6 +14,7 @@ from exeunt.client import interceptors
 from exeunt.journal.wire import connect
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.words import finalizations, phases
 
 
 def manifest(name: str, entrypoint: str, templates: list[dict[str, Any]], **spec: Any) -> str:
@@ -86,7 +87,7 @@ async def one(where: tuple[str, str], text: str) -> float:
         workflow = await _submit(stub, text, 0)
         final = await _final(stub, workflow.uid)
         taken = time.perf_counter() - started
-        assert final.phase == "Succeeded", f"{final.phase}: {final.message}"
+        assert phases.word(final.phase) == "Succeeded", f"{phases.word(final.phase)}: {final.message}"
         return taken
 
 
@@ -128,7 +129,8 @@ async def many(where: tuple[str, str], nats_url: str, text: str, count: int, at_
         ended = await _listed(stub)
         for uid in uids:
             final = ended[uid]
-            assert (final.phase, final.finalization) == ("Succeeded", "Succeeded"), f"{final.phase}: {final.message}"
+            ended_so = phases.word(final.phase), finalizations.word(final.finalization)
+            assert ended_so == ("Succeeded", "Succeeded"), f"{ended_so}: {final.message}"
         return taken
 
 
