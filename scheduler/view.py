@@ -210,7 +210,7 @@ def of_summary(s: ArchiveSummary, view: int) -> pb.Workflow:
             "startedAt": _text(s.started_at),
             "finishedAt": _text(s.finished_at),
             "progress": s.progress,
-            "runAttempt": s.attempt,
+            **({"runAttempt": s.attempt} if s.attempt else {}),
         },
     }
     return listed(tree, s.version, view)
