@@ -23,11 +23,9 @@ from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.bounds import (
     ANSWER_BYTES,
-    BY_CHARACTERS,
     LISTED_BYTES,
     PAGE_BYTES,
     PART_BYTES,
-    REQUEST_ID_CHARACTERS,
     check_characters,
 )
 from exeunt.service.channel import open_channel
@@ -136,7 +134,6 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         """Runs it again."""
         if not request.request_id:
             raise invalid("request_id is missing", [("request_id", "give any text that identifies this request")])
-        check_characters("request_id", request.request_id, REQUEST_ID_CHARACTERS)
         record = await self._record(request.id)
         if request.request_id in record.requests:
             return listed(record)
@@ -154,7 +151,6 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     @writes
     async def CancelExit(self, request: pb.CancelExitRequest, context: Context) -> pb.Exit:
         """Ends it for good."""
-        check_characters("by", request.by, BY_CHARACTERS)
         check_characters("message", request.message, MESSAGE_CHARACTERS)
         record = await self._record(request.id)
         if record.state != CANCELLED:

@@ -40,13 +40,7 @@ from exeunt.scheduler.requests import Requests, Turn, deleted_since, uid_of
 from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Seen, fitted, listed, parts, seen, whole
-from exeunt.service.bounds import (
-    ANSWER_BYTES,
-    BY_CHARACTERS,
-    REQUEST_ID_CHARACTERS,
-    check_characters,
-    check_word,
-)
+from exeunt.service.bounds import ANSWER_BYTES, check_message
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
 from exeunt.turns import Turns
@@ -97,7 +91,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """All or nothing; answered when it is durable."""
         parts = self._parts
         request_id = _request_id(request.request_id)
-        check_characters("by", request.by, BY_CHARACTERS)
         namespace = request.namespace or DEFAULT_NAMESPACE
         address = parts.peers.address(partition_of(uids(namespace, request_id, 1)[0]), context)
         if address:
@@ -245,7 +238,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
         """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
         id = _request_id(request.request_id)
-        check_word(request)
+        check_message(request)
         if request.node_field_selector:
             _check("node_field_selector", selection.check, request.node_field_selector)
             ended = SetNodes(
@@ -263,7 +256,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
         """Everything ends."""
-        check_word(request)
+        check_message(request)
         id = _request_id(request.request_id)
         command = Shutdown("Terminate", id, request.message, by=request.by, revision=request.revision)
         return await self._command("TerminateWorkflow", request, context, command)
@@ -271,7 +264,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
         """Nothing further starts."""
-        check_word(request)
+        check_message(request)
         command = SuspendRun(_request_id(request.request_id), request.message, request.by, request.revision)
         return await self._command("SuspendWorkflow", request, context, command)
 
@@ -279,7 +272,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
         """It goes on."""
         _check("node_field_selector", selection.check, request.node_field_selector)
-        check_word(request)
+        check_message(request)
         command = ResumeRun(
             _request_id(request.request_id),
             request.node_field_selector,
@@ -292,7 +285,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
         """Outputs and phases of waiting suspend nodes."""
-        check_word(request)
+        check_message(request)
         if not request.node_field_selector.strip(" ,"):
             text = "say which nodes, as in displayName=approve: without a selector all that wait would be set"
             raise invalid("node_field_selector is missing", [("node_field_selector", text)])
@@ -315,7 +308,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         parts = self._parts
-        check_word(request)
+        check_message(request)
         id, why = _request_id(request.request_id), request.message or DELETED
         command = Shutdown("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
         turn = await parts.requests.turn("DeleteWorkflow", request, context)
@@ -361,7 +354,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """What failed runs again; only when all is over."""
         parts = self._parts
         id = _request_id(request.request_id)
-        check_word(request)
+        check_message(request)
         parts.checker.check_parameters("parameters", request.parameters)
         turn = await parts.requests.turn("RetryWorkflow", request, context)
         found = turn.found
@@ -397,8 +390,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
         """A new workflow of the same manifest and arguments."""
         requests = self._parts.requests
-        check_characters("request_id", request.request_id, REQUEST_ID_CHARACTERS)
-        check_characters("by", request.by, BY_CHARACTERS)
         known = await requests.asked("ResubmitWorkflow", request)
         if known is not None and (made := await self._resubmitted(request, context)) is not None:
             return made
@@ -622,7 +613,6 @@ def _verb(method: str) -> str:
 
 
 def _request_id(given: str) -> str:
-    check_characters("request_id", given, REQUEST_ID_CHARACTERS)
     return given or str(uuid.uuid4())
 
 

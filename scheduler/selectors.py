@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+from exeunt.visible import quoted
 
 Matches = Callable[[Mapping[str, str]], bool]
 
@@ -11,7 +13,6 @@ _KEY = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _SET = re.compile(rf"^(?P<key>{_KEY})\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
 _EQUAL = re.compile(rf"^(?P<key>{_KEY})\s*(?P<op>==|=|!=)\s*(?P<value>[^\s,()=!]*)$")
 _EXISTS = re.compile(rf"^(?P<not>!?)\s*(?P<key>{_KEY})$")
-_COMMA = re.compile(r",(?![^(]*\))")
 
 
 class SelectorError(ValueError):
@@ -20,8 +21,20 @@ class SelectorError(ValueError):
 
 def selector(text: str) -> Matches:
     """What a selector means. Every part must hold; an empty one holds for all. Raises SelectorError."""
-    parts = [_part(part.strip()) for part in _COMMA.split(text)] if text.strip() else []
+    parts = [_part(part.strip()) for part in _parts(text)] if text.strip() else []
     return lambda labels: all(part(labels) for part in parts)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What stands between the commas outside of parentheses."""
+    begin, inside = 0, False
+    for place, character in enumerate(text):
+        if character in "()":
+            inside = character == "("
+        elif character == "," and not inside:
+            yield text[begin:place]
+            begin = place + 1
+    yield text[begin:]
 
 
 def _part(text: str) -> Matches:
@@ -40,4 +53,4 @@ def _part(text: str) -> Matches:
         if found["not"]:
             return lambda labels: key not in labels
         return lambda labels: key in labels
-    raise SelectorError(f"{text!r} is no part of a selector; write a=b, a!=b, a in (b,c), a notin (b,c), a or !a")
+    raise SelectorError(f"{quoted(text)} is no part of a selector; write a=b, a!=b, a in (b,c), a notin (b,c), a or !a")

@@ -72,6 +72,12 @@ def _asked() -> list[Limit]:
         Limit("A parameter's value of `node set` and `retry`", _setting("parameter_bytes", Scheduler), said),
         Limit("The message of `exits cancel`", f"{exits.MESSAGE_CHARACTERS:,} characters", said),
         Limit("Who it is that asks (`--by`)", f"{bounds.BY_CHARACTERS} characters", said),
+        Limit(
+            "A selector of labels or nodes, and the name of a node", f"{bounds.SELECTOR_CHARACTERS:,} characters", said
+        ),
+        Limit(
+            "Any other name, id, page token or position in a request", f"{bounds.WORD_CHARACTERS:,} characters", said
+        ),
     ]
 
 

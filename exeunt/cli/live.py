@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from exeunt.cli import tree
-from exeunt.cli.visible import echo, visible
+from exeunt.cli.visible import echo
+from exeunt.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exeunt.cli.times import duration, seconds
-from exeunt.cli.visible import visible
+from exeunt.visible import visible
 
 SYMBOLS = {
     "Pending": "◷",

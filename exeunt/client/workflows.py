@@ -14,6 +14,7 @@ from exeunt.client.parts import Joined
 from exeunt.client.request_ids import new_request_id
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1.phase_pb2 import Phase
+from exeunt.visible import quoted
 from exeunt.words import phases as words
 
 
@@ -434,5 +435,5 @@ def _number(phase: str) -> Phase.ValueType:
     found = words.number(phase)
     if not found:
         known = ", ".join(filter(None, map(words.word, Phase.values())))
-        raise ClientError("INVALID_ARGUMENT", "INVALID_PHASE", f"{phase[:80]!r} is no phase: {known} are")
+        raise ClientError("INVALID_ARGUMENT", "INVALID_PHASE", f"{quoted(phase)} is no phase: {known} are")
     return found

@@ -6,6 +6,7 @@ from exeunt.engine import phases
 from exeunt.engine.inputs import Rejected
 from exeunt.engine.nodes import Node
 from exeunt.engine.state import Run
+from exeunt.visible import quoted
 
 FIELDS = ("displayName", "templateName", "templateRef.name", "templateRef.template", "phase", "name", "id")
 """What nodes can be selected by, beside `inputs.parameters.NAME.value`."""
@@ -26,14 +27,16 @@ def check(selector: str) -> None:
     """Raises Rejected unless it is one, whatever it selects."""
     for field, _, _ in _selected(selector):
         if field not in FIELDS and not _is_input(field):
-            raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {field!r}: {', '.join(FIELDS)}")
+            raise Rejected("INVALID_SELECTOR", f"nodes cannot be selected by {quoted(field)}: {', '.join(FIELDS)}")
 
 
 def check_phase(phase: str) -> None:
     """Raises Rejected unless it is one that a node that waits can be set to; an empty one leaves it waiting."""
     known = sorted(phases.COMPLETED | {phases.SKIPPED})
     if phase and phase not in known:
-        raise Rejected("INVALID_PHASE", f"{phase[:80]!r} is no phase that a node can be set to: {', '.join(known)} are")
+        raise Rejected(
+            "INVALID_PHASE", f"{quoted(phase)} is no phase that a node can be set to: {', '.join(known)} are"
+        )
 
 
 def _is_input(field: str) -> bool:
@@ -49,7 +52,7 @@ def _selected(selector: str) -> list[tuple[str, str, bool]]:
                 wanted.append((name.strip(), value.strip(), positive))
                 break
         else:
-            raise Rejected("INVALID_SELECTOR", f"{part!r} is no selector: NAME=VALUE is expected")
+            raise Rejected("INVALID_SELECTOR", f"{quoted(part)} is no selector: NAME=VALUE is expected")
     return wanted
 
 

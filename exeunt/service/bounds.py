@@ -15,6 +15,19 @@ BY_CHARACTERS = 200
 """Who asks, as people shall read it."""
 MESSAGE_BYTES = 16 * 1024
 """Why an operator does something: as much as a step may say."""
+SELECTOR_CHARACTERS = 4096
+"""Each workflow of a list is held against it."""
+WORD_CHARACTERS = 1024
+
+_WORDS = ("name", "generate_name", "entrypoint", "workflow", "hook", "id", "page_token", "position")
+_SELECTORS = ("selector", "node_field_selector", "node")
+TEXTS = {
+    "request_id": REQUEST_ID_CHARACTERS,
+    "by": BY_CHARACTERS,
+    **dict.fromkeys(_WORDS, WORD_CHARACTERS),
+    **dict.fromkeys(_SELECTORS, SELECTOR_CHARACTERS),  # the full name of a node holds the item that it is for
+}
+"""The fields of requests with texts that are no manifest, value or message, and how many characters they may have."""
 
 ANSWER_BYTES = 16 * 1024 * 1024
 """Of an answer that is one message."""
@@ -27,9 +40,16 @@ PAGE_BYTES = 4 * 1024 * 1024
 """Of a page of a list; one that has more has fewer lines."""
 
 
-def check_word(request: Any) -> None:
-    """Who asks for something, and why. Raises INVALID_ARGUMENT for what is too long."""
-    check_characters("by", request.by, BY_CHARACTERS)
+def check_texts(request: Any) -> None:
+    """Raises INVALID_ARGUMENT for a text of a request that is too long, whatever the request is."""
+    for field, most in TEXTS.items():
+        value = getattr(request, field, "")
+        if isinstance(value, str):
+            check_characters(field, value, most)
+
+
+def check_message(request: Any) -> None:
+    """Why somebody asks for something. Raises INVALID_ARGUMENT for what is too long."""
     check_bytes("message", request.message, MESSAGE_BYTES)
 
 

@@ -14,6 +14,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from exeunt.visible import begun, visible
+
 DOMAIN = "exeunt.dev"
 Code = grpc.StatusCode
 TEXT_BYTES = 600
@@ -83,7 +85,7 @@ class RpcError(Exception):
 def not_found(kind: str, name: str) -> RpcError:
     """The error for a thing that does not exist, as in not_found("workflow", "default/nightly")."""
     reason = f"{kind.upper().replace(' ', '_')}_NOT_FOUND"
-    return RpcError(Code.NOT_FOUND, reason, f"{kind} {name} does not exist", resource=(kind, name))
+    return RpcError(Code.NOT_FOUND, reason, f"{kind} {begun(name)} does not exist", resource=(kind, name))
 
 
 def invalid(text: str, violations: Iterable[tuple[str, str]], reason: str = "INVALID_REQUEST") -> RpcError:
@@ -170,7 +172,8 @@ def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
 
 
 def _short(text: str, most: int = TEXT_BYTES) -> str:
-    """A text as far as an error can carry it."""
+    """A text as far as an error can carry it, with nothing invisible in it."""
+    text = visible(text[: most + 1])
     content = text.encode(errors="replace")
     return text if len(content) <= most else content[: most - 3].decode(errors="ignore") + "…"
 

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from exeunt.service import telemetry
+from exeunt.service.bounds import check_texts
 from exeunt.service.errors import Code, RpcError, abort_with, invalid
 from exeunt.service.health import Health
 from exeunt.service.metrics import Counter, Histogram
@@ -24,6 +25,7 @@ from exeunt.service.program import ProgramError
 from exeunt.service.settings import join_address, split_address
 from exeunt.service.streams import Streams, stopping
 from exeunt.service.tokens import Guard
+from exeunt.visible import quoted
 
 log = logging.getLogger(__name__)
 
@@ -304,13 +306,15 @@ def _reader(read: Any) -> Any:
     return reader
 
 
+PUBLIC = "exeunt.v1."
+"""What people and their programs send."""
 ALL = "*"
 """Every namespace: what lists, and a watch of them, may ask for."""
 _OF_ALL = frozenset({"ListWorkflowsRequest", "ListExitsRequest", "WatchExitsRequest"})
 
 
 def _proper(request: Any) -> Any:
-    """The request, when it can be read and the names in it are such; of a stream each frame. Raises RpcError."""
+    """The request, when it can be read and the texts in it are in order; of a stream each frame. Raises RpcError."""
     if hasattr(request, "__aiter__"):
         return _each_proper(request)
     if isinstance(request, _Unreadable):
@@ -321,8 +325,10 @@ def _proper(request: Any) -> Any:
         if value == ALL and field == "namespace" and request.DESCRIPTOR.name in _OF_ALL:
             continue
         if isinstance(value, str) and value and not form.fullmatch(value):
-            text = f"{field}: {value[:80]!r} is none; {words} are expected"
+            text = f"{field}: {quoted(value)} is none; {words} are expected"
             raise invalid(text, [(field, text)])
+    if request.DESCRIPTOR.full_name.startswith(PUBLIC):
+        check_texts(request)
     return request
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from exeunt.scheduler.selectors import SelectorError, selector
@@ -40,3 +42,11 @@ def test_a_selector_fits_or_not(text: str, fits: bool) -> None:
 def test_what_is_no_selector_is_refused(text: str) -> None:
     with pytest.raises(SelectorError, match="no part of a selector"):
         selector(text)
+
+
+def test_a_long_one_is_read_in_a_moment() -> None:
+    began = time.process_time()
+    assert selector("a," * 200_000 + "a in (" + "b," * 200_000 + "b)")({"a": "b"})
+    with pytest.raises(SelectorError, match=r"^.{100,300}$"):
+        selector("(" * 200_000 + ",")
+    assert time.process_time() - began < 5.0, "some tenths of a second; minutes where each comma is looked for anew"

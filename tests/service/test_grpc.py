@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from exeunt.service.bounds import WORD_CHARACTERS
 from exeunt.service.channel import open_channel
 from exeunt.service.errors import Code, RpcError, invalid, not_found, received, wrong_state
 from exeunt.service.grpc import GrpcServer, deadline, serve_grpc
@@ -175,6 +176,18 @@ async def test_what_is_no_namespace_is_refused_whatever_is_asked(stub: Any, name
     told = received(raised.value)
     assert told.code is Code.INVALID_ARGUMENT
     assert [violation.field for violation in told.violations] == ["namespace"]
+
+
+async def test_what_is_too_long_is_refused_and_what_is_invisible_is_shown(stub: Any) -> None:
+    told = await failure(stub, "x" * (WORD_CHARACTERS + 1))
+    assert [violation.field for violation in told.violations] == ["id"]
+    assert told.text == f"id has {WORD_CHARACTERS + 1:,} characters; at most {WORD_CHARACTERS:,} may be"
+    call = stub.WatchExits(pb.WatchExitsRequest(workflow="\x1b[2J" + "x" * 900))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        [_ async for _ in call]
+    text = received(raised.value).text
+    assert text.startswith("workflow ␛[2Jxxx")
+    assert len(text) < 150
 
 
 class Watched(pb_grpc.ExitServiceServicer):

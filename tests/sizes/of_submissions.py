@@ -241,3 +241,27 @@ async def _cancel(services: Services, field: str, most: int) -> None:
     for size, said in ((most, "NOT_FOUND"), (most + 1, f"at most {most:,} may be")):
         request: Any = exits.CancelExitRequest(id="nobody", **{field: "x" * size})  # type: ignore[arg-type]
         assert said in await services.exits_say("CancelExit", request)
+
+
+@row("A selector of labels or nodes, and the name of a node")
+async def selector(most: int, services: Services) -> None:
+    """One that is as long as can be holds up nobody, as one far above the limit does not."""
+    for size, said in ((most, ""), (most + 1, f"selector has {most + 1:,} characters"), (2**20, "selector has")):
+        request = pb.ListWorkflowsRequest(selector=("a," * size)[: size - 1] + "a")
+        assert said in await services.says("ListWorkflows", request)
+    for method, request in (
+        ("ResumeWorkflow", pb.ResumeWorkflowRequest(name="nobody", node_field_selector="=" * (most + 1))),
+        ("GetLogs", pb.GetLogsRequest(name="nobody", node="x" * (most + 1))),
+    ):
+        assert f"at most {most:,} may be" in await services.says(method, request)
+
+
+@row("Any other name, id, page token or position in a request")
+async def words(most: int, services: Services) -> None:
+    for size, said in ((most, "NOT_FOUND"), (most + 1, f"at most {most:,} may be")):
+        assert said in await services.says("GetWorkflow", pb.GetWorkflowRequest(name="x" * size))
+        assert said in await services.exits_say("GetExit", exits.GetExitRequest(id="x" * size))
+    long = "x" * (most + 1)
+    for request in (pb.ListWorkflowsRequest(page_token=long), pb.ListExecutorsRequest(page_token=long)):
+        method = type(request).__name__.removesuffix("Request")
+        assert "page_token has" in await services.says(method, request)

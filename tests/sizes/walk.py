@@ -53,7 +53,12 @@ class Services:
         sending = interceptors(facts["token"])
         async with grpc.aio.insecure_channel(facts[service]["address"], interceptors=sending) as channel:
             try:
-                await getattr(stub(channel), method)(request)
+                answer = getattr(stub(channel), method)(request)
+                if hasattr(answer, "__aiter__"):
+                    async for _ in answer:
+                        pass
+                else:
+                    await answer
             except grpc.aio.AioRpcError as error:
                 return f"{error.code().name}: {error.details()} {dict(error.trailing_metadata() or ())}"
         return ""

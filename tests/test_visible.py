@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.cli import tree
-from exeunt.cli.visible import visible
+from exeunt.visible import visible
 
 
 @pytest.mark.parametrize(
