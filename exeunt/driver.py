@@ -26,6 +26,7 @@ from exeunt.engine.events import (
     TimerSet,
 )
 from exeunt.engine.inputs import GiveUp, GoOn, Input, Placed, Rejected, TimerFired, less
+from exeunt.engine.turn import TooMuchToDecide
 from exeunt.journal.log import Family, LogClosed, LogFull, NotOwner, Refused, TooLarge
 from exeunt.ports import Clock, Journal, Steps
 from exeunt.turns import Turns
@@ -63,9 +64,11 @@ class Driver:
         "_held",
         "_inbox",
         "_queued",
+        "_resting",
         "_settled",
         "_spoilt",
         "_timers",
+        "_took",
         "broken",
         "clock",
         "dropped",
@@ -112,6 +115,8 @@ class Driver:
         self._spoilt: list[Input] = []  # what was to be decided when it broke
         self._busy = False
         self._queued = False  # it waits for its turn
+        self._resting = False  # it waits until it has rested from its last one
+        self._took = 0.0  # the last turn, in seconds, where it has to rest from it
         self._held = 0  # how many look at the run
         self._inbox: list[tuple[Input | _WriteSnapshot, asyncio.Future[None] | None]] = []
         self._asked: list[asyncio.Future[None]] = []
@@ -171,7 +176,7 @@ class Driver:
             future.set_exception(self._refusal())
             return future
         self._inbox.append((command, future))
-        self._ready()
+        self._ready(asked=True)
         return future
 
     def write_snapshot(self, told: Told | None = None) -> None:
@@ -219,7 +224,7 @@ class Driver:
 
     @property
     def waits(self) -> bool:
-        """True while something is to be decided in this run's turn, which is to come."""
+        """True while something is to be decided in this run's turn, which is to come, and not first to rest."""
         return self._queued
 
     def hold(self) -> None:
@@ -258,20 +263,42 @@ class Driver:
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
-    def _ready(self, *, later: bool = False) -> None:
-        """Has the run decide in its turn, when there is something to decide and no commit is on its way."""
-        if self._busy or self._queued or self._held or self.dropped or self.broken:
+    def _ready(self, *, later: bool = False, asked: bool = False) -> None:
+        """Has the run decide in its turn, when there is something to decide and no commit is on its way.
+
+        A run that has much to decide rests between its turns; what people ask for is taken in all the same.
+        """
+        if self._busy or self._queued or self._held or self.dropped or self.broken or (self._resting and not asked):
             return
-        if self._inbox or self.run.unfinished:
+        if not (self._inbox or self.run.unfinished):
+            return
+        if self._took and not asked:
+            self._resting = True
+            self.turns.rest(self._again, self._took)
+        else:
             self._queued = True
             (self.turns.wait if later else self.turns.take)(self._turn)
 
+    def _again(self) -> None:
+        """It has rested."""
+        self._resting, self._took = False, 0.0
+        if not (self._queued or self._busy):
+            self._turn()
+
     def _turn(self) -> None:
-        """Decides what waits and writes it as one commit; does so again while nothing has to be written."""
+        """Decides what waits, as long as this is its turn, and notes how long that took where it was much."""
         self._queued = False
-        if self._held:
+        if self._held or self.dropped:
             return
-        if self.run.unfinished:
+        began = asyncio.get_running_loop().time()
+        self._decide()
+        if not self._resting and (self.run.unfinished or self.run.turn.heavy):
+            self._took = asyncio.get_running_loop().time() - began
+        self._ready(later=True)
+
+    def _decide(self) -> None:
+        """Decides what waits and writes it as one commit; does so again while nothing has to be written."""
+        if self.run.unfinished and not self._resting:
             self._inbox.append((GoOn(), None))
         while self._inbox and not self._busy and not self.dropped and not self.broken:
             batch, self._inbox = self._inbox[:INPUTS_PER_COMMIT], self._inbox[INPUTS_PER_COMMIT:]
@@ -306,7 +333,6 @@ class Driver:
                 self._answer()
             if self.turns.over:
                 break
-        self._ready(later=True)
 
     def _snapshot(self, told: Told | None) -> None:
         """Writes a snapshot when everything is out; nothing is decided meanwhile."""
@@ -438,7 +464,11 @@ class Driver:
                 future.set_result(None)
 
     def _break(self, error: Exception, batch: Batch, asked: Iterable[asyncio.Future[None] | None]) -> None:
-        self.broken = str(error) if isinstance(error, TooLarge | Refused) else f"{type(error).__name__}: {error}"
+        self.broken = (
+            str(error)
+            if isinstance(error, TooLarge | Refused | TooMuchToDecide)
+            else f"{type(error).__name__}: {error}"
+        )
         log.error("run %s (%s) cannot go on: %s", self.run.uid, self.run.name, self.broken, exc_info=error)
         for handle in self._timers.values():
             handle.cancel()

@@ -1,7 +1,8 @@
 """The loop of a service is shared between its runs: what takes long waits for a later round of the loop.
 
 Between two rounds sockets are read and timers fire, so heartbeats, health checks and other people's requests are
-answered however much there is to decide.
+answered however much there is to decide. A call is answered in many rounds, though. So who has used a whole turn rests
+until others have had the loop for several times as long.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from typing import TypeVar
 T = TypeVar("T")
 SHARE_SECONDS = 0.05
 """Of one round of the loop; what has begun is finished."""
+REST_BESIDE = 3.0
+"""So many times as long as its turn was one rests: all of them together have a quarter of the loop."""
+REST_ALONE = 0.5
+"""The same where nobody else has done anything for a while."""
+ALONE_SECONDS = 1.0
 
 
 class Turns:
@@ -24,6 +30,8 @@ class Turns:
         self._spent = 0.0
         self._began: float | None = None  # the piece of work under way
         self._armed = False
+        self._others = float("-inf")  # when somebody did something that does not rest
+        self._rested = 0.0  # when all that rest will have rested
 
     @property
     def over(self) -> bool:
@@ -38,12 +46,20 @@ class Turns:
         elif self._began is not None:  # a part of the work under way
             work()
         else:
-            self._do(work)
+            self._do_ordinary(work)
 
     def wait(self, work: Callable[[], None]) -> None:
         """Does the work in a later round."""
         self._waiting.append(work)
         self._arm()
+
+    def rest(self, work: Callable[[], None], took: float) -> None:
+        """Does the work when whoever does it has rested from a turn that took so many seconds. All rest in one line."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        beside = now - self._others < ALONE_SECONDS
+        self._rested = max(now, self._rested + took) + took * (REST_BESIDE if beside else REST_ALONE)
+        loop.call_at(self._rested, self._do, work)
 
     async def do(self, work: Callable[[], T]) -> T:
         """What the work gives, in its turn."""
@@ -77,6 +93,10 @@ class Turns:
         except StopIteration as end:
             return (end.value,)
 
+    def _do_ordinary(self, work: Callable[[], None]) -> None:
+        self._others = asyncio.get_running_loop().time()
+        self._do(work)
+
     def _do(self, work: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         self._began = loop.time()
@@ -97,4 +117,4 @@ class Turns:
         self._armed = False
         self._spent = 0.0
         while self._waiting and self._spent < SHARE_SECONDS:
-            self._do(self._waiting.popleft())
+            self._do_ordinary(self._waiting.popleft())

@@ -22,6 +22,7 @@ from exeunt.language.validate import resolve, validate, validate_template
 from exeunt.language.variables import text as value_text
 from exeunt.launch import encode_bundle
 from exeunt.service import worker
+from exeunt.visible import quoted
 
 DEFAULT_NAMESPACE = "default"
 PARAMETER_BYTES = 256 * 1024
@@ -280,7 +281,7 @@ def _too_large(workflow: Workflow, document: Document, most: int) -> list[Proble
         size = 0 if parameter.value is msgspec.UNSET else len(value_text(parameter.value).encode())
         if size > most:
             path = ("spec", "arguments", "parameters", i, "value")
-            said = f"the parameter {parameter.name!r} has {size:,} bytes; at most {most:,} are allowed"
+            said = f"the parameter {quoted(parameter.name)} has {size:,} bytes; at most {most:,} are allowed"
             problems.append(document.problem(path, said))
     return problems
 

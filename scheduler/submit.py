@@ -25,6 +25,7 @@ from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, Job, Key
 from exeunt.service.errors import Code, RpcError, invalid
 from exeunt.service.worker import TooMuchWorkError
 from exeunt.v1 import workflow_service_pb2 as pb
+from exeunt.visible import quoted
 
 CACHED_BYTES = 32 * 1024 * 1024  # of what was checked last
 REFERENCES_DEEP = 32  # templates that refer to templates: so often what is stored is looked for
@@ -126,7 +127,7 @@ class Checker:
             size = len(parameter.value.encode())
             if size > self._parameter_bytes:
                 most = self._parameter_bytes
-                text = f"the parameter {parameter.name!r} has {size:,} bytes; at most {most:,} may be"
+                text = f"the parameter {quoted(parameter.name)} has {size:,} bytes; at most {most:,} may be"
                 raise invalid(text, [(f"{field}[{i}].value", text)])
 
     async def lint(self, documents: Iterable[tuple[str, str]], namespace: str) -> list[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exeunt import cloudevents, steps
-from exeunt.engine import loops, start
+from exeunt.engine import loops, start, turn
 from exeunt.engine.problem import MESSAGE_BYTES
 from exeunt.executor import attempts, logs, session, work
 from exeunt.executor import limits as results
@@ -82,6 +82,7 @@ def _asked() -> list[Limit]:
 
 
 def _of_runs() -> list[Limit]:
+    ended = "the main run ends in Error with the limit's name, and its handlers run; an exit run is parked"
     error = "the step ends in Error; the message names the limit"
     unread = f"{error}; lint says so before"
     return [
@@ -97,6 +98,16 @@ def _of_runs() -> list[Limit]:
         Limit("How deep an expression is nested", f"{expressions.MAX_DEPTH - 1} levels", unread),
         Limit("Steps that an expression takes", f"{expressions.MAX_STEPS:,}", error),
         Limit("Steps that all expressions of one template or step take together", f"{expressions.MAX_STEPS:,}", error),
+        Limit(
+            "Steps that all expressions of one loop take together; what they make counts as well",
+            f"{turn.LOOP_STEPS:,}",
+            error,
+        ),
+        Limit(
+            "Steps that all expressions of a run take until nothing is to be decided any more",
+            f"{turn.DECISION_STEPS:,}",
+            ended,
+        ),
         Limit("A text or list that an expression makes", f"{expressions.MAX_TEXT:,} characters or items", error),
         Limit("All that an expression makes", f"{expressions.MAX_MEMORY:,} characters and items", error),
     ]

@@ -147,7 +147,7 @@ def _decide(run: Run, input: Input) -> None:
     run.graphs_ended.clear()
     run.pods_started.clear()
     run.hooks_before = len(run.state.hooks)
-    since = len(run.nodes)
+    since = 0 if run.unfinished else len(run.nodes)  # what decisions that were left began counts as begun in this one
     try:
         if run.fresh:
             run.early = any(ended_early(node) for node in run.nodes)
@@ -293,8 +293,10 @@ def _settle(run: Run) -> bool:
         run.left = True
         if run.events and not run.state.unfinished:
             run.emit(MoreToDecide(more=True))
+        run.turn.over(decided=False, ending=run.state.shutdown_reason == phases.ERROR)
         return False
     run.left = False
+    run.turn.over(decided=True, ending=False)
     if run.state.unfinished:
         run.emit(MoreToDecide(more=False))
     return True

@@ -13,7 +13,7 @@ from exeunt.engine.problem import NodeError
 from exeunt.engine.scope import Scope
 from exeunt.engine.state import Run
 from exeunt.engine.templating import model, replaced, replaced_text, source_of, tree_of
-from exeunt.engine.turn import ITEM
+from exeunt.engine.turn import ITEM, LoopBudget
 from exeunt.language.expression import ExpressionError, when
 from exeunt.language.expression.limits import Allowance, sharing
 from exeunt.language.manifest import LifecycleHook, Step
@@ -96,9 +96,10 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
         return Looped([Plan(step, "")], loop=False)
     known = None if key is None else run.cache.get(key)
     if known is None or known[2] != run.outputs_version:
-        known = _items(step), [], run.outputs_version
+        known = _items(step), [], run.outputs_version, LoopBudget()
     items: list[Any] = known[0]
     plans: list[Plan] = known[1]
+    budget: LoopBudget = known[3]
     bare = _with(step, with_items=None, with_param=None, with_sequence=None, hooks={})
     tree = tree_of(run, bare)
     tags = OPEN in source_of(run, bare)
@@ -109,6 +110,7 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
             run.cache[key] = known
             run.turn.check()
         item = loops.item(value, index)
+        before = run.turn.meter.spent
         one = _item_step(run, bare, tree, {**scope, **item.variables}, skipped) if tags else _with(bare)
         one.hooks = step.hooks
         if hooked:
@@ -117,6 +119,7 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
         one.name = step.name + item.name
         plans.append(Plan(one, item.name, index))
         run.turn.took(ITEM)
+        budget.took(run.turn.meter.spent - before)
     run.cache.pop(key, None)
     return Looped(plans, loop=True)
 

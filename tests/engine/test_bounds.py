@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from exeunt.engine import start
-from tests.engine.world import World, failing
+from exeunt.engine import decide, start, turn
+from exeunt.engine.events import RunStarted
+from exeunt.engine.inputs import GiveUp
+from tests.engine.world import START, World, bundle_of, failing
 
 MOST = 60
 LEAF = {"name": "leaf", "container": {"image": "x", "command": ["true"]}}
@@ -71,3 +73,38 @@ def test_what_runs_at_the_limit_still_ends_as_it_does(monkeypatch: pytest.Monkey
     phases = {world.main.names.full(node): node.phase for node in world.main.nodes}
     assert phases["w.t0"] == "Failed"
     assert world.main.closed
+
+
+COSTLY = {"arguments": {"parameters": [{"name": "x", "value": "{{=len(filter(1..1000, # > 5)) + asInt(item)}}"}]}}
+SHOW = {"name": "show", "inputs": {"parameters": [{"name": "x"}]}, "suspend": {}}
+
+
+def test_what_the_expressions_of_one_loop_take_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "LOOP_STEPS", 100_000)
+    for call in (steps, dag):
+        made = call({"name": "a", "template": "show", "withSequence": {"count": "1000"}, **COSTLY})
+        world = World({"entrypoint": "main", "onExit": "bye", "templates": [made, SHOW, BYE]}).run()
+        assert world.main.outcome in ("Failed", "Error")
+        assert any(
+            "expressions of the loop take together more than 100,000 steps" in n.message for n in world.main.nodes
+        )
+        assert world.main.finalization == "Succeeded"
+        assert world.turns < 10
+
+
+def test_what_a_run_takes_until_it_is_decided_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "DECISION_STEPS", 300_000)
+    made = steps({"name": "a", "template": "show", "withSequence": {"count": "1000"}, **COSTLY})
+    bundle = bundle_of({"entrypoint": "main", "onExit": "bye", "templates": [made, SHOW, BYE]})
+    run, _ = decide.begin(RunStarted("uid", "w", "default", "b"), bundle, START)
+    with pytest.raises(turn.TooMuchToDecide, match="more than 300,000 steps"):
+        _go_on(run)
+    again, _ = decide.begin(RunStarted("uid", "w", "default", "b"), bundle, START)
+    decide.decide(again, GiveUp("too much"), START)
+    _go_on(again)
+    assert again.outcome == "Error"
+
+
+def _go_on(run: decide.Run) -> None:
+    while run.unfinished:
+        decide.decide(run, decide.GoOn(), START)

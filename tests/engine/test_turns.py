@@ -96,6 +96,18 @@ def test_a_stop_in_the_middle_of_it_is_obeyed(monkeypatch: pytest.MonkeyPatch) -
     assert not any(isinstance(event, StepDue) for event in after)
 
 
+def test_a_stop_before_a_loop_has_begun_ends_all_that_would_wait_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "WORK", 5 * turn.NODE)
+    each = step("a", "wait", withSequence={"count": "60"})
+    waits = {"entrypoint": "main", "templates": [{"name": "main", "steps": [[each]]}, {"name": "wait", "suspend": {}}]}
+    run, _ = decide.begin(RunStarted("uid", "w", "default", "b"), bundle_of(waits), START)
+    decide.decide(run, Shutdown("Stop"), START)
+    while run.unfinished:
+        decide.decide(run, decide.GoOn(), START)
+    assert run.outcome == "Failed"
+    assert all(node.fulfilled for node in run.nodes)
+
+
 def test_templates_call_each_other_as_deep_as_in_argo_and_no_deeper() -> None:
     calling_itself = {
         "entrypoint": "a",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from exeunt.engine import start
+import pytest
+
+from exeunt.engine import start, turn
 from exeunt.engine.loops import items_of
 from exeunt.language.manifest import Sequence, Step
 from tests.engine.world import World
-from tests.sizes.manifests import BYE, Tree, sh, steps, workflow
+from tests.sizes.manifests import BYE, Tree, sh, steps, values, workflow
 from tests.sizes.walk import Services, row
 
 
@@ -81,6 +83,32 @@ async def spent_together(most: int, services: Services) -> None:
     """A hair above is not refused: what the template's own pass leaves over, the step's pass works out with its own."""
     some = f"len(filter(1..{most // 8 - 1}, # > 0))"
     await _run(services, [some] * 2, [some] * 8, f"together more than {most} steps")
+
+
+@row("Steps that all expressions of one loop take together; what they make counts as well")
+async def spent_by_a_loop(most: int, services: Services) -> None:
+    """Through the engine: it takes some seconds."""
+    for count, too_much in ((99, False), (102, True)):
+        world = World(_loop(f"len(filter(1..{most // 400 - 5}, # > 0))", count)).run()
+        said = any(f"take together more than {most:,} steps" in node.message for node in world.main.nodes)
+        assert said == too_much
+
+
+@row("Steps that all expressions of a run take until nothing is to be decided any more")
+async def spent_by_a_decision(most: int, services: Services) -> None:
+    """With less: half a minute of a processor is for a bench."""
+    assert most == turn.DECISION_STEPS
+    services.patch.setattr(turn, "DECISION_STEPS", 1_000_000)
+    World(_loop("len(filter(1..900, # > 0))", 200)).run()
+    with pytest.raises(turn.TooMuchToDecide, match="more than 1,000,000 steps of expressions"):
+        World(_loop("len(filter(1..900, # > 0))", 300)).run()
+
+
+def _loop(expression: str, count: int) -> Tree:
+    each = {"name": "a", "template": "takes", "withSequence": {"count": str(count)}, "arguments": values(1, 0)}
+    each["arguments"]["parameters"][0]["value"] = f"{{{{={expression} + asInt(item)}}}}"
+    takes = sh("takes", "true", inputs={"parameters": [{"name": "b0"}]})
+    return {"entrypoint": "main", "templates": [steps("main", each), takes]}
 
 
 @row("A text or list that an expression makes")

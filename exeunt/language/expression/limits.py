@@ -15,6 +15,7 @@ MAX_DEPTH: Final = 64  # parentheses, lists, calls and members inside each other
 MAX_STEPS: Final = 200_000  # parts worked out, items passed over, items compared: a quarter of a second
 MAX_TEXT: Final = 4 * 1024 * 1024  # characters of one text
 MAX_MEMORY: Final = 16 * 1024 * 1024  # characters and items made during one evaluation
+MADE: Final = 500  # characters and items that take as long to make as a step
 
 
 class Allowance:
@@ -40,8 +41,8 @@ class Meter(Allowance):
     __slots__ = ()
 
     def settle(self, spent: int, memory: int) -> None:
-        """As of an allowance that is never used up."""
-        self.spent += spent
+        """As of an allowance that is never used up; what is made counts as well."""
+        self.spent += spent + (self.memory - memory) // MADE
 
 
 _shared: contextvars.ContextVar[Allowance | None] = contextvars.ContextVar("shared", default=None)
