@@ -32,3 +32,11 @@ def entries() -> Iterator[dict[str, Any]]:
             yield {"data_dir": Path(entry["data_dir"]), "kept": bool(entry["kept"]), "started": float(entry["started"])}
         except (OSError, ValueError, KeyError, TypeError):
             continue
+
+
+def clusters_at(server: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Those that say that their scheduler or exit handler listens there: the data directory, and cluster.json."""
+    for entry in entries():
+        facts = read_facts(entry["data_dir"]) or {}
+        if server in {(facts.get(name) or {}).get("address") for name in ("scheduler", "exithandler")}:
+            yield entry["data_dir"], facts

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from exeunt.client.errors import ClientError, error_of
+from exeunt.client.errors import ClientError, error_of, unanswered
 from exeunt.client.token import HEADER, find_token
 from exeunt.v1.exit_service_pb2_grpc import ExitServiceStub
 from exeunt.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -95,9 +95,14 @@ class Calls:
                 failure = error_of(error)
                 wait = max(failure.pause, pause * random.uniform(0.5, 1.0))
                 if failure.code != "UNAVAILABLE" or loop.time() + wait > ends:
-                    raise failure from error
+                    raise unanswered(failure, *self._asked(request)) from error
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, 1.0)
+
+    def _asked(self, request: Any) -> tuple[str, float, Any]:
+        """Where a request goes, how long it may take, and the request."""
+        exits = request.DESCRIPTOR.file.name.endswith("exit_service.proto")
+        return (self.exit_server if exits else self.server), self._timeout, request
 
     async def _parts(self, method: Callable[..., Any], request: object) -> list[Any]:
         """All of a stream that ends, read anew while the service is away; `timeout` is that of each message."""
@@ -119,7 +124,7 @@ class Calls:
 
         return await self._call(read, request)
 
-    async def _stream(self, start: Callable[[], Any]) -> AsyncIterator[Any]:
+    async def _stream(self, start: Callable[[], Any], server: str) -> AsyncIterator[Any]:
         """A stream that is opened again while the service is away; `start` must go on from where the last one was.
 
         Patience is counted from the break: a stream may have had nothing to say for hours before.
@@ -137,7 +142,7 @@ class Calls:
                 if not ends or now - began > CONNECTING:
                     ends, pause = now + self._patience, 0.1
                 if failure.code != "UNAVAILABLE" or now + pause > ends:
-                    raise failure from error
+                    raise unanswered(failure, server) from error
                 await asyncio.sleep(max(failure.pause, pause * random.uniform(0.5, 1.0)))
                 pause = min(pause * 2, 1.0)
             else:

@@ -8,6 +8,13 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from exeunt import local
+
+CONNECTING = "failed to connect to all addresses"
+NAMED = ("Submit", "Resubmit", "Retry", "Replay")
+"""Calls whose commands can be given a request's id."""
+_REASON = "Failed to connect to remote host: "
+
 
 class ClientError(Exception):
     """A call that was refused or could not be made."""
@@ -43,6 +50,32 @@ def error_of(error: grpc.aio.AioRpcError) -> ClientError:
         elif detail.Unpack(retry):
             pause = retry.retry_delay.ToNanoseconds() / 1e9
     return ClientError(code, reason, error.details() or code, problems, pause)
+
+
+def unanswered(failure: ClientError, server: str, seconds: float | None = None, request: object = None) -> ClientError:
+    """The same in words, where it is gRPC's own: what was called has not said anything.
+
+    `seconds`, `request`: of a call that has one answer.
+    """
+    if failure.reason != failure.code or failure.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        return failure
+    connecting = failure.text.startswith(CONNECTING)
+    if failure.code == "DEADLINE_EXCEEDED" and seconds is not None:
+        text = f"{server} did not answer within {seconds:g} s"
+    elif connecting:
+        text = f"no connection to {server}: {failure.text.rpartition(_REASON)[2]}"
+    else:
+        text = f"the connection to {server} broke: {failure.text}"
+    id = getattr(request, "request_id", "")
+    if id and not connecting:
+        how = f"ask again with --request-id {id}, which does it once"
+        if not type(request).__name__.startswith(NAMED):
+            how = "look before you ask again"
+        text = f"{text}; it is not known whether this was taken: {how}"
+    logs = next((data_dir / "logs" for data_dir, _ in local.clusters_at(server)), None)
+    if logs is not None:
+        text = f"{text}; the logs of this local cluster are in {logs}"
+    return ClientError(failure.code, failure.reason, text, failure.problems, failure.pause)
 
 
 def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:

@@ -72,7 +72,9 @@ class Exits(Calls):
             view=view,
             position=position,
         )
-        async for told in self._stream(lambda: self._exits.WatchExits(request, metadata=self._metadata)):
+        async for told in self._stream(
+            lambda: self._exits.WatchExits(request, metadata=self._metadata), self.exit_server
+        ):
             yield told
             if told.position:
                 request.position = told.position

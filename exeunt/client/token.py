@@ -21,10 +21,8 @@ def find_token(server: str) -> str:
     A cluster of this user that says it listens there knows best; else it is EXEUNT_TOKEN, which may be `file:PATH`.
     Raises OSError when that file cannot be read.
     """
-    for entry in local.entries():
-        facts = local.read_facts(entry["data_dir"]) or {}
-        addresses = {(facts.get(name) or {}).get("address") for name in ("scheduler", "exithandler")}
-        if server in addresses and facts.get("token"):
+    for _, facts in local.clusters_at(server):
+        if facts.get("token"):
             return str(facts["token"])
     text = os.environ.get(VARIABLE, "").strip()
     if text.startswith("file:"):

@@ -132,7 +132,7 @@ class Workflows(Calls):
             request = pb.WatchWorkflowRequest(namespace=namespace, name=name, uid=uid, position=position, parts=True)
             return self._workflows.WatchWorkflow(request, metadata=self._metadata)
 
-        async for message in self._stream(start):
+        async for message in self._stream(start, self.server):
             change = message
             if message.HasField("part"):
                 joined = joined or Joined()
@@ -168,7 +168,9 @@ class Workflows(Calls):
             position=position,
             changes_only=changes_only,
         )
-        async for told in self._stream(lambda: self._workflows.WatchWorkflows(request, metadata=self._metadata)):
+        async for told in self._stream(
+            lambda: self._workflows.WatchWorkflows(request, metadata=self._metadata), self.server
+        ):
             yield told
             if told.position:
                 request.position = told.position
@@ -212,7 +214,9 @@ class Workflows(Calls):
         )
         if since is not None:
             request.since.FromDatetime(since)
-        async for answer in self._stream(lambda: self._workflows.GetLogs(request, metadata=self._metadata)):
+        async for answer in self._stream(
+            lambda: self._workflows.GetLogs(request, metadata=self._metadata), self.server
+        ):
             for line in answer.lines:
                 yield line
             if answer.position:
