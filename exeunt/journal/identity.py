@@ -52,6 +52,7 @@ class _Lost:
 
     def __init__(self) -> None:
         self._is = False
+        self._heeded = False  # somebody reads numbers here
         self._read = threading.Event()
 
     def set(self) -> None:
@@ -59,13 +60,14 @@ class _Lost:
         self._read.clear()
 
     def read(self) -> float:
+        self._heeded = True
         if self._is:
             self._read.set()
         return float(self._is)
 
     async def told(self) -> None:
-        """Waits until it has been read, where numbers are served: what has ended for good tells nobody any more."""
-        if self._is and telemetry.current.metrics_address:
+        """Waits until it has been read, where somebody reads: what has ended for good tells nobody any more."""
+        if self._is and self._heeded and telemetry.current.metrics_address:
             await asyncio.to_thread(self._read.wait, TOLD_SECONDS)
 
 
@@ -75,6 +77,8 @@ _gauge = Gauge("exeunt.log.lost", "1 when streams are gone or not those of befor
 
 class LogLostError(ProgramError):
     """Streams are missing, or are not those of before. The text is for people: what it is, and how to go on."""
+
+    hopeless = True
 
 
 class Stream(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -53,6 +54,24 @@ async def test_a_stream_that_is_deleted_stops_the_services_and_says_so(tmp_path:
         for service in ("scheduler", "exithandler"):  # the new one refuses to begin
             until(cluster, service, "start the services once with EXEUNT_ANEW=EXEUNT_NAMES")
         assert cluster.call("submit", "-", stdin=WORK).returncode == 4
+    finally:
+        cluster.down()
+
+
+async def test_the_services_end_at_once_where_nobody_reads_their_numbers(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "data")
+    cluster.up()
+    try:
+        before = {service: cluster.pids(service) for service in ("scheduler", "exithandler")}
+        nc = await nats.connect(cluster.facts()["nats"]["url"])
+        await nc.jetstream().delete_stream("EXEUNT_LEDGER")
+        await nc.close()
+        for service in before:
+            until(cluster, service, "EXEUNT_LEDGER: NATS does not have a stream any more")
+        deadline = time.monotonic() + 10
+        while any(set(cluster.pids(service)) & set(pids) for service, pids in before.items()):
+            assert time.monotonic() < deadline, "they wait for what cannot be finished"
+            await asyncio.sleep(0.1)
     finally:
         cluster.down()
 
