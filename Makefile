@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stubs lock check test format clean golden soak bench
+.PHONY: help setup demo stubs baseline lock check test format clean golden soak bench
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ demo: $(STAMP)  ## a workflow, its exit handlers, the ledger and the events
 
 stubs: $(BIN)/pip  ## exeunt/v1 and exeunt/internal anew from proto/
 	@$(BIN)/python hatch_build.py
+
+baseline: $(STAMP)  ## proto/v1.json, what is promised of exeunt.v1; at a release only
+	@$(BIN)/python -m tests.proto.baseline
 
 lock:  ## requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --format requirements-txt --no-header --no-annotate --no-emit-project --all-groups -o requirements/all.txt

@@ -1,1 +1,1 @@
-"""Tools of others, each a program by itself: `python -m tests.outside.NAME`. Where one is missing, it says so."""
+"""Programs and tools of others: what they make of our contracts. Where a tool is missing its test is skipped."""
