@@ -396,7 +396,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         uid = request.uid if known is None else known.uid
         tree, revision = await self._manifest(context, request.namespace, request.name, uid)
         if known is None:
-            _require(request.revision, revision, tree["metadata"]["name"])
+            _require(request.revision, revision, (tree["metadata"]["namespace"], tree["metadata"]["name"]))
         if known is None and request.request_id:
             known = await requests.ask("ResubmitWorkflow", request, tree["metadata"]["uid"])
             if known.uid != tree["metadata"]["uid"]:  # of two with this request id the other one was quicker
@@ -576,17 +576,19 @@ async def _summary(found: Entry | Archived | Unread, view: int) -> pb.Workflow:
 def _require_revision(found: Entry | Archived | Unread, wanted: int) -> None:
     """Raises ABORTED unless the workflow stands at that revision; any will do for 0."""
     if isinstance(found, Entry):
-        _require(wanted, found.run.commits, found.run.name)
+        _require(wanted, found.run.commits, named(found))
     elif isinstance(found, Archived):
-        _require(wanted, found.version, found.head["metadata"]["name"])
+        _require(wanted, found.version, named(found))
     else:
-        _require(wanted, found.number, found.name)
+        _require(wanted, found.number, named(found))
 
 
-def _require(wanted: int, revision: int, name: str) -> None:
+def _require(wanted: int, revision: int, names: tuple[str, str]) -> None:
+    """The same of a workflow of that namespace and name."""
     if wanted not in (0, revision):
+        namespace, name = names
         text = f"{name} is at revision {revision}, not at {wanted}: look at it again"
-        raise RpcError(Code.ABORTED, REVISION_CHANGED, text)
+        raise RpcError(Code.ABORTED, REVISION_CHANGED, text, resource=("workflow", f"{namespace}/{name}"))
 
 
 def _rejected(error: Rejected, resource: tuple[str, str]) -> RpcError:

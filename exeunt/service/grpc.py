@@ -310,7 +310,7 @@ PUBLIC = "exeunt.v1."
 """What people and their programs send."""
 ALL = "*"
 """Every namespace: what lists, and a watch of them, may ask for."""
-_OF_ALL = frozenset({"ListWorkflowsRequest", "ListExitsRequest", "WatchExitsRequest"})
+_OF_ALL = frozenset({"ListWorkflowsRequest", "WatchWorkflowsRequest", "ListExitsRequest", "WatchExitsRequest"})
 
 
 def _proper(request: Any) -> Any:

@@ -91,6 +91,34 @@ async def test_no_namespace_and_a_star_are_every_namespace(client: Client) -> No
         assert len(await client.list_workflows(namespace)) == count
 
 
+async def test_a_star_is_every_namespace_for_a_watch_too(client: Client, stub: rpc.WorkflowServiceAsyncStub) -> None:
+    await submit(client, HOLD, namespace="other")
+    call = stub.WatchWorkflows(pb.WatchWorkflowsRequest(namespace="*"))
+    assert (await call.read()).workflow.namespace == "other"
+    call.cancel()
+
+
+async def test_who_comes_with_an_old_revision_is_told_of_what_workflow(
+    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+) -> None:
+    async with hands(core):
+        await submit(client, WAITS)
+        stale = 10**6
+        calls: list[Any] = [
+            lambda: stub.StopWorkflow(pb.StopWorkflowRequest(name="held", revision=stale)),
+            lambda: stub.ResumeWorkflow(pb.ResumeWorkflowRequest(name="held", revision=stale)),
+            lambda: stub.ResubmitWorkflow(pb.ResubmitWorkflowRequest(name="held", revision=stale)),
+            lambda: stub.DeleteWorkflow(pb.DeleteWorkflowRequest(name="held", revision=stale)),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call()
+            error = received(raised.value)
+            assert (error.code.name, error.reason) == ("ABORTED", "REVISION_CHANGED")
+            assert error.resource == ("workflow", "default/held")
+        await client.terminate("held")
+
+
 async def test_a_submission_that_is_only_checked_is_told_that_its_name_is_taken(
     client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
