@@ -1,0 +1,3 @@
+module exeunt.dev/go // generate.sh makes the rest
+
+go 1.26.0
