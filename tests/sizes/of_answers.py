@@ -63,7 +63,7 @@ async def part(most: int, services: Services) -> None:
 async def line(most: int, services: Services) -> None:
     for size, cut in ((most, False), (most + 1, True)):
         tree = {"spec": {"a": "x" * (size - 17)}}  # {"spec":{"a":"…"}}
-        assert ("truncated" in json.loads(view.listed(tree, 1).json)) == cut
+        assert ("truncated" in json.loads(view.listed(tree, 1, pb.WORKFLOW_VIEW_OBJECT).json)) == cut
     assert "truncated" not in json.loads(exits.listed(ExitRecord("id", error="e" * (most - 1000))).json)
     assert json.loads(exits.listed(ExitRecord("id", error="e" * (most + 1))).json)["truncated"] == ["error"]
 

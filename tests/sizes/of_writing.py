@@ -65,7 +65,7 @@ async def event_body(most: int, services: Services) -> None:
             one for one in await _events(services.cluster, found["metadata"]["uid"]) if "step.succeeded" in one[0]
         ]
         assert len(data) <= most
-        assert json.loads(data).get("truncated", []) == (["outputs"] if cut else [])
+        assert json.loads(data).get("truncated", []) == (["outputs.parameters"] if cut else [])
 
 
 @row("`ce-subject` of an event")
