@@ -35,10 +35,11 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _trace_ids() -> dict[str, str]:
-    module = sys.modules.get("opentelemetry.trace")  # imported only when tracing is on
-    if module is None:
+    # imported only when tracing is on, maybe by another thread just now: then it is there in part
+    current = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if current is None:
         return {}
-    context = module.get_current_span().get_span_context()
+    context = current().get_span_context()
     if not context.is_valid:
         return {}
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

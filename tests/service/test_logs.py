@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -75,3 +77,11 @@ def test_a_line_written_in_a_span_names_its_trace(monkeypatch: pytest.MonkeyPatc
     assert inside["trace_id"] == f"{span.get_span_context().trace_id:032x}"
     assert inside["span_id"] == f"{span.get_span_context().span_id:016x}"
     assert "trace_id" not in outside
+
+
+def test_a_line_is_written_while_another_thread_imports_what_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", ModuleType("opentelemetry.trace"))
+    stream = io.StringIO()
+    logs.configure("scheduler", "s-1", stream=stream)
+    logging.getLogger("exeunt.x").info("ready")
+    assert json.loads(stream.getvalue())["message"] == "ready"
