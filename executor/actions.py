@@ -14,13 +14,13 @@ from exeunt.engine.steps import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
 from exeunt.internal.v1 import step_pb2 as pb
-from exeunt.launch import DEPTH_LABEL
+from exeunt.launch import DEPTH_LABEL, ROOT_LABEL
 from exeunt.steps import result_to_proto, work_of
 
 _asked_in: ContextVar[Mapping[str, str] | None] = ContextVar("asked_in", default=None)
 """The trace context of the step that is being done: what it starts becomes part of the same trace."""
 
-_depth: ContextVar[int] = ContextVar("depth", default=0)
+_above: ContextVar[dict[str, str]] = ContextVar("above")
 """How deep in a chain the workflow of that step stands."""
 
 MAY_PASS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
@@ -55,7 +55,7 @@ class ActionRunner:
             masker=secrets.masker,
         )
         _asked_in.set(context.trace)
-        _depth.set(step.chain_depth)
+        _above.set({DEPTH_LABEL: str(step.chain_depth + 1), ROOT_LABEL: step.chain_root})
         return result_to_proto(await perform(work, context))
 
 
@@ -77,7 +77,7 @@ class Starter:
                     [("-", json.dumps(manifest))],
                     namespace=namespace,
                     request_id=key,
-                    labels={DEPTH_LABEL: str(_depth.get() + 1)},
+                    labels=_above.get({}),
                 )
             except ClientError as error:
                 raise (Unavailable if error.code in MAY_PASS else StartRefused)(str(error)) from error

@@ -31,6 +31,7 @@ from exeunt.journal.refill import Refill
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
+from exeunt.launch import Chains
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ async def open_handler(
         ledger = Ledger(projections.ledger)
         bundles = Bundles(projections.blobs, steady)
         runs = ExitRuns(journal, bundles, ledger, Announcer(projections.events), clock)
-        starter = Starter(journal, projections, settings.chain_depth, steady, settings.handlers())
+        starter = Starter(
+            journal, projections, Chains(settings.chain_depth, settings.chain_descendants), steady, settings.handlers()
+        )
         client = StepsClient(settings.replica, address_of, journal.fence)
         steps = ExitSteps(
             settings.replica,

@@ -25,6 +25,9 @@ class Settings(ActionServiceSettings):
     ledger_days: float = setting("How long the exit ledger keeps records", 30.0, unit="days", minimum=0.01)
     cluster: str = setting("Name of this cluster, which stands in all events; the schedulers' too", "")
     chain_depth: int = setting("How many workflows may start each other in a chain", 32, minimum=1, maximum=1000)
+    chain_descendants: int = setting(
+        "How many workflows that descend from one a service starts within an hour", 2000, minimum=1
+    )
     exit_handlers: tuple[str, ...] = setting(
         "As the schedulers' setting of this name: exit handlers that workflows started by handlers get", ()
     )

@@ -32,16 +32,19 @@ from exeunt.language.problems import ManifestError
 from exeunt.language.validate import validate
 from exeunt.launch import (
     DEPTH_LABEL,
+    ROOT_LABEL,
     START,
     STARTED_BY,
+    ChainRefused,
+    Chains,
     bundle_of,
     decode_bundle,
     depth_of,
     encode_bundle,
     name_of,
     resubmission,
+    root_of,
     start_message,
-    too_deep,
     uid_of_trigger,
 )
 
@@ -133,7 +136,7 @@ class Starter:
         self,
         journal: Log,
         projections: Projections,
-        chain_depth: int,
+        chains: Chains,
         steady: Repeat | None = None,
         handlers: Defaults | None = None,
     ) -> None:
@@ -144,7 +147,7 @@ class Starter:
         self._handlers = handlers or Defaults()
         self._journal = journal
         self._projections = projections
-        self._chain_depth = chain_depth
+        self._chains = chains
         self._steady: Repeat = steady or once
 
     def for_run(self, family: Family, obligation: Obligation, tell: Tell) -> RunChain:
@@ -154,9 +157,14 @@ class Starter:
     async def begin(self, wanted: Beginning, family: Family, obligation: Obligation, tell: Tell) -> Child:
         """Starts a workflow, or finds it started; `tell` hears of it before. Raises StartRefused, Unavailable."""
         depth = depth_of(obligation.labels) + 1
-        if why := too_deep(depth, self._chain_depth):
-            raise StartRefused(why)
-        return await self._until_written(lambda: self._started(wanted, family, obligation, depth, tell), obligation)
+        above = {DEPTH_LABEL: str(depth), ROOT_LABEL: root_of(obligation.labels, obligation.uid)}
+        now = asyncio.get_running_loop().time()
+        try:
+            self._chains.check(above, wanted.uid, now)
+        except ChainRefused as error:
+            raise StartRefused(str(error)) from None
+        self._chains.note(above, wanted.uid, now)
+        return await self._until_written(lambda: self._started(wanted, family, obligation, above, tell), obligation)
 
     async def arrive(self, arrival: Arrival, family: Family, obligation: Obligation) -> None:
         """Says in the log that a member of a join, whose run is started, has arrived."""
@@ -182,7 +190,7 @@ class Starter:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _started(
-        self, wanted: Beginning, family: Family, obligation: Obligation, depth: int, tell: Tell
+        self, wanted: Beginning, family: Family, obligation: Obligation, above: dict[str, str], tell: Tell
     ) -> Child:
         """Everything that a start writes, in its order. A repeat finds what was written and changes nothing."""
         uid = wanted.uid
@@ -196,11 +204,11 @@ class Starter:
             name=name,
             namespace=metadata.namespace,
             bundle=await self._steady(lambda: self._projections.blobs.put(encode_bundle(bundle))),
-            labels={**metadata.labels, DEPTH_LABEL: str(depth)},
+            labels={**metadata.labels, **above},
             annotations={**metadata.annotations, STARTED_BY: f"{obligation.namespace}/{obligation.name}"},
             trace=traces.of_exit(obligation.trace, obligation.hook_id),
             parent=obligation.uid,
-            depth=depth,
+            depth=depth_of(above),
             started_by={
                 "name": obligation.name,
                 "namespace": obligation.namespace,

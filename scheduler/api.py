@@ -22,7 +22,7 @@ from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
-from exeunt.launch import depth_of, resubmission, too_deep
+from exeunt.launch import ChainRefused, Chains, resubmission
 from exeunt.scheduler import logs, refusal, watch
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.archive import Archived, Archiver
@@ -73,7 +73,7 @@ class Parts:
     projections: Projections
     standing: Standing
     documents: int  # most in one submission
-    chain_depth: int
+    chains: Chains
     turns: Turns
 
 
@@ -122,15 +122,21 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 "TOO_MANY_DOCUMENTS",
                 f"{count} workflows in one submission; at most {parts.documents} may be, so split it",
             )
-        for accepted in checked.workflows:
-            if why := too_deep(depth_of(accepted.labels), parts.chain_depth):
-                raise wrong_state("CHAIN_TOO_DEEP", why)
+        now = asyncio.get_running_loop().time()
+        all_uids = uids(namespace, request_id, count)
+        for accepted, uid in zip(checked.workflows, all_uids, strict=True):
+            try:
+                parts.chains.check(accepted.labels, uid, now)
+            except ChainRefused as error:
+                raise wrong_state(error.reason, str(error)) from None
         warnings = [refusal.shown(problem, documents) for problem in checked.warnings]
         if request.validate_only:
-            await parts.launcher.check_names(checked, uids(namespace, request_id, count))
+            await parts.launcher.check_names(checked, all_uids)
             return pb.SubmitWorkflowResponse(warnings=warnings)
+        for accepted, uid in zip(checked.workflows, all_uids, strict=True):
+            parts.chains.note(accepted.labels, uid, now)
         try:
-            started = await parts.launcher.submit(checked, uids(namespace, request_id, count), request_id, request.by)
+            started = await parts.launcher.submit(checked, all_uids, request_id, request.by)
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "this part of the workflows is changing hands; ask again in a moment") from None
         most = ANSWER_BYTES // max(1, len(started))

@@ -20,6 +20,7 @@ from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import partition_of
+from exeunt.launch import Chains
 from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries
@@ -138,7 +139,7 @@ class Core:
             projections=projections,
             standing=self.standing,
             documents=settings.documents,
-            chain_depth=settings.chain_depth,
+            chains=Chains(settings.chain_depth, settings.chain_descendants),
             turns=self.runs.turns,
         )
         self.workflows = WorkflowService(parts)

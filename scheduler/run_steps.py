@@ -11,7 +11,7 @@ from exeunt.engine.events import StepDue
 from exeunt.engine.inputs import Placed, StepEnded, StepLost
 from exeunt.engine.steps import ContainerWork, HttpWork, PluginWork, StepSpec, Work
 from exeunt.internal.v1 import step_pb2
-from exeunt.launch import depth_of
+from exeunt.launch import depth_of, root_of
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import Attempt, may_name_secrets, outcome_of, to_proto
@@ -171,7 +171,8 @@ def _maker(driver: Driver, node: str, attempt: int, step: StepSpec | None) -> Ca
             partition=driver.family.partition,
             trace_context=traces.of_attempt(run.state.started.trace, _id(driver, node, attempt)),
         )
-        made.chain_depth = depth_of(run.state.started.labels)
+        labels = run.state.started.labels
+        made.chain_depth, made.chain_root = depth_of(labels), root_of(labels, run.uid)
         return made
 
     return make

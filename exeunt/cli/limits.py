@@ -52,6 +52,11 @@ def _submitted() -> list[Limit]:
             _count("chain_depth", Scheduler),
             "refused with `CHAIN_TOO_DEEP`; an action that starts one ends in Error",
         ),
+        Limit(
+            "How many workflows that descend from one a service starts within an hour",
+            _count("chain_descendants", Scheduler),
+            "refused with `CHAIN_TOO_WIDE`; an action that starts one ends in Error",
+        ),
         Limit("A name, and a namespace", f"{metadata.MAX_NAME} characters", said),
         Limit("A `generateName`", f"{metadata.MAX_NAME - 1} characters", said),
         Limit("All values of a Secret together", _size(SECRET_BYTES), said),

@@ -12,7 +12,7 @@ from exeunt.engine.inputs import Rejected
 from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.ledger import Wanted
 from exeunt.exithandler.record import ExitRecord
-from exeunt.launch import START, read_start_message
+from exeunt.launch import ROOT_LABEL, START, read_start_message
 from exeunt.replayed import REPLAYED, decode_replayed
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.exithandler.test_exit_runs import call, workflow
@@ -143,6 +143,18 @@ async def test_a_chain_of_triggers_has_an_end(main: Main, handlers: Handlers) ->
     outcome = await main.result(owed)
     assert outcome.state == "failed"
     assert "the bound is 3" in outcome.message
+
+
+async def test_what_descends_from_one_is_bounded_in_its_breadth(main: Main, handlers: Handlers) -> None:
+    spec = "{entrypoint: m, templates: [{name: m, suspend: {}}]}"
+    trigger = f"{{plugin: {{trigger: {{workflow: {{metadata: {{generateName: c-}}, spec: {spec}}}}}}}}}"
+    await handlers.start(chain_descendants=2)
+    outcomes = []
+    for _ in range(3):
+        owed = await main.owe(workflow(trigger.replace("{plugin", "{name: bye, plugin", 1)), labels={ROOT_LABEL: "r"})
+        outcomes.append(await main.result(owed))
+    assert [outcome.state for outcome in outcomes] == ["succeeded", "succeeded", "failed"]
+    assert "2 workflows that descend from r have been started within an hour; the bound is 2" in outcomes[-1].message
 
 
 @pytest.mark.parametrize(

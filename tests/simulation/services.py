@@ -36,6 +36,7 @@ from exeunt.journal.log import Log, LogSettings
 from exeunt.journal.ownership import Member, owner_among
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Role
+from exeunt.launch import Chains
 from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.core import Core
 from exeunt.scheduler.holdings import Holdings
@@ -287,7 +288,7 @@ class ExitService(Service):
             journal,
             tools=tools,
             client=client,
-            starter=Starter(journal, stores, 32, steady).for_run,
+            starter=Starter(journal, stores, Chains(32, 2000), steady).for_run,
             obligation_of=runs.obligation_of,
         )
         runs.steps = steps

@@ -1,4 +1,4 @@
-"""Two clusters: one as it is, and one in which a decision may have 1 MB only and few workflows are open."""
+"""Two clusters: one as it is, and one with small decisions, in which few workflows are open or descend from one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    yield from _cluster(tmp_path_factory, {"EXEUNT_COMMIT_BYTES": str(1024**2), "EXEUNT_OPEN_WORKFLOWS": "20"})
+    yield from _cluster(
+        tmp_path_factory,
+        {"EXEUNT_COMMIT_BYTES": str(1024**2), "EXEUNT_OPEN_WORKFLOWS": "20", "EXEUNT_CHAIN_DESCENDANTS": "10"},
+    )
 
 
 def _cluster(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Iterator[Cluster]:

@@ -17,7 +17,7 @@ from exeunt.service.errors import RpcError
 from exeunt.service.worker import Workers
 from exeunt.v1 import exit_service_pb2 as exits
 from exeunt.v1 import workflow_service_pb2 as pb
-from tests.sizes.calls import client, ended, submit, until
+from tests.sizes.calls import client, ended, run, submit, until
 from tests.sizes.manifests import BYE, Tree, sh, steps, text, values, workflow
 from tests.sizes.walk import Services, row
 
@@ -104,6 +104,22 @@ async def chain(most: int, services: Services) -> None:
     said = await services.refused(small(), labels={"exeunt.dev/depth": str(most + 1)})
     assert f"the bound is {most}" in said
     assert "CHAIN_TOO_DEEP" in said
+
+
+@row("How many workflows that descend from one a service starts within an hour")
+async def descendants(_: int, services: Services) -> None:
+    most = int(services.narrow.environ["EXEUNT_CHAIN_DESCENDANTS"])
+    child = workflow("child", sh("main", "true"))
+    own = {"name": "main", "plugin": {"trigger": {"workflow": child}}}
+    loop = steps("main", {"name": "t", "template": "own", "withSequence": {"count": str(most + 2)}})
+    root = workflow("root", loop, {**own, "name": "own"}, {**own, "name": "bye"}, onExit="bye")
+    found = await run(services.narrow, root)
+    tried = [node for node in found["status"]["nodes"].values() if node.get("templateName") == "own"]
+    tried = [node for node in tried if node["type"] != "StepGroup"]
+    refused = [node for node in tried if node["phase"] != "Succeeded"]
+    assert (len(tried), len(refused)) == (most + 2, 2)
+    assert all(f"the bound is {most}" in node["message"] for node in refused)
+    assert found["status"]["finalization"] == "Succeeded", "an exit handler counts what it starts itself"
 
 
 @row("A name, and a namespace")
