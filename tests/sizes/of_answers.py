@@ -10,6 +10,7 @@ from exeunt.exithandler.record import ExitRecord
 from exeunt.scheduler import view
 from exeunt.scheduler.lists import Page
 from exeunt.scheduler.view import Seen
+from exeunt.service.bounds import LISTED_BYTES
 from exeunt.service.errors import RpcError
 from exeunt.v1 import workflow_service_pb2 as pb
 from tests.sizes.walk import Services, row
@@ -77,3 +78,6 @@ async def page(most: int, services: Services) -> None:
         assert found.take(pb.Workflow(json=half.json + more)) == taken
     assert Page(1, [half]).take(pb.Workflow()) is False
     assert len(Page(5, [pb.Workflow(json="x" * (most + 1))]).workflows) == 1, "one at least"
+    assert most + 4 * LISTED_BYTES <= 4 * 2**20, (
+        "what clients of gRPC take by default, with a last record of the ledger"
+    )
