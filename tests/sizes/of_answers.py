@@ -78,6 +78,4 @@ async def page(most: int, services: Services) -> None:
         assert found.take(pb.Workflow(json=half.json + more)) == taken
     assert Page(1, [half]).take(pb.Workflow()) is False
     assert len(Page(5, [pb.Workflow(json="x" * (most + 1))]).workflows) == 1, "one at least"
-    assert most + 4 * LISTED_BYTES <= 4 * 2**20, (
-        "what clients take by default, with a last record"
-    )
+    assert most + 4 * LISTED_BYTES <= 4 * 2**20, "what clients take by default, with a last record"
