@@ -201,8 +201,8 @@ class Core:
         self.runs.release(set(self.runs.loaded))
         await self.projections.drain()
 
-    def _judges(self, partition: int) -> bool:
-        return partition in self.runs.loaded and self.owners.fresh(partition)
+    def _judges(self, partition: int, since: float | None = None) -> bool:
+        return partition in self.runs.loaded and self.owners.fresh(partition, since)
 
     def confirmed(self) -> None:
         """Ownership has just been confirmed: what was left open for want of that can be judged."""

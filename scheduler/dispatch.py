@@ -23,14 +23,19 @@ MOMENT_SECONDS = 1.0  # in which the sockets are read before anybody is judged
 HELD_UP_SECONDS = 0.2  # a timer that fires later than this: the loop did not run freely
 
 
+Judges = Callable[[int, float | None], bool]
+
+
 class Dispatch:
     """All attempts and all executors of this scheduler.
 
-    `judges(partition)` tells whether this scheduler owns the partition, has loaded it, and has had that confirmed a
-    moment ago. `unjudged` is true when something was left open because it had not: call `judge` again.
+    `judges(partition, since)` tells whether this scheduler owns the partition, has loaded it, and has had that
+    confirmed a moment ago, or since then. `unjudged` is true when something was left open because it had not: call
+    `judge` again. What nobody here knows is given up only by who was found to be the owner after it had come: a former
+    owner that is cut off and does not know it yet would have the executor forget what a new owner waits for.
     """
 
-    def __init__(self, *, grace: float, judges: Callable[[int], bool], now: Callable[[], float]) -> None:
+    def __init__(self, *, grace: float, judges: Judges, now: Callable[[], float]) -> None:
         self.grace = grace
         self.executors: dict[str, Executor] = {}
         self.flights: dict[str, Flight] = {}
@@ -43,6 +48,7 @@ class Dispatch:
         self._placed = Placed(self.flights)
         self._over = Over(self.acknowledge)
         self._unclaimed: set[str] = set()  # what the last sweep found
+        self._met: dict[str, float] = {}  # attempts that nobody here knows, and since when executors tell of them
 
     # --- for those who want steps run ---------------------------------------------------------------------------------
 
@@ -172,6 +178,8 @@ class Dispatch:
     def judge(self, partitions: Collection[int]) -> None:
         """Says what becomes of attempts of these partitions that executors know and nobody here does."""
         self.unjudged = False
+        told = set().union(*(executor.listed for executor in self.executors.values()))
+        self._met = {id: since for id, since in self._met.items() if id in told}
         for executor in list(self.executors.values()):
             if executor.link is not None:
                 self._bring(executor)
@@ -206,7 +214,7 @@ class Dispatch:
         Not when it is somebody else's by now; while it is not certain that it is ours, when that is confirmed.
         """
         now = self.flights.get(flight.id)
-        if now is not None and not now.cancelled and self._judges(partition_of(flight.uid)):
+        if now is not None and not now.cancelled and self._judges(partition_of(flight.uid), None):
             return True
         executor.listed.discard(flight.id)
         if now is not None and now.cancelled:
@@ -329,7 +337,9 @@ class Dispatch:
             return True
         if attempt.hook_id or id in self.flights:
             return False
-        if self._judges(partition_of(attempt.uid)):
+        since = self._met.setdefault(id, asyncio.get_running_loop().time())
+        if self._judges(partition_of(attempt.uid), since):
+            self._met.pop(id)
             return True
         self.unjudged = True
         return False

@@ -58,9 +58,9 @@ class Holdings:
         membership = self._membership
         return [m.address for m in membership.members("m") if m != membership.me] if membership else []
 
-    def fresh(self, partition: int) -> bool:
-        """Whether it was confirmed a moment ago that the partition is ours."""
-        return self._journal.fresh(partition)
+    def fresh(self, partition: int, since: float | None = None) -> bool:
+        """Whether it was confirmed a moment ago, or since then, that the partition is ours (`Log.fresh`)."""
+        return self._journal.fresh(partition, since)
 
     # --- following it -------------------------------------------------------------------------------------------------
 

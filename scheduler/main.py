@@ -70,7 +70,7 @@ async def _start(program: Program, settings: Settings) -> None:
     health = _Health(server, core)
 
     async def confirm(sent: float) -> None:
-        await journal.confirm(sent)
+        await journal.confirm(sent, verify=core.dispatch.unjudged)
         core.confirmed()
 
     membership = await Membership.open(

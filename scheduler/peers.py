@@ -39,8 +39,8 @@ class Owners(Protocol):
     def schedulers(self) -> list[str]:
         """The addresses of all schedulers but this one."""
 
-    def fresh(self, partition: int) -> bool:
-        """Whether it was confirmed a moment ago that the partition is ours (journal.md §2)."""
+    def fresh(self, partition: int, since: float | None = None) -> bool:
+        """Whether it was confirmed a moment ago, or since then, that the partition is ours (`Log.fresh`)."""
 
 
 class Peers:
@@ -149,7 +149,7 @@ class Alone:
         """No others."""
         return []
 
-    def fresh(self, partition: int) -> bool:
+    def fresh(self, partition: int, since: float | None = None) -> bool:
         """Nobody else could have taken it."""
         return True
 

@@ -98,6 +98,7 @@ class Log:
         self._distance = min(settings.renew_distance, settings.window)
         self._marks = Marks()
         self._confirmed = float("-inf")
+        self._verified = float("-inf")  # when our fences were read last
         self._fences = Fences(wire, role, replica, settings.deadline, self._lose)
         self._gatherer = Gatherer(
             wire,
@@ -365,14 +366,21 @@ class Log:
         """The position of our fence; None when the partition is not ours. That of a later owner is greater."""
         return self._fences.held.get(partition)
 
-    def fresh(self, partition: int) -> bool:
-        """Whether ownership was confirmed within the last second: only then act outside (journal.md §2)."""
-        return partition in self._fences and asyncio.get_running_loop().time() - self._confirmed < FRESH_SECONDS
+    def fresh(self, partition: int, since: float | None = None) -> bool:
+        """Whether ownership was confirmed within the last second: only then act outside (journal.md §2).
 
-    async def confirm(self, sent: float) -> None:
+        With `since` (the loop's clock): whether our fence was read as the last one after that moment. A new owner need
+        not wait for the second to pass, so what cannot be undone needs this.
+        """
+        fresh = partition in self._fences and asyncio.get_running_loop().time() - self._confirmed < FRESH_SECONDS
+        return fresh and (since is None or self._verified >= since)
+
+    async def confirm(self, sent: float, *, verify: bool = False) -> None:
         """Membership was renewed by a request sent then (the loop's clock). After a gap the fences are read first."""
-        if sent - self._confirmed > UNBROKEN_SECONDS and self._fences.held:
+        if self._fences.held and (verify or sent - self._confirmed > UNBROKEN_SECONDS):
+            began = asyncio.get_running_loop().time()
             await self._fences.verify()
+            self._verified = began
         self._confirmed = max(self._confirmed, sent)
 
     @property

@@ -70,8 +70,9 @@ class Rig:
 
     def __init__(self, grace: float = 30) -> None:
         self.loaded = True
+        self.verified = float("inf")  # when the fences were read last
         self.logs: list[str] = []
-        self.dispatch = Dispatch(grace=grace, judges=lambda _: self.loaded, now=lambda: 0.0)
+        self.dispatch = Dispatch(grace=grace, judges=self._judges, now=lambda: 0.0)
         self.wanting = Wanting(self.dispatch)
         self.secrets = asyncio.Event()  # the store of secrets answers
         self.secrets.set()
@@ -87,6 +88,9 @@ class Rig:
         )
         self.steps = StepService(self.dispatch, lambda _: "", lambda _: None)
         self.address = ""
+
+    def _judges(self, partition: int, since: float | None) -> bool:
+        return self.loaded and (since is None or since <= self.verified)
 
     async def _give_secrets(self, steps: Sequence[step_pb2.Step]) -> list[step_pb2.Step]:
         await self.secrets.wait()

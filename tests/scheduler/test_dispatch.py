@@ -231,6 +231,26 @@ async def test_what_could_not_be_judged_is_judged_when_ownership_is_confirmed(
     assert not rig.dispatch.unjudged
 
 
+async def test_what_nobody_knows_is_given_up_only_by_who_was_found_to_be_the_owner_since(
+    rig: Rig, channel: grpc.aio.Channel
+) -> None:
+    """A former owner that is cut off has confirmed a moment ago, and somebody else waits for these."""
+    rig.verified = asyncio.get_running_loop().time()
+    executor = Stub(channel)
+    await executor.hello(attempts=["u/runs/0"])
+    await executor.say(updates=[result("u/new/0")])
+    await executor.say(number=3)
+    heartbeat = await executor.hear()
+    assert heartbeat == pb.SessionResponse(number=heartbeat.number)
+    rig.dispatch.judge(range(64))
+    assert rig.dispatch.unjudged
+    rig.verified = asyncio.get_running_loop().time()
+    rig.dispatch.judge(range(64))
+    frame = await executor.hear()
+    assert (list(frame.acknowledged), list(frame.forgotten)) == (["u/new/0"], ["u/runs/0"])
+    assert not rig.dispatch.unjudged
+
+
 async def test_a_cancelled_step_is_ended_where_it_runs(rig: Rig, channel: grpc.aio.Channel) -> None:
     executor = Stub(channel)
     await executor.hello(credits=1)

@@ -240,7 +240,7 @@ class SchedulerService(Service):
         world.watch.join(core.runs)
 
         async def confirm(sent: float) -> None:
-            await journal.confirm(sent)
+            await journal.confirm(sent, verify=core.dispatch.unjudged)
             core.confirmed()
 
         self.members = members = Members(world, self.link, Member("m", self.name, self.name), confirm)
