@@ -50,7 +50,8 @@ class Guard:
         what = self._kind(ip)
         if what is None:
             return None
-        return f"{_named(host, ip)} is {what}; actions do not go there unless the exit handler's settings allow it"
+        allowed = "unless the settings of the service that does them allow it"
+        return f"{_named(host, ip)} is {what}; actions do not go there {allowed}"
 
     def check(self, host: str, address: str) -> None:
         """Raises Refused for an address that must not be reached."""

@@ -97,7 +97,12 @@ def _of_runs() -> list[Limit]:
             f"{start.MAX_NODES:,}",
             "what would hold one more ends in Error; the message names the limit",
         ),
-        Limit("Items of one loop", f"{loops.MAX_ITEMS:,}", error),
+        Limit(
+            "Items of one loop",
+            f"{loops.MAX_ITEMS:,}",
+            "the step's group, or the loop of the task, ends in Error and what holds it fails, as in Argo; the message"
+            " names the limit",
+        ),
         Limit("An expression", f"{expressions.MAX_SOURCE:,} characters", unread),
         Limit("Parts of an expression", f"{expressions.MAX_NODES:,}", unread),
         Limit("How deep an expression is nested", f"{expressions.MAX_DEPTH - 1} levels", unread),

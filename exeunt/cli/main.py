@@ -77,7 +77,8 @@ def call(arguments: list[str] | None = None) -> int:
     try:
         ordered = _servers_first(sys.argv[1:] if arguments is None else arguments)
         result: Any = cli.main(ordered, prog_name="exeunt", standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort:  # as click says of Ctrl-C
+        echo("interrupted", err=True)
         return 130
     except click.ClickException as error:
         error.show()
@@ -85,8 +86,6 @@ def call(arguments: list[str] | None = None) -> int:
     except CommandError as error:
         echo(str(error), err=True)
         return error.code
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         sys.stderr.close()  # who read our output has left: `exeunt list | head`
         return 0

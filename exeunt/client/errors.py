@@ -21,7 +21,7 @@ class ClientError(Exception):
 
     def __init__(self, code: str, reason: str, text: str, problems: Sequence[str] = (), pause: float = 0.0) -> None:
         """`code` is the gRPC code's name, `reason` the stable one; `problems` has a line each; `pause` in seconds."""
-        super().__init__("\n".join([text, *(p for p in problems if p != text)]))
+        super().__init__("\n".join([text, *(p for p in problems if not text.endswith(p))]))
         self.code = code
         self.reason = reason
         self.text = text

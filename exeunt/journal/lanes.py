@@ -143,11 +143,15 @@ class Lanes:
                 waiting.append(message)
         return message.done
 
-    def hold(self) -> None:
-        """The stream was emptied: from now on only lanes go on that begin now, or whose past was told again."""
+    def hold(self, *, emptied: bool) -> None:
+        """From now on only lanes go on that begin now, or whose past was told again.
+
+        The stream was `emptied`, which people are told of; or it has just been made and never held anything.
+        """
         self._held = True
         self._free.clear()
-        self._tell("the stream was emptied, and is being filled again from the log")
+        if emptied:
+            self._tell("the stream was emptied, and is being filled again from the log")
 
     async def landed(self) -> None:
         """Returns when nothing is on its way."""

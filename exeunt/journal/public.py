@@ -105,7 +105,7 @@ class Keeper:
             self._wire.on_back.remove(self._look.set)
 
     def _empty(self) -> None:
-        self._lanes.hold()
+        self._lanes.hold(emptied=True)
         self._lanes.high = 0
         self.emptied.set()
 

@@ -74,7 +74,7 @@ class Refill:
 
     async def _held(self) -> int:
         """The open runs, and closed ones of which events wait: these come behind what was told before."""
-        self._events.lanes.hold()
+        self._events.lanes.hold(emptied=False)  # where it was, the keeper has said so
         await self._events.lanes.landed()
         count = await self._tell(False) + await self._tell(True, self._events.waits)
         self._events.lanes.release()

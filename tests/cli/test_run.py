@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,3 +160,16 @@ def test_a_broken_nats_configuration_ends_with_4(run: Run, tmp_path: Path) -> No
     _, err = process.communicate(timeout=100)
     assert process.returncode == 4
     assert "nats-server did not start" in err
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.4, 0.6, 0.8])
+def test_an_early_interrupt_ends_it_with_a_word(tmp_path: Path, seconds: float) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text(MANIFEST.replace("MAIN", "approve"))
+    command = [sys.executable, "-c", "from exeunt.cli import entry; entry()", "run", str(file)]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert said.strip()
+    assert seconds < 0.2 or "Traceback" not in said, "before the program begins it is Python's"

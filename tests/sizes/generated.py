@@ -207,7 +207,7 @@ def _parts(draft: Draft, size: int, above: bool) -> None:
 
 @dimension("How deep an expression is nested")
 def _depth(draft: Draft, size: int, above: bool) -> None:
-    _worked_out(draft, "(" * size + "1" + ")" * size, "more than 64 deep" if above else "")
+    _worked_out(draft, "(" * size + "1" + ")" * size, "more than 63 deep" if above else "")
 
 
 @dimension("All that an expression makes")

@@ -312,7 +312,7 @@ class _Evaluation:
         if token.kind == "CLAUSE":
             self.depth += 1
             if self.depth > MAX_DEPTH:
-                raise ExpressionError(f"it is nested more than {MAX_DEPTH} deep")
+                raise ExpressionError(f"it is nested more than {MAX_DEPTH - 1} deep")
             value = self.level(0, wanted=wanted)
             self.place += 1  # its closing parenthesis
             self.depth -= 1

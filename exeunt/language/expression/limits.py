@@ -11,7 +11,7 @@ from exeunt.language.expression.errors import ExpressionError
 
 MAX_SOURCE: Final = 64 * 1024  # characters of one expression
 MAX_NODES: Final = 10_000  # parts of one expression (expr-lang's own limit)
-MAX_DEPTH: Final = 64  # parentheses, lists, calls and members inside each other
+MAX_DEPTH: Final = 64  # what is innermost counts: 63 parentheses, lists, calls and members inside each other
 MAX_STEPS: Final = 200_000  # parts worked out, items passed over, items compared: a quarter of a second
 MAX_TEXT: Final = 4 * 1024 * 1024  # characters of one text
 MAX_MEMORY: Final = 16 * 1024 * 1024  # characters and items made during one evaluation

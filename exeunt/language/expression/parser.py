@@ -68,7 +68,7 @@ def _check_size(root: Node, source: str) -> None:
         if count > MAX_NODES:
             raise ExpressionError(f"expression exceeds maximum allowed nodes ({MAX_NODES})", source, 0)
         if depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested more than {MAX_DEPTH} deep", source, node.offset)
+            raise ExpressionError(f"the expression is nested more than {MAX_DEPTH - 1} deep", source, node.offset)
         if isinstance(node, Binary):
             stack += ((node.left, depth if isinstance(node.left, Binary) else depth + 1), (node.right, depth + 1))
         else:
@@ -137,7 +137,7 @@ class _Parser:
     def expression(self, precedence: int) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:  # the parser calls itself too
-            self.fail(f"the expression is nested more than {MAX_DEPTH} deep")
+            self.fail(f"the expression is nested more than {MAX_DEPTH - 1} deep")
         try:
             if precedence == 0 and self.sees("let"):
                 return self.let()
