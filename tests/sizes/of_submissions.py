@@ -228,7 +228,7 @@ async def set_value(most: int, services: Services) -> None:
 @asynccontextmanager
 async def _waits(services: Services) -> AsyncIterator[tuple[Client, str]]:
     """The name of a workflow with a node that waits, and a client; in the end it is terminated."""
-    supplied = {"parameters": [{"name": "p", "valueFrom": {"supplied": {}}}]}
+    supplied = {"parameters": [{"name": "p", "valueFrom": {"supplied": {}, "default": "none"}}]}
     wait = {"name": "wait", "suspend": {}, "outputs": supplied}
     made = workflow("waits", steps("main", {"name": "wait", "template": "wait"}), wait)
     async with client(services.cluster) as calls:
