@@ -514,6 +514,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         elif isinstance(found, Archived) or found.closed:
             if command.request_id in _requests(found) or (isinstance(command, Steering) and command.elsewhere):
                 return
+            _require_revision(found, command.revision)
             namespace, name = named(found)
             raise wrong_state(
                 "WORKFLOW_FINISHED",

@@ -118,7 +118,7 @@ async def test_a_verb_is_for_the_revision_that_was_looked_at(core: Core, client:
         await final(client, "held")
         await core.archiver.drained()
         over = await client.get("held")
-        for verb in (client.retry, client.delete):
+        for verb in (client.retry, client.stop, client.terminate, client.suspend, client.resume, client.delete):
             with pytest.raises(ClientError) as refused:
                 await verb("held", revision=now.revision)
             assert refused.value.reason == "REVISION_CHANGED"
