@@ -16,6 +16,7 @@ from exeunt.journal import public
 from exeunt.journal.projections import all_streams
 from exeunt.journal.streams import ensure_stream
 from exeunt.journal.wire import connect, wire_of
+from exeunt.words import phases
 from tests.faults.replicas import Replicas
 from tests.nats_server import NatsServer, free_ports, nats_cluster, nats_server
 
@@ -81,7 +82,7 @@ async def command(*arguments: str) -> int:
 async def phase_of(client: Client, name: str) -> str:
     phase = ""
     async for state in client.follow(name):
-        phase = state.summary.phase
+        phase = phases.word(state.summary.phase)
     return phase
 
 
@@ -115,7 +116,7 @@ async def test_from_one_node_to_three(
         Client(found.schedulers[0].address, patience=90) as client,
     ):
         assert {w.name for w in await client.list_workflows()} == {"done", "open"}
-        assert (await client.get("done")).phase == "Succeeded"
+        assert phases.word((await client.get("done")).phase) == "Succeeded"
         await client.resume("open")
         assert await phase_of(client, "open") == "Succeeded"
         await nats_cluster[0].kill()  # there are three copies: nothing is lost, and work goes on

@@ -19,14 +19,22 @@ from tests.e2e.cluster import Cluster
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "grpc.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-REFUSING = {"RpcError", "Rejected", "unavailable", "wrong_state", "invalid"}
+REFUSING = {"RpcError", "ChainRefused", "Rejected", "unavailable", "wrong_state", "invalid"}
 INSIDE = {"ATTEMPT_OVER", "INVALID_STRATEGY", "MAIN_RUN_OVER", "NOT_FINISHED"}
 """Reasons that reach no user: they are about what executors and services say to each other."""
 
 
 def reasons() -> Iterator[str]:
     """Those that the code gives."""
-    for folder in ("exeunt/service", "exeunt/journal", "exeunt/engine", "exeunt/driver.py", "scheduler", "exithandler"):
+    for folder in (
+        "exeunt/service",
+        "exeunt/journal",
+        "exeunt/engine",
+        "exeunt/driver.py",
+        "exeunt/launch.py",
+        "scheduler",
+        "exithandler",
+    ):
         for path in [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py"):
             for call in ast.walk(ast.parse(path.read_text())):
                 if isinstance(call, ast.Call) and ast.unparse(call.func) in REFUSING:

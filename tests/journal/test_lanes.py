@@ -273,7 +273,7 @@ async def test_what_is_told_again_late_is_not_taken_for_the_state(projections: P
     told = [event("u", number) for number in (1, 2)]
     await events.post(**told[1])
     await until_state(stranger, "u", "u.2")
-    events.lanes.hold()
+    events.lanes.hold(emptied=True)
     await events.again(told)
     events.lanes.release()
     await events.out()
