@@ -9,12 +9,12 @@ from typing import Any
 
 from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavailable
 from exeunt.actions.perform import can_perform, perform
+from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.client import Client, ClientError
 from exeunt.engine.steps import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
 from exeunt.internal.v1 import step_pb2 as pb
-from exeunt.launch import DEPTH_LABEL, ROOT_LABEL
 from exeunt.steps import result_to_proto, work_of
 
 _asked_in: ContextVar[Mapping[str, str] | None] = ContextVar("asked_in", default=None)

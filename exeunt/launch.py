@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
+from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.engine import commit
 from exeunt.engine.events import RunStarted
 from exeunt.journal.manifests import Manifests
@@ -26,10 +26,6 @@ from exeunt.language.resolve import resolve
 START = "start"
 """The mailbox name (`to`) of messages that start a workflow (journal.md §7)."""
 
-DEPTH_LABEL = "exeunt.dev/depth"
-"""On a child: how many workflows stand above it in the chain of triggers."""
-ROOT_LABEL = "exeunt.dev/root"
-"""On a child: the uid of the workflow with which the chain of triggers began."""
 STARTED_BY = "exeunt.dev/started-by"
 """The annotation of a child: the workflow whose handler started it."""
 RESUBMITTED_FROM = "workflows.argoproj.io/resubmitted-from-workflow"
@@ -46,71 +42,7 @@ OF_THE_RUN = (
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' letters for generated names: nothing can be misread, and no words come about."""
 
-HOUR = 3600.0
-
 M = TypeVar("M", WorkflowTemplate, ConfigMap)
-
-
-def depth_of(labels: Mapping[str, str]) -> int:
-    """How many workflows stand above one with these labels in the chain of those that start each other."""
-    text = labels.get(DEPTH_LABEL, "0")
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 6 else 0
-
-
-def root_of(labels: Mapping[str, str], uid: str) -> str:
-    """The uid of the workflow that one with these labels descends from: its own where nothing started it."""
-    return labels.get(ROOT_LABEL) or uid
-
-
-class ChainRefused(Exception):  # noqa: N818 - as StartRefused
-    """One more workflow is not started; the text says which bound that met."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
-class Chains:
-    """Whether a workflow may start another one: how deep chains are, and how many descend from one root in an hour.
-
-    Each service counts what it starts itself, and forgets it when it ends.
-    """
-
-    def __init__(self, depth: int, descendants: int) -> None:
-        self._depth = depth
-        self._most = descendants
-        self._started: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()  # by root: uids, and when
-
-    def check(self, labels: Mapping[str, str], uid: str, now: float) -> None:
-        """Raises ChainRefused where a workflow with these labels is not to be started."""
-        depth, root = depth_of(labels), labels.get(ROOT_LABEL, "")
-        if depth > self._depth:
-            text = f"{depth - 1} workflows have started each other in a chain already; the bound is {self._depth}"
-            raise ChainRefused("CHAIN_TOO_DEEP", text)
-        self._forget(root, now)
-        started = self._started.get(root) or OrderedDict[str, float]()
-        if uid not in started and len(started) >= self._most:
-            text = (
-                f"{len(started):,} workflows that descend from {root} have been started within an hour; "
-                f"the bound is {self._most:,}"
-            )
-            raise ChainRefused("CHAIN_TOO_WIDE", text)
-
-    def note(self, labels: Mapping[str, str], uid: str, now: float) -> None:
-        """It is started."""
-        root = labels.get(ROOT_LABEL)
-        if root:
-            self._started.setdefault(root, OrderedDict()).setdefault(uid, now)
-
-    def _forget(self, root: str, now: float) -> None:
-        """What was started longer ago: of this root, and of the one that was looked at longest ago."""
-        for one in {root, next(iter(self._started), "")} & self._started.keys():
-            started = self._started[one]
-            while started and next(iter(started.values())) <= now - HOUR:
-                started.popitem(last=False)
-            self._started.move_to_end(one)
-            if not started:
-                del self._started[one]
 
 
 def encode_bundle(bundle: Bundle) -> bytes:

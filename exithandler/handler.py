@@ -11,6 +11,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from exeunt.actions import open_toolbox
+from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.exithandler import numbers
 from exeunt.exithandler.announce import Announcer
@@ -31,7 +32,6 @@ from exeunt.journal.refill import Refill
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
-from exeunt.launch import Chains
 
 
 @dataclass(frozen=True)

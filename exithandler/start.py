@@ -18,6 +18,7 @@ import msgspec
 from exeunt import traces
 from exeunt.actions import Child, StartRefused
 from exeunt.actions.context import Unavailable
+from exeunt.chains import DEPTH_LABEL, ROOT_LABEL, ChainRefused, Chains, depth_of, root_of
 from exeunt.engine.events import Obligation, RunStarted
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
 from exeunt.journal.log import Address, Family, Log, LogClosed, LogFull, NotOwner, partition_of
@@ -31,19 +32,13 @@ from exeunt.language.manifest import Bundle, Workflow
 from exeunt.language.problems import ManifestError
 from exeunt.language.validate import validate
 from exeunt.launch import (
-    DEPTH_LABEL,
-    ROOT_LABEL,
     START,
     STARTED_BY,
-    ChainRefused,
-    Chains,
     bundle_of,
     decode_bundle,
-    depth_of,
     encode_bundle,
     name_of,
     resubmission,
-    root_of,
     start_message,
     uid_of_trigger,
 )

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt.chains import ChainRefused, Chains
 from exeunt.engine import selection
 from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
 from exeunt.journal.errors import LogClosed, NotOwner
@@ -22,7 +23,7 @@ from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
-from exeunt.launch import ChainRefused, Chains, resubmission
+from exeunt.launch import resubmission
 from exeunt.scheduler import logs, refusal, watch
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.archive import Archived, Archiver

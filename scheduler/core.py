@@ -8,6 +8,7 @@ from collections.abc import Collection, Coroutine
 from functools import partial
 from typing import Any
 
+from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.engine import decide
 from exeunt.internal.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
@@ -20,7 +21,6 @@ from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import partition_of
-from exeunt.launch import Chains
 from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exeunt import traces
+from exeunt.chains import depth_of, root_of
 from exeunt.driver import Driver
 from exeunt.engine.decide import Run
 from exeunt.engine.events import StepDue
 from exeunt.engine.inputs import Placed, StepEnded, StepLost
 from exeunt.engine.steps import ContainerWork, HttpWork, PluginWork, StepSpec, Work
 from exeunt.internal.v1 import step_pb2
-from exeunt.launch import depth_of, root_of
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import Attempt, may_name_secrets, outcome_of, to_proto

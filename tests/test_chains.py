@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exeunt.launch import DEPTH_LABEL, HOUR, ROOT_LABEL, ChainRefused, Chains
+from exeunt.chains import DEPTH_LABEL, HOUR, ROOT_LABEL, ChainRefused, Chains
 
 
 def start(chains: Chains, uid: str, now: float = 0.0, *, root: str = "r", depth: int = 1) -> str:

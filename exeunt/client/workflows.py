@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from exeunt.client.calls import Calls
 from exeunt.client.errors import ClientError
@@ -16,6 +16,8 @@ from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1.phase_pb2 import Phase
 from exeunt.visible import quoted
 from exeunt.words import phases as words
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,21 @@ class Followed:
     object: dict[str, Any]
     changed: dict[str, Any]
     final: bool
+
+
+class Asked(TypedDict, total=False):
+    """What every verb may be told: who asks, for which workflow and revision of it, and under which request id."""
+
+    by: str
+    uid: str
+    revision: int
+    request_id: str
+
+
+class Explained(Asked, total=False):
+    """The same, and why."""
+
+    message: str
 
 
 class Workflows(Calls):
@@ -57,7 +74,7 @@ class Workflows(Calls):
             name=name,
             generate_name=generate_name,
             entrypoint=entrypoint,
-            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
+            parameters=_values(parameters),
             labels=labels or {},
             validate_only=validate_only,
             by=by,
@@ -223,99 +240,27 @@ class Workflows(Calls):
                 request.position, request.tail = answer.position, 0
 
     async def stop(
-        self,
-        name: str = "",
-        namespace: str = "",
-        *,
-        message: str = "",
-        selector: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
+        self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[Explained]
     ) -> pb.Workflow:
         """Ends the main run; exit handlers run. With a selector: only waiting suspend nodes that fit."""
-        request = pb.StopWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            message=message,
-            by=by,
-            node_field_selector=selector,
-        )
+        request = _verb(pb.StopWorkflowRequest, name, namespace, asked, node_field_selector=selector)
         return await self._call(self._workflows.StopWorkflow, request)
 
-    async def terminate(
-        self,
-        name: str = "",
-        namespace: str = "",
-        *,
-        message: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
-    ) -> pb.Workflow:
+    async def terminate(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> pb.Workflow:
         """Ends everything; exit handlers run only where the workflow's annotation asks for it."""
-        request = pb.TerminateWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            message=message,
-            by=by,
-        )
+        request = _verb(pb.TerminateWorkflowRequest, name, namespace, asked)
         return await self._call(self._workflows.TerminateWorkflow, request)
 
-    async def suspend(
-        self,
-        name: str = "",
-        namespace: str = "",
-        *,
-        message: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
-    ) -> pb.Workflow:
+    async def suspend(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> pb.Workflow:
         """Starts no further steps until resumed."""
-        request = pb.SuspendWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            message=message,
-            by=by,
-        )
+        request = _verb(pb.SuspendWorkflowRequest, name, namespace, asked)
         return await self._call(self._workflows.SuspendWorkflow, request)
 
     async def resume(
-        self,
-        name: str = "",
-        namespace: str = "",
-        *,
-        selector: str = "",
-        message: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
+        self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[Explained]
     ) -> pb.Workflow:
         """Resumes a workflow and its suspend nodes, or only the nodes that the selector names."""
-        request = pb.ResumeWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            node_field_selector=selector,
-            message=message,
-            by=by,
-        )
+        request = _verb(pb.ResumeWorkflowRequest, name, namespace, asked, node_field_selector=selector)
         return await self._call(self._workflows.ResumeWorkflow, request)
 
     async def set_nodes(
@@ -326,24 +271,17 @@ class Workflows(Calls):
         selector: str,
         outputs: Mapping[str, str] | None = None,
         phase: str = "",
-        message: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
+        **asked: Unpack[Explained],
     ) -> pb.Workflow:
         """Gives waiting suspend nodes their outputs or their end."""
-        request = pb.SetNodesRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
+        request = _verb(
+            pb.SetNodesRequest,
+            name,
+            namespace,
+            asked,
             node_field_selector=selector,
-            output_parameters=[pb.ParameterValue(name=k, value=v) for k, v in (outputs or {}).items()],
+            output_parameters=_values(outputs),
             phase=_number(phase) if phase else Phase.PHASE_UNSPECIFIED,
-            message=message,
-            by=by,
         )
         return await self._call(self._workflows.SetNodes, request)
 
@@ -353,23 +291,10 @@ class Workflows(Calls):
         namespace: str = "",
         *,
         parameters: Mapping[str, str] | None = None,
-        message: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
+        **asked: Unpack[Explained],
     ) -> pb.Workflow:
         """Runs again what failed of a workflow that has ended, its exit handlers included."""
-        request = pb.RetryWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            message=message,
-            by=by,
-            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
-        )
+        request = _verb(pb.RetryWorkflowRequest, name, namespace, asked, parameters=_values(parameters))
         return await self._call(self._workflows.RetryWorkflow, request)
 
     async def resubmit(
@@ -379,45 +304,16 @@ class Workflows(Calls):
         *,
         parameters: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
+        **asked: Unpack[Asked],
     ) -> pb.Workflow:
         """Submits a new workflow of the manifest and arguments of another."""
-        request = pb.ResubmitWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            by=by,
-            parameters=[pb.ParameterValue(name=k, value=v) for k, v in (parameters or {}).items()],
-            labels=dict(labels or {}),
-        )
+        values = _values(parameters)
+        request = _verb(pb.ResubmitWorkflowRequest, name, namespace, asked, parameters=values, labels=labels or {})
         return await self._call(self._workflows.ResubmitWorkflow, request)
 
-    async def delete(
-        self,
-        name: str = "",
-        namespace: str = "",
-        *,
-        message: str = "",
-        by: str = "",
-        uid: str = "",
-        revision: int = 0,
-        request_id: str = "",
-    ) -> bool:
+    async def delete(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
-        request = pb.DeleteWorkflowRequest(
-            request_id=request_id or new_request_id(),
-            namespace=namespace,
-            name=name,
-            uid=uid,
-            revision=revision,
-            message=message,
-            by=by,
-        )
+        request = _verb(pb.DeleteWorkflowRequest, name, namespace, asked)
         answer: pb.DeleteWorkflowResponse = await self._call(self._workflows.DeleteWorkflow, request)
         return answer.gone
 
@@ -428,6 +324,15 @@ class Workflows(Calls):
             return pb.ListExecutorsRequest(page_size=size, page_token=token)
 
         return await self._pages(self._workflows.ListExecutors, request, lambda answer: answer.executors, 0)
+
+
+def _verb(kind: Callable[..., R], name: str, namespace: str, asked: Asked, **more: object) -> R:
+    """The request of a verb."""
+    return kind(name=name, namespace=namespace, **{"request_id": new_request_id(), **asked, **more})
+
+
+def _values(given: Mapping[str, str] | None) -> list[pb.ParameterValue]:
+    return [pb.ParameterValue(name=name, value=value) for name, value in (given or {}).items()]
 
 
 def _numbers(phases: Sequence[str]) -> list[Phase.ValueType]:

@@ -31,7 +31,7 @@ def reasons() -> Iterator[str]:
         "exeunt/journal",
         "exeunt/engine",
         "exeunt/driver.py",
-        "exeunt/launch.py",
+        "exeunt/chains.py",
         "scheduler",
         "exithandler",
     ):

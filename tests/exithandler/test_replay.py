@@ -6,13 +6,14 @@ import json
 
 import pytest
 
+from exeunt.chains import ROOT_LABEL
 from exeunt.cloudevents import STREAM
 from exeunt.engine.events import HookSkipped
 from exeunt.engine.inputs import Rejected
 from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.ledger import Wanted
 from exeunt.exithandler.record import ExitRecord
-from exeunt.launch import ROOT_LABEL, START, read_start_message
+from exeunt.launch import START, read_start_message
 from exeunt.replayed import REPLAYED, decode_replayed
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.exithandler.test_exit_runs import call, workflow

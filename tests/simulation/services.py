@@ -14,6 +14,7 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from exeunt.actions import ActionSettings
+from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Entry as BookEntry
@@ -36,7 +37,6 @@ from exeunt.journal.log import Log, LogSettings
 from exeunt.journal.ownership import Member, owner_among
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Role
-from exeunt.launch import Chains
 from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.core import Core
 from exeunt.scheduler.holdings import Holdings
