@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -24,23 +24,22 @@ from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
 from exeunt.launch import resubmission
-from exeunt.scheduler import logs, refusal, watch
-from exeunt.scheduler.again import Retries
-from exeunt.scheduler.archive import Archived, Archiver
+from exeunt.scheduler import answers, logs, refusal, watch
+from exeunt.scheduler.archive import Archived
 from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.checks import DEFAULT_NAMESPACE, Wishes
+from exeunt.scheduler.commands import Commands, require
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.entry import Entry
-from exeunt.scheduler.find import Elsewhere, Finder, named
+from exeunt.scheduler.find import Elsewhere, Finder
 from exeunt.scheduler.launch import Launcher
 from exeunt.scheduler.lists import Lists, filter_of, page_size, read_behind, write_behind
 from exeunt.scheduler.many import Many
-from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import PASSED_ON, Peers, was_passed_on
-from exeunt.scheduler.requests import Requests, Turn, deleted_since, uid_of
+from exeunt.scheduler.requests import Requests, deleted_since
 from exeunt.scheduler.submit import Checker, uids
 from exeunt.scheduler.unread import Unread
-from exeunt.scheduler.view import Seen, fitted, listed, parts, seen, whole
+from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
 from exeunt.service.bounds import ANSWER_BYTES, check_message
 from exeunt.service.channel import metadata
 from exeunt.service.errors import Code, RpcError, invalid, received, unavailable, wrong_state
@@ -50,9 +49,7 @@ from exeunt.v1 import workflow_service_pb2_grpc
 from exeunt.words import phases
 
 DELETED = "the workflow is deleted"
-REVISION_CHANGED = "REVISION_CHANGED"
 
-Steering = ResumeRun | SetNodes
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -66,9 +63,7 @@ class Parts:
     requests: Requests
     lists: Lists
     many: Many
-    mender: Mender
-    archiver: Archiver
-    retries: Retries
+    commands: Commands
     dispatch: Dispatch
     peers: Peers
     projections: Projections
@@ -83,6 +78,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._commands = parts.commands
         self.standing = parts.standing
 
     # --- submitting ---------------------------------------------------------------------------------------------------
@@ -141,7 +137,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "this part of the workflows is changing hands; ask again in a moment") from None
         most = ANSWER_BYTES // max(1, len(started))
-        shown = [await _shown(found, most) for found in started]
+        shown = [await answers.shown(found, most) for found in started]
         return pb.SubmitWorkflowResponse(workflows=shown, warnings=warnings)
 
     @reads
@@ -162,7 +158,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             return passed
         if request.view in (pb.WORKFLOW_VIEW_UNSPECIFIED, pb.WORKFLOW_VIEW_FULL):
             return whole(await self._seen(found))
-        return await _summary(found, request.view)
+        return await answers.summary(found, request.view)
 
     async def ReadWorkflow(
         self, request: pb.ReadWorkflowRequest, context: Context
@@ -256,9 +252,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 by=request.by,
                 revision=request.revision,
             )
-            return await self._steer("StopWorkflow", request, context, ended)
+            return await self._commands.steer("StopWorkflow", request, context, ended)
         command = Shutdown("Stop", id, request.message, by=request.by, revision=request.revision)
-        return await self._command("StopWorkflow", request, context, command)
+        return await self._commands.command("StopWorkflow", request, context, command)
 
     @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
@@ -266,14 +262,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         check_message(request)
         id = _request_id(request.request_id)
         command = Shutdown("Terminate", id, request.message, by=request.by, revision=request.revision)
-        return await self._command("TerminateWorkflow", request, context, command)
+        return await self._commands.command("TerminateWorkflow", request, context, command)
 
     @writes
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
         """Nothing further starts."""
         check_message(request)
         command = SuspendRun(_request_id(request.request_id), request.message, request.by, request.revision)
-        return await self._command("SuspendWorkflow", request, context, command)
+        return await self._commands.command("SuspendWorkflow", request, context, command)
 
     @writes
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
@@ -287,7 +283,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             by=request.by,
             revision=request.revision,
         )
-        return await self._steer("ResumeWorkflow", request, context, command)
+        return await self._commands.steer("ResumeWorkflow", request, context, command)
 
     @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
@@ -309,89 +305,23 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             revision=request.revision,
             by=request.by,
         )
-        return await self._steer("SetNodes", request, context, command)
+        return await self._commands.steer("SetNodes", request, context, command)
 
     @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
-        parts = self._parts
         check_message(request)
         id, why = _request_id(request.request_id), request.message or DELETED
         command = Shutdown("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
-        turn = await parts.requests.turn("DeleteWorkflow", request, context)
-        found = turn.found
-        if isinstance(found, Elsewhere):
-            answer: pb.DeleteWorkflowResponse = await self._pass_on(found, "DeleteWorkflow", request)
-            return answer
-        gone = found is None or (not turn.done and await self._delete(found, command))
-        await parts.requests.carried_out(turn, request)
-        return pb.DeleteWorkflowResponse(gone=gone)
-
-    async def _delete(self, found: Entry | Archived | Unread, command: Shutdown) -> bool:
-        """Whether it is gone by now."""
-        archiver = self._parts.archiver
-        if isinstance(found, Unread):
-            _require_revision(found, command.revision)
-            await self._end_unread(found, command)
-            return True
-        if isinstance(found, Entry):
-            if found.closed:
-                _require_revision(found, command.revision)
-            else:
-                try:
-                    await self._ask(found, command)
-                except RpcError as error:
-                    if error.reason != "WORKFLOW_FINISHED":
-                        raise  # its end is decided and not durable yet: then it goes as one that is over
-                else:
-                    return False
-            await archiver.settled(found)
-            kept = await archiver.get(found.uid)
-            if kept is None:  # it was deleted while it ran
-                await archiver.remove(found.run.namespace, found.run.name, found.uid)
-                return True
-            found = kept
-        else:
-            _require_revision(found, command.revision)
-        await archiver.delete(found, command.by, command.message)
-        return True
+        return await self._commands.delete(request, context, command)
 
     @writes
     async def RetryWorkflow(self, request: pb.RetryWorkflowRequest, context: Context) -> pb.Workflow:
         """What failed runs again; only when all is over."""
-        parts = self._parts
-        id = _request_id(request.request_id)
         check_message(request)
-        parts.checker.check_parameters("parameters", request.parameters)
-        turn = await parts.requests.turn("RetryWorkflow", request, context)
-        found = turn.found
-        if isinstance(found, Entry) and found.closed:
-            await parts.archiver.settled(found)
-            found = await parts.finder.find(context, "", "", found.uid)
-        if isinstance(found, Elsewhere):
-            request.request_id = id
-            passed: pb.Workflow = await self._pass_on(found, "RetryWorkflow", request)
-            return passed
-        if found is None:
-            raise deleted_since("what this request has retried")
-        if isinstance(found, Unread):
-            raise _rests(found)
-        if turn.done or id in _requests(found):
-            return await _shown(found)
-        _require_revision(found, request.revision)
-        command = RetryRun(id, {p.name: p.value for p in request.parameters}, request.message, request.by)
-        if isinstance(found, Entry):
-            await self._ask(found, command)  # refused: it runs
-            return await _shown(found)
-        parts.launcher.admit(1)
-        try:
-            opened = await parts.retries.retry(found, command)
-        except Rejected as error:  # of two retries the other one was quicker
-            raise _rejected(error, ("workflow", found.head["metadata"]["name"])) from None
-        except (NotOwner, LogClosed):
-            raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
-        await parts.requests.carried_out(turn, request)
-        return await _shown(opened)
+        self._parts.checker.check_parameters("parameters", request.parameters)
+        id, values = _request_id(request.request_id), {p.name: p.value for p in request.parameters}
+        return await self._commands.retry(request, context, RetryRun(id, values, request.message, request.by))
 
     @writes
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
@@ -403,7 +333,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         uid = request.uid if known is None else known.uid
         tree, revision = await self._manifest(context, request.namespace, request.name, uid)
         if known is None:
-            _require(request.revision, revision, (tree["metadata"]["namespace"], tree["metadata"]["name"]))
+            require(request.revision, revision, (tree["metadata"]["namespace"], tree["metadata"]["name"]))
         if known is None and request.request_id:
             known = await requests.ask("ResubmitWorkflow", request, tree["metadata"]["uid"])
             if known.uid != tree["metadata"]["uid"]:  # of two with this request id the other one was quicker
@@ -478,69 +408,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         tree: dict[str, Any] = json.loads(text)
         return tree, version
 
-    async def _steer(self, method: str, request: Any, context: Context, command: Steering) -> pb.Workflow:
-        """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
-        turn = await self._parts.requests.turn(method, request, context)
-        found = turn.found
-        if isinstance(found, Entry | Archived) and not turn.done and command.request_id not in _requests(found):
-            uid = uid_of(found)
-            _require_revision(found, command.revision)
-            # of a workflow that is over a handler may run again
-            if isinstance(found, Archived) or found.closed or found.run.state.open_hooks:
-                command.elsewhere = await self._parts.peers.steer_exits(partition_of(uid), uid, command)
-        return await self._carry_out(turn, method, request, command)
-
-    async def _command(self, method: str, request: Any, context: Context, command: Any) -> pb.Workflow:
-        turn = await self._parts.requests.turn(method, request, context)
-        return await self._carry_out(turn, method, request, command)
-
-    async def _carry_out(self, turn: Turn, method: str, request: Any, command: Any) -> pb.Workflow:
-        found = turn.found
-        if isinstance(found, Elsewhere):
-            request.request_id = command.request_id
-            passed: pb.Workflow = await self._pass_on(found, method, request)
-            return passed
-        if found is None:
-            raise deleted_since("the workflow of this request")
-        if not turn.done:
-            await self._do(found, method, command)
-            await self._parts.requests.carried_out(turn, request)
-        return await _shown(found)
-
-    async def _do(self, found: Entry | Archived | Unread, method: str, command: Any) -> None:
-        if isinstance(found, Unread):
-            if not (isinstance(command, Shutdown) and command.strategy == "Terminate"):
-                raise _rests(found)
-            await self._end_unread(found, command)
-        elif isinstance(found, Archived) or found.closed:
-            if command.request_id in _requests(found) or (isinstance(command, Steering) and command.elsewhere):
-                return
-            _require_revision(found, command.revision)
-            namespace, name = named(found)
-            raise wrong_state(
-                "WORKFLOW_FINISHED",
-                f"the workflow {name!r} is over: there is nothing to {_verb(method)}",
-                ("workflow", f"{namespace}/{name}"),
-            )
-        else:
-            await self._ask(found, command)
-
-    async def _end_unread(self, found: Unread, command: Shutdown) -> None:
-        if not found.closed:
-            await self._parts.mender.end_unread(found, command)
-        await self._parts.archiver.keep_unread(found, deleted=command.deleted)
-
-    async def _ask(self, entry: Entry, command: Any) -> None:
-        try:
-            if entry.driver.rests and isinstance(command, Shutdown) and command.strategy == "Terminate":
-                await self._parts.mender.end(entry, command)
-            else:
-                await entry.driver.ask(command)
-        except Rejected as error:
-            raise _rejected(error, ("workflow", f"{entry.run.namespace}/{entry.run.name}")) from None
-        except (NotOwner, LogClosed):
-            raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
-
     async def _pass_on(self, found: Elsewhere, method: str, request: Any) -> Any:
         return await self._parts.peers.pass_on(found.address, method, request)
 
@@ -556,70 +423,12 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             call.cancel()
 
 
-def _rests(found: Unread) -> RpcError:
-    text = f"the workflow cannot go on: {found.why}; it can be terminated, or deleted"
-    return wrong_state("WORKFLOW_RESTS", text, ("workflow", f"{found.namespace}/{found.name}"))
-
-
-async def _shown(found: Entry | Archived | Unread, most: int = ANSWER_BYTES) -> pb.Workflow:
-    """The workflow in an answer of so many bytes to a call that has done something: without its nodes where many."""
-    if isinstance(found, Unread):
-        return fitted(seen(found.tree(), found.number), most)
-    if isinstance(found, Archived):
-        return fitted(Seen(found.head, {}, found.version), most, left_out=bool(found.nodes))
-    looked = await found.view(nodes=not found.large)
-    return fitted(looked, most, left_out=not looked.nodes and found.large)
-
-
-async def _summary(found: Entry | Archived | Unread, view: int) -> pb.Workflow:
-    """The workflow as lists have it."""
-    if isinstance(found, Unread):
-        return listed(found.tree(), found.number, view)
-    if isinstance(found, Archived):
-        return listed(found.head, found.version, view)
-    looked = await found.view(nodes=False)
-    return listed(looked.head, looked.version, view)
-
-
-def _require_revision(found: Entry | Archived | Unread, wanted: int) -> None:
-    """Raises ABORTED unless the workflow stands at that revision; any will do for 0."""
-    if isinstance(found, Entry):
-        _require(wanted, found.run.commits, named(found))
-    elif isinstance(found, Archived):
-        _require(wanted, found.version, named(found))
-    else:
-        _require(wanted, found.number, named(found))
-
-
-def _require(wanted: int, revision: int, names: tuple[str, str]) -> None:
-    """The same of a workflow of that namespace and name."""
-    if wanted not in (0, revision):
-        namespace, name = names
-        text = f"{name} is at revision {revision}, not at {wanted}: look at it again"
-        raise RpcError(Code.ABORTED, REVISION_CHANGED, text, resource=("workflow", f"{namespace}/{name}"))
-
-
-def _rejected(error: Rejected, resource: tuple[str, str]) -> RpcError:
-    if error.reason == REVISION_CHANGED:
-        return RpcError(Code.ABORTED, error.reason, str(error), resource=resource)
-    return wrong_state(error.reason, str(error), resource)
-
-
-def _requests(found: Entry | Archived) -> Collection[str]:
-    """The commands that were carried out on it."""
-    return found.requests if isinstance(found, Archived) else found.run.state.requests
-
-
 def _check(field: str, check: Callable[[str], None], text: str) -> None:
     """Raises INVALID_ARGUMENT for what is wrong whatever state the workflow is in."""
     try:
         check(text)
     except Rejected as error:
         raise invalid(str(error), [(field, str(error))], reason=error.reason) from None
-
-
-def _verb(method: str) -> str:
-    return "set" if method == "SetNodes" else method.removesuffix("Workflow").lower()
 
 
 def _request_id(given: str) -> str:

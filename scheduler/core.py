@@ -27,6 +27,7 @@ from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.api import Parts, WorkflowService
 from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.find import Finder
 from exeunt.scheduler.launch import Launcher, Limits
@@ -121,6 +122,17 @@ class Core:
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         finder = Finder(self.runs, self.archiver, projections.names, self.peers, steady)
+        requests = Requests(projections.names, finder, steady)
+        retries = Retries(self.runs, projections, steady)
+        commands = Commands(
+            requests=requests,
+            finder=finder,
+            peers=self.peers,
+            archiver=self.archiver,
+            mender=self.mender,
+            launcher=launcher,
+            retries=retries,
+        )
         lists = self._lists = Lists(self.runs, projections.archive, self.peers, self.standing)
         parts = Parts(
             checker=Checker(
@@ -128,12 +140,10 @@ class Core:
             ),
             launcher=launcher,
             finder=finder,
-            requests=Requests(projections.names, finder, steady),
+            requests=requests,
+            commands=commands,
             lists=lists,
             many=Many(self.runs, lists, projections.archive, self.peers),
-            archiver=self.archiver,
-            mender=self.mender,
-            retries=Retries(self.runs, projections, steady),
             dispatch=self.dispatch,
             peers=self.peers,
             projections=projections,

@@ -36,6 +36,8 @@ AGAIN_SECONDS = 0.2
 REMEMBERED = 10_000
 """Deleted workflows of which nothing more is told, whatever comes late."""
 OLDEST_SECONDS = GONE_SECONDS - 3600
+_LEFT = b"left"
+"""In place of the hash: that it left the filter has been told."""
 _POSITION = re.compile(r"(\d{1,18})\.(\d{1,12})")
 
 Kind = pb.WatchWorkflowsResponse.Kind
@@ -226,7 +228,7 @@ class _Watch:
         self._waiting: dict[str, _Item] = {}
         self._sequences: dict[str, int] = {}  # of these, where they come from the archive: the first one
         self._position = position
-        self._known: dict[str, tuple[int, bytes]] = {}  # revision and hash of what was told of each
+        self._known: dict[str, tuple[int, bytes]] = {}  # revision and hash of what was told of each, or _LEFT
         self._deleted: dict[str, None] = {}
         self._some = asyncio.Event()
         self._synced = False
@@ -307,8 +309,9 @@ class _Watch:
         if workflow.revision < revision:
             return None
         if not fits:
-            if self._known.pop(uid, None) is None and self._anew:
+            if before == _LEFT or (revision < 0 and self._anew):
                 return None
+            self._known[uid] = workflow.revision, _LEFT
             return pb.WatchWorkflowsResponse(kind=Kind.KIND_LEFT, workflow=workflow)
         told = hashlib.blake2b(workflow.SerializeToString(deterministic=True), digest_size=8).digest()
         if told == before:
