@@ -260,7 +260,7 @@ class Ledger:
         self, wanted: Wanted, queue: Changes, position: int, *, anew: bool, full: bool
     ) -> AsyncIterator[Told]:
         """`anew`: of what the watcher has not been told it knows nothing."""
-        told: OrderedDict[str, LedgerSummary] = OrderedDict()
+        told: OrderedDict[str, LedgerSummary | None] = OrderedDict()  # None: that it left the filter
         while True:
             found = await queue.get()
             if isinstance(found, Exception):
@@ -270,21 +270,21 @@ class Ledger:
                 continue
             sequence, summary = (found.sequence, found.summary) if isinstance(found, Stored) else (0, found.summary())
             position = max(position, sequence)
-            if told.get(summary.id) == summary:
+            fits = wanted.fits(summary)
+            known = summary.id in told
+            if (not known and anew and not fits) or (known and told[summary.id] == (summary if fits else None)):
                 continue
-            if not wanted.fits(summary):
-                if told.pop(summary.id, None) is not None or not anew:
-                    yield Told(summary, left=True, position=sequence)
-                continue
-            line = found if isinstance(found, ExitRecord) else await self._line(summary, full=full)
+            line: Line | None = summary
+            if fits:
+                line = found if isinstance(found, ExitRecord) else await self._line(summary, full=full)
             if line is None:
                 continue
-            told[summary.id] = summary
+            told[summary.id] = summary if fits else None
             told.move_to_end(summary.id)
             if len(told) > REMEMBERED:
                 told.popitem(last=False)
                 anew = False
-            yield Told(line, position=sequence)
+            yield Told(line, left=not fits, position=sequence)
 
     async def _follow(self, namespace: str, queue: Changes, position: int) -> None:
         try:
