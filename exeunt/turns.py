@@ -26,7 +26,7 @@ class Turns:
     """Does pieces of work in their order, as many in one round of the loop as the share allows."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[Callable[[], None], bool]] = deque()  # and whether who rests gives way to it
         self._spent = 0.0
         self._began: float | None = None  # the piece of work under way
         self._armed = False
@@ -41,16 +41,22 @@ class Turns:
 
     def take(self, work: Callable[[], None]) -> None:
         """Does the work now, or in its turn when others wait or this round has no time left. It must not raise."""
+        self._take(work, ordinary=True)
+
+    def _take(self, work: Callable[[], None], *, ordinary: bool) -> None:
         if self._waiting or self.over:
-            self.wait(work)
+            self._wait(work, ordinary=ordinary)
         elif self._began is not None:  # a part of the work under way
             work()
         else:
-            self._do_ordinary(work)
+            self._do(work, ordinary=ordinary)
 
     def wait(self, work: Callable[[], None]) -> None:
         """Does the work in a later round."""
-        self._waiting.append(work)
+        self._wait(work, ordinary=True)
+
+    def _wait(self, work: Callable[[], None], *, ordinary: bool) -> None:
+        self._waiting.append((work, ordinary))
         self._arm()
 
     def rest(self, work: Callable[[], None], took: float) -> None:
@@ -62,7 +68,10 @@ class Turns:
         loop.call_at(self._rested, self._do, work)
 
     async def do(self, work: Callable[[], T]) -> T:
-        """What the work gives, in its turn."""
+        """What the work gives, in its turn. It only looks at something: nobody who rests gives way to it.
+
+        Otherwise a large workflow would be slower for being watched.
+        """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def in_turn() -> None:
@@ -73,7 +82,7 @@ class Turns:
             except Exception as error:  # noqa: BLE001 - whoever waits gets it
                 done.set_exception(error)
 
-        self.take(in_turn)
+        self._take(in_turn, ordinary=False)
         return await done
 
     async def through(self, work: Generator[None, None, T]) -> T:
@@ -93,13 +102,11 @@ class Turns:
         except StopIteration as end:
             return (end.value,)
 
-    def _do_ordinary(self, work: Callable[[], None]) -> None:
-        self._others = asyncio.get_running_loop().time()
-        self._do(work)
-
-    def _do(self, work: Callable[[], None]) -> None:
+    def _do(self, work: Callable[[], None], *, ordinary: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self._began = loop.time()
+        if ordinary:
+            self._others = self._began
         try:
             work()
         finally:
@@ -117,4 +124,5 @@ class Turns:
         self._armed = False
         self._spent = 0.0
         while self._waiting and self._spent < SHARE_SECONDS:
-            self._do_ordinary(self._waiting.popleft())
+            work, ordinary = self._waiting.popleft()
+            self._do(work, ordinary=ordinary)

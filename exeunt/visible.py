@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 QUOTED = 100
 """Characters of a given text that a message repeats."""
 _KEPT = "\n\t"
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]+")
 _MARKED = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in _KEPT}
 
 
@@ -14,7 +16,7 @@ def visible(text: str) -> str:
     """The text with its control characters as pictures (ESC as ␛) and what turns the reading direction as \\u202e."""
     if text.isprintable():
         return text
-    return "".join(_shown(character) for character in text)
+    return _NOT_PLAIN.sub(_part_shown, text)
 
 
 def begun(text: str) -> str:
@@ -25,6 +27,11 @@ def begun(text: str) -> str:
 def quoted(text: str) -> str:
     """The same in quotes, as Python writes it: on one line, with nothing invisible in it."""
     return repr(begun(text))
+
+
+def _part_shown(part: re.Match[str]) -> str:
+    text = part[0]
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def _shown(character: str) -> str:

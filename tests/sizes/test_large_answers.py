@@ -17,13 +17,13 @@ from tests.sizes.manifests import BYE, Tree, canary, sh, steps, text, workflow
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(280)]
 
-COUNT = 30_000
+COUNT = 10_000
 MESSAGE = 32 * 1024 * 1024
 
 
 def fan_out() -> str:
     """A loop that is not to run, with a long condition; then a step that waits, so that it can be looked at."""
-    never = f"'{'x' * 1_200}' == '{{{{item}}}}'"
+    never = f"'{'x' * 3_600}' == '{{{{item}}}}'"
     each = {"name": "s", "template": "s", "when": never, "withSequence": {"count": str(COUNT)}}
     wait = {"name": "wait", "template": "wait"}
     main = steps("main", each, wait)
