@@ -56,7 +56,11 @@ async def keep(wire: Wire, replicas: int, events_created: str) -> None:
         if _time(str(found["created"])) >= _time(events_created):
             return
         log.info("the stream %s is older than %s and is made again", STATES, STREAM)
-        await wire.api(f"STREAM.DELETE.{STATES}")
+        try:
+            await wire.api(f"STREAM.DELETE.{STATES}")
+        except JetStreamError as error:
+            if error.code != NOT_FOUND:  # otherwise another service has just done it
+                raise
     await with_room(wire, "CREATE", config(replicas))
 
 
