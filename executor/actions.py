@@ -14,6 +14,7 @@ from exeunt.client import Client, ClientError
 from exeunt.engine.steps import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
+from exeunt.executor.slots import only_waits
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.steps import result_to_proto, work_of
 
@@ -100,6 +101,7 @@ class Waiter:
 
     async def __call__(self, child: Child) -> AsyncIterator[Mapping[str, Any]]:
         """The child whenever it changes, in Argo's shape, to its final state; one that was deleted is that."""
+        only_waits.get()()
         while True:
             await self._connected()
             async with Client(self._links()[0].address, token=self._token) as client:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from exeunt.executor.attempt import Attempt
 from exeunt.executor.book import Book
 from exeunt.executor.limits import Limits, bound, failure
-from exeunt.executor.slots import Slots
+from exeunt.executor.slots import Slots, only_waits
 from exeunt.executor.work import Work
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
 from exeunt.internal.v1 import step_pb2 as pb
@@ -32,6 +32,8 @@ DRAINING = "lost: the executor is being stopped and takes no new steps"
 
 MOST_KNOWN = 10_000
 """With so many attempts besides those in slots no further ones are taken: each hello names all of them."""
+MOST_WAITING = 1_000
+"""Steps that wait for a workflow and have no slot: each has a connection."""
 
 steps = Counter("exeunt.executor.steps", "Steps that have ended, by phase", "{step}")
 durations = Histogram("exeunt.executor.step.duration", "How long steps ran")
@@ -60,6 +62,7 @@ class Attempts:
         self._known: dict[str, Attempt] = {}
         self._waiting: dict[bool, deque[Attempt]] = {False: deque(), True: deque()}
         self._running: dict[str, Attempt] = {}
+        self._without_slot: set[str] = set()
         self._changed: set[asyncio.Future[None]] = set()
         self._remember()
         Gauge("exeunt.executor.running", "Steps that run now", lambda: len(self._running), "{step}")
@@ -243,6 +246,7 @@ class Attempts:
 
     async def _live(self, attempt: Attempt, step: pb.Step) -> None:
         attempt.begun = True
+        only_waits.set(partial(self._give_back, attempt))
         if attempt.cancelled:
             result = failure("Failed", "cancelled before it started")
         else:
@@ -267,6 +271,7 @@ class Attempts:
             attempt.timer.cancel()
         attempt.running = attempt.task = attempt.step = None
         self._running.pop(attempt.id, None)
+        self._without_slot.discard(attempt.id)
         self._note(attempt, update.SerializeToString())
         steps.add(labels=(("phase", update.result.phase),))
         if attempt.started:
@@ -285,6 +290,12 @@ class Attempts:
             self._book.ended(attempt.id, attempt.partition, update)
         except OSError:
             log.exception("a result cannot be noted; it is reported all the same", extra={"attempt": attempt.id})
+
+    def _give_back(self, attempt: Attempt) -> None:
+        """It only waits for other work, which may need the slot."""
+        if attempt.id in self._running and len(self._without_slot) < MOST_WAITING:
+            self._without_slot.add(attempt.id)
+            self._free(attempt)
 
     def _free(self, attempt: Attempt) -> None:
         """Gives back the slot of an attempt, to those that wait for one first."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 Link = TypeVar("Link")
+
+only_waits: ContextVar[Callable[[], None]] = ContextVar("only_waits", default=lambda: None)
+"""Work calls this when from there on it only waits for other work: that one has the slot then.
+
+Otherwise as many waiting steps as there are slots would stand in the way of what they wait for, for ever.
+"""
 
 
 class Pool:

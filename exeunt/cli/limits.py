@@ -226,6 +226,11 @@ def _of_steps() -> list[Limit]:
             f"{attempts.MOST_KNOWN:,}",
             "it takes no further steps until results are acknowledged",
         ),
+        Limit(
+            "Steps of an executor that wait for a workflow and have no slot",
+            f"{attempts.MOST_WAITING:,}",
+            "a further one has its slot while it waits",
+        ),
         Limit("Reading the output files of a step", f"{work.READ_SECONDS:g} s", "the step ends in Error"),
         Limit(
             "The time from SIGKILL until a step is gone",

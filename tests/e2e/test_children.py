@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +90,17 @@ def test_a_child_that_is_deleted_fails_the_step(cluster: Cluster) -> None:
     started(cluster, name)
     do(cluster, "delete", name)
     assert cluster.wait(parent)["status"]["phase"] == "Failed"
+
+
+def test_steps_that_wait_do_not_stand_in_the_way_of_what_they_wait_for(tmp_path: Path) -> None:
+    """More parents than there are slots."""
+    cluster = Cluster(tmp_path / "data", arguments=["--slots", "2"])
+    cluster.up()
+    try:
+        step = {"name": "c", "container": {"image": "alpine", "command": ["true"]}}
+        one = {**child(""), "metadata": {"generateName": "c-"}, "spec": {"entrypoint": "c", "templates": [step]}}
+        main = {"name": "main", "plugin": {"trigger": {"workflow": one, "wait": True}}}
+        parents = cluster.submit("\n---\n".join([manifest(main)] * 6))
+        assert [cluster.wait(parent)["status"]["phase"] for parent in parents] == ["Succeeded"] * 6
+    finally:
+        cluster.down()

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from exeunt.executor import attempts, session, work
 from exeunt.executor.runtime import group
+from exeunt.executor.slots import only_waits
 from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor import test_sizes as alone
 from tests.executor.conftest import Scheduler, inside, shell, step
@@ -222,6 +223,26 @@ async def known(most: int, services: Services) -> None:
         await scheduler.until(lambda: scheduler.credits == 0)
         await scheduler.say(acknowledged=list(scheduler.results))
         await scheduler.until(lambda: scheduler.credits > 0)
+
+
+@row("Steps of an executor that wait for a workflow and have no slot")
+async def without_slot(most: int, services: Services) -> None:
+    """With two, and steps that only say that they wait."""
+    assert most == attempts.MOST_WAITING
+    services.patch.setattr(attempts, "MOST_WAITING", 2)
+
+    async def waits(*_: Any) -> pb.StepResult:
+        only_waits.get()()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    services.patch.setattr(work.Work, "_run", waits)
+    scheduler = services.scheduler
+    async with inside(scheduler, services.path, slots=1, exit_slots=1):
+        for n in range(3):
+            await scheduler.until(lambda: scheduler.credits == 1)
+            await scheduler.say(dispatches=[step(f"n{n}", "true")])
+        await scheduler.until(lambda: scheduler.credits == 0)
 
 
 @row("Reading the output files of a step")
