@@ -47,7 +47,8 @@ async def acknowledge(nc: Client) -> None:
     """Answers each event, as a client does that takes a plain subscription for a stream's."""
 
     async def answer(message: Msg) -> None:
-        await nc.publish(message.reply, b"+ACK")
+        if message.reply:
+            await nc.publish(message.reply, b"+ACK")
 
     await nc.subscribe("exeunt.events.>", cb=answer)
     await asyncio.Event().wait()
