@@ -1,6 +1,6 @@
-"""`python -m bench [W0 W1p W2 W3 W4 W5 executor log] [--json FILE]`: figures beside limits; 1 when an aim is missed.
+"""`python -m bench [W0 W1p W2 W3 W4 W5 W6 W7 executor log] [--json FILE]`: figures beside limits.
 
-Without names: W0 to W4.
+Without names: W0 to W4. Ends with 1 when an aim is missed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import crash, engine, executor, journal, limits, lists, works
+from bench import crash, engine, executor, journal, limits, lists, told, works
 from bench.echo import Echo
 from tests.e2e.cluster import Cluster
 
@@ -159,14 +159,49 @@ def w5(cluster: Cluster) -> Figure:
     )
 
 
-WORKS: dict[str, Callable[[Cluster], Figure]] = {"W1p": w1p, "W2": w2, "W3": w3, "W4": w4, "W5": w5}
+def w6(cluster: Cluster) -> Figure:
+    """From the last act of a step until a subscriber has its event."""
+    seconds = asyncio.run(told.until_heard(cluster))
+    limit = limits.fsync_seconds(cluster.data_dir) + limits.round_trip()
+    ratio = seconds / limit
+    return Figure(
+        "W6",
+        seconds * 1000,
+        "ms from a step's end to a subscriber",
+        limit * 1000,
+        "one fsync + one round trip, ms",
+        ratio,
+        "<= 20",
+        ratio <= 20,
+    )
+
+
+def w7(cluster: Cluster) -> Figure:
+    """From SIGTERM until a service is gone, with 80 streams open."""
+    found = asyncio.run(told.until_gone(cluster))
+    for service, seconds in found.items():
+        print(f"     {service} {seconds:.2f} s")
+    worst = max(found, key=lambda name: found[name])
+    return Figure(
+        "W7",
+        found[worst],
+        f"s from SIGTERM to gone, {worst}",
+        1.0,
+        "s, the aim",
+        found[worst],
+        "<= 1",
+        found[worst] <= 1,
+    )
+
+
+WORKS: dict[str, Callable[[Cluster], Figure]] = {"W1p": w1p, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7}
 ALONE: dict[str, Callable[[], list[Figure]]] = {
     "W0": lambda: [w0(shape) for shape in engine.SHAPES],
     "executor": lambda: [executor_alone()],
     "log": lambda: [log_alone()],
 }
 """What needs no cluster."""
-DEFAULT = ["W0", *(name for name in WORKS if name != "W5")]
+DEFAULT = ["W0", *(name for name in WORKS if name not in {"W5", "W6", "W7"})]
 SLOTS = {"W4": crash.SLOTS}
 
 
