@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 
-from exeunt.journal.reader import Reader
+from exeunt.journal.reader import Reader, first_of
 from exeunt.journal.replay import OpenRun
 from exeunt.journal.streams import last_on
 from exeunt.journal.subjects import CLOSING, EVERYTHING, STREAM, Family, Joiner, Piece, Record, Role, parse
@@ -33,8 +33,10 @@ async def history(wire: Wire, role: Role, partitions: Collection[int], *, closed
         if item.sequence >= until:
             break
     if not closed:
+        first = await first_of(wire, STREAM)  # what begins before it has closed, and its end was cut away meanwhile
         for family, records in runs.items():
-            yield OpenRun(family, records)
+            if records[0].first >= first:
+                yield OpenRun(family, records)
 
 
 def _kept(runs: dict[Family, list[Record]], record: Record) -> bool:

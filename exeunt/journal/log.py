@@ -20,7 +20,7 @@ from exeunt.journal.follow import Follower
 from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
 from exeunt.journal.history import history
 from exeunt.journal.marks import Marks, affordable, due_snapshots, window
-from exeunt.journal.reader import Reader
+from exeunt.journal.reader import Reader, first_of
 from exeunt.journal.replay import Loaded, OpenRun, Sorter
 from exeunt.journal.settings import LogSettings
 from exeunt.journal.settle import find
@@ -298,7 +298,7 @@ class Log:
                     break
         if sorter.unknown:
             log.error("%d messages of the log are of no known kind", sorter.unknown)
-        loaded = sorter.result()
+        loaded = sorter.result(await first_of(self.wire, STREAM) if positions else 0)
         for partition, fence in positions.items():
             if partition in self._fences:
                 self._marks.begin(partition, fence)

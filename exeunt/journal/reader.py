@@ -156,8 +156,7 @@ class Reader:
                     SILENCE_SECONDS,
                 )
             except (JetStreamError, NatsError, TimeoutError, OSError) as error:
-                if self._wire.connected.is_set():
-                    log.warning("cannot read %s: %s; trying again", self._stream, str(error) or type(error).__name__)
+                _tell(self._wire, self._stream, error)
                 await self._wire.connected.wait()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
@@ -190,3 +189,21 @@ class Reader:
             await whole(subscription.unsubscribe())
             if self._wire.nc.is_connected:
                 await whole(self._wire.nc.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
+
+
+async def first_of(wire: Wire, stream: str) -> int:
+    """The position of the stream's first message now, however long it takes to learn it."""
+    while True:
+        try:
+            found = await wire.api(f"STREAM.INFO.{stream}", seconds=SILENCE_SECONDS)
+        except (JetStreamError, NatsError, TimeoutError, OSError) as error:
+            _tell(wire, stream, error)
+            await wire.connected.wait()
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return int(found["state"]["first_seq"])
+
+
+def _tell(wire: Wire, stream: str, error: Exception) -> None:
+    if wire.connected.is_set():
+        log.warning("cannot read %s: %s; trying again", stream, str(error) or type(error).__name__)

@@ -127,8 +127,20 @@ class Sorter:
             for family in [f for f, records in kept.items() if records[-1].sequence < note.projected]:
                 del kept[family]
 
-    def result(self) -> Loaded:
-        """What was found. For `m`, results of runs that are not open are of no use to anyone."""
+    def result(self, first: int = 0) -> Loaded:
+        """What was found. For `m`, results of runs that are not open are of no use to anyone.
+
+        `first` is the log's first message when all was read. Whoever owned the partitions before may have had the log
+        cut meanwhile: then the beginning of a run was read and its end was not. Nobody needs what begins before that.
+        """
+        if first:
+            self._open = {f: records for f, records in self._open.items() if records[0].first >= first}
+            self._closed = {
+                p: {f: records for f, records in kept.items() if records[0].first >= first}
+                for p, kept in self._closed.items()
+            }
+            self._told = [record for record in self._told if record.first >= first]
+            self._messages = [message for message in self._messages if message.sequence >= first]
         told = self._told
         if self._role == "m":
             told = [r for r in told if Family(r.family.partition, r.family.uid) in self._open]

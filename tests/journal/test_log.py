@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from exeunt.journal.log import Address, Log, LogClosed, Message, NotOwner, Record, family_of
+from exeunt.journal.reader import Item, Reader
 from tests.journal.conftest import OpenLog
 from tests.journal.history import eventually
 from tests.nats_server import NatsServer
@@ -62,6 +65,30 @@ async def test_a_closed_run_that_is_out_is_forgotten_once_a_renewed_fence_says_s
     heir = await open_log()
     await heir.take(ALL)
     assert [r.family.uid for r in (await heir.load(ALL)).closed] == ["late"]
+
+
+async def test_what_is_cut_while_it_is_loaded_is_no_open_run(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former owner had the log cut when the heir had read the beginning of a run and not yet its end."""
+    log = await owner(open_log, tick=3600.0)
+    over, open_ = family_of("over"), family_of("open")
+    beginning = await log.append(over, 1, "c", b"1")
+    end = await log.append(over, 2, "z", b"2")
+    await log.append(open_, 1, "c", b"1")
+
+    async def read(*given: Any) -> AsyncIterator[Item]:
+        async for item in Reader(*given):
+            if not beginning < item.sequence <= end:
+                yield item
+            if item.sequence == beginning:
+                await log.wire.api("STREAM.PURGE.EXEUNT_LOG", {"seq": end + 1})
+
+    heir = await open_log()
+    await heir.take(ALL)
+    monkeypatch.setattr("exeunt.journal.log.Reader", read)
+    loaded = await heir.load(ALL)
+    assert ([r.family.uid for r in loaded.runs], loaded.closed) == (["open"], [])
 
 
 async def test_a_run_is_loaded_from_its_latest_snapshot(open_log: OpenLog) -> None:
