@@ -410,7 +410,9 @@ class ExitRuns:
         async for found in self._journal.history(closed=closed):
             family = found.family
             try:
-                stored = await surely(lambda: self._ledger.get(family.hook_id))  # noqa: B023 - used within the turn
+                stored = None
+                if found.records[0].snapshot:
+                    stored = await surely(lambda: self._ledger.get(family.hook_id))  # noqa: B023 - used within the turn
                 commits = [commit.decode(r.data) for r in found.records]
                 obligation = (await self._bundles.replayed(commits[:1])).obligation
                 if obligation is None:

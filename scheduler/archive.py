@@ -179,6 +179,10 @@ class Archiver:
         state = None if record.state == NIL else record.state
         return Archived(head, nodes, kept.version, record.requests, state, record.ending, record.outgoing)
 
+    async def deleted(self, uid: str, namespace: str) -> bool:
+        """Whether the workflow was over and was deleted lately."""
+        return await self._projections.archive.removed(uid, namespace)
+
     async def revise(self, uid: str, change: Revision[ArchiveSummary]) -> Any:
         """Changes the record of a workflow that is over; answers its body, None where there is none."""
         return await self._projections.archive.revise(uid, change)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -157,6 +157,13 @@ class Core:
         self.nats = ServerCheck(journal.wire, settings.nats_monitor)
         numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
 
+    async def _told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
+        """What the log tells; not of workflows that were deleted since: nobody would say so any more."""
+        async for told in self.runs.told_again(closed):
+            over = closed and told and told[-1]["kind"] != "workflow.deleted"
+            if not (over and await self.archiver.deleted(told[0]["uid"], told[0]["namespace"])):
+                yield told
+
     def public(self) -> dict[str, Register]:
         """What users are served."""
         return {WORKFLOWS: partial(add_WorkflowServiceServicer_to_server, self.workflows)}
@@ -174,7 +181,7 @@ class Core:
         routines = {
             "results and messages": self.runs.follow(),
             "events": self.announcer.run(),
-            "events that are gone": Refill(self.projections.events, self.runs.told_again).run(),
+            "events that are gone": Refill(self.projections.events, self._told_again).run(),
             "broken runs": self.mender.run(),
             "archive": self.archiver.run(),
             "lists": self._lists.index.run(),

@@ -94,6 +94,7 @@ class Lanes:
         self._ready: deque[str] = deque()  # lanes of which none is on its way
         self._flights: dict[str, tuple[str, _Message, float]] = {}  # token → lane, message, when it was sent
         self._doubted: list[tuple[str, _Message, int]] = []  # the stream has one of that id, at that position
+        self._in_hand: set[str] = set()  # lanes whose first message is on its way, or doubted
         self._order: deque[_Message] = deque()  # in which they were given
         self._bytes = 0
         self._given = self._over = 0  # how many were given, and of how many of the first nothing is to be done
@@ -163,7 +164,8 @@ class Lanes:
     def before(self, lane: str, messages: list[tuple[str, bytes, bytes, str]]) -> list[asyncio.Future[int]]:
         """Puts messages (as for `put`) ahead of what waits in a lane that is held, and lets that lane go on.
 
-        Those that wait in it already are left out. They count in no bound: whoever gives them waits for them.
+        Those that wait in it already are left out. They count in no bound: whoever gives them waits for them. They come
+        behind the one that is on its way, if there is one: it cannot be called back.
         """
         waiting = self._lanes.get(lane)
         there = {message.ident for message in waiting} if waiting else set()
@@ -181,7 +183,8 @@ class Lanes:
             self._lanes[lane] = deque(added)
             self._ready.append(lane)
         elif waiting is not None:
-            waiting.extendleft(reversed(added))
+            first = [waiting.popleft()] if lane in self._in_hand else []
+            waiting.extendleft(reversed([*first, *added]))
         self.free(lane)
         return [message.done for message in added]
 
@@ -277,6 +280,7 @@ class Lanes:
         token = ""
         reply, token = self._wire.expect(lambda answer: self._answered(token, answer))
         self._flights[token] = lane, message, self._loop.time()
+        self._in_hand.add(lane)
         if self._timer is None:
             self._timer = self._loop.call_later(self._deadline, self._overdue)
         return [frame(message.subject, reply, headers, message.data)]
@@ -289,7 +293,7 @@ class Lanes:
             return
         lane, message, _ = flight
         if answer.code:  # no room, no leader, no stream, one that people have changed: nothing is wrong with this one
-            self._ready.appendleft(lane)
+            self._back(lane)
             self._rest(answer)
         elif answer.duplicate:
             self._doubted.append((lane, message, answer.sequence))
@@ -298,6 +302,11 @@ class Lanes:
         if self._ready or self._doubted:
             self._wake.set()
         self._look_whether_landed()
+
+    def _back(self, lane: str) -> None:
+        """The lane's first message has to go once more, before those of others."""
+        self._in_hand.discard(lane)
+        self._ready.appendleft(lane)
 
     def _look_whether_landed(self) -> None:
         if not self._flights:
@@ -319,6 +328,7 @@ class Lanes:
             _fail(message, error)
         message.over = True
         self._bytes -= message.size
+        self._in_hand.discard(lane)
         waiting = self._lanes[lane]
         waiting.popleft()
         if waiting:
@@ -338,7 +348,7 @@ class Lanes:
             found = await self._at(sequence)
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
             log.warning("what the stream holds cannot be read yet: %s", str(error) or type(error).__name__)
-            self._ready.appendleft(lane)
+            self._back(lane)
             self._rest(Answer(0, 0, NO_RESPONDERS, str(error)))
             return
         if found is None:  # it was, and has been removed: the id is remembered for longer
@@ -353,7 +363,7 @@ class Lanes:
                 log.warning("the id %s of an event was used by another message: it gets another one", message.ident)
             number = int(message.suffix[1:]) if message.suffix[1:].isdecimal() else 0
             message.suffix = f"/{number + 1}"  # the same when it is published again
-        self._ready.appendleft(lane)
+        self._back(lane)
         self._wake.set()
 
     async def _at(self, sequence: int) -> dict[str, str] | None:
@@ -399,6 +409,7 @@ class Lanes:
         """What is on its way gets no answer any more. A repeat is stored once."""
         for token, (lane, _, _) in self._flights.items():
             self._wire.forget(token)
+            self._in_hand.discard(lane)
             self._ready.append(lane)
         self._flights.clear()
         self._wake.set()

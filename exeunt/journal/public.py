@@ -45,6 +45,7 @@ _AUDIT = "$JS.EVENT.ADVISORY.API"
 _REMOVALS = tuple(f'"$JS.API.STREAM.{verb}.{STREAM}"'.encode() for verb in ("DELETE", "PURGE", "MSG.DELETE"))
 """Requests to JetStream that take messages out of the stream, as NATS tells of them."""
 _STATES_GONE = f'"$JS.API.STREAM.DELETE.{STATES}"'.encode()
+_STATES_EMPTIED = tuple(f'"$JS.API.STREAM.{verb}.{STATES}"'.encode() for verb in ("PURGE", "MSG.DELETE"))
 
 
 def config(replicas: int, max_age_seconds: float = DAYS_KEPT * 86400, max_bytes: int = MAX_BYTES) -> StreamConfig:
@@ -78,6 +79,7 @@ class Keeper:
         self._said = ""
         self.emptied = asyncio.Event()
         self._created = ""  # when the stream was made that we know
+        self._states_emptied = False
         lanes.on_refused.append(self._look.set)
 
     async def run(self) -> None:
@@ -88,6 +90,9 @@ class Keeper:
                 self._empty()
                 self._look.set()
             elif _STATES_GONE in message.data:
+                self._look.set()
+            elif any(request in message.data for request in _STATES_EMPTIED):
+                self._states_emptied = True
                 self._look.set()
 
         await whole(self._wire.nc.subscribe(_AUDIT, cb=audited))
@@ -159,10 +164,12 @@ class Keeper:
 
     async def _keep_states(self, created: str) -> None:
         """The copy of the last events: without it all else goes on, and it is tried again."""
+        emptied, self._states_emptied = self._states_emptied, False
         try:
-            await states.keep(self._wire, self._replicas, created)
+            await states.keep(self._wire, self._replicas, created, anew=emptied)
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
             log.warning("the stream %s cannot be made: %s; trying again", STATES, str(error) or type(error).__name__)
+            self._states_emptied = emptied or self._states_emptied
             asyncio.get_running_loop().call_later(STATES_PAUSE_SECONDS, self._look.set)
 
     def _compare(self, found: dict[str, Any]) -> None:
@@ -237,7 +244,7 @@ class Events:
         """
         if not told:
             return
-        lane = _lane(told)
+        lane = self.lane(told)
         there = await self.published([told[0]["uid"]], 0.0)
         missing: list[tuple[str, bytes, bytes, str]] = []
         late = False  # something of the workflow itself is missing that what is there comes behind
@@ -254,9 +261,15 @@ class Events:
                 again = [message]  # what came last has to be the workflow's state (exeunt.journal.states)
         await asyncio.gather(*self.lanes.before(lane, [*missing, *again]), return_exceptions=True)
 
-    def waits(self, told: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether events wait of the run whose events these are."""
-        return bool(told) and self.lanes.waits(_lane(told))
+    @staticmethod
+    def lane(told: Sequence[Mapping[str, Any]]) -> str:
+        """That of the run whose events these are."""
+        return f"{told[0]['uid']}.{told[0]['run']}"
+
+    @staticmethod
+    def first(told: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether these are the first that the run told: it was neither retried nor replayed before."""
+        return not (told[0]["data"].attempt or getattr(told[0]["data"], "replays", 0))
 
     async def put(self, **event: Any) -> int:
         """As `post`, and waits."""
@@ -299,11 +312,6 @@ class Events:
             for uid in uids:
                 group.create_task(look(uid))
         return found
-
-
-def _lane(told: Sequence[Mapping[str, Any]]) -> str:
-    """That of the run whose events these are."""
-    return f"{told[0]['uid']}.{told[0]['run']}"
 
 
 def _lines(attributes: Mapping[str, str]) -> bytes:

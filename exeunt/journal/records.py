@@ -236,6 +236,14 @@ class Records(Generic[S]):
             return None
         return await self._read(message, type)
 
+    async def removed(self, key: str, namespace: str) -> bool:
+        """Whether the record was removed for good, as long as that is remembered (GONE_SECONDS)."""
+        if not (is_token(key) and is_token(namespace)):
+            return False
+        message = await self._last(key, namespace)
+        word = None if message is None else (message.headers or {}).get(GONE)
+        return word is not None and not msgspec.json.decode(word, type=Gone).again
+
     async def _last(self, key: str, namespace: str) -> RawStreamMsg | None:
         try:
             return await whole(self._js.get_last_msg(self._stream, f"{self._prefix}.{namespace}.*.{key}"))

@@ -63,7 +63,7 @@ class Refill:
         count = 0
         failed: list[BaseException] = []
         try:
-            count = await self._held() + await self._tell(True)
+            count = await self._held() + await self._tell(self._history(True))
         except* (JetStreamError, NatsError, TimeoutError, OSError) as errors:
             failed += errors.exceptions
         if failed:
@@ -73,26 +73,55 @@ class Refill:
         return not failed
 
     async def _held(self) -> int:
-        """The open runs, and closed ones of which events wait: these come behind what was told before."""
-        self._events.lanes.hold(emptied=False)  # where it was, the keeper has said so
-        await self._events.lanes.landed()
-        count = await self._tell(False) + await self._tell(True, self._events.waits)
-        self._events.lanes.release()
+        """The open runs, and closed ones of which events wait: these come behind what was told before.
+
+        A run that was begun anew (a retry, a replay) told something before that. It goes together with that, in order.
+        """
+        lanes = self._events.lanes
+        lanes.hold(emptied=False)  # where it was, the keeper has said so
+        await lanes.landed()
+        anew: dict[str, list[Mapping[str, Any]]] = {}
+
+        async def begun_once() -> AsyncIterator[Told]:
+            async for told in self._history(False):
+                if not told or self._events.first(told):
+                    yield told
+                else:
+                    anew[self._events.lane(told)] = list(told)
+
+        count = await self._tell(begun_once())
+        parts: dict[str, list[Mapping[str, Any]]] = {}
+        async for told in self._history(True):
+            lane = self._events.lane(told) if told else ""
+            if lane in anew or lanes.waits(lane):
+                parts.setdefault(lane, []).extend(told)
+        for lane, told in anew.items():
+            parts.setdefault(lane, []).extend(told)
+
+        async def together() -> AsyncIterator[Told]:
+            for told in parts.values():
+                yield told
+
+        count += await self._tell(together())
+        lanes.release()
         return count
 
-    async def _tell(self, closed: bool, wanted: Callable[[Told], bool] = lambda told: True) -> int:
+    async def _tell(self, runs: AsyncIterator[Told]) -> int:
+        """Tells runs side by side; what follows in the same lane waits."""
         count = 0
-        under_way: set[asyncio.Task[None]] = set()
+        under_way: dict[asyncio.Task[None], str] = {}
         try:
-            async for told in self._history(closed):
-                if not wanted(told):
+            async for told in runs:
+                if not told:
                     continue
                 count += 1
-                if len(under_way) >= TOGETHER:
-                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                lane = self._events.lane(told)
+                while len(under_way) >= TOGETHER or lane in under_way.values():
+                    done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
+                        del under_way[task]
                         task.result()
-                under_way.add(asyncio.ensure_future(self._events.again(told)))
+                under_way[asyncio.ensure_future(self._events.again(told))] = lane
             for one in list(under_way):
                 await one
         finally:

@@ -45,17 +45,19 @@ def config(replicas: int) -> dict[str, Any]:
     return made if replicas > 1 else {**made, "persist_mode": "async"}
 
 
-async def keep(wire: Wire, replicas: int, events_created: str) -> None:
-    """Makes the stream when it is missing, or older than what it copies. Raises JetStreamError, TimeoutError."""
+async def keep(wire: Wire, replicas: int, events_created: str, *, anew: bool = False) -> None:
+    """Makes the stream when it is missing, older than what it copies, or to be made `anew`: what it has copied once it
+    does not copy again. Raises JetStreamError, TimeoutError."""
     try:
         found: dict[str, Any] = await wire.api(f"STREAM.INFO.{STATES}", seconds=READ_SECONDS)
     except JetStreamError as error:
         if error.code != NOT_FOUND:
             raise
     else:
-        if _time(str(found["created"])) >= _time(events_created):
+        older = _time(str(found["created"])) < _time(events_created)
+        if not (older or anew):
             return
-        log.info("the stream %s is older than %s and is made again", STATES, STREAM)
+        log.info("the stream %s %s and is made again", STATES, f"is older than {STREAM}" if older else "was emptied")
         try:
             await wire.api(f"STREAM.DELETE.{STATES}")
         except JetStreamError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from exeunt.cloudevents import STREAM
+from exeunt.cloudevents import STATES, STREAM
 from tests.e2e.cluster import Cluster
 from tests.e2e.harm import acknowledge, done, edit, fill, lie, made_again, purge, remove, workflow
 from tests.e2e.test_events import body, kind, subscribed
@@ -102,6 +103,47 @@ async def test_what_was_told_is_told_again(own: Cluster, tmp_path: Path, verb: s
     after = await _until(own, ended, lambda events: len(events) >= len(before))
     assert _own(after) == _own(before)
     assert sorted(_exits(after)) == sorted(_exits(before))
+
+
+async def test_a_retried_and_a_replayed_workflow_are_told_again_in_order(own: Cluster, tmp_path: Path) -> None:
+    """And what ends afterwards does so as ever; a deleted one does not come back."""
+    fails = GATE.replace('command: ["true"]', 'command: ["false"]')
+    [retried] = await asyncio.to_thread(own.run, fails)
+    name = retried["metadata"]["name"]
+    await asyncio.to_thread(own.call, "retry", name)
+    await asyncio.to_thread(own.wait, name)
+    [replayed] = await asyncio.to_thread(own.run, workflow(tmp_path / "replayed"))
+    [handler] = json.loads(
+        (
+            await asyncio.to_thread(own.call, "exits", "list", "--workflow", replayed["metadata"]["name"], "-o", "json")
+        ).stdout
+    )
+    assert (await asyncio.to_thread(own.call, "exits", "replay", handler["id"])).returncode == 0
+    [deleted] = await asyncio.to_thread(own.run, workflow(tmp_path / "deleted"))
+    assert (await asyncio.to_thread(own.call, "delete", deleted["metadata"]["name"])).returncode == 0
+    before = await _until(own, retried, lambda events: kind(events[-1]) == "workflow.failed" and _count(events) == 2)
+    nc = await nats.connect(own.facts()["nats"]["url"])
+    try:
+        await nc.request(f"$JS.API.STREAM.PURGE.{STREAM}", b"{}", timeout=5)
+        after = await _until(own, retried, lambda events: len(_own(events)) >= len(_own(before)))
+        assert _own(after) == _own(before)
+        [later] = await asyncio.to_thread(own.run, workflow(tmp_path / "later"))
+        assert later["status"]["finalization"] == "Succeeded"
+        await _until(own, replayed, lambda events: kind(events[-1]) == "workflow.succeeded")
+        found = await nc.request(f"$JS.API.DIRECT.GET.{STATES}.exeunt.state.default.{uid_of(deleted)}", b"", timeout=5)
+        assert (found.headers or {}).get("ce-type", "") in {"", "dev.exeunt.workflow.deleted.v1"}
+    finally:
+        await nc.close()
+
+
+def uid_of(tree: dict[str, Any]) -> str:
+    uid: str = tree["metadata"]["uid"]
+    return uid
+
+
+def _count(events: list[Msg]) -> int:
+    """How often it ended."""
+    return sum(kind(event) == "workflow.failed" for event in events)
 
 
 def _own(events: list[Msg]) -> list[tuple[str, str]]:

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
+from nats.js.errors import APIError
 
 from exeunt.cloudevents import STATES, STREAM, Workflow
 from exeunt.journal.lanes import Crowded, Lanes
@@ -26,13 +28,15 @@ pytestmark = pytest.mark.services
 
 
 @contextlib.asynccontextmanager
-async def opened(server: NatsServer) -> AsyncIterator[tuple[Client, Projections]]:
+async def opened(
+    server: NatsServer, closed_ones: Sequence[Told] = (), open_ones: Sequence[Told] = ()
+) -> AsyncIterator[tuple[Client, Projections]]:
+    """Projections whose log tells these of closed and open runs."""
     nc = await connect(server.url, "events")
     found = await open_projections(nc)
-    nothing: list[Told] = []
 
     async def history(closed: bool) -> AsyncIterator[Told]:
-        for told in nothing:
+        for told in closed_ones if closed else open_ones:
             yield told
 
     working = [asyncio.create_task(found.run()), asyncio.create_task(Refill(found.events, history).run())]
@@ -279,3 +283,48 @@ async def test_what_is_told_again_late_is_not_taken_for_the_state(projections: P
     await events.out()
     assert [ident for ident, _ in await stored(stranger)] == ["u.2", "u.1", "u.2"]
     await until_state(stranger, "u", "u.2")
+
+
+async def test_parts_of_a_run_that_are_told_at_once_are_all_stored(projections: Projections, stranger: Client) -> None:
+    """None of them stands in the way of the one that is on its way."""
+    events = projections.events
+    events.lanes.hold(emptied=True)
+    await asyncio.gather(*(events.again([event("u", n), event("u", n + 1)]) for n in (1, 3, 5, 7)))
+    events.lanes.release()
+    async with asyncio.timeout(10):
+        await events.out()
+    assert sorted(id for id, _ in await stored(stranger)) == [f"u.{n}" for n in range(1, 9)]
+
+
+async def test_attempts_are_told_again_in_their_order(nats_server: NatsServer, stranger: Client) -> None:
+    """Those that are closed before the one that is open, and those of a closed run one after the other."""
+    attempts = [[event(uid, n) for n in range(first, first + 3)] for uid in ("u", "v") for first in (1, 4, 7)]
+    for told in attempts:
+        for one in told:
+            one["data"] = msgspec.structs.replace(one["data"], attempt=(int(one["number"]) - 1) // 3)
+    async with opened(nats_server, [*attempts[:2], *attempts[3:]], [attempts[2]]) as (_, found):
+
+        async def all_of_them() -> list[str]:
+            ids: list[str] = []
+            for _ in range(300):
+                with contextlib.suppress(APIError):  # it is being made, or emptied
+                    ids = [id for id, _ in await stored(stranger)]
+                if len(ids) >= 18:
+                    return ids
+                await asyncio.sleep(0.1)
+            raise AssertionError(ids)
+
+        await all_of_them()  # of a stream that was not there
+        await post(found, "w", 1)
+        await stranger.jetstream().purge_stream(STREAM)
+        ids = await all_of_them()
+        for uid in ("u", "v"):
+            assert [id for id in ids if id.startswith(uid)] == [f"{uid}.{n}" for n in range(1, 10)]
+        await until_state(stranger, "u", "u.9")
+
+
+async def test_states_that_are_emptied_are_copied_again(projections: Projections, stranger: Client) -> None:
+    await post(projections, "u", 1)
+    await until_state(stranger, "u", "u.1")
+    await stranger.jetstream().purge_stream(STATES)
+    await until_state(stranger, "u", "u.1")
