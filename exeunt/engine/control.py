@@ -334,11 +334,12 @@ def shut_down(run: Run, strategy: str) -> None:
 
 def _stop_hooks(run: Run, strategy: str, why: str) -> None:
     """Ends the hooks that run and are not to outlive the shutdown, or the workflow's deadline."""
+    killed = {event.node for event in run.events if isinstance(event, NodeEnded) and event.killed}  # just now
     for hook in run.state.hooks:
         told = hook.strategy in (strategy, "Terminate")  # one that was stopped can still be terminated
         if hook.open and not told and hook.hook_id and not _goes_on(run, hook, strategy):
-            parent = run.nodes[hook.parent]
-            run.emit(HookCancelled(hook.hook_id, why, strategy, parent.type == phases.POD and parent.killed))
+            below = hook.parent in killed and run.nodes[hook.parent].type == phases.POD
+            run.emit(HookCancelled(hook.hook_id, why, strategy, below))
 
 
 def _goes_on(run: Run, hook: Hook, strategy: str) -> bool:
