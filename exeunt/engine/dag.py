@@ -31,7 +31,6 @@ def look(run: Run, node: Node) -> Walk:
         yield from _fail_fast(run, node)
         return
     if parallelism.failing_fast(run, node):
-        yield from drain(run, node)
         run.blocked[node.key] = None
         return
     yield from _tasks(run, node)

@@ -67,7 +67,7 @@ def resting(run: Run, boundary: Node, *, retry: bool = False) -> bool:
 
 
 def failing_fast(run: Run, boundary: Node) -> bool:
-    """Whether something has failed that ends the node, and pods still run: nothing but exit handlers begins."""
+    """Whether something has failed that ends the node, and pods still run: nothing begins until they are over."""
     return _fails_fast(run, boundary, looked=False) and _busy(run, boundary)
 
 

@@ -35,7 +35,6 @@ def look(run: Run, node: Node) -> Walk:
         yield from fail_fast(run, node)
         return
     if not node.retried and parallelism.failing_fast(run, node):
-        yield from drain(run, node)
         run.blocked[node.key] = None
         return
     yield from _groups(run, node)
