@@ -15,6 +15,7 @@ from exeunt.engine.links import outbound
 from exeunt.engine.nodes import Node
 from exeunt.engine.planning import lay_out, resolve
 from exeunt.engine.problem import NodeError
+from exeunt.engine.scope import attempt_of
 from exeunt.engine.start import TOO_MANY_NODES, Caller, Spot, begin_group, exempt, fail, found_of, full, processed_of
 from exeunt.engine.state import Run
 from exeunt.engine.templating import source_of
@@ -93,16 +94,16 @@ def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
 
 
 def _leaving(run: Run, node: Node) -> bool:
-    """Whether a hook of a task runs that the stop has ended: what depends on the task is settled when it has gone.
+    """Whether nothing but hooks that the stop has ended holds up a task that is over: it is settled when they have gone.
 
-    Only graphs are waited for: they have ended as soon as they are looked at, what runs when it has said so.
+    Only a DAG is waited for: it has ended as soon as it is looked at, what runs when it has said so.
     """
     if not node.hooks_below:
         return False
     keys = [key for member in node.members for key in (member, *run.nodes[member].members)]
-    for hook in (run.state.hooks[number] for key in keys for number in run.nodes[key].hooks):
-        ended = hook.cancelled or (hook.inner >= 0 and not exempt(run, run.nodes[hook.inner]))
-        if hook.open and ended and hooks.is_graph(run, hook):
+    for child in (run.nodes[key] for key in keys if run.nodes[key].open_hooks):
+        open_ = [run.state.hooks[number] for number in child.hooks if run.state.hooks[number].open]
+        if attempt_of(run, child).fulfilled and all(hook.cancelled and hooks.is_dag(run, hook) for hook in open_):
             return True
     return False
 

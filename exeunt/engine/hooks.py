@@ -361,14 +361,10 @@ def is_pod(run: Run, hook: Hook) -> bool:
     return template is not None and leaf.node_type(template) == phases.POD
 
 
-def is_graph(run: Run, hook: Hook) -> bool:
-    """Whether an open hook is one of steps or a DAG, not tried again."""
-    if hook.inner >= 0:
-        return run.nodes[hook.inner].type in phases.BOUNDARIES
+def is_dag(run: Run, hook: Hook) -> bool:
+    """Whether an open obligation is a DAG, not tried again."""
     template = _template(run, hook)
-    return (
-        template is not None and retry_strategy(run, template) is None and leaf.node_type(template) in phases.BOUNDARIES
-    )
+    return template is not None and retry_strategy(run, template) is None and leaf.node_type(template) == phases.DAG
 
 
 def _template(run: Run, hook: Hook) -> Template | None:
