@@ -81,7 +81,7 @@ def _left_in(run: Run, node: Node) -> bool:
 def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
     """The exit handlers of what is over, in a node in which nothing else is to begin: of all, or of what changed.
 
-    Each waits for the other hooks of its task.
+    They wait for no other hook of their task: nothing comes after it any more.
     """
     frame = frame_of(run, node)
     changed = run.changes(node.key)
@@ -89,7 +89,7 @@ def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
         child = run.nodes[key]
         if child.type == phases.TASK_GROUP and not child.fulfilled:
             yield from dag_items.drain(run, node, frame, child)
-        if child.completed and not child.open_hooks:
+        if child.completed:
             yield from look_exit(run, node, frame, child.index, child)
 
 
