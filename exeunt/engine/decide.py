@@ -6,7 +6,7 @@ starts a composite it yields it, and the walk goes there first; so nests of any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -308,14 +308,17 @@ def _look(run: Run) -> None:
     for key in run.blocked:
         run.pend(key)
     run.blocked.clear()
+    entered: set[int] = set()  # what holds the composites that were looked at
     while True:
         while run.dirty and not run.state.suspended:
-            if parallelism.full(run):
-                break
-            node = _next(run)
+            full = parallelism.full(run)
+            if full and run.dirty.isdisjoint(entered):
+                break  # no walk of the tree gets past a limit that was reached before; one under way comes to its end
+            node = _next(run, entered if full else None)
             if node is None:
                 continue
             run.turn.check()
+            entered.update(_holders(run, node))
             look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]
             if look is aftermath.look or not node.fulfilled:
                 _walk(run, look(run, node))
@@ -333,6 +336,13 @@ def _look(run: Run) -> None:
             return
 
 
+def _holders(run: Run, node: Node) -> Iterator[int]:
+    """All that a node stands in."""
+    while node.owner >= 0:
+        yield node.owner
+        node = run.nodes[node.owner]
+
+
 def _wake_watchers(run: Run) -> None:
     """Hooks that look at the workflow's outputs are looked at whenever something happened."""
     for node in run.nodes:
@@ -340,9 +350,12 @@ def _wake_watchers(run: Run) -> None:
             run.pend(node.key)
 
 
-def _next(run: Run) -> Node | None:
-    """The next composite to look at: in the order of the tree, on a stop in the order in which it found them."""
-    key = run.dirty.take(as_they_came=run.stopping)
+def _next(run: Run, among: set[int] | None) -> Node | None:
+    """The next composite to look at: in the order of the tree, on a stop in the order in which it found them.
+
+    `among`: these alone, the inner ones first.
+    """
+    key = run.dirty.take(as_they_came=run.stopping) if among is None else run.dirty.take_inner(among)
     node = run.nodes[key]
     while node.type not in LOOKS:
         if node.owner < 0:

@@ -20,6 +20,10 @@ class PendingLooks:
     def __contains__(self, key: int) -> bool:
         return key in self._keys
 
+    def isdisjoint(self, keys: set[int]) -> bool:
+        """Whether none of these keys is pending."""
+        return self._keys.keys().isdisjoint(keys)
+
     def add(self, key: int, place: Place) -> None:
         if key not in self._keys:
             self._keys[key] = None
@@ -42,5 +46,11 @@ class PendingLooks:
             key = heapq.heappop(self._heap)[1]
             while key not in self._keys:
                 key = heapq.heappop(self._heap)[1]
+        self.discard(key)
+        return key
+
+    def take_inner(self, keys: set[int]) -> int:
+        """The innermost of these keys that is pending: what stands in another has the higher number."""
+        key = max(key for key in keys if key in self._keys)
         self.discard(key)
         return key
