@@ -318,6 +318,9 @@ def _look(run: Run) -> None:
             if node is None:
                 continue
             run.turn.check()
+            if any(parallelism.closed(run, run.nodes[key]) for key in _holders(run, node)):
+                run.blocked[node.key] = None
+                continue
             entered.update(_holders(run, node))
             look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]
             if look is aftermath.look or not node.fulfilled:

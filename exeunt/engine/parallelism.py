@@ -5,7 +5,7 @@ What meets a limit waits. Handlers are not held back by the workflow's limit, bu
 
 from __future__ import annotations
 
-from exeunt.engine import hooks
+from exeunt.engine import hooks, phases
 from exeunt.engine.nodes import Node, counts_as_bad
 from exeunt.engine.start import found_of
 from exeunt.engine.state import Run
@@ -64,6 +64,14 @@ def resting(run: Run, boundary: Node, *, retry: bool = False) -> bool:
         return False
     now = 0 if retry else run.pods_started.get(boundary.key, 0)
     return boundary.active_pods - now + _hooks_that_are_pods(run, boundary) >= limit
+
+
+def closed(run: Run, boundary: Node) -> bool:
+    """Whether a node is left alone with all that stands in it: for its limit, or since it is failing fast."""
+    if boundary.type not in phases.BOUNDARIES or boundary.fulfilled:
+        return False
+    failing = not (boundary.retried and boundary.type == phases.STEPS) and failing_fast(run, boundary)
+    return failing or resting(run, boundary)
 
 
 def failing_fast(run: Run, boundary: Node) -> bool:
