@@ -318,8 +318,10 @@ def _look(run: Run) -> None:
             if node is None:
                 continue
             run.turn.check()
-            if any(parallelism.closed(run, run.nodes[key]) for key in _holders(run, node)):
+            closed = [key for key in _holders(run, node) if parallelism.closed(run, run.nodes[key])]
+            if closed:
                 run.blocked[node.key] = None
+                run.pend(closed[-1])
                 continue
             entered.update(_holders(run, node))
             look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]

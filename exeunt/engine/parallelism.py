@@ -67,10 +67,10 @@ def resting(run: Run, boundary: Node, *, retry: bool = False) -> bool:
 
 
 def closed(run: Run, boundary: Node) -> bool:
-    """Whether a node is left alone with all that stands in it: for its limit, or since it is failing fast."""
+    """Whether a node is left alone with all that stands in it: for its limit, or since it fails fast."""
     if boundary.type not in phases.BOUNDARIES or boundary.fulfilled:
         return False
-    failing = not (boundary.retried and boundary.type == phases.STEPS) and failing_fast(run, boundary)
+    failing = not (boundary.retried and boundary.type == phases.STEPS) and _fails_fast(run, boundary, looked=False)
     return failing or resting(run, boundary)
 
 
