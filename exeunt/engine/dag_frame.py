@@ -119,7 +119,7 @@ def look_exit(run: Run, node: Node, frame: Frame, number: int, child: Node) -> W
     view = hooks.View(scope, f"tasks.{task.name}", found_of(run, node).scope)
     if child.type == phases.TASK_GROUP and _ITEM.search(source_of(run, declared)):
         hooks.skip(run, child, hook, view, "it asks for the item, which the loop as a whole has not")
-        return True
+        return not hooks.other_hooks(task)  # those come before what depends on the loop, as where its handler runs
     return (yield from hooks.look_exit(run, child, hook, view))
 
 
