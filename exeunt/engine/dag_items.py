@@ -104,17 +104,16 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
 
 def drain(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
     """In a loop that begins no further item: the handlers of those that are over, one after the other, and the end."""
-    run.changes(group.key)
-    done = run.cache.get(("drained", group.key), 0)
-    while done < len(group.members):
-        item = run.nodes[group.members[done]]
-        if not item.fulfilled:
-            break
-        if item.completed and not (yield from look_exit(run, node, frame, group.index, item)):
-            break
-        done += 1
-    run.cache["drained", group.key] = done
-    end(run, group, waits=done < len(group.members))
+    changed = run.changes(group.key)
+    waiting = _exits_of(run, group).waiting
+    first = not run.cache.get(("drained", group.key))
+    run.cache["drained", group.key] = True
+    for key in group.members if first or changed is None else changed:
+        if run.nodes[key].completed:
+            heapq.heappush(waiting, key)
+    while waiting and (yield from look_exit(run, node, frame, group.index, run.nodes[waiting[0]])):
+        heapq.heappop(waiting)
+    end(run, group, waits=bool(waiting))
 
 
 def end(run: Run, group: Node, *, waits: bool = False) -> None:
