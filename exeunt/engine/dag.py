@@ -195,7 +195,8 @@ def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = Fals
     # Argo looks at hooks before it sees that a composite has ended
     phase = phases.RUNNING if just_ended else child.phase
     unseen = just_ended and begun and child.type != phases.TASK_GROUP
-    if begun and child.type == phases.TASK_GROUP and child.completed and not child.hooks_below:
+    at_once = child.type in (phases.TASK_GROUP, phases.SKIPPED_TYPE) and not child.hooks_below
+    if begun and at_once and child.completed:
         yield from look_exit(run, node, frame, number, child)  # it has ended where it began: its handler waits for no hook
     if not unseen and not (yield from _others(run, node, frame, number, phase)):
         return
