@@ -35,4 +35,5 @@ def test_a_workflow_of_each_class_ends_as_it_should(case: dict[str, Any]) -> Non
     for field, plural in (("message", "messages"), ("inputs", "inputs")):
         wanted = want.get(plural, {})
         assert {name: nodes[name].get(field) for name in wanted} == wanted
+    assert found["alive"] == want.get("alive", found["alive"])  # what ran at each round
     assert not broken(player.runs, player.events)
