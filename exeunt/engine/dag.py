@@ -94,7 +94,7 @@ def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
 
 
 def _leaving(run: Run, node: Node) -> bool:
-    """Whether nothing but hooks that the stop has ended holds up a task that is over: it is settled when they have gone.
+    """Whether nothing but hooks that the stop has ended holds up a task that is over: it is settled when they are gone.
 
     Only a DAG is waited for: it has ended as soon as it is looked at, what runs when it has said so.
     """
@@ -196,8 +196,8 @@ def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = Fals
     phase = phases.RUNNING if just_ended else child.phase
     unseen = just_ended and begun and child.type != phases.TASK_GROUP
     at_once = child.type in (phases.TASK_GROUP, phases.SKIPPED_TYPE) and not child.hooks_below
-    if begun and at_once and child.completed:
-        yield from look_exit(run, node, frame, number, child)  # it has ended where it began: its handler waits for no hook
+    if begun and at_once and child.completed:  # it has ended where it began: its handler waits for no hook
+        yield from look_exit(run, node, frame, number, child)
     if not unseen and not (yield from _others(run, node, frame, number, phase)):
         return
     if child.type == phases.TASK_GROUP and not child.fulfilled:

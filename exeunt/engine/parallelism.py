@@ -67,8 +67,11 @@ def resting(run: Run, boundary: Node, *, retry: bool = False) -> bool:
 
 
 def closed(run: Run, boundary: Node) -> bool:
-    """Whether a node is left alone with all that stands in it: for its limit, or since it fails fast."""
-    if boundary.type not in phases.BOUNDARIES or boundary.fulfilled:
+    """Whether a node is left alone with all that stands in it: for its limit, or since it fails fast.
+
+    After a stop all comes to its end.
+    """
+    if boundary.type not in phases.BOUNDARIES or boundary.fulfilled or run.state.shutdown:
         return False
     failing = not (boundary.retried and boundary.type == phases.STEPS) and _fails_fast(run, boundary, looked=False)
     return failing or resting(run, boundary)
