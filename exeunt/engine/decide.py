@@ -7,6 +7,7 @@ starts a composite it yields it, and the walk goes there first; so nests of any 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from exeunt.engine.events import (
     SuspensionSet,
 )
 from exeunt.engine.fold import fold
+from exeunt.engine.graph import graph_of
 from exeunt.engine.inputs import (
     Cancel,
     ChildStarting,
@@ -50,7 +52,7 @@ from exeunt.engine.labels import labelled
 from exeunt.engine.nodes import Node, ended_early
 from exeunt.engine.problem import NodeError
 from exeunt.engine.selection import waiting
-from exeunt.engine.start import found_of, locals_of
+from exeunt.engine.start import found_of, locals_of, processed_of
 from exeunt.engine.state import Run, State, unpack
 from exeunt.engine.status import status
 from exeunt.engine.templating import argument_values, process
@@ -278,7 +280,18 @@ def _inline_of(run: Run, node: Node) -> Template:
     return inline
 
 
+def _place_of(run: Run, node: Node) -> int:
+    """Its place in the graph; as it is written where the graph cannot be made."""
+    owner = run.nodes[node.owner]
+    with suppress(NodeError):
+        template = processed_of(run, owner).template
+        if template.dag is not None:
+            return graph_of(run, owner, template.dag).rank.get(node.index, node.index)
+    return node.index
+
+
 Run.inline_of = staticmethod(_inline_of)
+Run.place_of = staticmethod(_place_of)
 
 
 # --- the walk ---------------------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ class Run:
     """Makes an event true (fold.py)."""
     inline_of: Callable[[Run, Node], Template]
     """The inline template of a node's step; set where the walks into steps and dag meet (decide)."""
+    place_of: Callable[[Run, Node], int]
+    """Where a task's node comes in a walk of its DAG; set there as well."""
 
     def __init__(self, state: State, bundle: Bundle) -> None:
         self.state = state
@@ -315,8 +317,9 @@ class Run:
             return
         path, at = [float("inf")], key
         while at >= 0:
-            path.append(at)
-            at = self.nodes[at].owner
+            node = self.nodes[at]
+            at = node.owner
+            path.append(self.place_of(self, node) if at >= 0 and self.nodes[at].type == phases.DAG else node.key)
         self.dirty.add(key, tuple(reversed(path)))
 
     def wake(self, node: Node) -> None:
