@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from bench import works
-from exeunt.engine import commit, decide
-from exeunt.engine.events import Event, RunStarted, StepDue
-from exeunt.engine.inputs import GoOn, Placed, StepEnded
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine import decide
+from exeunt.engine.commands import GoOn, Placed, StepEnded
+from exeunt.engine.facts import Event, RunStarted, StepDue, StepOutcome, commit
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.language.validate import resolve

@@ -11,7 +11,7 @@ from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavai
 from exeunt.actions.perform import can_perform, perform
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.client import Client, ClientError
-from exeunt.engine.steps import ContainerWork
+from exeunt.engine.facts import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
 from exeunt.executor.slots import only_waits

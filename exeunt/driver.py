@@ -12,9 +12,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from exeunt.engine import commit, decide
+from exeunt.engine import decide
+from exeunt.engine.commands import GiveUp, GoOn, Input, Placed, Rejected, TimerFired, less
 from exeunt.engine.decide import Run
-from exeunt.engine.events import (
+from exeunt.engine.facts import (
     Event,
     RunClosed,
     Snapshot,
@@ -24,9 +25,9 @@ from exeunt.engine.events import (
     StepPlaced,
     TimerCleared,
     TimerSet,
+    TooMuchToDecide,
+    commit,
 )
-from exeunt.engine.inputs import GiveUp, GoOn, Input, Placed, Rejected, TimerFired, less
-from exeunt.engine.turn import TooMuchToDecide
 from exeunt.journal.log import Family, LogClosed, LogFull, NotOwner, Refused, TooLarge
 from exeunt.ports import Clock, Journal, Steps
 from exeunt.turns import Turns

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
-from exeunt.engine import commit
-from exeunt.engine.events import RunStarted
+from exeunt.engine.facts import RunStarted, commit
 from exeunt.journal.manifests import Manifests
 from exeunt.language.decode import decode
 from exeunt.language.load import Document

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from exeunt.engine.events import StepDue
+from exeunt.engine.facts import StepDue
 from exeunt.journal.log import Family
 
 if TYPE_CHECKING:

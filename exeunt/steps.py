@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine.steps import (
+from exeunt.engine.facts import (
     ContainerWork,
     EnvSource,
     HttpWork,

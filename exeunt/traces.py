@@ -12,9 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
-from exeunt.engine import phases
-from exeunt.engine.nodes import Node
-from exeunt.engine.state import Run
+from exeunt.engine.facts import Node, Run, phases
 from exeunt.service import telemetry
 from exeunt.service.past import PastSpan
 from exeunt.steps import Attempt

@@ -28,8 +28,8 @@ from exeunt.cloudevents import (
     moment,
     outputs,
 )
-from exeunt.engine.announce import handler
-from exeunt.engine.events import Obligation
+from exeunt.engine.facts import Obligation
+from exeunt.engine.shown import handler
 from exeunt.exithandler.record import ENDED, SUCCEEDED, ExitRecord
 from exeunt.journal.errors import LogClosed
 from exeunt.journal.public import Events

@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt import cloudevents
-from exeunt.engine.inputs import Rejected
+from exeunt.engine.commands import Rejected
 from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger, Line, Wanted

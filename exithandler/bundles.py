@@ -10,8 +10,8 @@ import msgspec
 
 from exeunt.cache import ByteCache
 from exeunt.engine import decide
-from exeunt.engine.commit import Commit
 from exeunt.engine.decide import Run
+from exeunt.engine.facts import Commit
 from exeunt.journal.blobs import BlobMissingError, Blobs
 from exeunt.journal.steady import Repeat, once
 from exeunt.language.manifest import Bundle

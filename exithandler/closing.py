@@ -13,8 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 
-from exeunt.engine import commit
-from exeunt.engine.events import Event, RunClosed
+from exeunt.engine.facts import Event, RunClosed, commit
 from exeunt.exithandler.run import Tasks
 from exeunt.journal.log import Family, Log, LogClosed, NotOwner
 

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from exeunt.driver import Clock, Driver
-from exeunt.engine import commit, decide
+from exeunt.engine import decide
+from exeunt.engine.commands import Cancel, Rejected, Replay
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event, HookCancelled, HookDue, HookSkipped, Obligation, RunClosed
-from exeunt.engine.inputs import Cancel, Rejected, Replay
+from exeunt.engine.facts import Event, HookCancelled, HookDue, HookSkipped, Obligation, RunClosed, commit
 from exeunt.exithandler import spans
 from exeunt.exithandler.announce import Announcer, told
 from exeunt.exithandler.bundles import Bundles, BundleUnusable

@@ -11,10 +11,9 @@ from typing import Any
 import grpc
 
 from exeunt import cloudevents
-from exeunt.engine import selection
+from exeunt.engine.commands import Rejected, ResumeRun, SetNodes, selection
 from exeunt.engine.decide import Run
-from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
-from exeunt.engine.status import each_node
+from exeunt.engine.shown import each_node
 from exeunt.exithandler import steer
 from exeunt.exithandler.api import OwnerOf
 from exeunt.exithandler.exit_runs import ExitRuns

@@ -16,9 +16,8 @@ from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
 from exeunt.actions.context import Chain, Child, Unavailable
 from exeunt.driver import Driver
-from exeunt.engine.events import Obligation, StepDue
-from exeunt.engine.inputs import ChildStarting, Placed, Rejected, StepEnded, StepLost
-from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome
+from exeunt.engine.commands import ChildStarting, Placed, Rejected, StepEnded, StepLost
+from exeunt.engine.facts import HttpWork, Obligation, PluginWork, ResourceWork, StepDue, StepOutcome
 from exeunt.exithandler.start import Tell
 from exeunt.exithandler.steps_client import StepsClient
 from exeunt.internal.v1 import step_pb2

@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 
 from exeunt.actions.masking import Masker, shown_url
-from exeunt.engine.events import (
+from exeunt.engine.facts import (
     ChildKnown,
     Event,
     HookOmitted,
     HookOutcome,
+    HttpWork,
     Obligation,
+    PluginWork,
     Reopened,
+    ResourceWork,
     RunClosed,
     RunStarted,
     ShutdownSet,
@@ -27,8 +30,8 @@ from exeunt.engine.events import (
     StepDue,
     StepFinished,
     StepPlaced,
+    Work,
 )
-from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, Work
 from exeunt.journal.records import LedgerSummary
 
 DUE, RUNNING, SUCCEEDED, FAILED, SKIPPED, CANCELLED, PARKED = (

@@ -10,12 +10,19 @@ from typing import Any
 
 from exeunt import traces
 from exeunt.driver import Driver
-from exeunt.engine import commit, decide
+from exeunt.engine import decide
+from exeunt.engine.commands import Cancel, GoOn
 from exeunt.engine.decide import Run
-from exeunt.engine.events import HookCancelled, HookOutcome, Obligation, RunClosed, RunStarted
-from exeunt.engine.inputs import Cancel, GoOn
-from exeunt.engine.phases import EXIT
-from exeunt.engine.problem import MESSAGE_BYTES
+from exeunt.engine.facts import (
+    EXIT,
+    MESSAGE_BYTES,
+    HookCancelled,
+    HookOutcome,
+    Obligation,
+    RunClosed,
+    RunStarted,
+    commit,
+)
 from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord
 from exeunt.journal.log import Address, Family, Log, Record
 from exeunt.language.manifest import Bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exeunt import steps, traces
-from exeunt.engine.events import Obligation
+from exeunt.engine.facts import Obligation
 from exeunt.exithandler.record import CANCELLED, PARKED, SKIPPED, SUCCEEDED, Attempt, ExitRecord
 from exeunt.service import telemetry
 from exeunt.service.past import PastSpan

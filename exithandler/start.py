@@ -19,7 +19,7 @@ from exeunt import traces
 from exeunt.actions import Child, StartRefused
 from exeunt.actions.context import Unavailable
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL, ChainRefused, Chains, depth_of, root_of
-from exeunt.engine.events import Obligation, RunStarted
+from exeunt.engine.facts import Obligation, RunStarted
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
 from exeunt.journal.log import Address, Family, Log, LogClosed, LogFull, NotOwner, partition_of
 from exeunt.journal.names import NameTaken

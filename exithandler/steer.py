@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from exeunt.engine import decide
-from exeunt.engine.inputs import Cancel, Rejected, ResumeRun, SetNodes
+from exeunt.engine.commands import Cancel, Rejected, ResumeRun, SetNodes
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.record import CANCELLED, ENDED, ExitRecord
 from exeunt.journal.log import NotOwner

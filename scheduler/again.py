@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from exeunt.engine.inputs import RetryRun
-from exeunt.engine.state import State
+from exeunt.engine.commands import RetryRun
+from exeunt.engine.facts import State
 from exeunt.journal.projections import Projections
 from exeunt.journal.steady import Steady
 from exeunt.scheduler.archive import Archived

@@ -12,7 +12,7 @@ from exeunt import traces
 from exeunt.cloudevents import About, AskedFor, Ending, Kind, Workflow
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event
+from exeunt.engine.facts import Event
 from exeunt.journal.errors import Refused
 from exeunt.journal.public import Events
 from exeunt.journal.sizes import TooLarge

@@ -16,8 +16,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.chains import ChainRefused, Chains
-from exeunt.engine import selection
-from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun
+from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun, selection
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.projections import Projections
 from exeunt.journal.standing import Standing, reads, writes

@@ -13,10 +13,9 @@ import msgspec
 
 from exeunt import traces
 from exeunt.cloudevents import Ending
-from exeunt.engine.announce import ending
 from exeunt.engine.decide import Run
-from exeunt.engine.phases import BAD
-from exeunt.engine.status import each_node, head
+from exeunt.engine.facts import BAD
+from exeunt.engine.shown import each_node, ending, head
 from exeunt.journal.index import Place
 from exeunt.journal.projections import Projections
 from exeunt.journal.records import ArchiveSummary, Revision

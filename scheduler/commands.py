@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown
+from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.again import Retries

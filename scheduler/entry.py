@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from exeunt.driver import Driver
 from exeunt.engine.decide import Run
-from exeunt.engine.status import count_nodes, head
+from exeunt.engine.shown import count_nodes, head
 from exeunt.journal.log import LogClosed, NotOwner
 from exeunt.scheduler.view import Seen, Tree, at_once, looking, resting
 from exeunt.service.errors import unavailable

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exeunt.engine.events import RunStarted
-from exeunt.engine.inputs import Rejected, SetNodes
+from exeunt.engine.commands import Rejected, SetNodes
+from exeunt.engine.facts import RunStarted
 from exeunt.join import ARRIVE, decode_arrival
 from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken, RequestUsed

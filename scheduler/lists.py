@@ -15,7 +15,7 @@ import grpc
 import msgspec
 
 from exeunt import words
-from exeunt.engine import phases
+from exeunt.engine.facts import phases
 from exeunt.journal.index import LAST, Index, stored
 from exeunt.journal.records import ArchiveSummary, Records
 from exeunt.journal.standing import Standing

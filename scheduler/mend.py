@@ -11,10 +11,9 @@ import asyncio
 import logging
 
 from exeunt.driver import Clock, Driver
-from exeunt.engine import commit, decide
-from exeunt.engine.events import Event, RunClosed, ShutdownSet
-from exeunt.engine.inputs import Shutdown
-from exeunt.engine.problem import MESSAGE_BYTES
+from exeunt.engine import decide
+from exeunt.engine.commands import Shutdown
+from exeunt.engine.facts import MESSAGE_BYTES, Event, RunClosed, ShutdownSet, commit
 from exeunt.journal.log import Log
 from exeunt.journal.replay import OpenRun
 from exeunt.journal.steady import surely

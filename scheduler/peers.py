@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import grpc
 import msgspec
 
-from exeunt.engine.inputs import ResumeRun, SetNodes
+from exeunt.engine.commands import ResumeRun, SetNodes
 from exeunt.internal.v1 import exit_run_service_pb2 as inside
 from exeunt.internal.v1.exit_run_service_pb2_grpc import ExitRunServiceStub
 from exeunt.service.channel import metadata, open_channel

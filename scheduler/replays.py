@@ -10,11 +10,9 @@ from typing import Any
 import msgspec
 
 from exeunt.cloudevents import BODY_BYTES, Ending
-from exeunt.engine.announce import NODE_BYTES, whole
-from exeunt.engine.inputs import Rejected, ReplayEnded
-from exeunt.engine.phases import BAD
-from exeunt.engine.replayed import note_replay
-from exeunt.engine.state import pack, unpack
+from exeunt.engine.commands import Rejected, ReplayEnded
+from exeunt.engine.facts import BAD, note_replay, pack, unpack
+from exeunt.engine.shown import NODE_BYTES, whole
 from exeunt.journal.records import ArchiveSummary
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from exeunt import traces
 from exeunt.chains import depth_of, root_of
 from exeunt.driver import Driver
+from exeunt.engine.commands import Placed, StepEnded, StepLost
 from exeunt.engine.decide import Run
-from exeunt.engine.events import StepDue
-from exeunt.engine.inputs import Placed, StepEnded, StepLost
-from exeunt.engine.steps import ContainerWork, HttpWork, PluginWork, StepSpec, Work
+from exeunt.engine.facts import ContainerWork, HttpWork, PluginWork, StepDue, StepSpec, Work
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch

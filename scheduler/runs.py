@@ -17,12 +17,10 @@ from typing import Any
 from exeunt.cache import ByteCache
 from exeunt.cloudevents import WorkflowEnded
 from exeunt.driver import Clock, Driver, Told
-from exeunt.engine import commit, decide
-from exeunt.engine.commit import Commit
+from exeunt.engine import decide
+from exeunt.engine.commands import HookEnded, Input
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event, RunClosed, RunStarted
-from exeunt.engine.inputs import HookEnded, Input
-from exeunt.engine.state import State
+from exeunt.engine.facts import Commit, Event, RunClosed, RunStarted, State, commit
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.log import Log, LogClosed, NotOwner
 from exeunt.journal.replay import Loaded, OpenRun

@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from exeunt.engine import commit
-from exeunt.engine.events import RunStarted
-from exeunt.engine.problem import MESSAGE_BYTES
-from exeunt.engine.scope import rfc3339
+from exeunt.engine.facts import MESSAGE_BYTES, RunStarted, commit
+from exeunt.engine.values import rfc3339
 from exeunt.journal.log import Family
 from exeunt.journal.replay import OpenRun
 from exeunt.scheduler.view import RESTING, Tree

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt import cloudevents
 from exeunt.engine.decide import Run
-from exeunt.engine.status import each_node, head
+from exeunt.engine.shown import each_node, head
 from exeunt.journal.records import TEXT_BYTES, ArchiveSummary
 from exeunt.service.bounds import ANSWER_BYTES, LISTED_BYTES, PART_BYTES, PART_NODES
 from exeunt.service.errors import Code, RpcError

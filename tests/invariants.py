@@ -20,13 +20,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from exeunt.engine import decide, phases, workflow
+from exeunt.engine import decide
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event, NodeEnded, NodeStarted
-from exeunt.engine.graph import Graph
-from exeunt.engine.nodes import Node
-from exeunt.engine.start import found_of, processed_of, step_name
-from exeunt.engine.state import Hook
+from exeunt.engine.facts import phases
+from exeunt.engine.facts.events import Event, NodeEnded, NodeStarted
+from exeunt.engine.facts.nodes import Node
+from exeunt.engine.facts.state import Hook
+from exeunt.engine.values import handlers
+from exeunt.engine.values.graph import Graph
+from exeunt.engine.values.processed import found_of, processed_of
+from exeunt.engine.walk.start import step_name
 from exeunt.language.manifest import ContinueOn, Step, Task, Template
 
 EXIT = "exit"
@@ -76,7 +79,7 @@ def _template(run: Run, key: int) -> Template | None:
 
 def _has_handler(run: Run, node: Node) -> bool:
     if node.owner < 0:
-        return not run.exit and bool(workflow.exit_hooks(run).get(EXIT))
+        return not run.exit and bool(handlers.exit_hooks(run).get(EXIT))
     call = call_of(run, node)
     return call is not None and bool(call.on_exit or EXIT in call.hooks)
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from exeunt.engine import commit, phases
-from exeunt.engine.nodes import Node
+from exeunt.engine.facts import commit, phases
+from exeunt.engine.facts.nodes import Node
 from tests.engine.world import HANDLER, LEAF, World, failing, step
 from tests.invariants import broken
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt.engine import loops
+from exeunt.engine.values import loops
 from exeunt.language.expression import evaluate
 from exeunt.utf8 import cut, loads, valid
 

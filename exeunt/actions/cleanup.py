@@ -18,7 +18,7 @@ from exeunt.actions.cleanup_objects import objects
 from exeunt.actions.cleanup_paths import remove_all
 from exeunt.actions.cleanup_report import Report
 from exeunt.actions.context import Context
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Cleanup
 
 

@@ -24,7 +24,7 @@ from exeunt.actions.guard import Guard, Refused
 from exeunt.actions.message import full_message
 from exeunt.actions.secrets import secret_or
 from exeunt.actions.watched import Watch, guarded
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Email
 
 OWN_HEADERS = frozenset(

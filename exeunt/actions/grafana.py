@@ -17,7 +17,7 @@ from exeunt.actions.http import Answer, Unanswered, request, retry_after, shown
 from exeunt.actions.masking import shown_url
 from exeunt.actions.message import message_of
 from exeunt.actions.secrets import secret_or
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Grafana
 
 

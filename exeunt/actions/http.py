@@ -22,7 +22,7 @@ from exeunt.actions.context import Context
 from exeunt.actions.guard import Refused, asked_for
 from exeunt.actions.masking import sensitive_name, shown_url
 from exeunt.actions.secrets import look_up
-from exeunt.engine.steps import HttpWork, StepOutcome
+from exeunt.engine.facts import HttpWork, StepOutcome
 from exeunt.language.actions import SecretKey
 from exeunt.language.expression import ExpressionError, evaluate_bool
 

@@ -13,7 +13,7 @@ from exeunt.actions.masking import MASK, Masker
 from exeunt.actions.message import message_of
 from exeunt.actions.secrets import secret
 from exeunt.actions.watched import Watch, guarded, overheard
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Notify, Target
 
 KEY_HEADER = "Idempotency-Key"

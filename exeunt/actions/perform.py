@@ -13,7 +13,7 @@ import msgspec
 
 from exeunt.actions import cleanup, email, grafana, http, notify, plugin, pushgateway, slack, trigger, webhook
 from exeunt.actions.context import Context
-from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome, Work
+from exeunt.engine.facts import HttpWork, PluginWork, ResourceWork, StepOutcome, Work
 from exeunt.utf8 import valid, valid_tree
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import msgspec
 
 from exeunt.actions.context import Context
 from exeunt.actions.masking import shown_url
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts import PluginWork, StepOutcome
 from exeunt.language.actions import ACTIONS
 from exeunt.language.variables import text
 

@@ -17,7 +17,7 @@ from exeunt.actions.context import Context
 from exeunt.actions.http import Unanswered, request, shown
 from exeunt.actions.masking import shown_url
 from exeunt.actions.secrets import secret_or
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Metric, Pushgateway
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")

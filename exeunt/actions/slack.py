@@ -17,7 +17,7 @@ from exeunt.actions.http import Answer, Unanswered, request, retry_after
 from exeunt.actions.message import Message, full_message
 from exeunt.actions.notify import hide
 from exeunt.actions.secrets import secret, secret_or
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Slack
 
 _SIGNS = {"Succeeded": ":white_check_mark:", "Failed": ":x:", "Error": ":warning:"}

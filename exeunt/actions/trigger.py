@@ -16,9 +16,8 @@ import msgspec
 from exeunt.actions.arguments import BadArguments, read
 from exeunt.actions.conditions import BadCondition, Term, all_hold, failed_term, parse
 from exeunt.actions.context import Child, Context, StartRefused, Unavailable
-from exeunt.engine.durations import seconds
-from exeunt.engine.problem import NodeError
-from exeunt.engine.steps import ResourceWork, StepOutcome
+from exeunt.engine.facts import NodeError, ResourceWork, StepOutcome
+from exeunt.engine.values import seconds
 from exeunt.join import JoinRequest
 from exeunt.language.actions import Join, Trigger
 from exeunt.language.load import load_documents

@@ -23,7 +23,7 @@ from exeunt.actions.masking import shown_url
 from exeunt.actions.message import failures_of
 from exeunt.actions.notify import hide
 from exeunt.actions.secrets import secret, secret_or
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Webhook
 
 PREFIX = "whsec_"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exeunt import cloudevents, steps
-from exeunt.engine import loops, start, turn
-from exeunt.engine.problem import MESSAGE_BYTES
+from exeunt.engine.facts import MESSAGE_BYTES, turn
+from exeunt.engine.values import loops
+from exeunt.engine.walk import start
 from exeunt.executor import attempts, logs, session, work
 from exeunt.executor import limits as results
 from exeunt.executor.runtime import group

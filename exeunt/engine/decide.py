@@ -12,23 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exeunt.engine import aftermath, control, dag, dag_items, parallelism, phases, retry, steps_template, workflow
-from exeunt.engine import give_up as ending
-from exeunt.engine.announce import PublicEvent, public_events
-from exeunt.engine.commit import Commit
-from exeunt.engine.events import (
-    Event,
-    InputsSet,
-    MoreToDecide,
-    Obligation,
-    RunStarted,
-    Snapshot,
-    StepDue,
-    SuspensionSet,
-)
-from exeunt.engine.fold import fold
-from exeunt.engine.graph import graph_of
-from exeunt.engine.inputs import (
+from exeunt.engine.commands import give_up as ending
+from exeunt.engine.commands import killing, operators, results, timers
+from exeunt.engine.commands.inputs import (
     Cancel,
     ChildStarting,
     GiveUp,
@@ -48,15 +34,31 @@ from exeunt.engine.inputs import (
     SuspendRun,
     TimerFired,
 )
-from exeunt.engine.labels import labelled
-from exeunt.engine.nodes import Node, ended_early
-from exeunt.engine.problem import NodeError
-from exeunt.engine.selection import waiting
-from exeunt.engine.start import found_of, locals_of, processed_of
-from exeunt.engine.state import Run, State, unpack
-from exeunt.engine.status import status
-from exeunt.engine.templating import argument_values, process
-from exeunt.engine.turn import TurnOver
+from exeunt.engine.commands.selection import waiting
+from exeunt.engine.facts import phases
+from exeunt.engine.facts.commit import Commit
+from exeunt.engine.facts.events import (
+    Event,
+    InputsSet,
+    MoreToDecide,
+    Obligation,
+    RunStarted,
+    Snapshot,
+    StepDue,
+    SuspensionSet,
+)
+from exeunt.engine.facts.fold import fold
+from exeunt.engine.facts.nodes import Node, ended_early
+from exeunt.engine.facts.problem import NodeError
+from exeunt.engine.facts.state import Run, State, unpack
+from exeunt.engine.facts.turn import TurnOver
+from exeunt.engine.shown.public_events import PublicEvent, public_events
+from exeunt.engine.shown.status import status
+from exeunt.engine.values.graph import graph_of
+from exeunt.engine.values.labels import labelled
+from exeunt.engine.values.processed import found_of, locals_of, processed_of
+from exeunt.engine.values.templating import argument_values, process
+from exeunt.engine.walk import dag, dag_items, left_inside, parallelism, retry, steps, workflow
 from exeunt.language.expression.limits import sharing
 from exeunt.language.manifest import Bundle, Template
 
@@ -64,28 +66,26 @@ __all__ = [
     "GoOn", "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "end", "pending", "public_events",
     "replay", "snapshot", "status", "waiting",
 ]  # fmt: skip
-
 INPUTS: dict[type, Callable[[Run, Any], None]] = {
-    Placed: control.placed,
-    StepEnded: control.step_ended,
-    StepLost: control.step_lost,
-    ChildStarting: control.child_starting,
-    HookEnded: control.hook_ended,
-    ReplayEnded: control.replay_ended,
-    TimerFired: control.timer_fired,
-    Shutdown: control.shutdown,
-    SuspendRun: control.suspend_run,
-    ResumeRun: control.resume_run,
-    SetNodes: control.set_nodes,
-    Cancel: control.cancel,
-    Replay: control.replay,
-    RetryRun: control.retry_run,
+    Placed: results.placed,
+    StepEnded: results.step_ended,
+    StepLost: results.step_lost,
+    ChildStarting: results.child_starting,
+    HookEnded: results.hook_ended,
+    ReplayEnded: results.replay_ended,
+    TimerFired: timers.timer_fired,
+    Shutdown: operators.shutdown,
+    SuspendRun: operators.suspend_run,
+    ResumeRun: operators.resume_run,
+    SetNodes: operators.set_nodes,
+    Cancel: operators.cancel,
+    Replay: operators.replay,
+    RetryRun: operators.retry_run,
     GoOn: lambda run, given: None,
     GiveUp: ending.give_up,
 }
-
 LOOKS: dict[str, Callable[[Run, Node], Generator[Node, None, Any]]] = {
-    phases.STEPS: steps_template.look,
+    phases.STEPS: steps.look,
     phases.DAG: dag.look,
     phases.RETRY: retry.look,
 }
@@ -124,7 +124,7 @@ def begin(started: RunStarted, bundle: Bundle, now: float, hopeless: str = "") -
             run.outputs_version += 1
             _restate(run)
             if run.lively:  # hooks may ask for `workflow.status`
-                control.wake_all(run)
+                killing.wake_all(run)
                 _settle(run)
     run.first = False
     return run, _taken(run)
@@ -156,16 +156,16 @@ def _decide(run: Run, input: Input) -> None:
         ending = run.ending or isinstance(input, Shutdown | Cancel)
         INPUTS[type(input)](run, input)
         if ending and not run.ending:
-            control.fail_retries(run)
+            killing.fail_retries(run)
             run.graphs_ended.clear()  # they end before anything is looked at
         if run.unfinished and not isinstance(input, GoOn):
             return
         if run.fresh:
-            control.wake_all(run)
+            killing.wake_all(run)
         elif run.watching and run.events:
             _wake_watchers(run)
         decided = _settle(run)
-        while decided and control.fail_waiting(run, since):
+        while decided and killing.fail_waiting(run, since):
             since = len(run.nodes)
             decided = _settle(run)
         if decided:
@@ -253,7 +253,7 @@ def _restate(run: Run) -> None:
             if node.retried:
                 given = run.nodes[node.owner].given
             else:
-                plan = (steps_template if boundary.type == phases.STEPS else dag).plan_of(run, boundary, node)
+                plan = (steps if boundary.type == phases.STEPS else dag).plan_of(run, boundary, node)
                 arguments = argument_values(plan.step.arguments)
                 given = process(run, found_of(run, node).template, arguments, locals_of(run, node)).inputs
         except NodeError:
@@ -273,7 +273,7 @@ def _inline_of(run: Run, node: Node) -> Template:
     while current.retried or (current.type == phases.RETRY and run.nodes[current.owner].type == phases.RETRY):
         current = run.nodes[current.owner]
     boundary = run.nodes[node.boundary]
-    plan = (steps_template if boundary.type == phases.STEPS else dag).plan_of(run, boundary, current)
+    plan = (steps if boundary.type == phases.STEPS else dag).plan_of(run, boundary, current)
     inline: Template | None = plan.step.inline
     if inline is None:
         raise NodeError(f"the template of {run.names.full(node)} is not there any more")
@@ -291,6 +291,8 @@ def _place_of(run: Run, node: Node) -> int:
 
 
 Run.inline_of = staticmethod(_inline_of)
+
+
 Run.place_of = staticmethod(_place_of)
 
 
@@ -337,8 +339,8 @@ def _look(run: Run) -> None:
                 run.pend(closed[-1])
                 continue
             entered.update(_holders(run, node))
-            look = aftermath.look if aftermath.concerns(run, node) else LOOKS[node.type]
-            if look is aftermath.look or not node.fulfilled:
+            look = left_inside.look if left_inside.concerns(run, node) else LOOKS[node.type]
+            if look is left_inside.look or not node.fulfilled:
                 _walk(run, look(run, node))
             elif run.stopping:
                 run.late[node.key] = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import context_of
 
 

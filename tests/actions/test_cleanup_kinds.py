@@ -11,7 +11,7 @@ import nats
 import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import World, context_of
 from tests.nats_server import NatsServer
 

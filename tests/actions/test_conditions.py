@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exeunt.actions import ActionSettings, Child, open_toolbox, perform
 from exeunt.actions.conditions import BadCondition, all_hold, failed_term, parse
-from exeunt.engine.steps import PluginWork, ResourceWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, ResourceWork, StepOutcome
 from tests.actions.conftest import context_of
 
 TREE = {

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import context_of
 
 FAILURE = {"displayName": "load <x>", "templateName": "loader", "phase": "Failed", "message": "disk full"}

@@ -6,7 +6,7 @@ import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
 from exeunt.actions.guard import Guard
-from exeunt.engine.steps import HttpWork, PluginWork
+from exeunt.engine.facts.work import HttpWork, PluginWork
 from tests.actions.conftest import World, context_of
 
 FORBIDDEN = [

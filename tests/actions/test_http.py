@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exeunt.actions import ActionSettings, Toolbox, open_toolbox, perform
-from exeunt.engine.steps import HttpWork
+from exeunt.engine.facts.work import HttpWork
 from tests.actions.conftest import World, context_of
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import World, context_of
 
 FACTS = {"workflow.status": "Succeeded", "workflow.duration": "12.5", "due": "1000.5"}

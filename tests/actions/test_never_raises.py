@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exeunt.actions import ActionSettings, open_toolbox, perform
 from exeunt.actions.context import StartRefused
 from exeunt.actions.masking import MASK, Masker, shown_url
-from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome
+from exeunt.engine.facts.work import HttpWork, PluginWork, ResourceWork, StepOutcome
 from exeunt.steps import result_to_proto
 from tests.actions.conftest import context_of
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from exeunt.actions import ActionSettings, Toolbox, open_toolbox, perform
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import World, context_of
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import World, context_of
 
 

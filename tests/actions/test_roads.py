@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.engine.steps import HttpWork, PluginWork
+from exeunt.engine.facts.work import HttpWork, PluginWork
 from tests.actions.conftest import context_of
 
 LOOPBACK = [

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from exeunt.actions import ActionSettings, Toolbox, open_toolbox, perform
-from exeunt.engine.steps import HttpWork, PluginWork, SecretRef
+from exeunt.engine.facts.work import HttpWork, PluginWork, SecretRef
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 from tests.actions.conftest import World, context_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from exeunt.actions import ActionSettings, Child, StartRefused, open_toolbox, perform
 from exeunt.actions.context import Unavailable
-from exeunt.engine.steps import HttpWork, PluginWork, ResourceWork, StepOutcome
+from exeunt.engine.facts.work import HttpWork, PluginWork, ResourceWork, StepOutcome
 from tests.actions.conftest import context_of
 
 SPEC = {"entrypoint": "m", "templates": [{"name": "m", "container": {"image": "x"}}]}

@@ -12,7 +12,7 @@ import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
 from exeunt.actions.webhook import sign
-from exeunt.engine.steps import PluginWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, StepOutcome
 from tests.actions.conftest import World, context_of
 
 KEY = b"a key of twenty-four byte"

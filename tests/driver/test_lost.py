@@ -8,7 +8,7 @@ import pytest
 
 from exeunt.driver import Clock, Driver
 from exeunt.engine import decide
-from exeunt.engine.events import RunStarted
+from exeunt.engine.facts.events import RunStarted
 from exeunt.journal.log import Family, NotOwner, family_of
 from exeunt.turns import Turns
 from tests.driver.test_snapshots import MANIFEST, STARTED, NoSteps

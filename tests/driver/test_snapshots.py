@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from exeunt.driver import Clock, Driver
-from exeunt.engine import commit, decide
-from exeunt.engine.events import RunStarted, Snapshot, StepDue
-from exeunt.engine.inputs import SuspendRun
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import SuspendRun
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import RunStarted, Snapshot, StepDue
 from exeunt.journal.log import Family, family_of
 from exeunt.turns import Turns
 from tests.engine.world import bundle_of

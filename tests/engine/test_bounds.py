@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from exeunt.engine import decide, start, turn
-from exeunt.engine.events import RunStarted
-from exeunt.engine.inputs import GiveUp
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import GiveUp
+from exeunt.engine.facts import turn
+from exeunt.engine.facts.events import RunStarted
+from exeunt.engine.walk import start
 from tests.engine.world import START, World, bundle_of, failing
 
 MOST = 60

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.events import SuspensionSet
-from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes, Shutdown, StepEnded, SuspendRun, TimerFired
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import Rejected, ResumeRun, SetNodes, Shutdown, StepEnded, SuspendRun, TimerFired
+from exeunt.engine.facts.events import SuspensionSet
+from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, START, World, failing, step
 
 Manifest = dict[str, Any]

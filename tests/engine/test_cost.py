@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.events import HookDue, RunClosed, RunStarted, StepDue
-from exeunt.engine.inputs import GoOn, HookEnded, Input, Placed, StepEnded
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import GoOn, HookEnded, Input, Placed, StepEnded
+from exeunt.engine.facts.events import HookDue, RunClosed, RunStarted, StepDue
+from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, START, Manifest, World, bundle_of
 
 SMALL, LARGE = 500, 2000

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from exeunt.engine import commit, decide
-from exeunt.engine.events import HookCancelled, HookDue, HookSkipped, RunClosed, RunStarted, StepDue, StepFinished
-from exeunt.engine.inputs import Rejected, Replay, Shutdown, StepEnded, StepLost
-from exeunt.engine.steps import ContainerWork, StepOutcome
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import Rejected, Replay, Shutdown, StepEnded, StepLost
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import HookCancelled, HookDue, HookSkipped, RunClosed, RunStarted, StepDue, StepFinished
+from exeunt.engine.facts.work import ContainerWork, StepOutcome
 from tests.engine.world import HANDLER, LEAF, World, failing, step
 
 Manifest = dict[str, Any]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exeunt.actions.trigger import own
-from exeunt.engine.steps import PluginWork, ResourceWork, StepOutcome
+from exeunt.engine.facts.work import PluginWork, ResourceWork, StepOutcome
 from tests.engine.world import failing, read, written
 
 DAYS = """

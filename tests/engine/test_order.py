@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exeunt.engine.inputs import StepEnded
+from exeunt.engine.commands.inputs import StepEnded
 from tests.engine.graphs import workflows
 from tests.engine.world import World, drawn
 

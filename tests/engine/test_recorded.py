@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from exeunt.engine import commit, decide
-from exeunt.engine.inputs import Rejected, ResumeRun
-from exeunt.engine.state import pack
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import Rejected, ResumeRun
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.state import pack
 from tests.engine.world import World, drawn
 from tests.golden.judge import refusal
 from tests.golden.play import bundle_of

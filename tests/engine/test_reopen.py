@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.inputs import Rejected, ResumeRun, RetryRun, Shutdown
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import Rejected, ResumeRun, RetryRun, Shutdown
+from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, World, failing, step, succeed
 
 WAYS = pytest.mark.parametrize(

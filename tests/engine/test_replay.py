@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from exeunt.engine import commit, decide
-from exeunt.engine.inputs import Shutdown
-from exeunt.engine.state import pack
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import Shutdown
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.state import pack
 from tests.engine.graphs import workflows
 from tests.engine.world import World, drawn
 

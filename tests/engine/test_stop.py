@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.inputs import Shutdown, StepEnded, StepLost, SuspendRun, TimerFired
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import Shutdown, StepEnded, StepLost, SuspendRun, TimerFired
+from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, World, failing, step
 
 Manifest = dict[str, Any]

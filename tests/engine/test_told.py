@@ -9,9 +9,9 @@ import pytest
 
 from exeunt.cloudevents import StepEnded as Told
 from exeunt.engine import decide
-from exeunt.engine.announce import ending
-from exeunt.engine.inputs import ResumeRun, RetryRun, SetNodes, Shutdown, StepEnded, StepLost, SuspendRun
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import ResumeRun, RetryRun, SetNodes, Shutdown, StepEnded, StepLost, SuspendRun
+from exeunt.engine.facts.work import StepOutcome
+from exeunt.engine.shown.public_events import ending
 from tests.engine.world import HANDLER, LEAF, World, failing, step, succeed
 
 WELL = StepOutcome(phase="Succeeded", exit_code=0)

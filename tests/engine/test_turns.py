@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from exeunt.engine import commit, decide, turn
-from exeunt.engine.events import Event, NodeStarted, RunStarted, StepDue
-from exeunt.engine.inputs import Shutdown
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import Shutdown
+from exeunt.engine.facts import commit, turn
+from exeunt.engine.facts.events import Event, NodeStarted, RunStarted, StepDue
 from exeunt.language.expression.limits import MAX_STEPS
 from tests.engine.world import HANDLER, START, World, bundle_of, drawn, step
 

@@ -8,8 +8,8 @@ import pytest
 
 from exeunt.cli.tree import text
 from exeunt.engine import decide
-from exeunt.engine.inputs import Rejected, ResumeRun, SetNodes
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import Rejected, ResumeRun, SetNodes
+from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import World, failing, read, written
 
 GIVES = """

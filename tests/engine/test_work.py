@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from exeunt.engine.inputs import StepLost
-from exeunt.engine.steps import ContainerWork, EnvSource, HttpWork, SecretRef
+from exeunt.engine.commands.inputs import StepLost
+from exeunt.engine.facts.work import ContainerWork, EnvSource, HttpWork, SecretRef
 from exeunt.language.manifest import Bundle, ConfigMap
 from tests.engine.world import World, bundle_of
 

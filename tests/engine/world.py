@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine import commit, decide
-from exeunt.engine.announce import PublicEvent
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import Cancel, GoOn, HookEnded, Input, Placed, ResumeRun, StepEnded, TimerFired
 from exeunt.engine.decide import Run
-from exeunt.engine.events import (
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import (
     Event,
     HookCancelled,
     HookDue,
@@ -28,8 +29,8 @@ from exeunt.engine.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.inputs import Cancel, GoOn, HookEnded, Input, Placed, ResumeRun, StepEnded, TimerFired
-from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
+from exeunt.engine.facts.work import ContainerWork, StepOutcome, StepSpec
+from exeunt.engine.shown.public_events import PublicEvent
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow, WorkflowTemplate
 from exeunt.language.validate import resolve, validate

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt.engine.steps import (
+from exeunt.engine.facts.work import (
     ContainerWork,
     HttpWork,
     OutputParameter,

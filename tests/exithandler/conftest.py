@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from exeunt.engine import commit
-from exeunt.engine.events import Event, HookDue, HookOutcome, Obligation, RunClosed
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import Event, HookDue, HookOutcome, Obligation, RunClosed
 from exeunt.exithandler.handler import Handler, open_handler
 from exeunt.exithandler.settings import Settings
 from exeunt.journal.blobs import Blobs

@@ -9,8 +9,8 @@ import pytest
 
 from exeunt.cloudevents import STREAM
 from exeunt.engine import decide
-from exeunt.engine.events import Event, HookCancelled, HookDue, HookSkipped
-from exeunt.engine.inputs import Input, StepEnded
+from exeunt.engine.commands.inputs import Input, StepEnded
+from exeunt.engine.facts.events import Event, HookCancelled, HookDue, HookSkipped
 from exeunt.exithandler.ledger import Wanted
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.nats_server import NatsServer

@@ -8,8 +8,8 @@ import pytest
 
 from exeunt.chains import ROOT_LABEL
 from exeunt.cloudevents import STREAM
-from exeunt.engine.events import HookSkipped
-from exeunt.engine.inputs import Rejected
+from exeunt.engine.commands.inputs import Rejected
+from exeunt.engine.facts.events import HookSkipped
 from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.ledger import Wanted
 from exeunt.exithandler.record import ExitRecord

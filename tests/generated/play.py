@@ -10,12 +10,22 @@ from __future__ import annotations
 import hashlib
 from random import Random
 
-from exeunt.engine import commit, decide, phases
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import (
+    Input,
+    ResumeRun,
+    SetNodes,
+    Shutdown,
+    StepEnded,
+    StepLost,
+    SuspendRun,
+    TimerFired,
+)
 from exeunt.engine.decide import Rejected, Run
-from exeunt.engine.events import Event, HookDue, RunStarted
-from exeunt.engine.inputs import Input, ResumeRun, SetNodes, Shutdown, StepEnded, StepLost, SuspendRun, TimerFired
-from exeunt.engine.state import State, pack
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts import commit, phases
+from exeunt.engine.facts.events import Event, HookDue, RunStarted
+from exeunt.engine.facts.state import State, pack
+from exeunt.engine.facts.work import StepOutcome
 from exeunt.language.manifest import Bundle
 from exeunt.language.validate import validate
 from tests.engine.world import Outcomes, World, bundle_of

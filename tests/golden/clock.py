@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from exeunt.engine.events import Event, RunClosed, TimerCleared, TimerSet
-from exeunt.engine.inputs import Placed, Shutdown, StepEnded, TimerFired
-from exeunt.engine.nodes import Node
-from exeunt.engine.steps import HttpWork, PluginWork, StepOutcome, StepSpec
+from exeunt.engine.commands.inputs import Placed, Shutdown, StepEnded, TimerFired
+from exeunt.engine.facts.events import Event, RunClosed, TimerCleared, TimerSet
+from exeunt.engine.facts.nodes import Node
+from exeunt.engine.facts.work import HttpWork, PluginWork, StepOutcome, StepSpec
 from tests.golden.play import MAX_ROUNDS, NOW, Case, Player, Pod, played
 
 IDLE_SECONDS = 600

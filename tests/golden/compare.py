@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from exeunt.engine import phases
+from exeunt.engine.facts import phases
 from tests.golden.play import normal
 
 Case = dict[str, Any]

@@ -10,13 +10,33 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine import decide, phases
+from exeunt.engine import decide
+from exeunt.engine.commands.inputs import (
+    Cancel,
+    GoOn,
+    HookEnded,
+    Placed,
+    ResumeRun,
+    SetNodes,
+    Shutdown,
+    StepEnded,
+    TimerFired,
+)
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event, HookCancelled, HookDue, RunClosed, RunStarted, StepCancelled, StepDue, TimerSet
-from exeunt.engine.inputs import Cancel, GoOn, HookEnded, Placed, ResumeRun, SetNodes, Shutdown, StepEnded, TimerFired
-from exeunt.engine.nodes import Node
-from exeunt.engine.status import merged_nodes
-from exeunt.engine.steps import ContainerWork, StepOutcome, StepSpec
+from exeunt.engine.facts import phases
+from exeunt.engine.facts.events import (
+    Event,
+    HookCancelled,
+    HookDue,
+    RunClosed,
+    RunStarted,
+    StepCancelled,
+    StepDue,
+    TimerSet,
+)
+from exeunt.engine.facts.nodes import Node
+from exeunt.engine.facts.work import ContainerWork, StepOutcome, StepSpec
+from exeunt.engine.shown.status import merged_nodes
 from exeunt.language.manifest import Bundle, ConfigMap, Workflow, WorkflowTemplate
 
 UID = "11111111-2222-3333-4444-555555555555"

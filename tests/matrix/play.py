@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from exeunt.engine import decide, phases
+from exeunt.engine import decide
+from exeunt.engine.facts import phases
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.language.validate import validate
 from tests.generated.manifests import Generated

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts.work import StepOutcome
 
 Manifest = dict[str, Any]
 

@@ -10,8 +10,8 @@ import pytest
 
 from exeunt.client import Client, ClientError
 from exeunt.driver import Driver
-from exeunt.engine.events import RunStarted
-from exeunt.engine.inputs import Input, RetryRun
+from exeunt.engine.commands.inputs import Input, RetryRun
+from exeunt.engine.facts.events import RunStarted
 from exeunt.internal.v1 import step_pb2
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
 from exeunt.journal.blobs import digest

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from exeunt.engine.inputs import Rejected, ResumeRun, Shutdown, SuspendRun
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.commands.inputs import Rejected, ResumeRun, Shutdown, SuspendRun
+from exeunt.engine.facts.work import StepOutcome
 from exeunt.journal.blobs import digest
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.steady import NATS_AWAY

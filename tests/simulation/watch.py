@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from exeunt.driver import Driver
-from exeunt.engine import commit, decide
+from exeunt.engine import decide
 from exeunt.engine.decide import Run
-from exeunt.engine.events import Event, HookDue, HookSkipped, Reopened, RunClosed, Snapshot, StepPlaced
-from exeunt.engine.state import pack, unpack
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import Event, HookDue, HookSkipped, Reopened, RunClosed, Snapshot, StepPlaced
+from exeunt.engine.facts.state import pack, unpack
 from exeunt.journal.subjects import Family, Fence, Joiner, MessagePiece, Piece, Record, parse
 from exeunt.language.manifest import Bundle
 from exeunt.launch import START, decode_bundle

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from exeunt.engine import start, turn
-from exeunt.engine.loops import items_of
+from exeunt.engine.facts import turn
+from exeunt.engine.values.loops import items_of
+from exeunt.engine.walk import start
 from exeunt.language.manifest import Sequence, Step
 from tests.engine.world import World
 from tests.sizes.manifests import BYE, Tree, sh, steps, values, workflow

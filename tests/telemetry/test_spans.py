@@ -8,11 +8,11 @@ import pytest
 
 from exeunt import traces
 from exeunt.engine import decide
-from exeunt.engine.commit import Commit
+from exeunt.engine.commands.inputs import Input, Placed, Shutdown, StepEnded
 from exeunt.engine.decide import Run
-from exeunt.engine.events import FORMAT, Event, RunStarted, StepDue
-from exeunt.engine.inputs import Input, Placed, Shutdown, StepEnded
-from exeunt.engine.steps import StepOutcome
+from exeunt.engine.facts.commit import Commit
+from exeunt.engine.facts.events import FORMAT, Event, RunStarted, StepDue
+from exeunt.engine.facts.work import StepOutcome
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.service.past import PastSpan

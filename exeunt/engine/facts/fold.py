@@ -1,0 +1,476 @@
+"""The fold: how each event changes the state of a run. Nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exeunt.engine.facts import phases
+from exeunt.engine.facts.events import (
+    Asked,
+    ChildKnown,
+    Event,
+    GlobalsSet,
+    HookCancelled,
+    HookDue,
+    HookFinished,
+    HookOmitted,
+    HookReplayed,
+    HookSkipped,
+    HookStarted,
+    InputsSet,
+    MainEnded,
+    MoreToDecide,
+    NodeEnded,
+    NodeNoted,
+    NodeStarted,
+    Reopened,
+    Retried,
+    RunClosed,
+    RunStarted,
+    ShutdownSet,
+    Snapshot,
+    StepCancelled,
+    StepDue,
+    StepFinished,
+    StepPlaced,
+    SuspensionSet,
+    TimerCleared,
+    TimerSet,
+)
+from exeunt.engine.facts.nodes import Names, Node, Outputs, counts_as_bad, fnv, hook_of, tail_of
+from exeunt.engine.facts.reopen import reopened
+from exeunt.engine.facts.replayed import note_replay
+from exeunt.engine.facts.state import Hook, Run, State
+from exeunt.engine.facts.work import OutputParameter, StepOutcome
+
+
+def fold(run: Run, event: Event) -> None:
+    """One event. Events of a decision are folded as they are emitted, those of the log as they are read."""
+    FOLDS[type(event)](run, event)
+
+
+def _run_started(run: Run, event: RunStarted) -> None:
+    state = run.state
+    state.phase = phases.RUNNING
+    state.started_at = state.now
+
+
+def _node_started(run: Run, event: NodeStarted) -> None:
+    nodes = run.nodes
+    owner = nodes[event.owner] if event.owner >= 0 else None
+    boundary = -1
+    if owner is not None:
+        inside = owner.type in phases.BOUNDARIES and not event.hook
+        boundary = owner.key if inside else owner.boundary
+    node = Node(
+        key=len(nodes),
+        owner=event.owner,
+        boundary=boundary,
+        suffix=event.suffix,
+        hash=fnv(event.suffix) if owner is None else fnv(event.suffix, owner.hash),
+        type=event.kind,
+        phase=event.phase,
+        template=event.template,
+        ref=event.ref,
+        scope=event.scope,
+        index=event.index,
+        item=event.item,
+        hook=event.hook,
+        hooked=event.hooked,
+        retried=event.retried,
+        inputs=event.inputs,
+        outputs=event.outputs,
+        message=event.message,
+        started=run.state.now,
+        depth=0 if boundary < 0 else nodes[boundary].depth + 1,
+        raised=event.raised,
+        shown=event.display,
+        effect=_effect(owner, event),
+    )
+    nodes.append(node)
+    run.by_id[run.names.id(node)] = node.key
+    _link(run, node, owner, event.links)
+    if owner is not None and not event.hook:
+        owner.members.append(node.key)
+    if node.fulfilled:
+        node.finished = run.state.now
+        _count_bad(run, node)
+        if node.hook:
+            _inner_hook_ended(run, node)
+        return
+    _count(run, node, 1)
+    if owner is not None and not event.hook:
+        owner.open_members += 1
+
+
+def _effect(owner: Node | None, event: NodeStarted) -> int:
+    if owner is None or not (owner.effect or event.retried):
+        return 0
+    return owner.effect or owner.hash if event.retried else fnv(event.suffix, owner.effect)
+
+
+def _link(run: Run, node: Node, owner: Node | None, links: list[int] | None) -> None:
+    if links is None:
+        if owner is not None:
+            owner.children.append(node.key)
+        return
+    for parent in links:
+        below = run.nodes[parent].children if parent >= 0 else _below_hook(run, parent)
+        if node.key not in below[-1:]:
+            below.append(node.key)
+
+
+def _below_hook(run: Run, end: int) -> list[int]:
+    number, own = hook_of(end)
+    hook = run.state.hooks[number]
+    return hook.own_links if own else hook.links
+
+
+def _count(run: Run, node: Node, step: int) -> None:
+    """Counts an open node in or out: of its boundary and of the run."""
+    if node.type == phases.SUSPEND:
+        run.state.suspends += step
+    if node.type == phases.POD:
+        run.state.active_pods += step
+    if node.boundary >= 0 and node.type in phases.COUNTED:
+        boundary = run.nodes[node.boundary]
+        boundary.active += step
+        if node.type == phases.POD:
+            boundary.active_pods += step
+
+
+def _count_bad(run: Run, node: Node) -> None:
+    if node.phase in phases.BAD:
+        run.state.bad.append(node.key)
+        if node.boundary >= 0 and counts_as_bad(node):
+            run.nodes[node.boundary].bad += 1
+
+
+def _end(run: Run, node: Node, phase: str, message: str) -> None:
+    node.phase = phase
+    node.message = message
+    node.finished = run.state.now
+    _count(run, node, -1)
+    _count_bad(run, node)
+    if not node.ending:
+        _fulfil(run, node)
+
+
+def _fulfil(run: Run, node: Node) -> None:
+    """Others need not wait for it any more."""
+    if node.hook:
+        _inner_hook_ended(run, node)
+    elif node.owner >= 0:
+        run.nodes[node.owner].open_members -= 1
+
+
+def _inner_hook_ended(run: Run, node: Node) -> None:
+    for number in run.nodes[node.owner].hooks if node.owner >= 0 else []:
+        hook = run.state.hooks[number]
+        if hook.inner == node.key and hook.open:
+            _close_hook(run, hook, node.phase)
+
+
+def _close_hook(run: Run, hook: Hook, phase: str) -> None:
+    hook.phase = phase
+    hook.obligation = None
+    run.state.open_hooks -= 1
+    _count_hook(run, hook.parent, -1)
+
+
+def _count_hook(run: Run, parent: int, step: int) -> None:
+    node = run.nodes[parent]
+    node.open_hooks += step
+    if node.owner >= 0:
+        owner = run.nodes[node.owner]
+        owner.hooks_below += step
+        if owner.type == phases.TASK_GROUP:  # a group may end before the handlers of its items, its DAG does not
+            run.nodes[owner.owner].hooks_below += step
+
+
+def _node_ended(run: Run, event: NodeEnded) -> None:
+    node = run.nodes[event.node]
+    if event.outputs is not None:
+        node.outputs = event.outputs
+    node.killed = event.killed
+    node.raised = event.raised
+    _forget_step(run, node)
+    _end(run, node, event.phase, event.message)
+    if node.type == phases.RETRY and node.members and not node.raised and not node.killed:
+        node.outputs = run.nodes[node.members[-1]].outputs
+
+
+def _node_noted(run: Run, event: NodeNoted) -> None:
+    node = run.nodes[event.node]
+    node.message = event.message
+    if event.outputs is not None:
+        node.outputs = event.outputs
+
+
+def _inputs_set(run: Run, event: InputsSet) -> None:
+    run.nodes[event.node].anew = event.inputs
+    run.cache.clear()  # what is made of them
+
+
+def _forget_step(run: Run, node: Node) -> None:
+    if not node.cancelled:  # a result that comes late is read by what was wanted
+        node.step = None
+    run.state.placed.pop(node.key, None)
+    run.state.due.pop(node.key, None)
+
+
+def _step_due(run: Run, event: StepDue) -> None:
+    node = run.nodes[run.by_id[event.node]]
+    node.step = event.step
+    node.attempt = event.attempt
+    node.executor = ""
+    run.state.placed.pop(node.key, None)
+    run.state.due[node.key] = True
+
+
+def _step_placed(run: Run, event: StepPlaced) -> None:
+    node = run.nodes[run.by_id[event.node]]
+    node.executor = event.executor
+    run.state.placed[node.key] = event.executor
+    run.state.due.pop(node.key, None)
+    if node.phase == phases.PENDING:
+        node.phase = phases.RUNNING
+
+
+def _step_finished(run: Run, event: StepFinished) -> None:
+    node = run.nodes[run.by_id[event.node]]
+    outcome = event.outcome
+    if (node.key, event.attempt) in run.state.cancelled:
+        run.state.cancelled.remove((node.key, event.attempt))
+    declared = node.step.outputs if node.step is not None else []
+    node.cancelled = False
+    _forget_step(run, node)
+    outputs = outputs_of(outcome, declared)
+    if outcome.phase in phases.BAD and outcome.log_tail:
+        node.tail = tail_of(outcome.log_tail)
+    if node.phase in phases.FULFILLED:  # killed before: the phase stands
+        if node.message != phases.EXCEEDED:
+            node.message = outcome.message or node.message
+        node.outputs = outputs
+        if node.ending:
+            node.ending = False
+            _fulfil(run, node)
+        return
+    node.outputs = outputs
+    _end(run, node, outcome.phase, outcome.message)
+
+
+def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> Outputs | None:
+    """What a step gave. Argo knows an output parameter without a value; a declared one that is missing becomes that."""
+    parameters: list[tuple[str, str | None]] = []
+    if outcome.parameters or outcome.phase in phases.BAD or any(one.value is not None for one in declared):
+        parameters = [(one.name, outcome.parameters.get(one.name, one.value)) for one in declared]
+    if not parameters and outcome.result is None and outcome.exit_code is None:
+        return None
+    return Outputs(parameters=parameters, result=outcome.result, exit_code=outcome.exit_code)
+
+
+def _step_cancelled(run: Run, event: StepCancelled) -> None:
+    node = run.nodes[run.by_id[event.node]]
+    placed = node.key in run.state.placed
+    node.cancelled = True
+    node.ending = placed
+    _forget_step(run, node)
+    if placed:
+        run.state.cancelled.append((node.key, event.attempt))
+    else:
+        node.step = None
+
+
+def _timer_set(run: Run, event: TimerSet) -> None:
+    run.state.timers[event.timer] = event.due
+    if event.timer == "deadline":
+        run.state.deadline = event.due
+
+
+def _timer_cleared(run: Run, event: TimerCleared) -> None:
+    run.state.timers.pop(event.timer, None)
+
+
+def _open_hook(run: Run, hook: Hook) -> None:
+    number = len(run.state.hooks)
+    run.state.hooks.append(hook)
+    if hook.hook_id:
+        run.state.hook_numbers[hook.hook_id] = number
+    run.nodes[hook.parent].hooks.append(number)
+    if hook.open:
+        run.state.open_hooks += 1
+        _count_hook(run, hook.parent, 1)
+
+
+def _hook_due(run: Run, event: HookDue) -> None:
+    owed = event.obligation
+    parent = run.by_id[owed.node]
+    number = len(run.state.hooks)
+    _open_hook(run, Hook(parent=parent, name=owed.hook, hook_id=owed.hook_id, obligation=owed))
+    if parent != 0 or owed.hook != "exit":  # the workflow's exit handler is nobody's child
+        run.nodes[parent].children.append(-1 - number)
+
+
+def _hook_skipped(run: Run, event: HookSkipped) -> None:
+    owed = event.obligation
+    _open_hook(
+        run,
+        Hook(parent=run.by_id[owed.node], name=owed.hook, hook_id=owed.hook_id, phase=phases.SKIPPED, why=event.why),
+    )
+
+
+def _hook_omitted(run: Run, event: HookOmitted) -> None:
+    _open_hook(run, Hook(parent=event.node, name=event.hook, phase=phases.SKIPPED, why=event.why))
+
+
+def _hook_replayed(run: Run, event: HookReplayed) -> None:
+    note_replay(run.state, event.hook_id, event.phase, event.message)
+
+
+def _hook_started(run: Run, event: HookStarted) -> None:
+    _open_hook(run, Hook(parent=event.node, name=event.hook, inner=len(run.nodes)))
+
+
+def _hook_cancelled(run: Run, event: HookCancelled) -> None:
+    hook = run.state.hooks[run.state.hook_numbers[event.hook_id]]
+    hook.cancelled = True
+    hook.strategy = event.strategy
+
+
+def _hook_finished(run: Run, event: HookFinished) -> None:
+    outcome = event.outcome
+    number = run.state.hook_numbers[outcome.hook_id]
+    hook = run.state.hooks[number]
+    _close_hook(run, hook, outcome.phase)
+    hook.outcome = outcome
+    if any(node.get("phase") in phases.BAD for node in outcome.nodes):
+        run.state.bad.append(-1 - number)
+    for name, value in outcome.global_outputs.items():
+        if value is not None or name not in run.state.global_outputs:  # a failed step's empty output takes nothing away
+            run.state.global_outputs[name] = value
+            run.outputs_version += 1
+
+
+def _globals_set(run: Run, event: GlobalsSet) -> None:
+    run.state.global_outputs.update(event.values)
+    run.outputs_version += 1
+
+
+def _shutdown_set(run: Run, event: ShutdownSet) -> None:
+    run.state.shutdown = event.strategy or run.state.shutdown
+    run.state.shutdown_message = event.message
+    run.state.shutdown_by = event.by
+    run.state.deleted = run.state.deleted or event.deleted
+    run.state.shutdown_reason = event.reason or run.state.shutdown_reason
+    if event.request_id:
+        run.state.requests.append(event.request_id)
+
+
+def _suspension_set(run: Run, event: SuspensionSet) -> None:
+    run.state.suspended = event.suspended
+    if event.request_id:
+        run.state.requests.append(event.request_id)
+
+
+def _asked(run: Run, event: Asked) -> None:
+    if event.request_id:
+        run.state.requests.append(event.request_id)
+
+
+def _more_to_decide(run: Run, event: MoreToDecide) -> None:
+    run.state.unfinished = event.more
+
+
+def _main_ended(run: Run, event: MainEnded) -> None:
+    run.state.outcome = event.outcome
+    run.state.reason = event.reason
+    run.state.main_message = event.message
+    run.cache.clear()
+
+
+def _run_closed(run: Run, event: RunClosed) -> None:
+    state = run.state
+    state.phase = event.phase
+    state.message = event.message
+    state.finalization = event.finalization
+    state.closed = True
+    state.unfinished = False
+    state.finished_at = state.now
+    state.timers.clear()
+    state.due.clear()
+
+
+def _reopened(run: Run, event: Reopened) -> None:
+    old = run.state
+    state = State(
+        started=old.started,
+        phase=phases.RUNNING,
+        commits=old.commits,
+        now=old.now,
+        started_at=old.now,
+        replay=event.replay,
+        first_attempt=1 + max([old.first_attempt, *(node.attempt for node in old.nodes)]),
+        again=event.again,
+        outgoing=old.outgoing,
+        requests=[*old.requests, event.request_id] if event.request_id else old.requests,
+    )
+    _begin_anew(run, state)
+
+
+def _retried(run: Run, event: Retried) -> None:
+    _begin_anew(run, reopened(run.state, event))
+
+
+def _begin_anew(run: Run, state: State) -> None:
+    run.state = state
+    run.nodes = state.nodes
+    run.names = Names(run.name, run.nodes)
+    run.by_id = {run.names.id(node): node.key for node in run.nodes}
+    run.fresh = True
+    run.outputs_version += 1
+    run.cache.clear()
+    run.dirty.clear()
+    run.held.clear()
+    run.blocked.clear()
+    run.changed.clear()
+
+
+def _nothing(run: Run, event: Event) -> None:
+    """A snapshot is for `replay` to read, a child for the ledger."""
+
+
+FOLDS: dict[type[Event], Any] = {
+    RunStarted: _run_started,
+    NodeStarted: _node_started,
+    NodeEnded: _node_ended,
+    NodeNoted: _node_noted,
+    InputsSet: _inputs_set,
+    StepDue: _step_due,
+    StepPlaced: _step_placed,
+    StepFinished: _step_finished,
+    StepCancelled: _step_cancelled,
+    TimerSet: _timer_set,
+    TimerCleared: _timer_cleared,
+    HookDue: _hook_due,
+    HookSkipped: _hook_skipped,
+    HookOmitted: _hook_omitted,
+    HookReplayed: _hook_replayed,
+    HookStarted: _hook_started,
+    ChildKnown: _nothing,
+    HookCancelled: _hook_cancelled,
+    HookFinished: _hook_finished,
+    GlobalsSet: _globals_set,
+    ShutdownSet: _shutdown_set,
+    SuspensionSet: _suspension_set,
+    Asked: _asked,
+    MoreToDecide: _more_to_decide,
+    MainEnded: _main_ended,
+    RunClosed: _run_closed,
+    Reopened: _reopened,
+    Retried: _retried,
+    Snapshot: _nothing,
+}
+
+
+Run.fold = staticmethod(fold)

@@ -1,0 +1,197 @@
+"""Work that somebody else does: containers, scripts, requests, plugins, resources. What they get, fully resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+
+from exeunt.engine.facts import phases
+from exeunt.engine.facts.nodes import Node
+from exeunt.engine.facts.problem import NodeError
+from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.work import (
+    ContainerWork,
+    EnvSource,
+    HttpWork,
+    OutputParameter,
+    PluginWork,
+    ResourceWork,
+    SecretRef,
+    StepSpec,
+    Work,
+)
+from exeunt.engine.values.durations import seconds
+from exeunt.engine.values.scope import config_map_data, config_map_value
+from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Parameter, Template
+from exeunt.language.variables import text
+
+
+def node_type(template: Template) -> str:
+    """The type of node that a template makes. Raises NodeError for one that says nothing."""
+    if template.steps is not None:
+        return phases.STEPS
+    if template.dag is not None:
+        return phases.DAG
+    if template.suspend is not None:
+        return phases.SUSPEND
+    if template.http is not None:
+        return phases.HTTP
+    if template.plugin is not None:
+        return phases.PLUGIN
+    kinds = (template.container, template.script, template.resource, template.data, template.container_set)
+    if any(kind is not None for kind in kinds):
+        return phases.POD
+    raise NodeError(f"Template '{template.name}' missing specification")
+
+
+def is_pod(template: Template) -> bool:
+    return template.container is not None or template.script is not None or template.resource is not None
+
+
+def work(run: Run, template: Template) -> Work:
+    """What is to be done. Raises NodeError for what cannot be."""
+    if template.container is not None:
+        return _container(run, template.container)
+    if template.script is not None:
+        made = _container(run, template.script)
+        made.source = template.script.source
+        made.script = True
+        return made
+    if template.http is not None:
+        http = template.http
+        return HttpWork(
+            method=http.method or "GET",
+            url=http.url,
+            headers=[(header.name, header.value) for header in http.headers],
+            body=http.body,
+            timeout_seconds=float(http.timeout_seconds or 30),
+            success_condition=http.success_condition,
+            insecure_skip_verify=http.insecure_skip_verify,
+            header_secrets={
+                at: _secret(header.value_from.secret_key_ref)
+                for at, header in enumerate(http.headers)
+                if header.value_from is not None and header.value_from.secret_key_ref is not None
+            },
+        )
+    if template.plugin is not None:
+        name = next(iter(template.plugin), "")
+        tree: dict[str, Any] = msgspec.to_builtins(template)
+        return PluginWork(name=name, arguments=template.plugin.get(name), template=tree)
+    if template.resource is not None:
+        resource = template.resource
+        return ResourceWork(
+            action=resource.action,
+            manifest=resource.manifest,
+            success_condition=resource.success_condition,
+            failure_condition=resource.failure_condition,
+        )
+    raise NodeError(f"template {template.name}: data and containerSet templates are not supported yet")
+
+
+def _container(run: Run, container: Container) -> ContainerWork:
+    env: list[tuple[str, str]] = []
+    secrets: dict[int, SecretRef] = {}
+    for variable in container.env:
+        source = variable.value_from
+        value: str | None = ""
+        if source is None:
+            value = text(variable.value)
+        elif source.secret_key_ref is not None:
+            secrets[len(env)] = _secret(source.secret_key_ref)
+        elif source.config_map_key_ref is not None:
+            value = _from_config_map(run, variable.name, source.config_map_key_ref)
+        if value is not None:
+            env.append((variable.name, value))
+    return ContainerWork(
+        image=container.image,
+        command=container.command,
+        args=container.args,
+        env=env,
+        working_dir=container.working_dir,
+        env_secrets=secrets,
+        env_from=[_source(run, source) for source in container.env_from],
+    )
+
+
+def _from_config_map(run: Run, variable: str, key: KeySelector) -> str | None:
+    """The value as it is: no `$(NAME)` is read in what comes from elsewhere, as in Kubernetes. None: no variable."""
+    found = config_map_value(run, key.name, key.key)
+    if found is None and not key.optional:
+        raise NodeError(f"env {variable}: ConfigMap {key.name} has no key {key.key}")
+    return None if found is None else found.replace("$", "$$")
+
+
+def _source(run: Run, source: EnvFromSource) -> EnvSource:
+    if source.secret_ref is not None:
+        return EnvSource(prefix=source.prefix, secret=source.secret_ref.name, optional=source.secret_ref.optional)
+    name = source.config_map_ref.name if source.config_map_ref is not None else ""
+    data = config_map_data(run, name)
+    if data is None and (source.config_map_ref is None or not source.config_map_ref.optional):
+        raise NodeError(f"envFrom: there is no ConfigMap {name}")
+    return EnvSource(prefix=source.prefix, variables=list((data or {}).items()))
+
+
+def _secret(key: KeySelector) -> SecretRef:
+    return SecretRef(name=key.name, key=key.key, optional=key.optional)
+
+
+def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
+    """The step as executors get it."""
+    return StepSpec(
+        work=work(run, template),
+        outputs=[made for made in map(_output, template.outputs.parameters) if made is not None],
+        result=result,
+        timeout_seconds=time_limit(template),
+        template=template.name,
+        fenced=run.workflow.metadata.annotations.get("exeunt.dev/fence") == "true",
+        idempotency_key=effect_key(run, node),
+    )
+
+
+def _output(parameter: Parameter) -> OutputParameter | None:
+    """An output as executors get it; None for one that comes from elsewhere."""
+    source = parameter.value_from
+    if source is not None and source.path:
+        default = None if isinstance(source.default, msgspec.UnsetType) else text(source.default)
+        return OutputParameter(name=parameter.name, path=source.path, default=default)
+    if source is None and not isinstance(parameter.value, msgspec.UnsetType):
+        return OutputParameter(name=parameter.name, path="", value=text(parameter.value))
+    return None
+
+
+def time_limit(template: Template) -> float:
+    """How long what the template says may take, in seconds; 0 for no limit of its own."""
+    limits = [
+        seconds(value) for value in (template.active_deadline_seconds, template.timeout) if value not in (None, "")
+    ]
+    return min(limits, default=0.0)
+
+
+def effect_key(run: Run, node: Node) -> str:
+    """Known for ever as this node's effect, in each try by its retryStrategy and in a replay.
+
+    A retry of the workflow makes another, and so does a replay that is to do everything once more (`--again`).
+    """
+    parts = [run.uid, run.hook_id, f"{run.name}-{node.effect}" if node.effect else run.id(node)]
+    if run.state.started.run_attempt and not run.exit:  # of an exit run it is part of its id
+        parts.append(f"retry {run.state.started.run_attempt}")
+    if run.state.again:
+        parts.append(str(run.state.replay))
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
+
+
+_RESULT = re.compile(
+    r"(steps|tasks)\.([-A-Za-z0-9_]+)\.outputs\.result|(steps|tasks)\[['\"]([^'\"]+)['\"]\]\.outputs.result"
+)
+
+
+def results_wanted(source: str, kind: str) -> frozenset[str]:
+    """The steps or tasks whose result a template (its JSON) asks for, as Argo looks for them."""
+    found = set()
+    for match in _RESULT.finditer(source):
+        if kind in (match[1], match[3]):
+            found.add(match[2] or match[4])
+    return frozenset(found)

@@ -1,0 +1,99 @@
+"""Outputs of composites, and what goes to the workflow's by globalName (Argo: getTemplateOutputsFromScope)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from exeunt.engine.facts.events import GlobalsSet
+from exeunt.engine.facts.nodes import Node, Outputs
+from exeunt.engine.facts.problem import NodeError
+from exeunt.engine.facts.state import Run
+from exeunt.engine.values.processed import locals_of
+from exeunt.engine.values.scope import Scope, global_scope
+from exeunt.engine.values.templating import replaced_text
+from exeunt.language.expression import ExpressionError, evaluate, to_text
+from exeunt.language.manifest import Parameter, Template, ValueFrom
+from exeunt.language.variables import OPEN, environment, text
+
+
+def from_scope(run: Run, template: Template, scope: Scope) -> Outputs | None:
+    """What a steps or DAG template gives, out of what its children gave. Raises NodeError."""
+    parameters = [(parameter.name, _value(run, parameter, scope)) for parameter in template.outputs.parameters]
+    return Outputs(parameters=list(parameters)) if parameters else None
+
+
+def _value(run: Run, parameter: Parameter, scope: Scope) -> str:
+    source = parameter.value_from
+    if source is None:
+        raise NodeError("output parameters must have a valueFrom specified")
+    default = None if isinstance(source.default, msgspec.UnsetType) else text(source.default)
+    try:
+        value = _referred(run, source, scope)
+    except NodeError:
+        if default is None:
+            raise
+        return default
+    if value is None:
+        if default is not None:
+            return default
+        raise NodeError(
+            f'output parameter "{parameter.name}": "{source.parameter}" is an absent optional '
+            "(skipped/omitted node output with no default)"
+        )
+    return value
+
+
+def _referred(run: Run, source: ValueFrom, scope: Scope) -> str | None:
+    if source.expression:
+        return _expression(run, source.expression, scope)
+    if not source.parameter:
+        return ""
+    name = source.parameter.removeprefix("{{").removesuffix("}}").strip()
+    if name.startswith("="):
+        return _expression(run, name[1:], scope)
+    if name not in scope:
+        raise NodeError(f'Unable to resolve: "{name}"')
+    value = scope[name]
+    return None if value is None else str(value)
+
+
+def _expression(run: Run, source: str, scope: Scope) -> str:
+    try:
+        value = evaluate(source, environment(scope), now=run.now, seed=f"{run.uid}{run.now}")
+        if value is None:
+            raise NodeError(f'failed to evaluate expression "{source}"')
+        return to_text(value)
+    except ExpressionError as error:
+        raise NodeError(str(error)) from error
+
+
+def export(run: Run, node: Node, template: Template, outputs: Outputs | None) -> None:
+    """Parameters with a globalName become outputs of the workflow. `template` is that of the node, as it is written."""
+    if outputs is None:
+        return
+    names = {
+        parameter.name: _global_name(run, node, parameter.global_name)
+        for parameter in template.outputs.parameters
+        if parameter.global_name
+    }
+    values = {names[name]: value for name, value in outputs.parameters if name in names}
+    known = run.state.global_outputs
+    changed = {
+        name: value
+        for name, value in values.items()
+        if name not in known or (value is not None and known[name] != value)
+    }
+    if changed:
+        run.emit(GlobalsSet(changed))
+
+
+def _global_name(run: Run, node: Node, name: str) -> str:
+    """The name with the node's variables put in. What cannot be worked out stays as it stands: the value is kept."""
+    if OPEN not in name:
+        return name
+    scope = {**global_scope(run), **locals_of(run, node)}
+    scope.update({f"inputs.parameters.{known}": value for known, value in node.given})
+    try:
+        return replaced_text(run, name, scope)
+    except NodeError:
+        return name

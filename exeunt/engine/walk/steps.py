@@ -1,0 +1,481 @@
+"""A `steps` template: groups one after another, the steps of a group side by side (Argo: controller/steps.go)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from exeunt.engine.facts import phases
+from exeunt.engine.facts.events import NodeEnded, NodeStarted
+from exeunt.engine.facts.nodes import Node
+from exeunt.engine.facts.problem import NodeError
+from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.turn import ITEM
+from exeunt.engine.shown.outbound import outbound
+from exeunt.engine.values import handlers, outputs
+from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
+from exeunt.engine.values.processed import found_of, processed_of
+from exeunt.engine.values.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
+from exeunt.engine.values.templating import argument_values, mentions, source_of
+from exeunt.engine.walk import hooks, parallelism
+from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin, fail, full
+from exeunt.language.manifest import Step, Template
+from exeunt.language.templates import TemplateNotFoundError
+
+Walk = Generator[Node, None, Any]
+EMPTY = -2
+"""The item of a loop over nothing."""
+
+
+def look(run: Run, node: Node) -> Walk:
+    """Brings the node as far as it can go now."""
+    if not node.retried and parallelism.failed_fast(run, node):
+        yield from fail_fast(run, node)
+        return
+    if not node.retried and parallelism.failing_fast(run, node):
+        run.blocked[node.key] = None
+        return
+    yield from _groups(run, node)
+    waits = node.key in run.blocked
+    if not node.fulfilled and (waits or not node.retried) and parallelism.failed_fast(run, node, looked=True):
+        yield from fail_fast(run, node, waits=waits)
+
+
+def _groups(run: Run, node: Node) -> Walk:
+    """One group after another, as far as they come."""
+    if parallelism.resting(run, node):
+        run.blocked[node.key] = None
+        return
+    template = processed_of(run, node).template
+    groups = template.steps or []
+    while not node.fulfilled:
+        number = len(node.members) - 1
+        if number < 0 or run.nodes[node.members[number]].fulfilled:
+            number += 1
+            if number == len(groups):
+                _succeed(run, node, template)
+                return
+            _open_group(run, node, number)
+        group = run.nodes[node.members[number]]
+        yield from _group(run, node, group, groups[number])
+        if not group.fulfilled:
+            return
+        if group.failed:
+            run.emit(NodeEnded(node.key, phases.FAILED, group.message))
+
+
+def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
+    """The exit handlers of what is over, in a node in which nothing else is to begin. Returns whether all are done."""
+    if not node.members:
+        return True
+    group = run.nodes[node.members[-1]]
+    changed = run.changes(group.key)
+    for key in group.members if whole or changed is None else changed:
+        child = run.nodes[key]
+        if child.completed and not child.open_hooks:
+            yield from handler(run, node, group, child)
+    return not group.hooks_below
+
+
+def handler(run: Run, node: Node, group: Node, child: Node) -> Walk:
+    """The exit handler of a step that has completed, whatever else is over."""
+    steps = _steps_of(run, node, group)
+    step = steps[child.index]
+    if handlers.exit_hook(run, step) is None:
+        return
+    with suppress(NodeError):  # where the group cannot be laid out any more, the handler goes without its item
+        step = _callers(run, group, plan_group(run, node, group, steps))().get((child.index, child.item), step)
+    yield from hooks.look_exit(run, child, handlers.exit_hook(run, step), _view(run, node, group, child, step))
+
+
+def finish(run: Run, node: Node) -> Walk:
+    """Brings a node to its end in which nothing is to begin any more: the handlers of what is over still run.
+
+    It has failed, unless its last group was its last and went well.
+    """
+    done = yield from drain(run, node)
+    if not node.members:
+        return
+    group = run.nodes[node.members[-1]]
+    template = processed_of(run, node).template
+    groups = template.steps or []
+    if done and not group.open_members and not group.fulfilled:
+        if _all_began(run, node, group) or _unforgiven(run, group, groups[group.index]) is not None:
+            _end_group(run, group, groups[group.index])
+        else:
+            run.emit(NodeEnded(group.key, phases.FAILED, _why_no_more(run)))
+    if not group.fulfilled or node.fulfilled:
+        return
+    if group.failed or len(node.members) < len(groups):
+        run.emit(NodeEnded(node.key, phases.FAILED, group.message or _why_no_more(run)))
+    else:
+        _succeed(run, node, template)
+
+
+def _all_began(run: Run, node: Node, group: Node) -> bool:
+    """Whether each step of a group, and each item, has its node."""
+    try:
+        plans = plan_group(run, node, group, _steps_of(run, node, group))
+    except NodeError:
+        return False
+    return not _todo(run, group, plans)[0]
+
+
+def _why_no_more(run: Run) -> str:
+    """Why the groups that are left do not begin, where the last one went well. A stop is told by the workflow."""
+    return "" if run.state.shutdown else parallelism.FAIL_FAST
+
+
+def _steps_of(run: Run, node: Node, group: Node) -> list[Step]:
+    return (processed_of(run, node).template.steps or [])[group.index]
+
+
+def _open_group(run: Run, node: Node, number: int) -> None:
+    links: list[int] | None = None
+    if number > 0:
+        before = run.nodes[node.members[number - 1]]
+        links = [end for child in before.children for end in outbound(run, child)] if before.children else [before.key]
+    run.emit(
+        NodeStarted(
+            owner=node.key,
+            suffix=f"[{number}]",
+            kind=phases.STEP_GROUP,
+            phase=phases.RUNNING,
+            index=number,
+            scope=found_of(run, node).scope,
+            links=links,
+        )
+    )
+
+
+def fail_fast(run: Run, node: Node, *, waits: bool = False) -> Walk:
+    """The end for failFast. A group in which a step `waits` for its place is looked at to its end: it says which child
+    it was, at once or when what is open in it is over.
+    """
+    yield from drain(run, node, whole=True)
+    group = run.nodes[node.members[-1]] if node.members else None
+    left_open = group is not None and waits and (group.open_members or group.hooks_below)
+    if group is not None and not group.fulfilled and not left_open:
+        bad = _unforgiven(run, group, _steps_of(run, node, group)) if waits else None
+        message = parallelism.FAIL_FAST if bad is None else _failed(run, bad)
+        run.emit(NodeEnded(group.key, phases.FAILED, message))
+    run.emit(NodeEnded(node.key, phases.FAILED, parallelism.FAIL_FAST))
+
+
+# --- one group --------------------------------------------------------------------------------------------------------
+
+
+def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
+    """Starts what can start, looks after hooks, and ends the group when all is done."""
+    try:
+        plans = plan_group(run, node, group, steps, turns=True)
+    except NodeError as error:
+        run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
+        return
+    _raised(run, group)
+    waiting = False if group.fulfilled else (yield from _start(run, node, group, plans))
+    if not group.fulfilled:
+        _raised(run, group)
+    if group.fulfilled:
+        yield from drain(run, node, whole=True)
+        return
+    done = yield from _look_after(run, node, group, steps, plans)
+    if done and not waiting and not group.open_members and not group.fulfilled:
+        _end_group(run, group, steps)
+
+
+def plan_group(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool = False) -> list[tuple[int, Plan]]:
+    """What the group consists of: for each node to be the number of its step, and its plan. Raises NodeError.
+
+    With `turns` also TurnOver, when it is more than one decision's work.
+    """
+    known = run.cache.get(("plans", group.key))
+    if known is not None and (known[1] == run.outputs_version or not known[2]):
+        kept: list[tuple[int, Plan]] = known[0]
+        return kept
+    plans: list[tuple[int, Plan]] = []
+    varies = mentions(run, found_of(run, node).template, "workflow")
+    resolved = _resolved(run, node, group, steps, turns=turns)
+    for number, (step, scope) in enumerate(resolved):
+        laid = lay_out(run, step, scope, key=("laid", group.key, number) if turns else None)
+        plans += [(number, plan) for plan in laid.plans]
+        if laid.loop and not laid.plans:
+            plans.append((number, Plan(step, "", EMPTY)))
+    run.cache["plans", group.key] = plans, run.outputs_version, varies
+    run.cache.pop(("resolved", group.key), None)
+    return plans
+
+
+def _resolved(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool) -> list[tuple[Step, Scope]]:
+    """The steps with what the others gave, each with its scope. Raises NodeError."""
+    known = run.cache.get(("resolved", group.key))
+    if known is None or known[1] != run.outputs_version:
+        known = run.cache["resolved", group.key] = [], run.outputs_version
+    resolved: list[tuple[Step, Scope]] = known[0]
+    for step in steps[len(resolved) :]:
+        if turns:
+            run.turn.check()
+        scope = scope_for(run, node, source_of(run, step), group.index)
+        try:
+            resolved.append((resolve(run, step, scope), scope))
+        except NodeError as error:
+            raise NodeError(f"failed to resolve references: {error}") from error
+        run.turn.took(ITEM)
+    return resolved
+
+
+def plan_of(run: Run, node: Node, child: Node) -> Plan:
+    """The plan that a node was started from. Raises NodeError when there is none."""
+    group = run.nodes[child.owner]
+    steps = (processed_of(run, node).template.steps or [])[group.index]
+    for number, plan in plan_group(run, node, group, steps):
+        if number == child.index and plan.item == child.item:
+            return plan
+    raise NodeError(f"{run.names.full(child)} has no step any more")
+
+
+def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> Walk:
+    """Starts the plans that have no node yet, in their order. Returns whether some have to wait.
+
+    A limit does not keep those from being skipped whose condition is false: all are looked at once. Loops over nothing
+    are the first in a group (expandStepGroup).
+    """
+    todo, looked = _todo(run, group, plans)
+    if not looked:
+        todo = deque(sorted(todo, key=lambda at: plans[at][1].item != EMPTY))
+    waiting: deque[int] = deque()
+    scope_name = found_of(run, node).scope
+    while todo:
+        run.turn.check()
+        if full(run):
+            run.emit(NodeEnded(group.key, phases.ERROR, TOO_MANY_NODES))
+            return False
+        at = todo.popleft()
+        number, plan = plans[at]
+        spot = Spot(group.key, f".{plan.step.name}", number, plan.item)
+        caller = Caller(plan.step, scope_name, argument_values(plan.step.arguments), "steps", plan.step.name)
+        if plan.item == EMPTY:
+            fail(run, spot, caller, "Skipped, empty params", phases.SKIPPED)
+            continue
+        try:
+            proceed = should_run(plan.step.when)
+        except NodeError as error:
+            fail(run, spot, caller, str(error))
+            run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
+            return False
+        if not proceed:
+            fail(run, spot, caller, f"when '{plan.step.when}' evaluated false", phases.SKIPPED)
+            continue
+        if parallelism.full(run) or parallelism.boundary_full(run, node):
+            waiting.append(at)
+            if looked:
+                break
+            continue
+        begun = begin(run, spot, caller)
+        if begun.error:
+            return False
+        if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
+            yield begun.node
+            if begun.node.raised:
+                return False
+    todo.extendleft(reversed(waiting))
+    run.cache["todo", group.key] = todo, plans
+    if todo:
+        run.blocked[node.key] = None
+    return bool(todo)
+
+
+def _todo(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> tuple[deque[int], bool]:
+    """The plans without a node, and whether all of them were looked at before."""
+    known = run.cache.get(("todo", group.key))
+    if known is not None and known[1] is plans:
+        return known[0], True
+    started = {(run.nodes[key].index, run.nodes[key].item) for key in group.members}
+    return deque(at for at, (number, plan) in enumerate(plans) if (number, plan.item) not in started), False
+
+
+def _raised(run: Run, group: Node) -> None:
+    """A child that could not be worked out at all ends its group with it."""
+    for key in run.changed.get(group.key, group.members if run.fresh else []):
+        child = run.nodes[key]
+        if child.raised:
+            name = run.names.full(child)
+            message = f"step group deemed errored due to child {name} error: {child.message}"
+            run.emit(NodeEnded(group.key, phases.ERROR, message))
+            return
+
+
+def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: list[tuple[int, Plan]]) -> Walk:
+    """The hooks of the group's steps, in the order of their nodes. Returns whether all that run are done.
+
+    A hook that runs keeps those of the steps behind it waiting.
+    """
+    changed = run.changes(group.key)
+    if not any(step.hooks or step.on_exit for step in steps):
+        return True
+    lively = any(handlers.other_hooks(step) for step in steps)
+    owed: dict[int, None] = run.cache.setdefault(("owed", group.key), {})  # handlers that wait for a place
+    keys = group.members if lively or changed is None or run.state.shutdown else sorted({*changed, *owed})
+    callers = _callers(run, group, plans)
+    done = True
+    for key in list(keys):
+        child = run.nodes[key]
+        step = steps[child.index]
+        if not step.hooks and not step.on_exit:
+            continue
+        if child.item >= 0:
+            step = callers().get((child.index, child.item), step)
+        finished = yield from _hooks_of(run, node, group, child, step)
+        if finished is None:
+            return False
+        done = done and finished
+    return done and not group.hooks_below
+
+
+def _callers(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> Callable[[], dict[tuple[int, int], Step]]:
+    """The steps of items, by step and item: their hooks know the item."""
+
+    def made() -> dict[tuple[int, int], Step]:
+        known = run.cache.get(("callers", group.key))
+        if known is None or known[0] is not plans:
+            known = plans, {(number, plan.item): plan.step for number, plan in plans}
+            run.cache["callers", group.key] = known
+        found: dict[tuple[int, int], Step] = known[1]
+        return found
+
+    return made
+
+
+def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Walk:
+    """None: a hook of this child runs and keeps the others waiting. Else whether its exit hook is done."""
+    others = handlers.other_hooks(step)
+    exit_hook = handlers.exit_hook(run, step) if child.completed else None
+    if not others and exit_hook is None:
+        return True
+    view = _view(run, node, group, child, step)
+    if others and child.type != phases.SKIPPED_TYPE and not (yield from hooks.look(run, child, others, view)):
+        return None
+    if exit_hook is None:
+        return True
+    owed: dict[int, None] = run.cache.setdefault(("owed", group.key), {})
+    if parallelism.holds_back(run, node, child):
+        owed[child.key] = run.blocked[node.key] = None
+        return False
+    owed.pop(child.key, None)
+    return (yield from hooks.look_exit(run, child, exit_hook, view))
+
+
+def _view(run: Run, node: Node, group: Node, child: Node, step: Step) -> hooks.View:
+    """What the hooks of a step's node see: the steps before it, its own status, and for an item the item's."""
+    name = child.suffix[1:]
+    declared = name.partition("(")[0]
+    several = len((processed_of(run, node).template.steps or [])[group.index]) > 1
+    wanted = [source_of(run, hook) for hook in step.hooks.values()]
+    scope = scope_for(run, node, " ".join(wanted), group.index)
+    for key in group.members if several else ():
+        other = run.nodes[key]
+        scope[f"steps.{other.suffix[1:]}.status"] = other.phase
+        if key == child.key:
+            break
+    scope[f"steps.{name}.status"] = child.phase
+    if child.item >= 0:
+        add_node(run, scope, f"steps.{declared}", child)
+        scope[f"steps.{declared}.status"] = child.phase
+    return hooks.View(scope, f"steps.{declared}", found_of(run, node).scope)
+
+
+def _end_group(run: Run, group: Node, steps: list[Step]) -> None:
+    bad = _unforgiven(run, group, steps)
+    if bad is None:
+        run.emit(NodeEnded(group.key, phases.SUCCEEDED))
+    else:
+        run.emit(NodeEnded(group.key, phases.FAILED, _failed(run, bad)))
+
+
+def _unforgiven(run: Run, group: Node, steps: list[Step]) -> Node | None:
+    """The first that failed, and whose step may not."""
+    for key in group.members:
+        child = run.nodes[key]
+        lenient = steps[child.index].continue_on
+        if child.failed and not (lenient and (lenient.error if child.phase == phases.ERROR else lenient.failed)):
+            return child
+    return None
+
+
+def _failed(run: Run, child: Node) -> str:
+    return f"child '{run.id(child)}' failed"
+
+
+# --- scope and end ----------------------------------------------------------------------------------------------------
+
+
+def scope_for(run: Run, node: Node, source: str, until: int, *, outputs: bool = False) -> Scope:
+    """The variables for a text inside the template: those of the groups before `until` that it mentions."""
+    scope = global_scope(run)
+    processed = processed_of(run, node)
+    for name, value in processed.inputs:
+        scope[f"inputs.parameters.{name}"] = value
+    words = mentioned(source)
+    if outputs and words is not None and "expression" in words:
+        words = None
+    groups = processed.template.steps or []
+    places: dict[str, list[int]] = run.cache.setdefault(("places", node.key), {})
+    if not places:
+        for number, steps in enumerate(groups):
+            for step in steps:
+                places.setdefault(step.name, []).append(number)
+    for name in places if words is None else words & places.keys():
+        for number in places[name]:
+            if number < until:
+                _add_step(run, node, scope, number, name, result=not outputs)
+    return scope
+
+
+def _add_step(run: Run, node: Node, scope: Scope, number: int, name: str, *, result: bool) -> None:
+    group = run.nodes[node.members[number]]
+    steps = (processed_of(run, node).template.steps or [])[number]
+    index = next(at for at, step in enumerate(steps) if step.name == name)
+    members = run.cache.get(("bystep", group.key))
+    if members is None:
+        members = {}
+        for key in group.members:
+            members.setdefault(run.nodes[key].index, []).append(run.nodes[key])
+        run.cache["bystep", group.key] = members
+    nodes = members.get(index, [])
+    prefix = f"steps.{name}"
+    if len(nodes) == 1 and nodes[0].item < 0:
+        add_node(run, scope, prefix, nodes[0])
+        template = _template(run, steps[index], found_of(run, node).scope)
+        add_skipped(scope, prefix, nodes[0], template, result=result)
+        return
+    ran = [one for one in nodes if one.type != phases.SKIPPED_TYPE]
+    if ran:
+        add_loop(scope, prefix, ran)
+    kept = {key: value for key, value in scope.items() if key.startswith(f"{prefix}.outputs")}
+    add_node(run, scope, prefix, group)
+    scope.update(kept)
+
+
+def _template(run: Run, step: Step, scope: str) -> Template | None:
+    try:
+        return run.templates.get(step, scope).template
+    except TemplateNotFoundError:
+        return None
+
+
+def _succeed(run: Run, node: Node, template: Template) -> None:
+    made = None
+    if template.outputs.parameters:
+        source = msgspec.json.encode(template.outputs).decode()
+        scope = scope_for(run, node, source, len(node.members), outputs=True)
+        try:
+            made = outputs.from_scope(run, template, scope)
+        except NodeError as error:
+            run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
+            return
+        outputs.export(run, node, template, made)
+    run.emit(NodeEnded(node.key, phases.SUCCEEDED, "", made))
