@@ -58,7 +58,7 @@ from exeunt.engine.values.graph import graph_of
 from exeunt.engine.values.labels import labelled
 from exeunt.engine.values.processed import found_of, locals_of, processed_of
 from exeunt.engine.values.templating import argument_values, process
-from exeunt.engine.walk import dag, dag_items, left_inside, parallelism, retry, steps, workflow
+from exeunt.engine.walk import dag, dag_frame, dag_items, left_inside, parallelism, retry, steps, workflow
 from exeunt.language.expression.limits import sharing
 from exeunt.language.manifest import Bundle, Template
 
@@ -111,7 +111,7 @@ def begin(started: RunStarted, bundle: Bundle, now: float, hopeless: str = "") -
         run.state.started = labelled(run)
     except NodeError as error:
         hopeless = hopeless or str(error)
-    run.cache.pop("globals", None)
+    run.memory.clear()  # made before the labels were there
     run.emit(run.state.started)
     if hopeless:
         ending.give_up(run, GiveUp(hopeless))
@@ -438,7 +438,7 @@ def _walk(run: Run, first: Generator[Node, None, Any]) -> None:
             stack.pop()
             continue
         except TurnOver:
-            run.forget_looks()
+            run.memory.forget_kind(dag_frame.NodeFrame)
             raise
         if not node.fulfilled and node.type in LOOKS:
             run.dirty.discard(node.key)

@@ -209,7 +209,7 @@ def _node_noted(run: Run, event: NodeNoted) -> None:
 
 def _inputs_set(run: Run, event: InputsSet) -> None:
     run.nodes[event.node].anew = event.inputs
-    run.cache.clear()  # what is made of them
+    run.memory.clear()  # what is made of them
 
 
 def _forget_step(run: Run, node: Node) -> None:
@@ -386,7 +386,7 @@ def _main_ended(run: Run, event: MainEnded) -> None:
     run.state.outcome = event.outcome
     run.state.reason = event.reason
     run.state.main_message = event.message
-    run.cache.clear()
+    run.memory.clear()
 
 
 def _run_closed(run: Run, event: RunClosed) -> None:
@@ -429,7 +429,7 @@ def _begin_anew(run: Run, state: State) -> None:
     run.by_id = {run.names.id(node): node.key for node in run.nodes}
     run.fresh = True
     run.outputs_version += 1
-    run.cache.clear()
+    run.memory.clear()
     run.dirty.clear()
     run.held.clear()
     run.blocked.clear()

@@ -18,6 +18,7 @@ from exeunt.engine.facts.events import (
     ShutdownSet,
     StepFinished,
 )
+from exeunt.engine.facts.memory import Memory
 from exeunt.engine.facts.nodes import Names, Node, ended_early
 from exeunt.engine.facts.pending_looks import PendingLooks
 from exeunt.engine.facts.shared import shared_of
@@ -119,7 +120,7 @@ class Run:
         self.names = Names(state.started.name, state.nodes)
         self.by_id = {self.names.id(node): node.key for node in state.nodes}
         self.events: list[Event] = []
-        self.cache: dict[Any, Any] = {}
+        self.memory = Memory()
         self.dirty = PendingLooks()
         self.held: dict[int, None] = {}
         self.blocked: dict[int, None] = {}  # met a limit: looked at again when something ended
@@ -303,13 +304,7 @@ class Run:
     def _forget(self, key: int) -> None:
         """What was kept for an open composite is not needed any more."""
         if self.nodes[key].type in phases.COMPOSITES:
-            for kind in _KEPT:
-                self.cache.pop((kind, key), None)
-
-    def forget_looks(self) -> None:
-        """Looks were left half-way: what they kept of their own is made again."""
-        for key in [key for key in self.cache if isinstance(key, tuple) and key[0] == "frame"]:
-            del self.cache[key]
+            self.memory.forget(key)
 
     def pend(self, key: int) -> None:
         """This node is to be looked at, what is inside of it first."""
@@ -348,22 +343,6 @@ class Run:
         """The nodes of this owner that changed since this was asked last; None: nothing is known, look at all."""
         keys = self.changed.pop(owner, [])
         return None if self.fresh else sorted(set(keys))
-
-
-_KEPT = (
-    "exits",
-    "processed",
-    "frame",
-    "graph",
-    "plans",
-    "todo",
-    "owed",
-    "drained",
-    "bystep",
-    "places",
-    "callers",
-    "found",
-)
 
 
 def pack(state: State) -> Any:

@@ -33,6 +33,15 @@ ALL_CHARACTERS = 64 * 1024
 """Of all logs together: what a handler is told goes into the log with each obligation."""
 
 
+class Lists:
+    """Whether anything asks for the lists, and what did not run when there were so many nodes."""
+
+    def __init__(self) -> None:
+        self.asked_for: bool | None = None
+        self.nodes = -1
+        self.skipped: list[dict[str, str]] = []
+
+
 def add_summary(run: Run, scope: Scope, message: str) -> None:
     """Puts the variables into the scope of a handler of the workflow."""
     scope[f"{PREFIX}outcome"] = run.state.outcome
@@ -48,10 +57,10 @@ def add_summary(run: Run, scope: Scope, message: str) -> None:
 
 def _asked_for(run: Run) -> bool:
     """Whether any text of the workflow or its templates has the word: the list is too large to be carried in vain."""
-    asked = run.cache.get("asks for failures")
-    if asked is None:
-        asked = run.cache["asks for failures"] = b"exeunt" in msgspec.json.encode(run.bundle)
-    return bool(asked)
+    lists = run.memory.of(Lists)
+    if lists.asked_for is None:
+        lists.asked_for = b"exeunt" in msgspec.json.encode(run.bundle)
+    return lists.asked_for
 
 
 def failures(run: Run) -> list[dict[str, Any]]:
@@ -69,12 +78,12 @@ def failures(run: Run) -> list[dict[str, Any]]:
 
 def skipped(run: Run) -> list[dict[str, str]]:
     """The first steps and tasks that did not run, and why: their condition was false, or what they depend on failed."""
-    known = run.cache.get("skipped")
-    if known is None or known[0] != len(run.nodes):
+    lists = run.memory.of(Lists)
+    if lists.nodes != len(run.nodes):
         found = (node for node in run.nodes if node.phase in (phases.SKIPPED, phases.OMITTED) and not node.hooked)
-        known = run.cache["skipped"] = len(run.nodes), [_not_run(run, node) for node in islice(found, MOST_SKIPPED)]
-    made: list[dict[str, str]] = known[1]
-    return made
+        lists.nodes = len(run.nodes)
+        lists.skipped = [_not_run(run, node) for node in islice(found, MOST_SKIPPED)]
+    return lists.skipped
 
 
 def _not_run(run: Run, node: Node) -> dict[str, str]:

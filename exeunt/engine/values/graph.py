@@ -16,6 +16,7 @@ class Graph:
     """Tasks are known by their numbers. `order` visits a task after its dependencies, targets by name."""
 
     def __init__(self, dag: DAG) -> None:
+        self.dag = dag
         self.tasks = dag.tasks
         self.numbers = {task.name: number for number, task in enumerate(dag.tasks)}
         self.logic: list[str] = []  # empty: all of `dependencies`, plainly
@@ -106,17 +107,28 @@ class Graph:
         return seen
 
 
+class Graphs:
+    """Those that are the same for every node of their template, by the id of the template's `dag`."""
+
+    def __init__(self) -> None:
+        self.shared: dict[int, Graph] = {}
+
+
+class NodeGraph:
+    """The graph of a DAG node."""
+
+    graph: Graph | None = None
+
+
 def graph_of(run: Run, node: Node, dag: DAG) -> Graph:
     """The graph of a DAG node's template, made once for each form that its inputs give it."""
-    known = run.cache.get(("graph", node.key))
-    if known is None or known[0] is not dag:
-        shared = run.cache.setdefault("graphs", {})
+    own = run.memory.of(NodeGraph, node.key)
+    if own.graph is None or own.graph.dag is not dag:
+        shared = run.memory.of(Graphs).shared
         found = shared.get(id(dag))
         if found is None:
-            found = (dag, Graph(dag))
+            found = Graph(dag)
             if not mentions(run, dag, "{{"):  # one without tags is the same for every node of its template
                 shared[id(dag)] = found
-        known = found
-        run.cache["graph", node.key] = known
-    made: Graph = known[1]
-    return made
+        own.graph = found
+    return own.graph

@@ -86,27 +86,44 @@ def _with(step: S, **changes: object) -> S:
     return copy
 
 
-def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None = None) -> Looped:
+class HalfLaid:
+    """A loop that is being laid out, as of a version of the outputs: how far it came, and what it has taken."""
+
+    def __init__(self, items: list[Any], version: int) -> None:
+        self.items = items
+        self.version = version
+        self.plans: list[Plan] = []
+        self.budget = LoopBudget()
+
+
+class Laying:
+    """Loops of a group that are half laid out, by the number of their step."""
+
+    def __init__(self) -> None:
+        self.left: dict[int, HalfLaid] = {}
+
+
+def lay_out(run: Run, step: Step, scope: Scope, key: tuple[int, int] | None = None) -> Looped:
     """The plans of a resolved step. Raises NodeError.
 
-    With a `key`, under which it keeps how far it came, also TurnOver, when it is more than one decision's work.
+    With a `key`, the group and the step's number, it keeps how far it came, and raises TurnOver when it is more than one
+    decision's work.
     """
     if not loops.loops(step):
         return Looped([Plan(step, "")], loop=False)
-    known = None if key is None else run.cache.get(key)
-    if known is None or known[2] != run.outputs_version:
-        known = _items(step), [], run.outputs_version, LoopBudget()
-    items: list[Any] = known[0]
-    plans: list[Plan] = known[1]
-    budget: LoopBudget = known[3]
+    left = {} if key is None else run.memory.of(Laying, key[0]).left
+    number = 0 if key is None else key[1]
+    half = left.get(number)
+    if half is None or half.version != run.outputs_version:
+        half = HalfLaid(_items(step), run.outputs_version)
     bare = _with(step, with_items=None, with_param=None, with_sequence=None, hooks={})
     tree = tree_of(run, bare)
     tags = OPEN in source_of(run, bare)
     hooked = [name for name, hook in step.hooks.items() if OPEN in source_of(run, hook)]
     skipped = _never(step.when)
-    for index, value in enumerate(items[len(plans) :], len(plans)):
+    for index, value in enumerate(half.items[len(half.plans) :], len(half.plans)):
         if key is not None:
-            run.cache[key] = known
+            left[number] = half
             run.turn.check()
         item = loops.item(value, index)
         before = run.turn.meter.spent
@@ -116,11 +133,11 @@ def lay_out(run: Run, step: Step, scope: Scope, key: tuple[str, int, int] | None
             given = {name: value for name, value in {**scope, **item.variables}.items() if value is not None}
             one.hooks = {name: _item_hook(run, hook, given) for name, hook in step.hooks.items()}
         one.name = step.name + item.name
-        plans.append(Plan(one, item.name, index))
+        half.plans.append(Plan(one, item.name, index))
         run.turn.took(ITEM)
-        budget.took(run.turn.meter.spent - before)
-    run.cache.pop(key, None)
-    return Looped(plans, loop=True)
+        half.budget.took(run.turn.meter.spent - before)
+    left.pop(number, None)
+    return Looped(half.plans, loop=True)
 
 
 def _items(step: Step) -> list[Any]:

@@ -11,17 +11,26 @@ from exeunt.language.manifest import Step, Template, TemplateRef
 from exeunt.language.templates import Found, TemplateNotFoundError
 
 
+class Called:
+    """The template that a node was called with: as it was found, and with its inputs as of a version of the outputs."""
+
+    __slots__ = ("found", "processed", "version")
+
+    def __init__(self) -> None:
+        self.found: Found | None = None
+        self.processed: Processed | None = None
+        self.version = -1
+
+
 def found_of(run: Run, node: Node) -> Found:
     """The template of a node that runs, as it was found when the node began."""
-    known = run.cache.get(("found", node.key))
-    if known is None:
+    called = run.memory.of(Called, node.key)
+    if called.found is None:
         holder = holder_of(node)
         if node.ref is None and not node.template:
             holder.inline = run.inline_of(run, node)
-        known = run.templates.get(holder, node.scope)
-        run.cache["found", node.key] = known
-    found: Found = known
-    return found
+        called.found = run.templates.get(holder, node.scope)
+    return called.found
 
 
 def holder_of(node: Node) -> Step:
@@ -35,17 +44,14 @@ def holder_of(node: Node) -> Step:
 
 def processed_of(run: Run, node: Node) -> Processed:
     """A composite's template with its inputs: made again when the workflow's outputs have changed since."""
-    known = run.cache.get(("processed", node.key))
-    if known is not None and known[1] == run.outputs_version:
-        made: Processed = known[0]
-        return made
+    called = run.memory.of(Called, node.key)
+    if called.processed is not None and called.version == run.outputs_version:
+        return called.processed
     found = found_of(run, node)
-    if known is not None and not mentions(run, found.template, "workflow"):
-        made = known[0]
-    else:
-        made = put_in(run, found.template, node.given, locals_of(run, node))
-    run.cache["processed", node.key] = made, run.outputs_version
-    return made
+    if called.processed is None or mentions(run, found.template, "workflow"):
+        called.processed = put_in(run, found.template, node.given, locals_of(run, node))
+    called.version = run.outputs_version
+    return called.processed
 
 
 def locals_of(run: Run, node: Node) -> Scope:

@@ -46,13 +46,18 @@ def duration(seconds: float) -> str:
 # --- the workflow's variables -----------------------------------------------------------------------------------------
 
 
+class Fixed:
+    """The run's variables that stay as they are."""
+
+    scope: Scope | None = None
+
+
 def global_scope(run: Run) -> Scope:
     """The variables that every template sees, as they are now. The caller owns the copy."""
-    fixed = run.cache.get("globals")
-    if fixed is None:
-        fixed = _inherited(run) if run.exit else _own(run)
-        run.cache["globals"] = fixed
-    scope = dict(fixed)
+    fixed = run.memory.of(Fixed)
+    if fixed.scope is None:
+        fixed.scope = _inherited(run) if run.exit else _own(run)
+    scope = dict(fixed.scope)
     if run.exit:  # what ended may have given nothing: `??` has something to ask
         scope["workflow.outputs.parameters"] = NOTHING
     for name, value in run.state.global_outputs.items():

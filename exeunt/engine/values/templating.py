@@ -38,15 +38,19 @@ class Processed(NamedTuple):
     inputs: list[tuple[str, str]]
 
 
+class Texts:
+    """Forms of pieces that are the run's own, and templates without the values of their inputs, by id."""
+
+    def __init__(self) -> None:
+        self.forms = Forms()
+        self.bare: dict[int, tuple[Template, Any]] = {}
+
+
 def _forms(run: Run, model: Model) -> Forms:
     """Whole templates are the same for all runs of a bundle; smaller pieces may be one run's own."""
     if isinstance(model, Template):
         return run.shared.forms
-    forms = run.cache.get("forms")
-    if forms is None:
-        forms = run.cache["forms"] = Forms()
-    made: Forms = forms
-    return made
+    return run.memory.of(Texts).forms
 
 
 def tree_of(run: Run, model: Model) -> Any:
@@ -205,7 +209,7 @@ def _listed(template: Template, values: Mapping[str, str]) -> str:
 
 def _without_input_values(run: Run, template: Template) -> Any:
     """The template's tree; values and defaults of its inputs are treated apart."""
-    known = run.cache.setdefault("bare", {})
+    known = run.memory.of(Texts).bare
     found = known.get(id(template))
     if found is None:
         tree = tree_of(run, template)

@@ -19,7 +19,7 @@ from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import attempt_of
 from exeunt.engine.values.templating import source_of
 from exeunt.engine.walk import dag_items, hooks, parallelism
-from exeunt.engine.walk.dag_frame import Frame, Walk, frame_of, hook_scope, look_exit, scope_for
+from exeunt.engine.walk.dag_frame import Frame, LoopPlans, Walk, frame_of, hook_scope, look_exit, scope_for
 from exeunt.engine.walk.dag_items import plan_of, raised, run_plan
 from exeunt.engine.walk.dag_verdict import verdict
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin_group, exempt, fail, full
@@ -252,7 +252,7 @@ def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
             return
         scope = scope_for(run, node, frame, source_of(run, task), number)
         resolved = resolve(run, task, scope)
-        laid = lay_out(run, resolved, scope, key=("laid", node.key, number))
+        laid = lay_out(run, resolved, scope, key=(node.key, number))
     except NodeError as error:
         frame.nodes[number] = fail(run, spot, caller, str(error))
         return
@@ -262,7 +262,7 @@ def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
             return
         group = begin_group(run, spot, caller)
         frame.nodes[number] = group
-        run.cache["plans", group.key] = laid.plans, run.outputs_version
+        run.memory.of(LoopPlans, group.key).keep(laid.plans, run.outputs_version)
         return
     begun = run_plan(run, node, laid.plans[0], spot, scope_name)
     if begun is None:

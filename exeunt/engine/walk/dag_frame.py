@@ -51,17 +51,32 @@ class Frame:
                 self.ready.append(dependent)
 
 
+class NodeFrame:
+    """The frame of a DAG node. A look that is left half-way leaves it half-made: then it is to be forgotten."""
+
+    frame: Frame | None = None
+
+
+class LoopPlans:
+    """The items of a DAG's loop, as of a version of the outputs."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] | None = None
+        self.version = -1
+
+    def keep(self, plans: list[Plan], version: int) -> None:
+        self.plans, self.version = plans, version
+
+
 def frame_of(run: Run, node: Node) -> Frame:
     template = processed_of(run, node).template
     dag = template.dag
     assert dag is not None
     graph = graph_of(run, node, dag)
-    known = run.cache.get(("frame", node.key))
-    if known is None or known.graph is not graph:
-        known = Frame(run, graph, node)
-        run.cache["frame", node.key] = known
-    made: Frame = known
-    return made
+    own = run.memory.of(NodeFrame, node.key)
+    if own.frame is None or own.frame.graph is not graph:
+        own.frame = Frame(run, graph, node)
+    return own.frame
 
 
 def scope_for(run: Run, node: Node, frame: Frame, source: str, number: int | None) -> Scope:
@@ -138,15 +153,14 @@ def _exit_hook_of_item(run: Run, node: Node, frame: Frame, child: Node) -> Lifec
 
 def plans_of(run: Run, node: Node, frame: Frame, group: Node) -> list[Plan]:
     """The items of a loop, in their order. Raises NodeError where they cannot be laid out."""
-    known = run.cache.get(("plans", group.key))
+    loop = run.memory.of(LoopPlans, group.key)
     number = group.index
     task = frame.graph.tasks[number]
-    if known is not None and (
-        known[1] == run.outputs_version or not mentions(run, found_of(run, node).template, "workflow")
+    if loop.plans is not None and (
+        loop.version == run.outputs_version or not mentions(run, found_of(run, node).template, "workflow")
     ):
-        kept: list[Plan] = known[0]
-        return kept
+        return loop.plans
     scope = scope_for(run, node, frame, source_of(run, task), number)
     plans = lay_out(run, resolve(run, task, scope), scope).plans
-    run.cache["plans", group.key] = plans, run.outputs_version
+    loop.keep(plans, run.outputs_version)
     return plans

@@ -27,6 +27,16 @@ class Exits:
         self.running = -1
 
 
+class Loop:
+    """What is kept of a DAG's loop while it is open."""
+
+    def __init__(self) -> None:
+        self.drained = False  # it begins no further item, and all that are over were looked at
+        self.todo: deque[Plan] = deque()  # of these plans those that have no node
+        self.todo_of: list[Plan] | None = None
+        self.exits: Exits | None = None
+
+
 def run_plan(run: Run, node: Node, plan: Plan, spot: Spot, where: str) -> Begun | None:
     """The node of one plan; None when it has to wait."""
     caller = Caller(plan.step, where, argument_values(plan.step.arguments), "tasks", plan.step.name)
@@ -109,8 +119,8 @@ def drain(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
     """In a loop that begins no further item: the handlers of those that are over, one after the other, and the end."""
     changed = run.changes(group.key)
     waiting = _exits_of(run, group).waiting
-    first = not run.cache.get(("drained", group.key))
-    run.cache["drained", group.key] = True
+    loop = run.memory.of(Loop, group.key)
+    first, loop.drained = not loop.drained, True
     for key in group.members if first or changed is None else changed:
         if run.nodes[key].completed:
             heapq.heappush(waiting, key)
@@ -134,21 +144,19 @@ def end(run: Run, group: Node, *, waits: bool = False) -> None:
 
 def _todo(run: Run, group: Node, plans: list[Plan]) -> deque[Plan]:
     """The items without a node, in their order: those behind the last one, or after a retry any."""
-    known = run.cache.get(("todo", group.key))
-    if known is None or known[1] is not plans:
+    loop = run.memory.of(Loop, group.key)
+    if loop.todo_of is not plans:
         there = {run.nodes[key].item for key in group.members}
-        known = run.cache["todo", group.key] = deque(plan for plan in plans if plan.item not in there), plans
-    left: deque[Plan] = known[0]
-    return left
+        loop.todo, loop.todo_of = deque(plan for plan in plans if plan.item not in there), plans
+    return loop.todo
 
 
 def _exits_of(run: Run, group: Node) -> Exits:
-    known = run.cache.get(("exits", group.key))
-    if known is None:
-        known = run.cache["exits", group.key] = Exits()
-        known.running = next((key for key in group.members if _handled(run, run.nodes[key])), -1)
-    made: Exits = known
-    return made
+    loop = run.memory.of(Loop, group.key)
+    if loop.exits is None:
+        loop.exits = Exits()
+        loop.exits.running = next((key for key in group.members if _handled(run, run.nodes[key])), -1)
+    return loop.exits
 
 
 def _handled(run: Run, child: Node) -> bool:

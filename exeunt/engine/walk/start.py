@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from exeunt.engine.facts import phases
@@ -13,7 +14,7 @@ from exeunt.engine.facts.state import Run
 from exeunt.engine.facts.turn import NODE
 from exeunt.engine.values import leaf
 from exeunt.engine.values.durations import seconds
-from exeunt.engine.values.processed import found_of, processed_of
+from exeunt.engine.values.processed import Called, found_of, processed_of
 from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import Processed, mentions, process, source_of
 from exeunt.language.manifest import LifecycleHook, RetryStrategy, Step, Template
@@ -79,7 +80,7 @@ def begin(run: Run, spot: Spot, caller: Caller, problem: str = "") -> Begun:
         processed = process(run, template, caller.arguments, local)
         if strategy is not None:
             node = _appear(run, spot, caller, phases.RETRY, phases.RUNNING, processed=processed)
-            run.cache["found", node.key] = found
+            run.memory.of(Called, node.key).found = found
             return Begun(node)
         return body(run, spot, caller, found, processed)
     except (NodeError, TemplateNotFoundError) as error:
@@ -119,13 +120,13 @@ def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processe
     kind = leaf.node_type(template)
     if kind in phases.BOUNDARIES:
         node = _appear(run, spot, caller, kind, phases.RUNNING, processed=processed, retried=retried)
-        run.cache["found", node.key] = found
-        run.cache["processed", node.key] = processed, run.outputs_version
+        called = run.memory.of(Called, node.key)
+        called.found, called.processed, called.version = found, processed, run.outputs_version
         return Begun(node)
     if kind == phases.SUSPEND:
         return _suspend(run, spot, caller, processed, retried=retried)
     node = _appear(run, spot, caller, kind, phases.PENDING, processed=processed, retried=retried)
-    run.cache["found", node.key] = found
+    run.memory.of(Called, node.key).found = found
     if barred(run, node):
         run.emit(NodeEnded(node.key, phases.FAILED, barred(run, node)))
         return Begun(node)
@@ -243,14 +244,21 @@ def _local(run: Run, spot: Spot, caller: Caller, template: Template, *, pod: boo
     return scope
 
 
+class Read:
+    """What templates were found to ask for, by their ids; the template stands beside, so that its id stays its own."""
+
+    def __init__(self) -> None:
+        self.nests: dict[int, tuple[Template, bool]] = {}
+        self.results: dict[int, tuple[Template, Collection[str]]] = {}
+
+
 def _nests_tags(run: Run, template: Template) -> bool:
     """Whether there are tags inside of tags. Each template is read once."""
-    read = run.cache.setdefault("nests", {})
+    read = run.memory.of(Read).nests
     known = read.get(id(template))
     if known is None:
         known = read[id(template)] = template, bool(NESTED.search(source_of(run, template)))
-    nests: bool = known[1]
-    return nests
+    return known[1]
 
 
 def _wants_result(run: Run, node: Node) -> bool:
@@ -261,7 +269,7 @@ def _wants_result(run: Run, node: Node) -> bool:
     if _nests_tags(run, template):  # the names that it asks for come from its inputs
         template = processed_of(run, boundary).template
     name = step_name(run, node)
-    known = run.cache.setdefault("results", {})
+    known = run.memory.of(Read).results
     wanted = known.get(id(template))
     if wanted is None:
         kind = "tasks" if boundary.type == phases.DAG else "steps"

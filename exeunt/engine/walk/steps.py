@@ -31,6 +31,30 @@ EMPTY = -2
 """The item of a loop over nothing."""
 
 
+class Group:
+    """What is kept of a group while it is open."""
+
+    def __init__(self) -> None:
+        self.plans: list[tuple[int, Plan]] | None = None
+        self.plans_version = -1
+        self.varies = False  # with the workflow's outputs
+        self.resolved: list[tuple[Step, Scope]] = []  # the first steps, with what others gave put in
+        self.resolved_version = -1
+        self.todo: deque[int] = deque()  # of these plans those that have no node
+        self.todo_of: list[tuple[int, Plan]] | None = None
+        self.owed: dict[int, None] = {}  # children whose exit handlers wait for a place
+        self.callers: dict[tuple[int, int], Step] = {}  # by the number of the step, and the item
+        self.callers_of: list[tuple[int, Plan]] | None = None
+        self.members: dict[int, list[Node]] | None = None  # by the number of their step
+
+
+class Places:
+    """In which groups of a steps template a step's name stands."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, list[int]] = {}
+
+
 def look(run: Run, node: Node) -> Walk:
     """Brings the node as far as it can go now."""
     if not node.retried and parallelism.failed_fast(run, node):
@@ -193,29 +217,28 @@ def plan_group(run: Run, node: Node, group: Node, steps: list[Step], *, turns: b
 
     With `turns` also TurnOver, when it is more than one decision's work.
     """
-    known = run.cache.get(("plans", group.key))
-    if known is not None and (known[1] == run.outputs_version or not known[2]):
-        kept: list[tuple[int, Plan]] = known[0]
-        return kept
+    own = run.memory.of(Group, group.key)
+    if own.plans is not None and (own.plans_version == run.outputs_version or not own.varies):
+        return own.plans
     plans: list[tuple[int, Plan]] = []
     varies = mentions(run, found_of(run, node).template, "workflow")
     resolved = _resolved(run, node, group, steps, turns=turns)
     for number, (step, scope) in enumerate(resolved):
-        laid = lay_out(run, step, scope, key=("laid", group.key, number) if turns else None)
+        laid = lay_out(run, step, scope, key=(group.key, number) if turns else None)
         plans += [(number, plan) for plan in laid.plans]
         if laid.loop and not laid.plans:
             plans.append((number, Plan(step, "", EMPTY)))
-    run.cache["plans", group.key] = plans, run.outputs_version, varies
-    run.cache.pop(("resolved", group.key), None)
+    own.plans, own.plans_version, own.varies = plans, run.outputs_version, varies
+    own.resolved = []
     return plans
 
 
 def _resolved(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool) -> list[tuple[Step, Scope]]:
     """The steps with what the others gave, each with its scope. Raises NodeError."""
-    known = run.cache.get(("resolved", group.key))
-    if known is None or known[1] != run.outputs_version:
-        known = run.cache["resolved", group.key] = [], run.outputs_version
-    resolved: list[tuple[Step, Scope]] = known[0]
+    own = run.memory.of(Group, group.key)
+    if own.resolved_version != run.outputs_version:
+        own.resolved, own.resolved_version = [], run.outputs_version
+    resolved = own.resolved
     for step in steps[len(resolved) :]:
         if turns:
             run.turn.check()
@@ -283,7 +306,8 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
             if begun.node.raised:
                 return False
     todo.extendleft(reversed(waiting))
-    run.cache["todo", group.key] = todo, plans
+    own = run.memory.of(Group, group.key)
+    own.todo, own.todo_of = todo, plans
     if todo:
         run.blocked[node.key] = None
     return bool(todo)
@@ -291,9 +315,9 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
 
 def _todo(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> tuple[deque[int], bool]:
     """The plans without a node, and whether all of them were looked at before."""
-    known = run.cache.get(("todo", group.key))
-    if known is not None and known[1] is plans:
-        return known[0], True
+    own = run.memory.of(Group, group.key)
+    if own.todo_of is plans:
+        return own.todo, True
     started = {(run.nodes[key].index, run.nodes[key].item) for key in group.members}
     return deque(at for at, (number, plan) in enumerate(plans) if (number, plan.item) not in started), False
 
@@ -318,7 +342,7 @@ def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: lis
     if not any(step.hooks or step.on_exit for step in steps):
         return True
     lively = any(handlers.other_hooks(step) for step in steps)
-    owed: dict[int, None] = run.cache.setdefault(("owed", group.key), {})  # handlers that wait for a place
+    owed = run.memory.of(Group, group.key).owed
     keys = group.members if lively or changed is None or run.state.shutdown else sorted({*changed, *owed})
     callers = _callers(run, group, plans)
     done = True
@@ -340,12 +364,10 @@ def _callers(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> Callable[[
     """The steps of items, by step and item: their hooks know the item."""
 
     def made() -> dict[tuple[int, int], Step]:
-        known = run.cache.get(("callers", group.key))
-        if known is None or known[0] is not plans:
-            known = plans, {(number, plan.item): plan.step for number, plan in plans}
-            run.cache["callers", group.key] = known
-        found: dict[tuple[int, int], Step] = known[1]
-        return found
+        own = run.memory.of(Group, group.key)
+        if own.callers_of is not plans:
+            own.callers, own.callers_of = {(number, plan.item): plan.step for number, plan in plans}, plans
+        return own.callers
 
     return made
 
@@ -361,7 +383,7 @@ def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Wal
         return None
     if exit_hook is None:
         return True
-    owed: dict[int, None] = run.cache.setdefault(("owed", group.key), {})
+    owed = run.memory.of(Group, group.key).owed
     if parallelism.holds_back(run, node, child):
         owed[child.key] = run.blocked[node.key] = None
         return False
@@ -423,7 +445,7 @@ def scope_for(run: Run, node: Node, source: str, until: int, *, outputs: bool = 
     if outputs and words is not None and "expression" in words:
         words = None
     groups = processed.template.steps or []
-    places: dict[str, list[int]] = run.cache.setdefault(("places", node.key), {})
+    places = run.memory.of(Places, node.key).groups
     if not places:
         for number, steps in enumerate(groups):
             for step in steps:
@@ -439,13 +461,12 @@ def _add_step(run: Run, node: Node, scope: Scope, number: int, name: str, *, res
     group = run.nodes[node.members[number]]
     steps = (processed_of(run, node).template.steps or [])[number]
     index = next(at for at, step in enumerate(steps) if step.name == name)
-    members = run.cache.get(("bystep", group.key))
-    if members is None:
-        members = {}
+    own = run.memory.of(Group, group.key)
+    if own.members is None:
+        own.members = {}
         for key in group.members:
-            members.setdefault(run.nodes[key].index, []).append(run.nodes[key])
-        run.cache["bystep", group.key] = members
-    nodes = members.get(index, [])
+            own.members.setdefault(run.nodes[key].index, []).append(run.nodes[key])
+    nodes = own.members.get(index, [])
     prefix = f"steps.{name}"
     if len(nodes) == 1 and nodes[0].item < 0:
         add_node(run, scope, prefix, nodes[0])
