@@ -110,7 +110,7 @@ class Runs:
             await entry.driver.ask(command)
             return entry
         self.require(partition_of(uid))
-        run = Run(state, bundle)
+        run = decide.take_up(state, bundle)
         run.commits = commits
         entry = self._add(run, family_of(uid))
         entry.ready = asyncio.get_running_loop().create_future()

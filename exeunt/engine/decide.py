@@ -50,7 +50,8 @@ from exeunt.engine.facts.events import (
 from exeunt.engine.facts.fold import fold
 from exeunt.engine.facts.nodes import Node, ended_early
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run, State, unpack
+from exeunt.engine.facts.run import Plans, Run
+from exeunt.engine.facts.state import State, unpack
 from exeunt.engine.facts.turn import TurnOver
 from exeunt.engine.shown.public_events import PublicEvent, public_events
 from exeunt.engine.shown.status import status
@@ -64,7 +65,7 @@ from exeunt.language.manifest import Bundle, Template
 
 __all__ = [
     "GoOn", "Pending", "PublicEvent", "Rejected", "Run", "apply", "begin", "decide", "end", "pending", "public_events",
-    "replay", "snapshot", "status", "waiting",
+    "replay", "snapshot", "status", "take_up", "waiting",
 ]  # fmt: skip
 INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Placed: results.placed,
@@ -101,10 +102,15 @@ class Pending(NamedTuple):
     hooks: list[Obligation]
 
 
+def take_up(state: State, bundle: Bundle) -> Run:
+    """A run with this state."""
+    return Run(state, bundle, Plans(_inline_of, _place_of))
+
+
 def begin(started: RunStarted, bundle: Bundle, now: float, hopeless: str = "") -> tuple[Run, list[Event]]:
     """A new run, and the events of its first commit. `hopeless`: why it can only end, as soon as it has begun."""
     owed = started.obligation
-    run = Run(State(started=started, now=now if owed is None else max(now, owed.due_at)), bundle)
+    run = take_up(State(started=started, now=now if owed is None else max(now, owed.due_at)), bundle)
     run.events = []
     run.first = True
     try:
@@ -196,10 +202,10 @@ def replay(bundle_of: Callable[[str], Bundle], commits: Iterable[Commit]) -> Run
     for commit in commits:
         for event in commit.events:
             if isinstance(event, RunStarted) and run is None:
-                run = Run(State(started=event, now=commit.now), bundle_of(event.bundle))
+                run = take_up(State(started=event, now=commit.now), bundle_of(event.bundle))
             if isinstance(event, Snapshot):
                 state = unpack(event.state)
-                run = Run(state, bundle_of(state.started.bundle))
+                run = take_up(state, bundle_of(state.started.bundle))
                 run.state.commits -= 1
                 continue
             if run is None:
@@ -288,12 +294,6 @@ def _place_of(run: Run, node: Node) -> int:
         if template.dag is not None:
             return graph_of(run, owner, template.dag).rank.get(node.index, node.index)
     return node.index
-
-
-Run.inline_of = staticmethod(_inline_of)
-
-
-Run.place_of = staticmethod(_place_of)
 
 
 # --- the walk ---------------------------------------------------------------------------------------------------------

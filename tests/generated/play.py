@@ -86,7 +86,7 @@ class Delivery(World):
         if shadow is None:
             first = last.events[0]
             assert isinstance(first, RunStarted)
-            shadow = self.shadows[key] = Run(State(started=first, now=last.now), self.bundle)
+            shadow = self.shadows[key] = decide.take_up(State(started=first, now=last.now), self.bundle)
         for event in last.events:
             decide.apply(shadow, event, last.now)
         shadow.commits += 1

@@ -8,7 +8,7 @@ from exeunt.engine.facts.events import (
     NodeEnded,
 )
 from exeunt.engine.facts.nodes import Node, Outputs
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.outputs import export
 from exeunt.engine.values.processed import template_behind
 from exeunt.engine.values.supplied import defaults

@@ -9,7 +9,7 @@ from exeunt.engine.commands import killing
 from exeunt.engine.commands.inputs import GiveUp, Rejected, Shutdown
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import HookCancelled, MainEnded, RunClosed, ShutdownSet, StepCancelled, SuspensionSet
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.handlers import finalization
 from exeunt.engine.walk.start import Caller, Spot, fail
 from exeunt.language.manifest import Step

@@ -12,7 +12,8 @@ from exeunt.engine.facts.events import (
     TimerSet,
 )
 from exeunt.engine.facts.nodes import Node, ended_early
-from exeunt.engine.facts.state import Hook, Run
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import Hook
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.engine.values.handlers import is_handler
 from exeunt.engine.walk.start import exempt

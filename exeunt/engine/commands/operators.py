@@ -26,7 +26,7 @@ from exeunt.engine.facts.events import (
     SuspensionSet,
 )
 from exeunt.engine.facts.nodes import Outputs
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.walk.workflow import set_deadline
 
 _REASONS = {"Stop": "Stopped", "Terminate": "Terminated"}

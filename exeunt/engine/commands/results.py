@@ -26,7 +26,7 @@ from exeunt.engine.facts.events import (
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import MESSAGE_BYTES
 from exeunt.engine.facts.replayed import replayable
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.work import StepOutcome, starts_workflow
 from exeunt.engine.values.outputs import export
 from exeunt.engine.values.processed import template_behind

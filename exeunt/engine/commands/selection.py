@@ -5,7 +5,7 @@ from __future__ import annotations
 from exeunt.engine.commands.inputs import Rejected
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.visible import quoted
 
 FIELDS = ("displayName", "templateName", "templateRef.name", "templateRef.template", "phase", "name", "id")

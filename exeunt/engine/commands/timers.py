@@ -12,7 +12,7 @@ from exeunt.engine.facts.events import (
     ShutdownSet,
     TimerCleared,
 )
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 
 
 def timer_fired(run: Run, given: TimerFired) -> None:

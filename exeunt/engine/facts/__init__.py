@@ -34,7 +34,8 @@ from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.phases import BAD, EXIT
 from exeunt.engine.facts.problem import MESSAGE_BYTES, NodeError
 from exeunt.engine.facts.replayed import note_replay
-from exeunt.engine.facts.state import Run, State, pack, unpack
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import State, pack, unpack
 from exeunt.engine.facts.turn import TooMuchToDecide
 from exeunt.engine.facts.work import (
     ContainerWork,

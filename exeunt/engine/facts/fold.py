@@ -37,25 +37,25 @@ from exeunt.engine.facts.events import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.engine.facts.nodes import Names, Node, Outputs, counts_as_bad, fnv, hook_of, tail_of
+from exeunt.engine.facts.nodes import Node, Outputs, counts_as_bad, fnv, hook_of, tail_of
 from exeunt.engine.facts.reopen import reopened
 from exeunt.engine.facts.replayed import note_replay
-from exeunt.engine.facts.state import Hook, Run, State
+from exeunt.engine.facts.state import Facts, Hook, State
 from exeunt.engine.facts.work import OutputParameter, StepOutcome
 
 
-def fold(run: Run, event: Event) -> None:
+def fold(run: Facts, event: Event) -> None:
     """One event. Events of a decision are folded as they are emitted, those of the log as they are read."""
     FOLDS[type(event)](run, event)
 
 
-def _run_started(run: Run, event: RunStarted) -> None:
+def _run_started(run: Facts, event: RunStarted) -> None:
     state = run.state
     state.phase = phases.RUNNING
     state.started_at = state.now
 
 
-def _node_started(run: Run, event: NodeStarted) -> None:
+def _node_started(run: Facts, event: NodeStarted) -> None:
     nodes = run.nodes
     owner = nodes[event.owner] if event.owner >= 0 else None
     boundary = -1
@@ -109,7 +109,7 @@ def _effect(owner: Node | None, event: NodeStarted) -> int:
     return owner.effect or owner.hash if event.retried else fnv(event.suffix, owner.effect)
 
 
-def _link(run: Run, node: Node, owner: Node | None, links: list[int] | None) -> None:
+def _link(run: Facts, node: Node, owner: Node | None, links: list[int] | None) -> None:
     if links is None:
         if owner is not None:
             owner.children.append(node.key)
@@ -120,13 +120,13 @@ def _link(run: Run, node: Node, owner: Node | None, links: list[int] | None) -> 
             below.append(node.key)
 
 
-def _below_hook(run: Run, end: int) -> list[int]:
+def _below_hook(run: Facts, end: int) -> list[int]:
     number, own = hook_of(end)
     hook = run.state.hooks[number]
     return hook.own_links if own else hook.links
 
 
-def _count(run: Run, node: Node, step: int) -> None:
+def _count(run: Facts, node: Node, step: int) -> None:
     """Counts an open node in or out: of its boundary and of the run."""
     if node.type == phases.SUSPEND:
         run.state.suspends += step
@@ -139,14 +139,14 @@ def _count(run: Run, node: Node, step: int) -> None:
             boundary.active_pods += step
 
 
-def _count_bad(run: Run, node: Node) -> None:
+def _count_bad(run: Facts, node: Node) -> None:
     if node.phase in phases.BAD:
         run.state.bad.append(node.key)
         if node.boundary >= 0 and counts_as_bad(node):
             run.nodes[node.boundary].bad += 1
 
 
-def _end(run: Run, node: Node, phase: str, message: str) -> None:
+def _end(run: Facts, node: Node, phase: str, message: str) -> None:
     node.phase = phase
     node.message = message
     node.finished = run.state.now
@@ -156,7 +156,7 @@ def _end(run: Run, node: Node, phase: str, message: str) -> None:
         _fulfil(run, node)
 
 
-def _fulfil(run: Run, node: Node) -> None:
+def _fulfil(run: Facts, node: Node) -> None:
     """Others need not wait for it any more."""
     if node.hook:
         _inner_hook_ended(run, node)
@@ -164,21 +164,21 @@ def _fulfil(run: Run, node: Node) -> None:
         run.nodes[node.owner].open_members -= 1
 
 
-def _inner_hook_ended(run: Run, node: Node) -> None:
+def _inner_hook_ended(run: Facts, node: Node) -> None:
     for number in run.nodes[node.owner].hooks if node.owner >= 0 else []:
         hook = run.state.hooks[number]
         if hook.inner == node.key and hook.open:
             _close_hook(run, hook, node.phase)
 
 
-def _close_hook(run: Run, hook: Hook, phase: str) -> None:
+def _close_hook(run: Facts, hook: Hook, phase: str) -> None:
     hook.phase = phase
     hook.obligation = None
     run.state.open_hooks -= 1
     _count_hook(run, hook.parent, -1)
 
 
-def _count_hook(run: Run, parent: int, step: int) -> None:
+def _count_hook(run: Facts, parent: int, step: int) -> None:
     node = run.nodes[parent]
     node.open_hooks += step
     if node.owner >= 0:
@@ -188,7 +188,7 @@ def _count_hook(run: Run, parent: int, step: int) -> None:
             run.nodes[owner.owner].hooks_below += step
 
 
-def _node_ended(run: Run, event: NodeEnded) -> None:
+def _node_ended(run: Facts, event: NodeEnded) -> None:
     node = run.nodes[event.node]
     if event.outputs is not None:
         node.outputs = event.outputs
@@ -200,26 +200,26 @@ def _node_ended(run: Run, event: NodeEnded) -> None:
         node.outputs = run.nodes[node.members[-1]].outputs
 
 
-def _node_noted(run: Run, event: NodeNoted) -> None:
+def _node_noted(run: Facts, event: NodeNoted) -> None:
     node = run.nodes[event.node]
     node.message = event.message
     if event.outputs is not None:
         node.outputs = event.outputs
 
 
-def _inputs_set(run: Run, event: InputsSet) -> None:
+def _inputs_set(run: Facts, event: InputsSet) -> None:
     run.nodes[event.node].anew = event.inputs
     run.memory.clear()  # what is made of them
 
 
-def _forget_step(run: Run, node: Node) -> None:
+def _forget_step(run: Facts, node: Node) -> None:
     if not node.cancelled:  # a result that comes late is read by what was wanted
         node.step = None
     run.state.placed.pop(node.key, None)
     run.state.due.pop(node.key, None)
 
 
-def _step_due(run: Run, event: StepDue) -> None:
+def _step_due(run: Facts, event: StepDue) -> None:
     node = run.nodes[run.by_id[event.node]]
     node.step = event.step
     node.attempt = event.attempt
@@ -228,7 +228,7 @@ def _step_due(run: Run, event: StepDue) -> None:
     run.state.due[node.key] = True
 
 
-def _step_placed(run: Run, event: StepPlaced) -> None:
+def _step_placed(run: Facts, event: StepPlaced) -> None:
     node = run.nodes[run.by_id[event.node]]
     node.executor = event.executor
     run.state.placed[node.key] = event.executor
@@ -237,7 +237,7 @@ def _step_placed(run: Run, event: StepPlaced) -> None:
         node.phase = phases.RUNNING
 
 
-def _step_finished(run: Run, event: StepFinished) -> None:
+def _step_finished(run: Facts, event: StepFinished) -> None:
     node = run.nodes[run.by_id[event.node]]
     outcome = event.outcome
     if (node.key, event.attempt) in run.state.cancelled:
@@ -270,7 +270,7 @@ def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> Outputs
     return Outputs(parameters=parameters, result=outcome.result, exit_code=outcome.exit_code)
 
 
-def _step_cancelled(run: Run, event: StepCancelled) -> None:
+def _step_cancelled(run: Facts, event: StepCancelled) -> None:
     node = run.nodes[run.by_id[event.node]]
     placed = node.key in run.state.placed
     node.cancelled = True
@@ -282,17 +282,17 @@ def _step_cancelled(run: Run, event: StepCancelled) -> None:
         node.step = None
 
 
-def _timer_set(run: Run, event: TimerSet) -> None:
+def _timer_set(run: Facts, event: TimerSet) -> None:
     run.state.timers[event.timer] = event.due
     if event.timer == "deadline":
         run.state.deadline = event.due
 
 
-def _timer_cleared(run: Run, event: TimerCleared) -> None:
+def _timer_cleared(run: Facts, event: TimerCleared) -> None:
     run.state.timers.pop(event.timer, None)
 
 
-def _open_hook(run: Run, hook: Hook) -> None:
+def _open_hook(run: Facts, hook: Hook) -> None:
     number = len(run.state.hooks)
     run.state.hooks.append(hook)
     if hook.hook_id:
@@ -303,7 +303,7 @@ def _open_hook(run: Run, hook: Hook) -> None:
         _count_hook(run, hook.parent, 1)
 
 
-def _hook_due(run: Run, event: HookDue) -> None:
+def _hook_due(run: Facts, event: HookDue) -> None:
     owed = event.obligation
     parent = run.by_id[owed.node]
     number = len(run.state.hooks)
@@ -312,7 +312,7 @@ def _hook_due(run: Run, event: HookDue) -> None:
         run.nodes[parent].children.append(-1 - number)
 
 
-def _hook_skipped(run: Run, event: HookSkipped) -> None:
+def _hook_skipped(run: Facts, event: HookSkipped) -> None:
     owed = event.obligation
     _open_hook(
         run,
@@ -320,25 +320,25 @@ def _hook_skipped(run: Run, event: HookSkipped) -> None:
     )
 
 
-def _hook_omitted(run: Run, event: HookOmitted) -> None:
+def _hook_omitted(run: Facts, event: HookOmitted) -> None:
     _open_hook(run, Hook(parent=event.node, name=event.hook, phase=phases.SKIPPED, why=event.why))
 
 
-def _hook_replayed(run: Run, event: HookReplayed) -> None:
+def _hook_replayed(run: Facts, event: HookReplayed) -> None:
     note_replay(run.state, event.hook_id, event.phase, event.message)
 
 
-def _hook_started(run: Run, event: HookStarted) -> None:
+def _hook_started(run: Facts, event: HookStarted) -> None:
     _open_hook(run, Hook(parent=event.node, name=event.hook, inner=len(run.nodes)))
 
 
-def _hook_cancelled(run: Run, event: HookCancelled) -> None:
+def _hook_cancelled(run: Facts, event: HookCancelled) -> None:
     hook = run.state.hooks[run.state.hook_numbers[event.hook_id]]
     hook.cancelled = True
     hook.strategy = event.strategy
 
 
-def _hook_finished(run: Run, event: HookFinished) -> None:
+def _hook_finished(run: Facts, event: HookFinished) -> None:
     outcome = event.outcome
     number = run.state.hook_numbers[outcome.hook_id]
     hook = run.state.hooks[number]
@@ -352,12 +352,12 @@ def _hook_finished(run: Run, event: HookFinished) -> None:
             run.outputs_version += 1
 
 
-def _globals_set(run: Run, event: GlobalsSet) -> None:
+def _globals_set(run: Facts, event: GlobalsSet) -> None:
     run.state.global_outputs.update(event.values)
     run.outputs_version += 1
 
 
-def _shutdown_set(run: Run, event: ShutdownSet) -> None:
+def _shutdown_set(run: Facts, event: ShutdownSet) -> None:
     run.state.shutdown = event.strategy or run.state.shutdown
     run.state.shutdown_message = event.message
     run.state.shutdown_by = event.by
@@ -367,29 +367,29 @@ def _shutdown_set(run: Run, event: ShutdownSet) -> None:
         run.state.requests.append(event.request_id)
 
 
-def _suspension_set(run: Run, event: SuspensionSet) -> None:
+def _suspension_set(run: Facts, event: SuspensionSet) -> None:
     run.state.suspended = event.suspended
     if event.request_id:
         run.state.requests.append(event.request_id)
 
 
-def _asked(run: Run, event: Asked) -> None:
+def _asked(run: Facts, event: Asked) -> None:
     if event.request_id:
         run.state.requests.append(event.request_id)
 
 
-def _more_to_decide(run: Run, event: MoreToDecide) -> None:
+def _more_to_decide(run: Facts, event: MoreToDecide) -> None:
     run.state.unfinished = event.more
 
 
-def _main_ended(run: Run, event: MainEnded) -> None:
+def _main_ended(run: Facts, event: MainEnded) -> None:
     run.state.outcome = event.outcome
     run.state.reason = event.reason
     run.state.main_message = event.message
     run.memory.clear()
 
 
-def _run_closed(run: Run, event: RunClosed) -> None:
+def _run_closed(run: Facts, event: RunClosed) -> None:
     state = run.state
     state.phase = event.phase
     state.message = event.message
@@ -401,7 +401,7 @@ def _run_closed(run: Run, event: RunClosed) -> None:
     state.due.clear()
 
 
-def _reopened(run: Run, event: Reopened) -> None:
+def _reopened(run: Facts, event: Reopened) -> None:
     old = run.state
     state = State(
         started=old.started,
@@ -415,28 +415,14 @@ def _reopened(run: Run, event: Reopened) -> None:
         outgoing=old.outgoing,
         requests=[*old.requests, event.request_id] if event.request_id else old.requests,
     )
-    _begin_anew(run, state)
+    run.begin_anew(state)
 
 
-def _retried(run: Run, event: Retried) -> None:
-    _begin_anew(run, reopened(run.state, event))
+def _retried(run: Facts, event: Retried) -> None:
+    run.begin_anew(reopened(run.state, event))
 
 
-def _begin_anew(run: Run, state: State) -> None:
-    run.state = state
-    run.nodes = state.nodes
-    run.names = Names(run.name, run.nodes)
-    run.by_id = {run.names.id(node): node.key for node in run.nodes}
-    run.fresh = True
-    run.outputs_version += 1
-    run.memory.clear()
-    run.dirty.clear()
-    run.held.clear()
-    run.blocked.clear()
-    run.changed.clear()
-
-
-def _nothing(run: Run, event: Event) -> None:
+def _nothing(run: Facts, event: Event) -> None:
     """A snapshot is for `replay` to read, a child for the ledger."""
 
 
@@ -471,6 +457,3 @@ FOLDS: dict[type[Event], Any] = {
     Retried: _retried,
     Snapshot: _nothing,
 }
-
-
-Run.fold = staticmethod(fold)

@@ -7,7 +7,7 @@ from typing import Any
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node, Outputs
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.outbound import last_of, outbound
 from exeunt.engine.values.cause import cause
 from exeunt.engine.values.scope import rfc3339

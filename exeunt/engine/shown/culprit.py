@@ -12,7 +12,8 @@ from typing import Any
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import MESSAGE_BYTES
-from exeunt.engine.facts.state import Hook, Run
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import Hook
 from exeunt.engine.values.processed import found_of
 from exeunt.utf8 import cut
 

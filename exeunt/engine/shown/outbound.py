@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import OWN, hook_of
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.graph import graph_of
 from exeunt.engine.values.processed import processed_of
 

@@ -50,7 +50,7 @@ from exeunt.engine.facts.events import (
     TimerSet,
 )
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.culprit import culprit, handler_words, words
 from exeunt.engine.shown.status import OPERATORS, count_nodes, head, status
 from exeunt.engine.values.handlers import exit_handlers

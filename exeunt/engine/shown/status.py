@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from exeunt.engine.facts import phases
-from exeunt.engine.facts.state import Hook, Run
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import Hook
 from exeunt.engine.shown.argo_nodes import node_trees
 from exeunt.engine.values.handlers import exit_handlers, finalization
 from exeunt.engine.values.scope import rfc3339

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 
 
 def cause(run: Run, node: Node) -> str:

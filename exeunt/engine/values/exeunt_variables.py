@@ -22,7 +22,7 @@ import msgspec
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values import workflow_failures
 from exeunt.engine.values.cause import cause
 from exeunt.engine.values.scope import Scope, rfc3339

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.templating import mentions
 from exeunt.language.manifest import DAG, Task
 

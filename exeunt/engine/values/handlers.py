@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Hook, Run
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import Hook
 from exeunt.engine.values.scope import (
     workflow_parameters,
 )

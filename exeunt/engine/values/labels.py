@@ -9,7 +9,7 @@ import msgspec
 
 from exeunt.engine.facts.events import RunStarted
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import global_scope
 from exeunt.engine.values.templating import replaced_text
 from exeunt.language.expression import ExpressionError, evaluate

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeVar
 
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import ITEM, LoopBudget
 from exeunt.engine.values import loops
 from exeunt.engine.values.scope import Scope
@@ -106,8 +106,8 @@ class Laying:
 def lay_out(run: Run, step: Step, scope: Scope, key: tuple[int, int] | None = None) -> Looped:
     """The plans of a resolved step. Raises NodeError.
 
-    With a `key`, the group and the step's number, it keeps how far it came, and raises TurnOver when it is more than one
-    decision's work.
+    With a `key`, the group and the step's number, it keeps how far it came, and raises TurnOver when it is more than
+    one decision's work.
     """
     if not loops.loops(step):
         return Looped([Plan(step, "")], loop=False)

@@ -11,7 +11,7 @@ import msgspec
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.work import (
     ContainerWork,
     EnvSource,

@@ -7,7 +7,7 @@ import msgspec
 from exeunt.engine.facts.events import GlobalsSet
 from exeunt.engine.facts.nodes import Node, Outputs
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.processed import locals_of
 from exeunt.engine.values.scope import Scope, global_scope
 from exeunt.engine.values.templating import replaced_text

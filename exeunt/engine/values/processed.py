@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import Processed, mentions, put_in
 from exeunt.language.manifest import Step, Template, TemplateRef
@@ -28,7 +28,7 @@ def found_of(run: Run, node: Node) -> Found:
     if called.found is None:
         holder = holder_of(node)
         if node.ref is None and not node.template:
-            holder.inline = run.inline_of(run, node)
+            holder.inline = run.inline_of(node)
         called.found = run.templates.get(holder, node.scope)
     return called.found
 

@@ -17,7 +17,7 @@ import msgspec
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node, Outputs
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values import loops
 from exeunt.language.manifest import Parameter, Template
 from exeunt.language.variables import NOTHING, text

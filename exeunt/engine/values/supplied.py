@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import put_in
 from exeunt.language.manifest import Template

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from exeunt.engine.facts.problem import NodeError
+from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.shared import Forms
-from exeunt.engine.facts.state import Run
 from exeunt.engine.facts.turn import CHARACTERS
 from exeunt.engine.values.scope import (
     Scope,

@@ -7,7 +7,7 @@ from typing import Any
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import (
     go_json,
     rfc3339,

@@ -11,7 +11,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import NodeEnded
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.outbound import outbound
 from exeunt.engine.values import handlers, outputs
 from exeunt.engine.values.layout import lay_out, resolve

@@ -10,7 +10,7 @@ from typing import Any
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values import handlers
 from exeunt.engine.values.graph import Graph, graph_of
 from exeunt.engine.values.layout import Plan, lay_out, resolve

@@ -9,7 +9,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import NodeEnded, NodeNoted
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values import handlers
 from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
 from exeunt.engine.values.processed import found_of

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Hook, Run
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import Hook
 from exeunt.engine.values.graph import Graph
 
 

@@ -16,7 +16,8 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import HookDue, HookOmitted, HookSkipped, HookStarted, Obligation
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Hook, Run
+from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.state import Hook
 from exeunt.engine.values import leaf
 from exeunt.engine.values.handlers import EXIT, hook_of_name, is_handler, with_these
 from exeunt.engine.values.scope import (

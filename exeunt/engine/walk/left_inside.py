@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.walk import dag, parallelism, retry, steps
 from exeunt.engine.walk.dag_frame import Walk
 from exeunt.engine.walk.start import exempt

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node, counts_as_bad
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values import handlers
 from exeunt.engine.values.processed import found_of
 from exeunt.engine.walk import hooks

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.values import handlers
 from exeunt.engine.walk import dag_frame, steps
 from exeunt.engine.walk.dag_frame import Walk

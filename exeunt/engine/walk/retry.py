@@ -13,7 +13,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import NodeEnded, NodeNoted, NodeStarted, TimerCleared, TimerSet
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import NODE
 from exeunt.engine.values.durations import seconds, spoken, spoken_time
 from exeunt.engine.values.processed import attempt_scope, found_of, holder_of, lasted, locals_of

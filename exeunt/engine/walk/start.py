@@ -10,7 +10,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import NodeEnded, NodeStarted, StepDue, TimerSet
 from exeunt.engine.facts.nodes import Node, Outputs
 from exeunt.engine.facts.problem import NodeError
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import NODE
 from exeunt.engine.values import leaf
 from exeunt.engine.values.durations import seconds

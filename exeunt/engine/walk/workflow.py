@@ -10,7 +10,7 @@ import msgspec
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import HookOutcome, HookSkipped, MainEnded, NodeEnded, RunClosed, TimerCleared, TimerSet
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.state import Run
+from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.argo_nodes import hook_nodes, outputs_tree
 from exeunt.engine.values import handlers, workflow_failures
 from exeunt.engine.values.cause import told
