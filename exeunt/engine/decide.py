@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from exeunt.engine.commands import firing, killing, operators, results
 from exeunt.engine.commands import give_up as ending
-from exeunt.engine.commands import killing, operators, results, timers
 from exeunt.engine.commands.inputs import (
     Cancel,
     ChildStarting,
@@ -74,7 +74,7 @@ INPUTS: dict[type, Callable[[Run, Any], None]] = {
     ChildStarting: results.child_starting,
     HookEnded: results.hook_ended,
     ReplayEnded: results.replay_ended,
-    TimerFired: timers.timer_fired,
+    TimerFired: firing.timer_fired,
     Shutdown: operators.shutdown,
     SuspendRun: operators.suspend_run,
     ResumeRun: operators.resume_run,

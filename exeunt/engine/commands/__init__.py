@@ -1,6 +1,6 @@
 """What comes from outside, taken in: results, timers, and what people ask for.
 
-`inputs` has what can come. `results`, `timers` and `operators` say what each makes true; `killing` ends what runs,
+`inputs` has what can come. `results`, `firing` and `operators` say what each makes true; `killing` ends what runs,
 `gates` lets suspend nodes go on, `selection` says which nodes are meant, `give_up` ends a run that cannot go on.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     HookCancelled,
     NodeEnded,
@@ -18,8 +18,6 @@ from exeunt.engine.facts.work import StepOutcome
 from exeunt.engine.values.handlers import is_handler
 from exeunt.engine.walk.start import exempt
 
-KILLED = "killed"
-"""The timer of killed steps that have not said yet that they are over."""
 PATIENCE_SECONDS = 60.0
 _VERBS = {"Stopped": "stop", "Terminated": "terminate", "Deleted": "delete", "Error": "an error"}
 
@@ -30,8 +28,8 @@ def clear_timer(run: Run, timer: str) -> None:
 
 
 def clear_waits(run: Run, node: Node) -> None:
-    for kind in ("timeout", "suspend"):
-        clear_timer(run, f"{kind}:{run.id(node)}")
+    for timer in (timers.timeout(run.id(node)), timers.wait(run.id(node))):
+        clear_timer(run, timer)
 
 
 def kill(run: Run, work: str, waiting: str) -> None:
@@ -63,8 +61,8 @@ def kill_one(run: Run, node: Node, message: str) -> None:
     if node.step is not None:
         run.emit(StepCancelled(run.id(node), node.attempt))
     run.emit(NodeEnded(node.key, phases.FAILED, message, node.outputs, killed=True))
-    if node.ending and KILLED not in run.state.timers:
-        run.emit(TimerSet(KILLED, _patience(node)))
+    if node.ending and timers.KILLED not in run.state.timers:
+        run.emit(TimerSet(timers.KILLED, _patience(node)))
 
 
 def _patience(node: Node) -> float:
@@ -84,7 +82,7 @@ def give_up_unheard(run: Run) -> None:
             say_over(run, run.nodes[key], attempt)
     left = [_patience(run.nodes[key]) for key, _ in run.state.cancelled if run.nodes[key].ending]
     if left:
-        run.emit(TimerSet(KILLED, min(left)))
+        run.emit(TimerSet(timers.KILLED, min(left)))
 
 
 def fail_waiting(run: Run, since: int) -> bool:

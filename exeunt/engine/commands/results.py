@@ -14,7 +14,7 @@ from exeunt.engine.commands.inputs import (
     StepLost,
 )
 from exeunt.engine.commands.killing import clear_timer, say_over
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     ChildKnown,
     HookFinished,
@@ -59,7 +59,7 @@ def step_ended(run: Run, given: StepEnded) -> None:
         return
     run.emit(StepFinished(given.node, given.attempt, _bounded(given.outcome)))
     _export(run, node)
-    clear_timer(run, f"timeout:{given.node}")
+    clear_timer(run, timers.timeout(given.node))
 
 
 def _late(run: Run, given: StepEnded) -> None:
@@ -93,7 +93,7 @@ def step_lost(run: Run, given: StepLost) -> None:
         run.emit(StepDue(given.node, given.attempt + 1, node.step, exit=run.exit))
         return
     run.emit(StepFinished(given.node, given.attempt, StepOutcome(phase=phases.ERROR, message=given.message)))
-    clear_timer(run, f"timeout:{given.node}")
+    clear_timer(run, timers.timeout(given.node))
 
 
 def child_starting(run: Run, given: ChildStarting) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     Asked,
     ChildKnown,
@@ -284,7 +284,7 @@ def _step_cancelled(run: Facts, event: StepCancelled) -> None:
 
 def _timer_set(run: Facts, event: TimerSet) -> None:
     run.state.timers[event.timer] = event.due
-    if event.timer == "deadline":
+    if event.timer == timers.DEADLINE:
         run.state.deadline = event.due
 
 

@@ -32,7 +32,7 @@ from exeunt.cloudevents import (
     moment,
     outputs,
 )
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     Asked,
     Event,
@@ -126,7 +126,7 @@ class _Commit:
 
     def waits(self, node: Node) -> bool:
         """Whether it waits for people from here on, and not for a time."""
-        return node.type == phases.SUSPEND and f"suspend:{self._run.id(node)}" not in self._timers
+        return node.type == phases.SUSPEND and timers.wait(self._run.id(node)) not in self._timers
 
 
 def _of(run: Run, event: Event, seen: _Commit) -> Iterator[PublicEvent]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Generator
 from typing import Any
 
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import NodeEnded, NodeNoted, NodeStarted, TimerCleared, TimerSet
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
@@ -106,7 +106,7 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
         return end(run, node, phases.SUCCEEDED, "")
     if run.state.shutdown and not exempt(run, node):
         return end(run, node, last.phase, f"Stopped with strategy '{run.state.shutdown}'")
-    deadline = run.state.timers.get("deadline")
+    deadline = run.state.timers.get(timers.DEADLINE)
     if not run.exit and (run.state.shutdown_reason == "Deadline" or (deadline is not None and run.now > deadline)):
         return end(run, node, last.phase, f"retry exceeded workflow deadline {spoken_time(run.state.deadline)}")
     if last.raised and _policy_name(strategy) == "OnFailure":
@@ -128,7 +128,7 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
 
 def end(run: Run, node: Node, phase: str, message: str) -> bool:
     """Ends a Retry, and what it waited for. Says that no attempt is to start."""
-    timer = f"retry:{run.id(node)}"
+    timer = timers.pause(run.id(node))
     if timer in run.state.timers:
         run.emit(TimerCleared(timer))
     killed = bool(run.state.shutdown) and phase in phases.BAD and not exempt(run, node)
@@ -214,7 +214,7 @@ def _backs_off(run: Run, node: Node, last: Node, strategy: RetryStrategy) -> boo
     if due > longest:
         return not end(run, node, last.phase, "Backoff would exceed max duration limit")
     limit = _limit(strategy)
-    timer = f"retry:{run.id(node)}"
+    timer = timers.pause(run.id(node))
     if run.now < due and limit is not None and len(node.members) <= limit:
         if timer not in run.state.timers:
             run.emit(NodeNoted(node.key, f"Backoff for {spoken(wait)}"))

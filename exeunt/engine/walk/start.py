@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import NodeEnded, NodeStarted, StepDue, TimerSet
 from exeunt.engine.facts.nodes import Node, Outputs
 from exeunt.engine.facts.problem import NodeError
@@ -137,7 +137,7 @@ def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processe
         return Begun(node, str(error))
     run.emit(StepDue(run.id(node), run.state.first_attempt, spec, run.exit))
     if template.timeout:
-        run.emit(TimerSet(f"timeout:{run.id(node)}", run.now + seconds(template.timeout)))
+        run.emit(TimerSet(timers.timeout(run.id(node)), run.now + seconds(template.timeout)))
     return Begun(node)
 
 
@@ -222,11 +222,11 @@ def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retr
     if run.state.shutdown_reason == "Deadline":
         run.emit(NodeEnded(node.key, phases.FAILED, barred(run, node)))
     elif length is not None:
-        run.emit(TimerSet(f"suspend:{run.id(node)}", run.now + length))
+        run.emit(TimerSet(timers.wait(run.id(node)), run.now + length))
     # a handler has a time of its own; in a main run only `timeout` ends a wait, as in Argo
     limit = leaf.time_limit(template) if run.exit else seconds(template.timeout) if template.timeout else 0.0
     if limit and not node.fulfilled:
-        run.emit(TimerSet(f"timeout:{run.id(node)}", run.now + limit))
+        run.emit(TimerSet(timers.timeout(run.id(node)), run.now + limit))
     return Begun(node)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import HookOutcome, HookSkipped, MainEnded, NodeEnded, RunClosed, TimerCleared, TimerSet
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
@@ -47,7 +47,7 @@ def set_deadline(run: Run) -> None:
     """The workflow's deadline counts from here."""
     if run.spec.active_deadline_seconds not in (None, ""):
         due = float(int(run.now)) + seconds(run.spec.active_deadline_seconds)
-        run.emit(TimerSet("deadline", due))
+        run.emit(TimerSet(timers.DEADLINE, due))
 
 
 def _texts(arguments: dict[str, Any]) -> dict[str, str]:
@@ -73,11 +73,11 @@ def look(run: Run) -> Walk:
         _main_ended(run, root)
     if not done or run.state.suspended or not (yield from _exit(run, root)):
         return
-    if run.state.open_hooks or "close" in run.state.timers:
+    if run.state.open_hooks or timers.CLOSE in run.state.timers:
         return
     if any(isinstance(event, HookSkipped) for event in run.events):
         # the exit handler reads commits of kind h; the closing one is of kind z, so it is another
-        run.emit(TimerSet("close", run.now))
+        run.emit(TimerSet(timers.CLOSE, run.now))
     else:
         _close(run, root)
 
@@ -98,8 +98,8 @@ def _main_ended(run: Run, root: Node) -> None:
     if not reason:
         reason = {"Succeeded": "Completed"}.get(outcome, outcome)
     run.emit(MainEnded(outcome, reason, _message(run, root)))
-    if "deadline" in run.state.timers:
-        run.emit(TimerCleared("deadline"))
+    if timers.DEADLINE in run.state.timers:
+        run.emit(TimerCleared(timers.DEADLINE))
 
 
 def _message(run: Run, root: Node) -> str:

@@ -6,8 +6,8 @@ from exeunt.engine.commands.gates import go_on, outputs_at_resume
 from exeunt.engine.commands.inputs import (
     TimerFired,
 )
-from exeunt.engine.commands.killing import KILLED, give_up_unheard, kill, kill_one, stop_hooks
-from exeunt.engine.facts import phases
+from exeunt.engine.commands.killing import give_up_unheard, kill, kill_one, stop_hooks
+from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     ShutdownSet,
     TimerCleared,
@@ -19,23 +19,23 @@ def timer_fired(run: Run, given: TimerFired) -> None:
     if given.timer not in run.state.timers or run.closed:
         return
     run.emit(TimerCleared(given.timer))
-    kind, _, node_id = given.timer.partition(":")
-    if kind == "close":
+    fired = timers.read(given.timer)
+    if fired.kind == timers.CLOSE:
         return
-    if kind == KILLED:
+    if fired.kind == timers.KILLED:
         give_up_unheard(run)
         return
-    if kind == "deadline":
+    if fired.kind == timers.DEADLINE:
         run.emit(ShutdownSet("", "the workflow exceeded its deadline", reason="Deadline"))
         kill(run, phases.EXCEEDED, phases.EXCEEDED)
         stop_hooks(run, "Stop", phases.EXCEEDED)
         return
-    node = run.nodes[run.by_id[node_id]]
+    node = run.nodes[run.by_id[fired.node]]
     if node.fulfilled:
         return
-    if kind == "suspend":
+    if fired.kind == timers.WAIT:
         go_on(run, node, outputs_at_resume(run, node))
-    elif kind == "timeout":
+    elif fired.kind == timers.TIMEOUT:
         kill_one(run, node, phases.EXCEEDED)
-    elif kind == "retry":
+    elif fired.kind == timers.PAUSE:
         run.wake(node)
