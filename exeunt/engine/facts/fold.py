@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.facts import phases, timers
+from exeunt.engine.facts import fold_hooks, phases, timers, transitions
 from exeunt.engine.facts.events import (
     Asked,
     ChildKnown,
@@ -37,15 +37,20 @@ from exeunt.engine.facts.events import (
     TimerCleared,
     TimerSet,
 )
+from exeunt.engine.facts.fold_hooks import inner_hook_ended
 from exeunt.engine.facts.nodes import Node, Outputs, counts_as_bad, fnv, hook_of, tail_of
 from exeunt.engine.facts.reopen import reopened
-from exeunt.engine.facts.replayed import note_replay
-from exeunt.engine.facts.state import Facts, Hook, State
+from exeunt.engine.facts.standing import attempt, life, node_at, node_of
+from exeunt.engine.facts.state import Facts, State
 from exeunt.engine.facts.work import OutputParameter, StepOutcome
 
 
 def fold(run: Facts, event: Event) -> None:
-    """One event. Events of a decision are folded as they are emitted, those of the log as they are read."""
+    """One event. Events of a decision are folded as they are emitted, those of the log as they are read.
+
+    Raises IllegalStep for one that cannot follow what is true; then nothing has changed.
+    """
+    transitions.of_run(life(run), event, exit=run.exit)
     FOLDS[type(event)](run, event)
 
 
@@ -57,7 +62,8 @@ def _run_started(run: Facts, event: RunStarted) -> None:
 
 def _node_started(run: Facts, event: NodeStarted) -> None:
     nodes = run.nodes
-    owner = nodes[event.owner] if event.owner >= 0 else None
+    transitions.step("node", transitions.NOTHING, event, event.phase)
+    owner = node_at(run, event.owner) if event.owner >= 0 else None
     boundary = -1
     if owner is not None:
         inside = owner.type in phases.BOUNDARIES and not event.hook
@@ -96,7 +102,7 @@ def _node_started(run: Facts, event: NodeStarted) -> None:
         node.finished = run.state.now
         _count_bad(run, node)
         if node.hook:
-            _inner_hook_ended(run, node)
+            inner_hook_ended(run, node)
         return
     _count(run, node, 1)
     if owner is not None and not event.hook:
@@ -159,37 +165,14 @@ def _end(run: Facts, node: Node, phase: str, message: str) -> None:
 def _fulfil(run: Facts, node: Node) -> None:
     """Others need not wait for it any more."""
     if node.hook:
-        _inner_hook_ended(run, node)
+        inner_hook_ended(run, node)
     elif node.owner >= 0:
         run.nodes[node.owner].open_members -= 1
 
 
-def _inner_hook_ended(run: Facts, node: Node) -> None:
-    for number in run.nodes[node.owner].hooks if node.owner >= 0 else []:
-        hook = run.state.hooks[number]
-        if hook.inner == node.key and hook.open:
-            _close_hook(run, hook, node.phase)
-
-
-def _close_hook(run: Facts, hook: Hook, phase: str) -> None:
-    hook.phase = phase
-    hook.obligation = None
-    run.state.open_hooks -= 1
-    _count_hook(run, hook.parent, -1)
-
-
-def _count_hook(run: Facts, parent: int, step: int) -> None:
-    node = run.nodes[parent]
-    node.open_hooks += step
-    if node.owner >= 0:
-        owner = run.nodes[node.owner]
-        owner.hooks_below += step
-        if owner.type == phases.TASK_GROUP:  # a group may end before the handlers of its items, its DAG does not
-            run.nodes[owner.owner].hooks_below += step
-
-
 def _node_ended(run: Facts, event: NodeEnded) -> None:
-    node = run.nodes[event.node]
+    node = node_at(run, event.node)
+    transitions.step("node", node.phase, event, event.phase)
     if event.outputs is not None:
         node.outputs = event.outputs
     node.killed = event.killed
@@ -201,14 +184,17 @@ def _node_ended(run: Facts, event: NodeEnded) -> None:
 
 
 def _node_noted(run: Facts, event: NodeNoted) -> None:
-    node = run.nodes[event.node]
+    node = node_at(run, event.node)
+    transitions.step("node", node.phase, event)
     node.message = event.message
     if event.outputs is not None:
         node.outputs = event.outputs
 
 
 def _inputs_set(run: Facts, event: InputsSet) -> None:
-    run.nodes[event.node].anew = event.inputs
+    node = node_at(run, event.node)
+    transitions.step("node", node.phase, event)
+    node.anew = event.inputs
     run.memory.clear()  # what is made of them
 
 
@@ -220,7 +206,9 @@ def _forget_step(run: Facts, node: Node) -> None:
 
 
 def _step_due(run: Facts, event: StepDue) -> None:
-    node = run.nodes[run.by_id[event.node]]
+    node = node_of(run, event.node)
+    transitions.step("node", node.phase, event)
+    transitions.step("attempt", attempt(run, node), event)
     node.step = event.step
     node.attempt = event.attempt
     node.executor = ""
@@ -229,17 +217,21 @@ def _step_due(run: Facts, event: StepDue) -> None:
 
 
 def _step_placed(run: Facts, event: StepPlaced) -> None:
-    node = run.nodes[run.by_id[event.node]]
+    node = node_of(run, event.node)
+    following = transitions.step("node", node.phase, event)
+    transitions.step("attempt", attempt(run, node), event)
     node.executor = event.executor
     run.state.placed[node.key] = event.executor
     run.state.due.pop(node.key, None)
-    if node.phase == phases.PENDING:
-        node.phase = phases.RUNNING
+    node.phase = following
 
 
 def _step_finished(run: Facts, event: StepFinished) -> None:
-    node = run.nodes[run.by_id[event.node]]
+    node = node_of(run, event.node)
     outcome = event.outcome
+    late = node.phase in phases.FULFILLED  # it was killed before, and its phase stands
+    transitions.step("node", node.phase, event, node.phase if late else outcome.phase)
+    transitions.step("attempt", attempt(run, node), event)
     if (node.key, event.attempt) in run.state.cancelled:
         run.state.cancelled.remove((node.key, event.attempt))
     declared = node.step.outputs if node.step is not None else []
@@ -248,7 +240,7 @@ def _step_finished(run: Facts, event: StepFinished) -> None:
     outputs = outputs_of(outcome, declared)
     if outcome.phase in phases.BAD and outcome.log_tail:
         node.tail = tail_of(outcome.log_tail)
-    if node.phase in phases.FULFILLED:  # killed before: the phase stands
+    if late:
         if node.message != phases.EXCEEDED:
             node.message = outcome.message or node.message
         node.outputs = outputs
@@ -271,8 +263,9 @@ def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> Outputs
 
 
 def _step_cancelled(run: Facts, event: StepCancelled) -> None:
-    node = run.nodes[run.by_id[event.node]]
-    placed = node.key in run.state.placed
+    node = node_of(run, event.node)
+    transitions.step("node", node.phase, event)
+    placed = transitions.step("attempt", attempt(run, node), event) == transitions.CANCELLED
     node.cancelled = True
     node.ending = placed
     _forget_step(run, node)
@@ -290,66 +283,6 @@ def _timer_set(run: Facts, event: TimerSet) -> None:
 
 def _timer_cleared(run: Facts, event: TimerCleared) -> None:
     run.state.timers.pop(event.timer, None)
-
-
-def _open_hook(run: Facts, hook: Hook) -> None:
-    number = len(run.state.hooks)
-    run.state.hooks.append(hook)
-    if hook.hook_id:
-        run.state.hook_numbers[hook.hook_id] = number
-    run.nodes[hook.parent].hooks.append(number)
-    if hook.open:
-        run.state.open_hooks += 1
-        _count_hook(run, hook.parent, 1)
-
-
-def _hook_due(run: Facts, event: HookDue) -> None:
-    owed = event.obligation
-    parent = run.by_id[owed.node]
-    number = len(run.state.hooks)
-    _open_hook(run, Hook(parent=parent, name=owed.hook, hook_id=owed.hook_id, obligation=owed))
-    if parent != 0 or owed.hook != "exit":  # the workflow's exit handler is nobody's child
-        run.nodes[parent].children.append(-1 - number)
-
-
-def _hook_skipped(run: Facts, event: HookSkipped) -> None:
-    owed = event.obligation
-    _open_hook(
-        run,
-        Hook(parent=run.by_id[owed.node], name=owed.hook, hook_id=owed.hook_id, phase=phases.SKIPPED, why=event.why),
-    )
-
-
-def _hook_omitted(run: Facts, event: HookOmitted) -> None:
-    _open_hook(run, Hook(parent=event.node, name=event.hook, phase=phases.SKIPPED, why=event.why))
-
-
-def _hook_replayed(run: Facts, event: HookReplayed) -> None:
-    note_replay(run.state, event.hook_id, event.phase, event.message)
-
-
-def _hook_started(run: Facts, event: HookStarted) -> None:
-    _open_hook(run, Hook(parent=event.node, name=event.hook, inner=len(run.nodes)))
-
-
-def _hook_cancelled(run: Facts, event: HookCancelled) -> None:
-    hook = run.state.hooks[run.state.hook_numbers[event.hook_id]]
-    hook.cancelled = True
-    hook.strategy = event.strategy
-
-
-def _hook_finished(run: Facts, event: HookFinished) -> None:
-    outcome = event.outcome
-    number = run.state.hook_numbers[outcome.hook_id]
-    hook = run.state.hooks[number]
-    _close_hook(run, hook, outcome.phase)
-    hook.outcome = outcome
-    if any(node.get("phase") in phases.BAD for node in outcome.nodes):
-        run.state.bad.append(-1 - number)
-    for name, value in outcome.global_outputs.items():
-        if value is not None or name not in run.state.global_outputs:  # a failed step's empty output takes nothing away
-            run.state.global_outputs[name] = value
-            run.outputs_version += 1
 
 
 def _globals_set(run: Facts, event: GlobalsSet) -> None:
@@ -438,14 +371,14 @@ FOLDS: dict[type[Event], Any] = {
     StepCancelled: _step_cancelled,
     TimerSet: _timer_set,
     TimerCleared: _timer_cleared,
-    HookDue: _hook_due,
-    HookSkipped: _hook_skipped,
-    HookOmitted: _hook_omitted,
-    HookReplayed: _hook_replayed,
-    HookStarted: _hook_started,
+    HookDue: fold_hooks.hook_due,
+    HookSkipped: fold_hooks.hook_skipped,
+    HookOmitted: fold_hooks.hook_omitted,
+    HookReplayed: fold_hooks.hook_replayed,
+    HookStarted: fold_hooks.hook_started,
     ChildKnown: _nothing,
-    HookCancelled: _hook_cancelled,
-    HookFinished: _hook_finished,
+    HookCancelled: fold_hooks.hook_cancelled,
+    HookFinished: fold_hooks.hook_finished,
     GlobalsSet: _globals_set,
     ShutdownSet: _shutdown_set,
     SuspensionSet: _suspension_set,

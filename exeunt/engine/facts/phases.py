@@ -1,8 +1,8 @@
-"""Phases: what a phase counts as, and which may follow which.
+"""Phases: what a phase counts as. Which may follow which stands in `transitions`.
 
 A node is born Pending (work that waits for a place), Running (composites, suspend nodes) or already ended (Skipped,
 Omitted, Error). It ends once: an ended node keeps its phase for ever; the result of a killed step changes its message
-and outputs only, and a hook that cannot be worked out makes an ended task an Error.
+and outputs only.
 
 *Fulfilled* is everything that others need not wait for any more; *completed* leaves out what never ran (Skipped,
 Omitted), since only a completed node runs its exit handler (Argo: NodePhase in workflow_types.go).
@@ -23,12 +23,6 @@ BAD = frozenset({FAILED, ERROR})
 EXIT = "exit"
 """The name of an exit handler's hook."""
 ACTIVE = frozenset({PENDING, RUNNING})
-FOLLOWS: dict[str, frozenset[str]] = {
-    "": frozenset({PENDING, RUNNING, SKIPPED, OMITTED, ERROR, FAILED}),
-    PENDING: frozenset({RUNNING, *COMPLETED}),
-    RUNNING: COMPLETED,
-    **dict.fromkeys(FULFILLED, frozenset()),
-}
 WORKFLOW_STATUS = {
     PENDING: "Pending",
     RUNNING: "Running",
