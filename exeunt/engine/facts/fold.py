@@ -42,6 +42,7 @@ from exeunt.engine.facts.nodes import Node, Outputs, counts_as_bad, fnv, hook_of
 from exeunt.engine.facts.reopen import reopened
 from exeunt.engine.facts.standing import attempt, life, node_at, node_of
 from exeunt.engine.facts.state import Facts, State
+from exeunt.engine.facts.transitions import IllegalStep
 from exeunt.engine.facts.work import OutputParameter, StepOutcome
 
 
@@ -64,6 +65,8 @@ def _node_started(run: Facts, event: NodeStarted) -> None:
     nodes = run.nodes
     transitions.step("node", transitions.NOTHING, event, event.phase)
     owner = node_at(run, event.owner) if event.owner >= 0 else None
+    for parent in event.links or ():
+        _parent(run, parent)
     boundary = -1
     if owner is not None:
         inside = owner.type in phases.BOUNDARIES and not event.hook
@@ -121,13 +124,18 @@ def _link(run: Facts, node: Node, owner: Node | None, links: list[int] | None) -
             owner.children.append(node.key)
         return
     for parent in links:
-        below = run.nodes[parent].children if parent >= 0 else _below_hook(run, parent)
+        below = _parent(run, parent)
         if node.key not in below[-1:]:
             below.append(node.key)
 
 
-def _below_hook(run: Facts, end: int) -> list[int]:
+def _parent(run: Facts, end: int) -> list[int]:
+    """What hangs below a node, or below one end of a hook."""
+    if end >= 0:
+        return node_at(run, end).children
     number, own = hook_of(end)
+    if number >= len(run.state.hooks):
+        raise IllegalStep(f"there is no hook {number}")
     hook = run.state.hooks[number]
     return hook.own_links if own else hook.links
 

@@ -10,6 +10,8 @@ from exeunt.engine.facts.transitions import IllegalStep
 
 def life(run: Facts) -> str:
     state = run.state
+    if not state.phase:
+        return transitions.NOTHING
     return transitions.CLOSED if state.closed else transitions.EXITING if state.outcome else transitions.MAIN
 
 

@@ -98,19 +98,19 @@ HOOK: Table = {
 
 MAIN, EXITING, CLOSED = "running", "exiting", "closed"
 RUN: Table = {
-    **_stays(_to(MAIN), RunStarted),
+    (NOTHING, RunStarted): _to(MAIN),
     (MAIN, MainEnded): _to(EXITING),
     (EXITING, RunClosed): _to(CLOSED),
     (CLOSED, Retried): _to(MAIN),
-    **_stays(_to(CLOSED), Snapshot),
+    **_stays(_to(MAIN, EXITING, CLOSED), Snapshot),
 }
 """A main run. Every other event may come while it is running or exiting, and none when it is closed."""
 
 EXIT_RUN: Table = {
-    **_stays(_to(MAIN), RunStarted),
+    (NOTHING, RunStarted): _to(MAIN),
     (MAIN, RunClosed): _to(CLOSED),
     (CLOSED, Reopened): _to(MAIN),
-    **_stays(_to(CLOSED), Snapshot),
+    **_stays(_to(MAIN, CLOSED), Snapshot),
 }
 """An exit run. Every other event may come while it is running, and none when it is closed."""
 
@@ -122,6 +122,7 @@ LIVES: dict[str, Table] = {
     "exit run": EXIT_RUN,
 }
 _OF_LIFE = {name: frozenset(event for _, event in table) for name, table in LIVES.items()}
+_OF_A_LIFE = _OF_LIFE["main run"] | _OF_LIFE["exit run"]
 
 
 def step(life: str, state: str, event: Event, following: str = NOTHING) -> str:
@@ -141,8 +142,6 @@ def of_run(state: str, event: Event, *, exit: bool) -> None:
     """Whether the event may come in this state of the run. Raises IllegalStep."""
     life = "exit run" if exit else "main run"
     if type(event) in _OF_LIFE[life]:
-        if type(event) is Snapshot or type(event) is RunStarted:
-            return
         step(life, state, event)
-    elif state == CLOSED or type(event) in (MainEnded, Retried, Reopened):
-        raise IllegalStep(f"{life}: {type(event).__name__} cannot follow {state}")
+    elif state not in (MAIN, EXITING) or type(event) in _OF_A_LIFE:
+        raise IllegalStep(f"{life}: {type(event).__name__} cannot follow {state or 'nothing'}")
