@@ -51,8 +51,10 @@ def fold(run: Facts, event: Event) -> None:
 
     Raises IllegalStep for one that cannot follow what is true; then nothing has changed.
     """
-    transitions.of_run(life(run), event, exit=run.exit)
-    FOLDS[type(event)](run, event)
+    kind = type(event)
+    if kind in transitions.OF_A_RUN or run.state.closed or not run.state.phase:
+        transitions.of_run(life(run), event, exit=run.exit)
+    FOLDS[kind](run, event)
 
 
 def _run_started(run: Facts, event: RunStarted) -> None:

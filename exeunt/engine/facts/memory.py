@@ -19,27 +19,26 @@ class Memory:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: dict[int, dict[type, Any]] = {}
+        self._kept: dict[type, dict[int, Any]] = {}
 
     def of(self, kind: type[T], key: int = RUN) -> T:
         """The memory of this kind."""
-        kinds = self._kept.get(key)
-        if kinds is None:
-            kinds = self._kept[key] = {}
-        found = kinds.get(kind)
+        kept = self._kept.get(kind)
+        if kept is None:
+            kept = self._kept[kind] = {}
+        found: T | None = kept.get(key)
         if found is None:
-            found = kinds[kind] = kind()
-        kept: T = found
-        return kept
+            found = kept[key] = kind()
+        return found
 
     def forget(self, key: int) -> None:
         """All that is kept of a node."""
-        self._kept.pop(key, None)
+        for kept in self._kept.values():
+            kept.pop(key, None)
 
     def forget_kind(self, kind: type) -> None:
         """This kind, of whatever it is kept."""
-        for kinds in self._kept.values():
-            kinds.pop(kind, None)
+        self._kept.pop(kind, None)
 
     def clear(self) -> None:
         """Everything."""

@@ -122,20 +122,24 @@ LIVES: dict[str, Table] = {
     "exit run": EXIT_RUN,
 }
 _OF_LIFE = {name: frozenset(event for _, event in table) for name, table in LIVES.items()}
-_OF_A_LIFE = _OF_LIFE["main run"] | _OF_LIFE["exit run"]
+OF_A_RUN = _OF_LIFE["main run"] | _OF_LIFE["exit run"]
+"""The events that are steps of a run's life. Any other one may come while a run is neither new nor closed."""
+
+
+_ONE = {(life, *pair): next(iter(may)) for life, table in LIVES.items() for pair, may in table.items() if len(may) == 1}
+"""The steps that lead to one state only, which are most of them."""
 
 
 def step(life: str, state: str, event: Event, following: str = NOTHING) -> str:
     """The state that follows; where several may, the one that the event names. Raises IllegalStep."""
     kind = type(event)
-    may = LIVES[life].get((state, kind))
-    if may is None or (following and following not in may):
-        named = f" with {following}" if following else ""
-        raise IllegalStep(f"{life}: {kind.__name__}{named} cannot follow {state or 'nothing'}")
-    if following:
+    one = _ONE.get((life, state, kind))
+    if one is not None and following in (NOTHING, one):
+        return one
+    if following and following in LIVES[life].get((state, kind), ()):
         return following
-    [only] = may
-    return only
+    named = f" with {following}" if following else ""
+    raise IllegalStep(f"{life}: {kind.__name__}{named} cannot follow {state or 'nothing'}")
 
 
 def of_run(state: str, event: Event, *, exit: bool) -> None:
@@ -143,5 +147,5 @@ def of_run(state: str, event: Event, *, exit: bool) -> None:
     life = "exit run" if exit else "main run"
     if type(event) in _OF_LIFE[life]:
         step(life, state, event)
-    elif state not in (MAIN, EXITING) or type(event) in _OF_A_LIFE:
+    elif state not in (MAIN, EXITING) or type(event) in OF_A_RUN:
         raise IllegalStep(f"{life}: {type(event).__name__} cannot follow {state or 'nothing'}")
