@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stubs baseline lock check test format clean golden soak bench
+.PHONY: help setup demo stubs baseline lock check quick test format clean golden soak bench
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ check: $(STAMP)  ## format, lint, types, import contract
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+
+quick: check  ## the checks, and the tests of language, engine and driver: about a minute
+	@$(BIN)/pytest -q tests/language tests/engine tests/driver
 
 test: check  ## all checks and tests
 	@$(BIN)/pytest -rs

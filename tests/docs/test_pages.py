@@ -13,7 +13,10 @@ from tests.golden.rules import NAMES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("*.md")])
+OURS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "deploy/README.md")]
+PAGES = sorted([*OURS, *DOCS.rglob("*.md")])
+FOLDERS = ("exeunt", "scheduler", "executor", "exithandler", "tests", "proto", "bench", "docs", "examples", "deploy")
+TOPS = tuple(f"{folder}/" for folder in FOLDERS)
 
 
 def section(page: str, beginning: str, end: str) -> str:
@@ -48,3 +51,10 @@ def test_every_rule_of_the_comparison_is_explained() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
     assert not [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"`([\w./-]+)`", page.read_text())
+    named = [one for one in named if one.startswith(TOPS) and not re.search(r"NNNN|\.\.\.", one)]
+    assert not [one for one in named if not (ROOT / one).exists()]
