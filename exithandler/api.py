@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,6 +21,7 @@ from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger, Line, Wanted
 from exeunt.exithandler.record import CANCELLED, Attempt, ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.request_ids import RequestIds, given_or_new
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.bounds import (
     ANSWER_BYTES,
@@ -54,6 +56,7 @@ Kind = pb.WatchExitsResponse.Kind
 _POSITION = re.compile(r"\d{1,18}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Command = Callable[[ExitRecord], Awaitable[ExitRecord]]
 OwnerOf = Callable[[int], str | None]
 """The address of the exit handler that owns a partition: empty for this one, None where nobody does (yet)."""
 
@@ -61,11 +64,13 @@ OwnerOf = Callable[[int], str | None]
 class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     """The service, over this process's runs and the stored ledger."""
 
-    def __init__(self, runs: ExitRuns, ledger: Ledger, owner_of: OwnerOf, standing: Standing) -> None:
+    def __init__(self, runs: ExitRuns, ledger: Ledger, owner_of: OwnerOf, standing: Standing, ids: RequestIds) -> None:
         self.standing = standing
         self._runs = runs
         self._ledger = ledger
         self._owner_of = owner_of
+        self._ids = ids
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @reads
     async def GetExit(self, request: pb.GetExitRequest, context: Context) -> pb.Exit:
@@ -132,38 +137,52 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     @writes
     async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
         """Runs it again."""
-        if not request.request_id:
-            raise invalid("request_id is missing", [("request_id", "give any text that identifies this request")])
-        record = await self._record(request.id)
-        if request.request_id in record.requests:
-            return listed(record)
-        _require_revision(record, request.revision)
-        owner = self._owner_of(partition_of(record.uid))
-        if owner:
-            return await _passed_on(owner, "ReplayExit", request)
-        try:
-            return listed(await self._runs.replay(record, request.request_id, again=request.again))
-        except Rejected as error:
-            raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
-        except NotOwner:
-            raise unavailable("NO_OWNER", f"no exit handler owns the workflow of {request.id} just now") from None
+        return await self._command(
+            "ReplayExit",
+            request,
+            lambda record: self._runs.replay(record, request.request_id, again=request.again),
+            nobody=f"no exit handler owns the workflow of {request.id} just now",
+        )
 
     @writes
     async def CancelExit(self, request: pb.CancelExitRequest, context: Context) -> pb.Exit:
         """Ends it for good."""
         check_characters("message", request.message, MESSAGE_CHARACTERS)
+        return await self._command(
+            "CancelExit",
+            request,
+            lambda record: steer.cancel(self._runs, record, request.request_id, request.by, request.message),
+            nobody=f"no exit handler has taken up the exit run {request.id} yet",
+        )
+
+    async def _command(self, method: str, request: Any, do: Command, *, nobody: str) -> pb.Exit:
+        """Carries it out once for each request id, at the revision that was meant; what is another's is passed on.
+
+        `nobody` says what is the matter where the run is not here.
+        """
         record = await self._record(request.id)
-        if record.state != CANCELLED:
-            _require_revision(record, request.revision)
+        asked = await self._ids.asked(method, request, record.namespace)
+        if asked is not None and asked.done:
+            return listed(record)
         owner = self._owner_of(partition_of(record.uid))
+        given, request.request_id = bool(request.request_id), given_or_new(request.request_id)
         if owner:
-            return await _passed_on(owner, "CancelExit", request)
-        try:
-            return listed(await steer.cancel(self._runs, record, request.by, request.message))
-        except Rejected as error:
-            raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
-        except NotOwner:
-            raise unavailable("NO_OWNER", f"no exit handler has taken up the exit run {request.id} yet") from None
+            return await _passed_on(owner, method, request)
+        if given and asked is None:
+            asked = await self._ids.ask(method, request, record.namespace, record.id)
+        async with self._turns.setdefault(record.id, asyncio.Lock()):  # a repeat finds what the first one has done
+            record = await self._record(request.id)
+            if not (asked is not None and asked.done) and request.request_id not in record.requests:
+                if method != "CancelExit" or record.state != CANCELLED:
+                    _require_revision(record, request.revision)
+                try:
+                    record = await do(record)
+                except Rejected as error:
+                    raise wrong_state(error.reason, str(error), ("exit", request.id)) from None
+                except NotOwner:
+                    raise unavailable("NO_OWNER", nobody) from None
+            await self._ids.carried_out(request, record.namespace, asked)
+        return listed(record)
 
     async def _record(self, id: str) -> ExitRecord:
         if not id:

@@ -29,6 +29,7 @@ from exeunt.exithandler.wait import Waiter
 from exeunt.journal.log import Log, Record
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.refill import Refill
+from exeunt.journal.request_ids import RequestIds
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
@@ -124,7 +125,7 @@ async def open_handler(
         journal.on_snapshot = runs.snapshot
         stack.push_async_callback(runs.close)
         standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
-        service = ExitService(runs, ledger, owner_of, standing)
+        service = ExitService(runs, ledger, owner_of, standing, RequestIds(projections.names, steady))
         nodes = ExitRunService(runs, owner_of, standing)
         handler = Handler(journal, projections, runs, steps, client, service, nodes, ledger)
         numbers.register(handler)

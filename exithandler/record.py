@@ -92,7 +92,7 @@ class ExitRecord(msgspec.Struct, omit_defaults=True):
     attempts: list[Attempt] = []
     dropped_attempts: int = 0
     replays: int = 0
-    requests: list[str] = []  # request ids of replays, the latest last
+    requests: list[str] = []  # request ids of what people did with it, the latest last
     commits: int = 0  # number of the last commit when this was written
     obligation: bytes = b""
     nodes: list[dict[str, Any]] = []
@@ -168,8 +168,7 @@ def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
                 record.replays = event.replay
                 record.state, record.error, record.started_at, record.finished_at = RUNNING, "", now, 0.0
                 record.ended_by, record.handlers = "", []
-                if event.request_id and event.request_id not in record.requests:
-                    record.requests.append(event.request_id)
+                _asked(record, event.request_id)
             case ChildKnown():
                 if event.child not in record.children:
                     record.children.append(event.child)
@@ -178,9 +177,15 @@ def fold(record: ExitRecord, events: Iterable[Event], now: float) -> None:
                 record.handlers += [omitted] if omitted not in record.handlers else []
             case ShutdownSet():
                 record.ended_by = event.message
+                _asked(record, event.request_id)
             case RunClosed():
                 close(record, event.hook, event.message, now)
     _begun(record, now)
+
+
+def _asked(record: ExitRecord, request_id: str) -> None:
+    if request_id and request_id not in record.requests:
+        record.requests.append(request_id)
 
 
 def _begun(record: ExitRecord, now: float) -> None:

@@ -33,7 +33,7 @@ def _concerns(run: decide.Run, command: ResumeRun | SetNodes) -> bool:
     return command.request_id in run.state.requests or bool(decide.waiting(run, command.selector))
 
 
-async def cancel(runs: ExitRuns, record: ExitRecord, by: str, message: str) -> ExitRecord:
+async def cancel(runs: ExitRuns, record: ExitRecord, request_id: str, by: str, message: str) -> ExitRecord:
     """Ends the run; answers when that is durable. Raises Rejected when it has ended, NotOwner when it is not ours."""
     if record.state == CANCELLED:
         return record
@@ -43,5 +43,5 @@ async def cancel(runs: ExitRuns, record: ExitRecord, by: str, message: str) -> E
     if run is None or run.driver is None:
         raise NotOwner("the exit run has not begun here yet")
     why = f"cancelled by {by}" if by else "cancelled"
-    await run.driver.ask(Cancel(f"{why}: {message}" if message else why, strategy=""))
+    await run.driver.ask(Cancel(f"{why}: {message}" if message else why, strategy="", request_id=request_id))
     return run.record

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from exeunt.chains import ChainRefused, Chains
 from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun, selection
 from exeunt.journal.errors import LogClosed, NotOwner
+from exeunt.journal.names import Asked, uids
 from exeunt.journal.projections import Projections
+from exeunt.journal.request_ids import given_or_new
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
@@ -26,17 +27,17 @@ from exeunt.launch import resubmission
 from exeunt.scheduler import answers, logs, refusal, watch
 from exeunt.scheduler.archive import Archived
 from exeunt.scheduler.attempts import Executor
-from exeunt.scheduler.checks import DEFAULT_NAMESPACE, Wishes
+from exeunt.scheduler.checks import Wishes
 from exeunt.scheduler.commands import Commands, require
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.find import Elsewhere, Finder
-from exeunt.scheduler.launch import Launcher
+from exeunt.scheduler.launch import Launcher, content_of
 from exeunt.scheduler.lists import Lists, filter_of, page_size, read_behind, write_behind
 from exeunt.scheduler.many import Many
 from exeunt.scheduler.peers import PASSED_ON, Peers, was_passed_on
-from exeunt.scheduler.requests import Requests, deleted_since
-from exeunt.scheduler.submit import Checker, uids
+from exeunt.scheduler.requests import Requests, deleted_since, namespace_of
+from exeunt.scheduler.submit import Checker
 from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
 from exeunt.service.bounds import ANSWER_BYTES, check_message
@@ -85,14 +86,22 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def SubmitWorkflow(self, request: pb.SubmitWorkflowRequest, context: Context) -> pb.SubmitWorkflowResponse:
         """All or nothing; answered when it is durable."""
-        parts = self._parts
-        request_id = _request_id(request.request_id)
-        namespace = request.namespace or DEFAULT_NAMESPACE
-        address = parts.peers.address(partition_of(uids(namespace, request_id, 1)[0]), context)
+        request.request_id = given_or_new(request.request_id)
+        address = self._maker(request, context)
         if address:
-            request.request_id = request_id
-            answer: pb.SubmitWorkflowResponse = await parts.peers.pass_on(address, "SubmitWorkflow", request)
+            answer: pb.SubmitWorkflowResponse = await self._parts.peers.pass_on(address, "SubmitWorkflow", request)
             return answer
+        return await self._submitted(request)
+
+    def _maker(self, request: pb.SubmitWorkflowRequest | pb.ResubmitWorkflowRequest, context: Context) -> str:
+        """The address of the scheduler that will have what the request makes; empty for this one."""
+        first = uids(namespace_of(request), request.request_id, 1)[0]
+        return self._parts.peers.address(partition_of(first), context)
+
+    async def _submitted(self, request: pb.SubmitWorkflowRequest, content: str = "") -> pb.SubmitWorkflowResponse:
+        """What comes of a submission here. `content` is what its request id stands for: the submission unless given."""
+        parts = self._parts
+        request_id, namespace = request.request_id, namespace_of(request)
         if request.name and request.generate_name:
             text = "give name or generate_name, not both"
             raise invalid(text, [("generate_name", text)])
@@ -129,10 +138,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if request.validate_only:
             await parts.launcher.check_names(checked, all_uids)
             return pb.SubmitWorkflowResponse(warnings=warnings)
+        if not checked.workflows:
+            asked = await parts.requests.ids.claim(request, namespace, Asked(content=content_of(checked, request.by)))
+            if not asked.done:
+                await parts.launcher.store(checked)
+                await parts.requests.ids.carried_out(request, namespace, asked)
+            return pb.SubmitWorkflowResponse(warnings=warnings)
         for accepted, uid in zip(checked.workflows, all_uids, strict=True):
             parts.chains.note(accepted.labels, uid, now)
         try:
-            started = await parts.launcher.submit(checked, all_uids, request_id, request.by)
+            started = await parts.launcher.submit(checked, all_uids, request_id, request.by, content)
         except (NotOwner, LogClosed):
             raise unavailable("MOVED", "this part of the workflows is changing hands; ask again in a moment") from None
         most = ANSWER_BYTES // max(1, len(started))
@@ -239,7 +254,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
         """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
-        id = _request_id(request.request_id)
+        id = given_or_new(request.request_id)
         check_message(request)
         if request.node_field_selector:
             _check("node_field_selector", selection.check, request.node_field_selector)
@@ -259,7 +274,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
         """Everything ends."""
         check_message(request)
-        id = _request_id(request.request_id)
+        id = given_or_new(request.request_id)
         command = Shutdown("Terminate", id, request.message, by=request.by, revision=request.revision)
         return await self._commands.command("TerminateWorkflow", request, context, command)
 
@@ -267,7 +282,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
         """Nothing further starts."""
         check_message(request)
-        command = SuspendRun(_request_id(request.request_id), request.message, request.by, request.revision)
+        command = SuspendRun(given_or_new(request.request_id), request.message, request.by, request.revision)
         return await self._commands.command("SuspendWorkflow", request, context, command)
 
     @writes
@@ -276,7 +291,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         _check("node_field_selector", selection.check, request.node_field_selector)
         check_message(request)
         command = ResumeRun(
-            _request_id(request.request_id),
+            given_or_new(request.request_id),
             request.node_field_selector,
             message=request.message,
             by=request.by,
@@ -300,7 +315,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             parameters={p.name: p.value for p in request.output_parameters},
             phase=phase,
             message=request.message,
-            request_id=_request_id(request.request_id),
+            request_id=given_or_new(request.request_id),
             revision=request.revision,
             by=request.by,
         )
@@ -310,7 +325,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         check_message(request)
-        id, why = _request_id(request.request_id), request.message or DELETED
+        id, why = given_or_new(request.request_id), request.message or DELETED
         command = Shutdown("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
         return await self._commands.delete(request, context, command)
 
@@ -319,25 +334,29 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """What failed runs again; only when all is over."""
         check_message(request)
         self._parts.checker.check_parameters("parameters", request.parameters)
-        id, values = _request_id(request.request_id), {p.name: p.value for p in request.parameters}
+        id, values = given_or_new(request.request_id), {p.name: p.value for p in request.parameters}
         return await self._commands.retry(request, context, RetryRun(id, values, request.message, request.by))
 
     @writes
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
         """A new workflow of the same manifest and arguments."""
-        requests = self._parts.requests
-        known = await requests.asked("ResubmitWorkflow", request)
-        if known is not None and (made := await self._resubmitted(request, context)) is not None:
+        requests, given = self._parts.requests, bool(request.request_id)
+        request.request_id = given_or_new(request.request_id)
+        address = self._maker(request, context)
+        if address:
+            passed: pb.Workflow = await self._pass_on(Elsewhere(address), "ResubmitWorkflow", request)
+            return passed
+        known = await requests.asked("ResubmitWorkflow", request) if given else None
+        if known is not None and (made := await self._resubmitted(request)) is not None:
             return made
         uid = request.uid if known is None else known.uid
-        tree, revision = await self._manifest(context, request.namespace, request.name, uid)
+        tree, revision = await self._manifest(request.namespace, request.name, uid)
         if known is None:
             require(request.revision, revision, (tree["metadata"]["namespace"], tree["metadata"]["name"]))
-        if known is None and request.request_id:
-            known = await requests.ask("ResubmitWorkflow", request, tree["metadata"]["uid"])
+            known = await requests.ask("ResubmitWorkflow", request, tree["metadata"]["uid"], lasting=True)
             if known.uid != tree["metadata"]["uid"]:  # of two with this request id the other one was quicker
-                tree, _ = await self._manifest(context, request.namespace, request.name, known.uid)
-        answer: pb.SubmitWorkflowResponse = await self.SubmitWorkflow(
+                tree, _ = await self._manifest(request.namespace, request.name, known.uid)
+        answer = await self._submitted(
             pb.SubmitWorkflowRequest(
                 request_id=request.request_id,
                 documents=[pb.Document(file=tree["metadata"]["name"], text=json.dumps(resubmission(tree)))],
@@ -346,15 +365,15 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 labels=request.labels,
                 by=request.by,
             ),
-            context,
+            known.content,
         )
         return answer.workflows[0]
 
-    async def _resubmitted(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow | None:
+    async def _resubmitted(self, request: pb.ResubmitWorkflowRequest) -> pb.Workflow | None:
         """What an earlier call of the request has made; None where it has not come so far."""
-        uid = uids(request.namespace or DEFAULT_NAMESPACE, request.request_id, 1)[0]
+        uid = uids(namespace_of(request), request.request_id, 1)[0]
         try:
-            tree, version = await self._manifest(context, "", "", uid)
+            tree, version = await self._manifest("", "", uid)
         except RpcError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
@@ -387,9 +406,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             looked = await found.view()
         return await watch.merged(self._parts.peers, found, looked)
 
-    async def _manifest(self, context: Context, namespace: str, name: str, uid: str) -> tuple[dict[str, Any], int]:
-        """A workflow without its nodes, and its version."""
-        found = await self._parts.finder.find(context, namespace, name, uid)
+    async def _manifest(self, namespace: str, name: str, uid: str) -> tuple[dict[str, Any], int]:
+        """A workflow without its nodes, and its version; whoever has it."""
+        found = await self._parts.finder.find(None, namespace, name, uid)
         if isinstance(found, Entry):
             looked = await found.view(nodes=False)
             return looked.head, looked.version
@@ -428,10 +447,6 @@ def _check(field: str, check: Callable[[str], None], text: str) -> None:
         check(text)
     except Rejected as error:
         raise invalid(str(error), [(field, str(error))], reason=error.reason) from None
-
-
-def _request_id(given: str) -> str:
-    return given or str(uuid.uuid4())
 
 
 def _executor(executor: Executor) -> pb.ExecutorInfo:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from exeunt.engine.commands import Rejected, SetNodes
 from exeunt.engine.facts import RunStarted
 from exeunt.join import ARRIVE, decode_arrival
+from exeunt.journal.blobs import digest
 from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken, RequestUsed
 from exeunt.journal.projections import Projections
+from exeunt.journal.request_ids import used
 from exeunt.journal.standing import Standing
 from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message, partition_of
@@ -62,41 +64,47 @@ class Launcher:
         self._standing = standing
 
     async def submit(
-        self, checked: Checked, uids: Sequence[str], request_id: str, by: str = ""
+        self, checked: Checked, uids: Sequence[str], request_id: str, by: str = "", content: str = ""
     ) -> list[Entry | Archived]:
-        """Starts all workflows of a request; each is answered as it is when it was started by this request before."""
+        """Starts all workflows of a request; each is answered as it is when it was started by this request before.
+
+        `content` is what the request id stands for; `content_of` the submission unless given.
+        """
+        content = content or content_of(checked, by)
         tenures = [self._runs.tenure(partition_of(uid)) for uid in uids]
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
             self.admit(known.count(None))
-        prepared = await self._steady(lambda: self._prepare(checked, uids, request_id))
+        prepared = await self._steady(lambda: self._prepare(checked, uids, request_id, content))
         jobs = zip(checked.workflows, uids, prepared, tenures, strict=True)
         if len(uids) == 1:
             return [await self._start(*next(jobs), request_id=request_id, by=by)]
         return await asyncio.gather(*(self._start(*job, request_id=request_id, by=by) for job in jobs))
 
-    async def _prepare(self, checked: Checked, uids: Sequence[str], request_id: str) -> list[str | Entry | Archived]:
+    async def _prepare(
+        self, checked: Checked, uids: Sequence[str], request_id: str, content: str
+    ) -> list[str | Entry | Archived]:
         """Stores what the workflows need, and claims their names. Safe to repeat.
 
         Each workflow's name, or what it has become when it was started by this request before.
         """
-        fresh = True
-        if checked.workflows:
-            try:
-                fresh = await self._projections.names.bind(uids[0], checked.content)
-            except RequestUsed:
-                raise RpcError(
-                    Code.ALREADY_EXISTS,
-                    "REQUEST_ID_USED",
-                    f"the request id {request_id!r} was used for another submission: the same id stands for the same "
-                    "documents and options, so choose another one; nothing was submitted",
-                ) from None
-        for manifest in checked.stored:
-            await self._projections.manifests.put(manifest.kind, manifest.namespace, manifest.name, manifest.tree)
+        try:
+            fresh = await self._projections.names.bind(uids[0], content)
+        except RequestUsed:
+            raise used(request_id) from None
+        await self._store(checked)
         for accepted in checked.workflows:
             await self._projections.blobs.put(accepted.content)
             self._runs.remember(accepted.digest, accepted.bundle, len(accepted.content))
         return await self._claim_all(checked.workflows, uids, request_id, fresh)
+
+    async def store(self, checked: Checked) -> None:
+        """Keeps what a submission has beside workflows: templates, config maps, secrets. Safe to repeat."""
+        await self._steady(lambda: self._store(checked))
+
+    async def _store(self, checked: Checked) -> None:
+        for manifest in checked.stored:
+            await self._projections.manifests.put(manifest.kind, manifest.namespace, manifest.name, manifest.tree)
 
     def admit(self, count: int) -> None:
         """Raises UNAVAILABLE or RESOURCE_EXHAUSTED when there is no room for so many more workflows."""
@@ -265,6 +273,11 @@ class Launcher:
             return None
         await self._projections.names.claim(started.namespace, started.name, started.uid)
         return await self._runs.bundle(started.bundle)
+
+
+def content_of(checked: Checked, by: str) -> str:
+    """A hash of what a submission asks for, and of who asks. The names of files are no part of it."""
+    return digest(f"{checked.content}\0{by}".encode()) if by else checked.content
 
 
 def _exists(namespace: str, name: str) -> RpcError:

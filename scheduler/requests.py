@@ -1,18 +1,14 @@
-"""Commands and their request ids: what a repeat is about, whoever has the workflow's name by now.
-
-Before a command is carried out its request id is claimed for the uid that it is for, and marked when it was carried
-out. A repeat acts on that uid or, where it was carried out, on nothing.
-"""
+"""Commands and their request ids: what a repeat is about, whoever has the workflow's name by now."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 from exeunt.journal.names import Asked, Names
+from exeunt.journal.request_ids import RequestIds
 from exeunt.journal.steady import Steady
 from exeunt.scheduler.archive import Archived
 from exeunt.scheduler.checks import DEFAULT_NAMESPACE
@@ -43,6 +39,7 @@ class Requests:
     """Request ids of commands."""
 
     def __init__(self, names: Names, finder: Finder, steady: Steady) -> None:
+        self.ids = RequestIds(names, steady)
         self._names = names
         self._finder = finder
         self._steady = steady
@@ -69,22 +66,15 @@ class Requests:
 
     async def asked(self, method: str, request: Any) -> Asked | None:
         """What a repeated request is about; None for a new one."""
-        if not request.request_id:
-            return None
-        known = await self._steady(lambda: self._names.asked(_namespace(request), request.request_id))
-        return None if known is None else _fitting(method, request, known)
+        return await self.ids.asked(method, request, namespace_of(request))
 
-    async def ask(self, method: str, request: Any, uid: str) -> Asked:
+    async def ask(self, method: str, request: Any, uid: str, *, lasting: bool = False) -> Asked:
         """Claims the request id for this workflow; answers for which one it stands."""
-        asked = Asked(uid, _content(method, request))
-        known = await self._steady(lambda: self._names.ask(_namespace(request), request.request_id, asked))
-        return _fitting(method, request, known)
+        return await self.ids.ask(method, request, namespace_of(request), uid, lasting=lasting)
 
     async def carried_out(self, turn: Turn, request: Any) -> None:
         """What was asked for is durable."""
-        asked = turn.asked
-        if asked is not None and not asked.done:
-            await self._steady(lambda: self._names.carried_out(_namespace(request), request.request_id, asked))
+        await self.ids.carried_out(request, namespace_of(request), turn.asked)
 
     async def deleted(self, uid: str) -> bool:
         """Whether a workflow of that uid existed and was deleted."""
@@ -108,27 +98,7 @@ def deleted_since(done: str) -> RpcError:
     return RpcError(Code.NOT_FOUND, "WORKFLOW_DELETED", f"{done} has been deleted since; use another request id")
 
 
-def _fitting(method: str, request: Any, known: Asked) -> Asked:
-    if known.content == _content(method, request) and request.uid in ("", known.uid):
-        return known
-    raise RpcError(
-        Code.ALREADY_EXISTS,
-        "REQUEST_ID_USED",
-        f"the request id {request.request_id!r} was used for another request: the same id stands for the same call "
-        "with the same fields, so choose another one; nothing was done",
-    )
-
-
-def _namespace(request: Any) -> str:
+def namespace_of(request: Any) -> str:
+    """The one that a request names: its request id stands there."""
     namespace: str = request.namespace or DEFAULT_NAMESPACE
     return namespace
-
-
-def _content(method: str, request: Any) -> str:
-    """A hash of what is asked for, whichever way the workflow is named beside its name."""
-    bare = type(request)()
-    bare.CopyFrom(request)
-    bare.request_id = bare.uid = ""
-    bare.namespace = _namespace(request)
-    text = method.encode() + b"\0" + bare.SerializeToString(deterministic=True)
-    return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -6,7 +6,6 @@ Nothing is written here. Reading and checking happen in processes of their own (
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,7 +15,6 @@ from exeunt.cache import ByteCache
 from exeunt.journal.blobs import digest
 from exeunt.journal.manifests import Manifests
 from exeunt.journal.secrets import Secrets
-from exeunt.journal.subjects import partition_of
 from exeunt.language.handlers import Defaults
 from exeunt.language.manifest import Bundle
 from exeunt.language.problems import ManifestError, Problem
@@ -58,24 +56,6 @@ class Checked:
     stored: list[ToStore] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     content: str = ""
-
-
-def uids(namespace: str, request_id: str, count: int) -> list[str]:
-    """The uids of a request's workflows: the same for each repeat, all in one partition, so that one owner has them."""
-    found: list[str] = []
-    home = -1
-    nonce = 0
-    while len(found) < count:
-        content = f"{namespace}\0{request_id}\0{len(found)}\0{nonce}".encode()
-        uid = str(uuid.UUID(bytes=hashlib.blake2b(content, digest_size=16).digest(), version=4))
-        if home < 0:
-            home = partition_of(uid)
-        if partition_of(uid) == home:
-            found.append(uid)
-            nonce = 0
-        else:
-            nonce += 1
-    return found
 
 
 class Checker:

@@ -191,9 +191,11 @@ def exits_replay(
             if not ids:
                 note("no exit runs to replay")
         done, code = [], SUCCEEDED
+        one_named = len(exit_ids) == 1
         for id in ids:
+            own = request_id if one_named or not request_id else f"{request_id}.{id}"  # one stands for one exit run
             try:
-                done.append(await client.replay_exit(id, again=again, request_id=request_id))
+                done.append(await client.replay_exit(id, again=again, request_id=own))
             except ClientError as error:
                 if error.unreachable or len(ids) == 1:
                     raise

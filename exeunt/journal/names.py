@@ -1,16 +1,18 @@
 """Who has a workflow's name: claimed once, before the first commit, and free again when the workflow is deleted.
 
-Stream `EXEUNT_NAMES`, one message for each subject: `xn.<namespace>.<hash of name>` holds the claim, `xn.t.<uid>` what
-the submission said whose first workflow has that uid, and later the tombstone of the deleted uid, and
-`xn.r.<namespace>.<hash of request id>` which workflow a command of that request id was for. A claim expects
-nothing on its subject, or the released claim that it has seen there: of two claimants one wins. Claims of one moment go
-out together: each workflow needs one before it may begin.
+Stream `EXEUNT_NAMES`, one message for each subject: `xn.<namespace>.<hash of name>` holds the claim, and `xn.t.<uid>`
+what the request stands for whose first workflow has that uid, or would have it (`uids`): so submissions and commands
+share their request ids. Later it is the tombstone of the deleted uid. A claim expects nothing on its subject, or the
+released claim that it has seen there: of two claimants one wins. Claims of one moment go out together: each workflow
+needs one before it may begin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
+from typing import NamedTuple
 
 import msgspec
 from nats.js import JetStreamContext
@@ -19,10 +21,12 @@ from nats.js.errors import APIError, NotFoundError
 
 from exeunt.journal.errors import JetStreamError, Refused
 from exeunt.journal.records import Publish
-from exeunt.journal.subjects import is_token
+from exeunt.journal.subjects import is_token, partition_of
 from exeunt.natspy import whole
 
 STREAM = "EXEUNT_NAMES"
+WAS = "Exeunt-Was"
+"""Of a tombstone: what stood there before, so that another request of that id is known as one."""
 WRONG_LAST_SEQUENCE = 10071
 TOMBSTONE_SECONDS = 30 * 86400
 FREED_SECONDS = 60
@@ -45,22 +49,27 @@ class NameTaken(Exception):  # noqa: N818 - an answer
         self.claim = claim
 
 
-class Submission(msgspec.Struct, omit_defaults=True):
-    """The content of a uid's subject while its workflow is kept. `content` is a hash; empty once it was let go."""
-
-    content: str = ""
-
-
 class Asked(msgspec.Struct, omit_defaults=True):
-    """What a request id stands for: a command to the workflow of this uid. `content` is a hash of what was asked."""
+    """What a request id stands for. `content` is a hash of what was asked; empty once it was let go.
 
-    uid: str
-    content: str
+    A command is to the workflow, or the exit run, of this `uid`; a submission has none.
+    """
+
+    uid: str = ""
+    content: str = ""
     done: bool = False
 
 
+class _Said(NamedTuple):
+    """What stands on the subject of a uid, and its position; 0 where nothing does."""
+
+    asked: Asked
+    sequence: int
+    deleted: bool = False
+
+
 class RequestUsed(Exception):  # noqa: N818 - an answer
-    """The request id stands for another submission."""
+    """The request id stands for another request."""
 
 
 def config(replicas: int) -> StreamConfig:
@@ -81,8 +90,26 @@ def _subject(namespace: str, name: str) -> str:
     return f"xn.{namespace}.{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
 
 
+def uids(namespace: str, request_id: str, count: int) -> list[str]:
+    """The uids of a request's workflows: the same for each repeat, all in one partition, so that one owner has them."""
+    found: list[str] = []
+    home = -1
+    nonce = 0
+    while len(found) < count:
+        content = f"{namespace}\0{request_id}\0{len(found)}\0{nonce}".encode()
+        uid = str(uuid.UUID(bytes=hashlib.blake2b(content, digest_size=16).digest(), version=4))
+        if home < 0:
+            home = partition_of(uid)
+        if partition_of(uid) == home:
+            found.append(uid)
+            nonce = 0
+        else:
+            nonce += 1
+    return found
+
+
 def _request_subject(namespace: str, request_id: str) -> str:
-    return f"xn.r.{namespace}.{hashlib.blake2b(request_id.encode(), digest_size=16).hexdigest()}"
+    return f"xn.t.{uids(namespace, request_id, 1)[0]}"
 
 
 class Names:
@@ -123,72 +150,58 @@ class Names:
 
         True when it is the first such request: then none of its workflows exists. A deleted one is known by `deleted`.
         """
-        subject, data = f"xn.t.{uid}", msgspec.json.encode(Submission(content))
-        expected = 0
-        while True:
-            try:
-                await self._write(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
-            except Refused as error:
-                if error.code != WRONG_LAST_SEQUENCE:
-                    raise JetStreamError(subject, error.code, error.description) from None
-            else:
-                return True
-            found, sequence = await self._said(subject)
-            if found is None:  # deleted, or not there any more
-                if sequence:
-                    return False
-                expected = 0
-            elif found.content == content:
-                return False
-            elif found.content:
-                raise RequestUsed(uid)
-            else:
-                expected = sequence
+        known = await self._stand(f"xn.t.{uid}", Asked(content=content), {})
+        if known is not None and known.content not in ("", content):
+            raise RequestUsed(uid)
+        return known is None
 
     async def unbind(self, uid: str) -> None:
         """Lets go of a request of which nothing was started: it may come again with another content."""
-        data = msgspec.json.encode(Submission())
+        data = msgspec.json.encode(Asked())
         await whole(self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15))
 
     async def asked(self, namespace: str, request_id: str) -> Asked | None:
-        """The command that the request id stands for; None when there is none, or it was too long ago."""
-        try:
-            message = await whole(self._js.get_last_msg(STREAM, _request_subject(namespace, request_id)))
-        except NotFoundError:
-            return None
-        return msgspec.json.decode(message.data or b"", type=Asked)
+        """What the request id stands for; None when there is nothing, or it was too long ago."""
+        said = await self._said(_request_subject(namespace, request_id))
+        return said.asked if said.asked.content or said.deleted else None
 
-    async def ask(self, namespace: str, request_id: str, asked: Asked) -> Asked:
-        """Makes the request id stand for this command, unless it stands for one already; answers what it stands for.
+    async def ask(self, namespace: str, request_id: str, asked: Asked, *, lasting: bool = False) -> Asked:
+        """Makes the request id stand for this, unless it stands for something already; answers what it stands for.
 
-        It is kept as long as it is known of a workflow that it was deleted.
+        It is kept as long as it is known of a workflow that it was deleted; `lasting`: as long as the workflow is
+        that the request makes.
         """
-        subject = _request_subject(namespace, request_id)
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
+        headers = {} if lasting else {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
+        return await self._stand(_request_subject(namespace, request_id), asked, headers) or asked
+
+    async def _stand(self, subject: str, asked: Asked, headers: dict[str, str]) -> Asked | None:
+        """Writes what a request stands for; answers what it stood for already, None when that was nothing."""
+        data, expected = msgspec.json.encode(asked), 0
         while True:
             try:
-                await self._write(subject, msgspec.json.encode(asked), headers)
+                await self._write(subject, data, {**headers, "Nats-Expected-Last-Subject-Sequence": str(expected)})
             except Refused as error:
                 if error.code != WRONG_LAST_SEQUENCE:
                     raise JetStreamError(subject, error.code, error.description) from None
-                known = await self.asked(namespace, request_id)
-                if known is not None:
-                    return known
             else:
-                return asked
+                return None
+            said = await self._said(subject)
+            if said.asked.content or said.deleted:
+                return said.asked
+            expected = said.sequence  # it was let go, or is not there any more
 
     async def carried_out(self, namespace: str, request_id: str, asked: Asked) -> None:
-        """The command was carried out, durably: a repeat has only to be answered. Saying so twice is fine."""
+        """What was asked was carried out, durably: a repeat has only to be answered. Saying so twice is fine."""
         done = msgspec.json.encode(Asked(asked.uid, asked.content, done=True))
         await self._write(_request_subject(namespace, request_id), done, {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"})
 
-    async def _said(self, subject: str) -> tuple[Submission | None, int]:
-        """What a submission said and its position; None with a position for a tombstone."""
+    async def _said(self, subject: str) -> _Said:
         try:
             message = await whole(self._js.get_last_msg(STREAM, subject))
         except NotFoundError:
-            return None, 0
-        return (msgspec.json.decode(message.data, type=Submission) if message.data else None), message.seq or 0
+            return _Said(Asked(), 0)
+        said = message.data or (message.headers or {}).get(WAS, "{}").encode()
+        return _Said(msgspec.json.decode(said, type=Asked), message.seq or 0, deleted=not message.data)
 
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         """One claim of a name after the other: two in one batch are refused as being in each other's way (10164).
@@ -216,7 +229,8 @@ class Names:
 
     async def release(self, namespace: str, name: str, uid: str) -> None:
         """Frees the name of a deleted workflow and leaves a tombstone for its uid. Doing so twice is fine."""
-        headers = {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
+        was = msgspec.json.encode((await self._said(f"xn.t.{uid}")).asked).decode()
+        headers = {"Nats-TTL": f"{TOMBSTONE_SECONDS}s", WAS: was}
         await whole(self._js.publish(f"xn.t.{uid}", b"", headers=headers, timeout=15))
         await self.free(namespace, name, uid)
 
@@ -235,8 +249,7 @@ class Names:
 
     async def deleted(self, uid: str) -> bool:
         """True when a workflow of that uid existed and was deleted."""
-        found, sequence = await self._said(f"xn.t.{uid}")
-        return found is None and sequence > 0
+        return (await self._said(f"xn.t.{uid}")).deleted
 
     async def _read(self, subject: str) -> tuple[Claim | None, int]:
         try:

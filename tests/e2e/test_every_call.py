@@ -153,17 +153,23 @@ def listing(kind: Any, wrong: tuple[dict[str, Any], str], contradictory: tuple[d
     }
 
 
-def of_exit(kind: Any, minimal: str, state: str | None, **more: Any) -> Row:
+def of_exit(kind: Any, minimal: str, state: str | None, *, changes: bool = False) -> Row:
     """What calls have in common that are about one exit run, which outlives its workflow."""
+
+    def request(world: World) -> Message:
+        id = {"request_id": str(uuid.uuid4())} if changes else {}
+        made: Message = kind(id=world.exit.id, **id)
+        return made
+
     return {
-        "empty": (lambda w: kind(**more), "INVALID_ARGUMENT INVALID_REQUEST id"),
-        "minimal": (lambda w: kind(id=w.exit.id, **more), minimal),
-        "wrong": (lambda w: kind(id="nothing", **more), "NOT_FOUND EXIT_NOT_FOUND"),
-        "contradictory": ((lambda w: kind(id=w.exit.id, revision=99_999, **more), CHANGED) if more else APART),
-        "unknown fields": (lambda w: kind(id=w.exit.id, **more), minimal),
-        "repeated": (lambda w: kind(id=w.exit.id, **more), minimal),
-        "repeated when gone": (lambda w: kind(id=w.exit.id, **more), minimal),
-        "wrong state": state and (lambda w: kind(id=w.exit.id, **more), state),
+        "empty": (lambda w: kind(), "INVALID_ARGUMENT INVALID_REQUEST id"),
+        "minimal": (lambda w: kind(id=w.exit.id), minimal),
+        "wrong": (lambda w: kind(id="nothing"), "NOT_FOUND EXIT_NOT_FOUND"),
+        "contradictory": ((lambda w: kind(id=w.exit.id, revision=99_999), CHANGED) if changes else APART),
+        "unknown fields": (lambda w: kind(id=w.exit.id), minimal),
+        "repeated": (request, minimal),
+        "repeated when gone": (request, minimal),
+        "wrong state": state and (request, state),
     }
 
 
@@ -215,9 +221,9 @@ TABLE: dict[str, Row] = {
     "ReadExit": of_exit(xpb.ReadExitRequest, OK, None),
     "ListExits": listing(xpb.ListExitsRequest, PAGE, APART),
     "WatchExits": listing(xpb.WatchExitsRequest, POSITION, APART),
-    "ReplayExit": of_exit(xpb.ReplayExitRequest, OK, None, request_id="r"),
+    "ReplayExit": of_exit(xpb.ReplayExitRequest, OK, None, changes=True),
     "CancelExit": of_exit(
-        xpb.CancelExitRequest, "FAILED_PRECONDITION EXIT_ENDED", "FAILED_PRECONDITION EXIT_ENDED", request_id="r"
+        xpb.CancelExitRequest, "FAILED_PRECONDITION EXIT_ENDED", "FAILED_PRECONDITION EXIT_ENDED", changes=True
     ),
 }
 

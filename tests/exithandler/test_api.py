@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -19,6 +19,8 @@ from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.record import ExitRecord
 from exeunt.internal.v1 import exit_run_service_pb2 as internal
 from exeunt.internal.v1 import exit_run_service_pb2_grpc as internal_rpc
+from exeunt.journal.names import Asked, _request_subject, uids
+from exeunt.service.errors import received
 from exeunt.service.grpc import serve_grpc
 from exeunt.v1 import exit_service_pb2 as pb
 from exeunt.v1 import exit_service_pb2_grpc as rpc
@@ -104,7 +106,7 @@ async def test_pages_hold_each_record_once_while_others_come_and_change(
         page = await stub.ListExits(pb.ListExitsRequest(page_size=2, page_token=token))
         found += [e.id for e in page.exits]
         token = page.next_page_token
-        await stub.ReplayExit(pb.ReplayExitRequest(id=owed[-1 - number].hook_id, request_id="r"))
+        await stub.ReplayExit(pb.ReplayExitRequest(id=owed[-1 - number].hook_id, request_id=f"r{number}"))
         await main.result(owed[-1 - number], 2)
         await main.result(await main.owe(workflow(call(world.url))))
     assert token == ""
@@ -272,6 +274,86 @@ async def test_a_replay_is_done_once_for_each_request(main: Main, service: Servi
     assert len(world.requests) == 2
 
 
+async def test_a_repeated_cancel_leaves_the_replay_behind_it_alone(main: Main, service: Service, world: World) -> None:
+    handler, stub = service
+    world.reply_never()
+    owed = await main.owe(workflow(call(world.url)))
+    await world.arrived()
+    cancel = pb.CancelExitRequest(id=owed.hook_id, request_id="c1")
+    assert (await stub.CancelExit(cancel)).id == owed.hook_id
+    assert (await main.result(owed)).state == "cancelled"
+    assert (await stub.CancelExit(cancel)).state == pb.Exit.STATE_CANCELLED
+    world.reply_never()
+    await stub.ReplayExit(pb.ReplayExitRequest(id=owed.hook_id, request_id="r1"))
+    await world.arrived(2)
+    assert (await stub.CancelExit(cancel)).state == pb.Exit.STATE_RUNNING
+    await unmark(handler, "c1")
+    assert (await stub.CancelExit(cancel)).state == pb.Exit.STATE_RUNNING
+    assert (await stub.CancelExit(pb.CancelExitRequest(id=owed.hook_id, request_id="c2"))).replays == 1
+    assert (await main.result(owed, 2)).state == "cancelled"
+
+
+async def test_a_request_id_stands_for_one_call_about_one_exit_run(main: Main, service: Service, world: World) -> None:
+    handler, stub = service
+    owed = [await main.owe(workflow(call(world.url))) for _ in range(2)]
+    for one in owed:
+        await main.result(one)
+    first, other = (one.hook_id for one in owed)
+    await stub.ReplayExit(pb.ReplayExitRequest(id=first, request_id="r", again=True))
+    await main.result(owed[0], 2)
+    await handler.projections.names.bind(uids("ns", "submitted", 1)[0], "of a submission")
+    refused: list[tuple[str, pb.ReplayExitRequest | pb.CancelExitRequest]] = [
+        ("ReplayExit", pb.ReplayExitRequest(id=first, request_id="r")),
+        ("ReplayExit", pb.ReplayExitRequest(id=first, request_id="r", again=True, revision=1)),
+        ("ReplayExit", pb.ReplayExitRequest(id=other, request_id="r", again=True)),
+        ("ReplayExit", pb.ReplayExitRequest(id=other, request_id="submitted")),
+        ("CancelExit", pb.CancelExitRequest(id=first, request_id="r")),
+    ]
+    for method, request in refused:
+        await refuses(getattr(stub, method)(request))
+    world.reply_never()
+    await stub.ReplayExit(pb.ReplayExitRequest(id=other, request_id="another"))
+    await world.arrived(4)
+    cancel = pb.CancelExitRequest(id=other, request_id="c", by="a", message="why")
+    await refuses(stub.CancelExit(pb.CancelExitRequest(id=other, request_id="another")))
+    await stub.CancelExit(cancel)
+    await main.result(owed[1], 2)
+    for changed in ({"by": "b"}, {"message": "because"}, {"revision": 7}):
+        request = pb.CancelExitRequest()
+        request.CopyFrom(cancel)
+        request.MergeFrom(pb.CancelExitRequest(**changed))  # type: ignore[arg-type]
+        await refuses(stub.CancelExit(request))
+    await refuses(stub.ReplayExit(pb.ReplayExitRequest(id=other, request_id="c")))
+    assert [(await stub.GetExit(pb.GetExitRequest(id=id))).replays for id in (first, other)] == [1, 1]
+
+
+async def test_a_replay_that_is_asked_for_twice_at_once_is_one(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    owed = await main.owe(workflow(call(world.url)))
+    await main.result(owed)
+    request = pb.ReplayExitRequest(id=owed.hook_id, request_id="r")
+    answers = await asyncio.gather(*(stub.ReplayExit(request) for _ in range(5)))
+    assert {answer.replays for answer in answers} == {1}
+    await main.result(owed, 2)
+    assert (await stub.ReplayExit(request)).replays == 1
+
+
+async def unmark(handler: Handler, request_id: str) -> None:
+    """As if the exit handler had gone between doing what was asked and saying so."""
+    names = handler.projections.names
+    found = await names.asked("ns", request_id)
+    assert found is not None
+    assert found.done
+    await names._write(_request_subject("ns", request_id), msgspec.json.encode(Asked(found.uid, found.content)), {})
+
+
+async def refuses(asked: Awaitable[pb.Exit]) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await asked
+    told = received(refused.value)
+    assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_USED")
+
+
 async def test_errors_say_what_to_do(main: Main, service: Service, world: World) -> None:
     handler, stub = service
     world.reply_never()
@@ -279,7 +361,7 @@ async def test_errors_say_what_to_do(main: Main, service: Service, world: World)
     await world.arrived()
     for request, expected in [
         (pb.ReplayExitRequest(id=owed.hook_id, request_id="r"), grpc.StatusCode.FAILED_PRECONDITION),
-        (pb.ReplayExitRequest(id=owed.hook_id), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.ReplayExitRequest(id=owed.hook_id), grpc.StatusCode.FAILED_PRECONDITION),
         (pb.ReplayExitRequest(request_id="r"), grpc.StatusCode.INVALID_ARGUMENT),
         (pb.ReplayExitRequest(id="nothing", request_id="r"), grpc.StatusCode.NOT_FOUND),
         (pb.ReplayExitRequest(id="a.b.>", request_id="r"), grpc.StatusCode.NOT_FOUND),

@@ -11,7 +11,7 @@ import pytest
 
 from exeunt.cloudevents import Workflow
 from exeunt.journal.blobs import BlobMissingError
-from exeunt.journal.names import NameTaken, RequestUsed
+from exeunt.journal.names import Asked, NameTaken, RequestUsed, uids
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.records import ArchiveSummary, hour_of
 from exeunt.journal.steplogs import Frame
@@ -165,7 +165,34 @@ async def test_a_request_stands_for_one_content_until_it_is_let_go(stores: Proje
     assert await stores.names.bind("u1", "two")
     await stores.names.release("default", "w", "u1")
     assert await stores.names.deleted("u1")
-    assert not await stores.names.bind("u1", "three"), "a tombstone says enough"
+    assert not await stores.names.bind("u1", "two"), "a tombstone says that it was there"
+    with pytest.raises(RequestUsed):
+        await stores.names.bind("u1", "three")
+    await stores.names.release("default", "w", "u2")
+    assert not await stores.names.bind("u2", "one"), "nobody knows what it was"
+
+
+async def test_submissions_and_commands_share_their_request_ids(stores: Projections) -> None:
+    names = stores.names
+    first, second = (uids("ns", id, 1)[0] for id in ("r", "s"))
+    assert await names.asked("ns", "r") is None
+    await names.bind(first, "submitted")
+    stands = Asked(content="submitted")
+    assert await names.ask("ns", "r", Asked("u", "stopped")) == stands
+    await names.release("ns", "w", first)
+    await names.release("ns", "w", first)
+    assert await names.asked("ns", "r") == await names.ask("ns", "r", Asked("u", "stopped")) == stands
+    assert await names.ask("ns", "s", Asked("u", "stopped")) == Asked("u", "stopped")
+    with pytest.raises(RequestUsed):
+        await names.bind(second, "submitted")
+    await names.carried_out("ns", "s", Asked("u", "stopped"))
+    assert await names.asked("ns", "s") == Asked("u", "stopped", done=True)
+    assert not await names.deleted(second)
+    third = uids("ns", "t", 1)[0]
+    assert await names.bind(third, "submitted")
+    await names.unbind(third)
+    assert await names.asked("ns", "t") is None
+    assert await names.ask("ns", "t", Asked("u", "stopped")) == Asked("u", "stopped")
 
 
 async def test_of_many_claimants_one_wins(stores: Projections) -> None:

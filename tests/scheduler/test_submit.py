@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from exeunt.journal.keyring import new_key, read_keys
 from exeunt.journal.manifests import Manifests
+from exeunt.journal.names import uids
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
 from exeunt.scheduler.checks import Wishes, work_here
-from exeunt.scheduler.submit import Checker, uids
+from exeunt.scheduler.submit import Checker
 
 TEXT = """
 apiVersion: argoproj.io/v1alpha1

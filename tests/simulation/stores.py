@@ -171,10 +171,8 @@ class _Names:
 
     async def bind(self, uid: str, content: str) -> bool:
         def work() -> bool | RequestUsed:
-            if uid in self._stores.durable.tombstones:
-                return False
-            known = self._stores.durable.submissions
-            fresh = uid not in known
+            known, deleted = self._stores.durable.submissions, uid in self._stores.durable.tombstones
+            fresh = uid not in known and not deleted
             return fresh if known.setdefault(uid, content) == content else RequestUsed(uid)
 
         found: bool = await self._stores.trip(work)

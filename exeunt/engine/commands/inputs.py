@@ -124,6 +124,7 @@ class Cancel(msgspec.Struct):
     reason: str = ""
     strategy: str = "Terminate"
     below: bool = False
+    request_id: str = ""
 
 
 class Replay(msgspec.Struct):

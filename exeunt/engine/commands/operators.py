@@ -68,7 +68,7 @@ def cancel(run: Run, given: Cancel) -> None:
     strategy = given.strategy or "Terminate"
     if run.closed or run.state.shutdown in ("Terminate", strategy):
         return
-    run.emit(ShutdownSet(strategy, given.reason, reason=_REASONS[strategy]))
+    run.emit(ShutdownSet(strategy, given.reason, given.request_id, reason=_REASONS[strategy]))
     if given.reason == phases.EXCEEDED:  # the deadline of the workflow that this is a hook of
         kill(run, phases.EXCEEDED, phases.EXCEEDED)
     elif given.strategy:
