@@ -28,6 +28,15 @@ spec:
   - {name: wait, suspend: {}}
 """
 FAILS = HELLO.replace("[hello]", '[exit, "1"]').replace("generateName: hello-", "name: held")
+USED = ("ALREADY_EXISTS", "REQUEST_ID_USED")
+TEMPLATE = """
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata: {name: greeting}
+spec:
+  templates:
+  - {name: main, container: {image: a, command: [echo, hello]}}
+"""
 APPROVE = {"selector": "displayName=approve"}
 
 Verb = Callable[..., Awaitable[Any]]
@@ -136,3 +145,50 @@ async def test_many_verbs_at_once_are_each_carried_out_once(core: Core, client: 
         answers = await asyncio.gather(*(client.suspend(name, request_id=f"r-{name}") for name in names * 2))
         assert [answer.name for answer in answers] == names * 2
     assert {entry.run.state.requests[0] for entry in core.runs.by_uid.values()} == {f"r-{name}" for name in names}
+
+
+async def test_submissions_share_their_request_ids_with_verbs(core: Core, client: Client) -> None:
+    async with hands(core):
+        await submit(client, HOLD)
+        await client.suspend("held", request_id="of a verb")
+        assert await refusal(client.submit([("a", TWO)], request_id="of a verb")) == USED
+        await client.submit([("a", TWO)], request_id="r")
+        for verb in (client.stop, client.terminate, client.suspend, client.resume, client.delete, client.resubmit):
+            assert await refusal(verb("two", request_id="r")) == USED, verb
+        await final(client, "two")
+        assert await client.delete("two")
+        assert await refusal(client.submit([("a", HELLO)], request_id="r")) == USED
+        assert await refusal(client.submit([("b", TWO)], request_id="r")) == ("NOT_FOUND", "WORKFLOW_DELETED")
+        assert await refusal(client.delete("held", request_id="r")) == USED
+    assert [w.name for w in await client.list_workflows()] == ["held"]
+
+
+async def test_a_resubmission_shares_its_request_id(core: Core, client: Client) -> None:
+    async with hands(core):
+        await submit(client, TWO)
+        child = await client.resubmit("two", request_id="r", by="me")
+        assert (await client.resubmit("two", request_id="r", by="me")).uid == child.uid
+        assert await refusal(client.resubmit("two", request_id="r", by="you")) == USED
+        assert await refusal(client.submit([("a", TWO)], request_id="r")) == USED
+        assert await refusal(client.suspend("two", request_id="r")) == USED
+        await client.delete(child.name)
+        await final(client, "two")
+    assert len(await client.list_workflows()) <= 2
+
+
+async def test_who_asks_is_compared_and_names_of_files_are_not(core: Core, client: Client) -> None:
+    [first] = (await client.submit([("a", HOLD)], request_id="r", by="me")).workflows
+    assert (await client.submit([("b", HOLD)], request_id="r", by="me")).workflows[0].uid == first.uid
+    assert await refusal(client.submit([("a", HOLD)], request_id="r", by="you")) == USED
+
+
+async def test_templates_that_are_submitted_alone_are_stored_once_for_a_request_id(core: Core, client: Client) -> None:
+    await client.submit([("a", TEMPLATE)], request_id="r")
+    other = TEMPLATE.replace("hello", "bye")
+    await client.submit([("a", other)], request_id="s")
+    await client.submit([("a", TEMPLATE)], request_id="r")
+    kept = await core.projections.manifests.get("WorkflowTemplate", "default", "greeting")
+    assert "bye" in str(kept), "what was stored since is left alone"
+    assert await refusal(client.submit([("a", other)], request_id="r")) == USED
+    await submit(client, HOLD)
+    assert await refusal(client.suspend("held", request_id="r")) == USED
