@@ -101,7 +101,7 @@ async def _workflow(stores: Projections, number: int) -> None:
         "status": {"phase": "Succeeded", "nodes": {name: {"id": name, "name": name, "phase": "Succeeded"}}},
     }
     shown = ArchiveSummary(
-        uid=uid, name=name, namespace="default", phase="Succeeded", finished_at=at, labels={"team": "blue"}
+        uid=uid, name=name, namespace="default", phase="Succeeded", created_at=at, labels={"team": "blue"}
     )
     await stores.archive.put("default", at, uid, shown, {"format": 1, "workflow": tree, "commits": 3})
 

@@ -125,11 +125,9 @@ class Archiver:
             tree = entry.ending
             if tree is None:
                 tree = await self._runs.turns.through(_packed(run))
-            if run.state.started.run_attempt:  # a record of an attempt before may lie under another hour
-                await self._projections.archive.remove(run.uid, run.namespace, again=True)
             shown = summary(tree, run.commits)
-            shown.finished_at = run.now  # as it was: lists are in the order of ends
-            await self._projections.archive.put(run.namespace, run.now, run.uid, shown, body(run, tree))
+            at, _ = place_of(shown)  # that of an attempt before, too
+            await self._projections.archive.put(run.namespace, at, run.uid, shown, body(run, tree))
         measure(run)
         self._runs.done(entry)
         asked = self._asked.pop(run.uid, None)
@@ -201,8 +199,8 @@ class Archiver:
 
 
 def place_of(record: ArchiveSummary) -> Place:
-    """Where a finished workflow stands in lists: by its end."""
-    return record.finished_at or record.created_at, record.uid
+    """Where a finished workflow stands in lists, and where it did while it was open (`Entry.place`)."""
+    return record.created_at, record.uid
 
 
 def _packed(run: Run) -> Generator[None, None, Tree]:

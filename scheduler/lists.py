@@ -1,13 +1,18 @@
-"""Lists of workflows, newest first: open ones by their start, then finished ones by the hours of the archive."""
+"""Lists of workflows, newest first by their creation: open ones of all schedulers, and finished ones of the archive.
+
+Where a workflow stands never changes, so a page begins where the one before has ended, whatever ends, begins or is
+deleted between them. Within a page open ones are read before finished ones: what ends meanwhile is in both. What is
+retried meanwhile goes the other way, and the index remembers it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
-import time
+import hashlib
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Container, Iterable, Mapping
+from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,7 +21,7 @@ import msgspec
 
 from exeunt import words
 from exeunt.engine.facts import phases
-from exeunt.journal.index import LAST, Index, stored
+from exeunt.journal.index import LAST, Index, Place, stored
 from exeunt.journal.records import ArchiveSummary, Records
 from exeunt.journal.standing import Standing
 from exeunt.journal.subjects import PARTITIONS
@@ -35,30 +40,25 @@ from exeunt.v1.phase_pb2 import Phase
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
-SKEW_SECONDS = 5.0  # that the clocks of schedulers may differ
 TOGETHER = 50  # lines that are made at the same time
 
 PHASES = (phases.PENDING, phases.RUNNING, phases.SUCCEEDED, phases.FAILED, phases.ERROR)
 """Those of workflows."""
 FINAL = frozenset({phases.SUCCEEDED, phases.FAILED, phases.ERROR})
 
+NOWHERE: Place = (-1, "")
+"""Below every place."""
+
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Token(msgspec.Struct, array_like=True):
-    """Where a list goes on: below this start time among those that were open, or this end in the archive.
+class Token(msgspec.Struct, array_like=True, tag="workflows"):
+    """Where a list goes on: below this place. `filter` is a hash of what the list has."""
 
-    Which workflows are open changes between pages. So the first page settles it for the list: what ends behind
-    `position` of the archive counts as open, and keeps its place by its start.
-    """
-
-    created: int = 2**62
-    uid: str = ""
-    finished: float = 0.0
-    archive: bool = False
-    position: int = -1  # of the archive when the list began
-    began: float = 0.0
+    created: int
+    uid: str
+    filter: str
 
 
 def page_size(asked: int) -> int:
@@ -68,14 +68,20 @@ def page_size(asked: int) -> int:
     return min(asked or DEFAULT_SIZE, LARGEST_SIZE)
 
 
-def read_token(text: str) -> Token:
-    """The token of a page before. Raises INVALID_ARGUMENT."""
-    return _read(text, Token) if text else Token()
+def read_token(text: str, wanted: Filter) -> Place:
+    """Where the page before has ended. Raises INVALID_ARGUMENT."""
+    if not text:
+        return LAST
+    token = _read(text, Token)
+    if token.filter != wanted.digest:
+        told = "page_token is of a list with another namespace, selector or phases"
+        raise invalid(told, [("page_token", "give it with the same namespace, selector and phases, or begin anew")])
+    return token.created, token.uid
 
 
-def write_token(token: Token) -> str:
-    """A token as text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
+def write_token(place: Place, wanted: Filter) -> str:
+    """Where a page has ended, as text."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(Token(int(place[0]), place[1], wanted.digest))).decode()
 
 
 class Behind(msgspec.Struct, array_like=True, tag="executors"):
@@ -107,6 +113,7 @@ class Filter(NamedTuple):
     namespace: str  # or ALL
     phases: frozenset[str]  # all when empty
     labels: Matches
+    digest: str = ""  # of all of it
 
     def fits(self, namespace: str, phase: str, labels: Mapping[str, str]) -> bool:
         """Whether such a workflow is among them."""
@@ -127,27 +134,39 @@ def filter_of(request: pb.ListWorkflowsRequest | pb.WatchWorkflowsRequest) -> Fi
     if request.view not in (pb.WORKFLOW_VIEW_UNSPECIFIED, pb.WORKFLOW_VIEW_BASIC, pb.WORKFLOW_VIEW_OBJECT):
         text = "WORKFLOW_VIEW_BASIC and WORKFLOW_VIEW_OBJECT are views of many workflows"
         raise invalid(text, [("view", text)])
-    return Filter(request.namespace or ALL, frozenset(words.phases.words(request.phases)), labels)
+    namespace, chosen = request.namespace or ALL, frozenset(words.phases.words(request.phases))
+    said = msgspec.json.encode([namespace, sorted(chosen), request.selector])
+    return Filter(namespace, chosen, labels, hashlib.blake2b(said, digest_size=6).hexdigest())
+
+
+class Line(NamedTuple):
+    """A workflow in a list, and where it stands there."""
+
+    place: Place
+    workflow: pb.Workflow
 
 
 class Page:
     """The lines of an answer: so many at most, and no more than a message holds; one at least."""
 
-    def __init__(self, size: int, workflows: Iterable[pb.Workflow] = ()) -> None:
-        self.workflows: list[pb.Workflow] = []
+    def __init__(self, size: int) -> None:
+        self.lines: list[Line] = []
         self._size = size
         self._bytes = 0
-        for workflow in workflows:
-            self.take(workflow)
 
-    def take(self, workflow: pb.Workflow) -> bool:
+    def take(self, line: Line) -> bool:
         """Adds a line; False when there is no room for it."""
-        size = workflow.ByteSize()
-        if self.workflows and (len(self.workflows) == self._size or self._bytes + size > PAGE_BYTES):
+        size = line.workflow.ByteSize()
+        if self.lines and (len(self.lines) == self._size or self._bytes + size > PAGE_BYTES):
             return False
-        self.workflows.append(workflow)
+        self.lines.append(line)
         self._bytes += size
         return True
+
+    def answer(self, wanted: Filter, *, more: bool) -> pb.ListWorkflowsResponse:
+        """The page as an answer."""
+        token = write_token(self.lines[-1].place, wanted) if more else ""
+        return pb.ListWorkflowsResponse(workflows=[line.workflow for line in self.lines], next_page_token=token)
 
 
 class Lists:
@@ -163,41 +182,21 @@ class Lists:
     async def page(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
         """One page. A scheduler that is asked by another one answers with its own open workflows only."""
         size = page_size(request.page_size)
-        token = read_token(request.page_token)
         wanted = filter_of(request)
+        place = read_token(request.page_token, wanted)
         request.namespace = wanted.namespace
         self.check_loaded()
-        own = was_passed_on(context)
-        if own:
-            if token.archive:
-                return pb.ListWorkflowsResponse()
-            shown, more = await self._open(request, wanted, token, size)
-            return _open_page(shown, token, more=more)
-        recent: dict[str, ArchiveSummary] = {}
-        position = await self._archive.position()
-        indexed = await self.index.at(position)
-        if token.position < 0:
-            token.position, token.began = position, time.time()
-        elif token.position < position:
-            recent = await self._recent(request, token, indexed=indexed)
-        shown = []
-        if not token.archive:
-            shown, more = await self._open(request, wanted, token, size)
-            chosen = [one for one in recent.values() if _fits(wanted, one)]
-            shown, more = await self._with_others(request, token, shown, chosen, size, more=more)
-            if more:
-                return _open_page(shown, token, more=True)
-        return await self._finished_page(request, wanted, token, shown, recent, size, indexed=indexed)
-
-    async def _recent(
-        self, request: pb.ListWorkflowsRequest, token: Token, *, indexed: bool
-    ) -> dict[str, ArchiveSummary]:
-        """What has ended since the list began. A record that was only written anew keeps its place in the archive."""
-        if indexed:
-            since = self.index.since(token.position)
-        else:
-            since = await self._archive.since(token.position, request.namespace)
-        return {one.uid: one for one in since if one.finished_at >= token.began - SKEW_SECONDS}
+        if was_passed_on(context):
+            page, more = await self._open(request, wanted, place, size)
+            return page.answer(wanted, more=more)
+        before = self.index.sequence
+        lines, complete = await self._all_open(request, wanted, place, size)
+        lines |= await self._finished(request, wanted, place, complete, before, size, lines)
+        page = Page(size)
+        for line in sorted(lines.values(), key=_place, reverse=True):
+            if line.place < complete or not page.take(line):
+                return page.answer(wanted, more=True)
+        return page.answer(wanted, more=complete > NOWHERE)
 
     def check_loaded(self) -> None:
         """A list is never short: while a partition that is ours, or nobody's, is not loaded there is none."""
@@ -207,29 +206,84 @@ class Lists:
                 raise unavailable("LOADING", "a part of the workflows is being loaded; ask again in a moment")
 
     async def _open(
-        self, request: pb.ListWorkflowsRequest, wanted: Filter, token: Token, size: int
-    ) -> tuple[list[pb.Workflow], bool]:
-        """The next ones, as far as a page holds them, and whether there are more."""
+        self, request: pb.ListWorkflowsRequest, wanted: Filter, place: Place, size: int
+    ) -> tuple[Page, bool]:
+        """The next ones that are open here, as far as a page holds them, and whether there are more."""
         page = Page(size)
         async with (
             self._standing.writing.required(),  # what is decided is shown once it is durable
-            aclosing(self._below(wanted, (token.created, token.uid), min(TOGETHER, size + 1))) as coming,
+            aclosing(self._below(wanted, place, min(TOGETHER, size + 1))) as coming,
         ):
             async for some in coming:
-                for workflow in await asyncio.gather(*(self.line(one, request.view) for one in some)):
-                    if not page.take(workflow):
-                        return page.workflows, True
-        return page.workflows, False
+                shown = await asyncio.gather(*(self.line(one, request.view) for one in some))
+                for one, workflow in zip(some, shown, strict=True):
+                    if not page.take(Line(_place_of(one), workflow)):
+                        return page, True
+        return page, False
 
-    async def _below(
-        self, wanted: Filter, place: tuple[int, str], together: int
-    ) -> AsyncGenerator[list[Entry | Unread], None]:
+    async def _all_open(
+        self, request: pb.ListWorkflowsRequest, wanted: Filter, place: Place, size: int
+    ) -> tuple[dict[str, Line], Place]:
+        """The next ones that are open with any scheduler, and the place below which some of them may be missing."""
+        asked = pb.ListWorkflowsRequest()
+        asked.CopyFrom(request)
+        asked.page_size = size
+        others = self._peers.owners.schedulers()
+        (page, more), *answers = await asyncio.gather(
+            self._open(request, wanted, place, size),
+            *(self._peers.pass_on(address, "ListWorkflows", asked) for address in others),
+        )
+        complete = page.lines[-1].place if more else NOWHERE
+        lines: dict[str, Line] = {}
+        for answer in answers:
+            theirs = [Line((workflow.create_time.seconds, workflow.uid), workflow) for workflow in answer.workflows]
+            lines |= {line.workflow.uid: line for line in theirs}
+            if answer.next_page_token:
+                complete = max(complete, theirs[-1].place)
+        return lines | {line.workflow.uid: line for line in page.lines}, complete
+
+    async def _finished(  # noqa: PLR0917 - all of one page
+        self,
+        request: pb.ListWorkflowsRequest,
+        wanted: Filter,
+        place: Place,
+        lowest: Place,
+        before: int,
+        size: int,
+        shown: Container[str],
+    ) -> dict[str, Line]:
+        """The next ones that are over and are not `shown`, down to a place, and one more than a page holds at most.
+
+        `before` is how far the index had come before those that are open were looked at.
+        """
+        if await self.index.at(await self._archive.position()):
+            records = self.index.below(place, request.namespace)
+        else:
+            records = stored(self._archive, place_of, place, request.namespace)
+        found: dict[str, Line] = {}
+
+        def take(at: Place, record: ArchiveSummary) -> None:
+            entry = self._runs.by_uid.get(record.uid)  # its record may be about to go
+            if record.uid not in shown and _fits(wanted, record) and (entry is None or self.fits(wanted, entry)):
+                found[record.uid] = Line(at, of_summary(record, request.view))
+
+        async with aclosing(records) as coming:
+            async for at, record in coming:
+                if at < lowest or len(found) > size:
+                    break
+                take(at, record)
+        for at, record in self.index.reopened(before):
+            if lowest <= at < place:
+                take(at, record)
+        return found
+
+    async def _below(self, wanted: Filter, place: Place, together: int) -> AsyncGenerator[list[Entry | Unread], None]:
         """Open workflows that fit, newest first, some at a time."""
         unread = sorted(self._unread(wanted, place), key=_place_of)
         while True:
             number = bisect_left(self._runs.order, place)
             places = self._runs.order[max(0, number - together) : number]
-            lowest = places[0] if places else (0, "")
+            lowest = places[0] if places else NOWHERE
             some: list[Entry | Unread] = []
             while unread and _place_of(unread[-1]) >= lowest:
                 some.append(unread.pop())
@@ -258,76 +312,12 @@ class Lists:
         seen = await one.view(nodes=False)
         return await self._runs.turns.do(lambda: listed(seen.head, seen.version, view))
 
-    def _unread(self, wanted: Filter, place: tuple[int, str]) -> list[Unread]:
+    def _unread(self, wanted: Filter, place: Place) -> list[Unread]:
         """Those that cannot be read, on the page that they belong to by their start."""
         return [one for one in self._runs.unread.values() if _place_of(one) < place and self.fits(wanted, one)]
 
-    async def _with_others(
-        self,
-        request: pb.ListWorkflowsRequest,
-        token: Token,
-        shown: list[pb.Workflow],
-        recent: list[ArchiveSummary],
-        size: int,
-        *,
-        more: bool,
-    ) -> tuple[list[pb.Workflow], bool]:
-        """Those of all schedulers, and those that have ended meanwhile.
 
-        Behind the last line of a page that has a next one others may be missing.
-        """
-        asked = pb.ListWorkflowsRequest()
-        asked.CopyFrom(request)
-        asked.page_size = size
-        others = self._peers.owners.schedulers()
-        answers = await asyncio.gather(*(self._peers.pass_on(a, "ListWorkflows", asked) for a in others))
-        ends = [_place(shown[-1])] if more else []
-        for answer in answers:
-            shown += answer.workflows
-            if answer.next_page_token:
-                ends.append(_place(answer.workflows[-1]))
-        here = {workflow.uid for workflow in shown}
-        ended = [of_summary(one, request.view) for one in recent if one.uid not in here]
-        shown += [workflow for workflow in ended if _place(workflow) < (token.created, token.uid)]
-        page = Page(size)
-        for workflow in sorted(shown, key=_place, reverse=True):
-            if (ends and _place(workflow) < max(ends)) or not page.take(workflow):
-                return page.workflows, True
-        return page.workflows, bool(ends)
-
-    async def _finished_page(  # noqa: PLR0917 - as above
-        self,
-        request: pb.ListWorkflowsRequest,
-        wanted: Filter,
-        token: Token,
-        shown: list[pb.Workflow],
-        recent: Container[str],
-        size: int,
-        *,
-        indexed: bool,
-    ) -> pb.ListWorkflowsResponse:
-        here = {workflow.uid for workflow in shown}
-        page = Page(size, shown)
-        last = msgspec.structs.replace(token, archive=True)
-        if not token.archive:
-            last.finished, last.uid = LAST
-        place = (last.finished, last.uid)
-        if indexed:
-            records = self.index.below(place, request.namespace)
-        else:
-            records = stored(self._archive, place_of, place, request.namespace)
-        async with aclosing(records) as coming:
-            async for found, record in coming:
-                open_still = record.uid in here or record.uid in recent or record.uid in self._runs.by_uid
-                if open_still or not _fits(wanted, record):
-                    continue
-                if not page.take(of_summary(record, request.view)):
-                    return pb.ListWorkflowsResponse(workflows=page.workflows, next_page_token=write_token(last))
-                last.finished, last.uid = found
-        return pb.ListWorkflowsResponse(workflows=page.workflows)
-
-
-def _place_of(one: Entry | Unread) -> tuple[int, str]:
+def _place_of(one: Entry | Unread) -> Place:
     return (int(one.created), one.uid) if isinstance(one, Unread) else one.place
 
 
@@ -335,13 +325,5 @@ def _fits(wanted: Filter, record: ArchiveSummary) -> bool:
     return wanted.fits(record.namespace, record.phase, record.labels)
 
 
-def _open_page(shown: list[pb.Workflow], token: Token, *, more: bool) -> pb.ListWorkflowsResponse:
-    answer = pb.ListWorkflowsResponse(workflows=shown)
-    if more:
-        created, uid = _place(shown[-1])
-        answer.next_page_token = write_token(msgspec.structs.replace(token, created=created, uid=uid))
-    return answer
-
-
-def _place(workflow: pb.Workflow) -> tuple[int, str]:
-    return workflow.create_time.seconds, workflow.uid  # whole seconds: what Argo's times hold
+def _place(line: Line) -> Place:
+    return line.place

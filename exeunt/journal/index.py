@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from itertools import takewhile
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -24,6 +24,8 @@ MOST = 200_000
 """Records that are held: some 140 MB with summaries of 350 bytes."""
 TOGETHER = 200
 """Records that are looked at before others get a turn."""
+REOPENED = 1000
+"""Records that are remembered for pages that are being made when they go."""
 REACH_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
 
@@ -47,7 +49,8 @@ class Index(Generic[S]):
         self._records = records
         self._place_of = place_of
         self._most = most
-        self._held: dict[str, _Held] = {}  # in the order in which they were written
+        self._held: dict[str, _Held] = {}
+        self._reopened: deque[_Held] = deque(maxlen=REOPENED)
         self._order: list[Place] = []  # the newest is the last
         self._cut: Place | None = None  # the newest of those that are not held
         self._sequence = 0  # of what was taken in last
@@ -63,7 +66,9 @@ class Index(Generic[S]):
                 async with aclosing(self._records.changes(start=self._sequence + 1)) as changes:
                     async for change in changes:
                         if isinstance(change.found, Gone):
-                            self._drop(change.key)
+                            held = self._drop(change.key)
+                            if held is not None and change.found.again:
+                                self._reopened.append(_Held(held.place, change.sequence, held.raw))
                         else:
                             self._put(change.key, self._place_of(change.found), change.sequence, change.raw)
                         self._sequence = max(change.sequence, self._sequence)
@@ -93,10 +98,14 @@ class Index(Generic[S]):
             self._sequence = max(here, position)  # what was written there last is not there any more
         return True
 
-    def since(self, position: int) -> list[S]:
-        """What was written behind that position."""
-        found = takewhile(lambda held: held.sequence > position, reversed(self._held.values()))
-        return [self._records.decoded(held.raw) for held in found]
+    @property
+    def sequence(self) -> int:
+        """Up to where all that was written is in it."""
+        return self._sequence
+
+    def reopened(self, sequence: int) -> list[tuple[Place, S]]:
+        """What has gone behind that position since it goes on: who reads what is open first may have missed it."""
+        return [(place, self._records.decoded(raw)) for place, gone, raw in self._reopened if gone > sequence]
 
     async def below(self, place: Place, namespace: str = "*") -> AsyncGenerator[tuple[Place, S], None]:
         """Records from there on, newest first: those that are held, and behind them those of the stream."""
@@ -127,10 +136,11 @@ class Index(Generic[S]):
             self._cut = self._order[0]
             self._drop(self._cut[1])
 
-    def _drop(self, key: str) -> None:
+    def _drop(self, key: str) -> _Held | None:
         held = self._held.pop(key, None)
         if held is not None:
             del self._order[bisect_left(self._order, held.place)]
+        return held
 
 
 async def stored(

@@ -69,7 +69,12 @@ async def test_what_is_written_anew_or_removed_is_so_in_the_index(stores: Projec
         await stores.archive.remove("u2", "default", name="w2")
         await caught_up(stores, index)
         assert [one.uid async for _, one in index.below(LAST)] == ["u1", "u3", "u0"]
-        assert [one.uid for one in index.since(since)] == ["u1"]
+        await stores.archive.remove("u0", "default", again=True)
+        await caught_up(stores, index)
+        assert [one.uid async for _, one in index.below(LAST)] == ["u1", "u3"]
+        assert [one.uid for _, one in index.reopened(since)] == ["u0"], "and nothing that was deleted"
+        assert index.sequence == await stores.archive.position()
+        assert index.reopened(index.sequence) == []
 
 
 async def test_a_removal_is_told_once_with_the_name(stores: Projections) -> None:

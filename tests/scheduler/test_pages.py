@@ -1,7 +1,9 @@
-"""Lists page by page while workflows are deleted, end and begin between the pages: each comes once."""
+"""Lists page by page, newest first, while workflows are deleted, end and begin between the pages: each comes once."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -10,8 +12,10 @@ import pytest
 from exeunt.client import Client
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.core import Core
+from exeunt.service.errors import received
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
+from exeunt.v1.phase_pb2 import Phase
 from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HELLO, HOLD, submit
 
@@ -24,6 +28,7 @@ Between = Callable[[list[str]], Awaitable[None]]
 async def pages(core: Core, size: int, between: Between) -> list[str]:
     """All names, in the order of the list; `between` gets those of each page before the next is asked for."""
     seen: list[str] = []
+    places: list[tuple[int, str]] = []
     token = ""
     async with grpc.aio.insecure_channel(core.address) as channel:
         while True:
@@ -31,6 +36,8 @@ async def pages(core: Core, size: int, between: Between) -> list[str]:
             page = await rpc.WorkflowServiceStub(channel).ListWorkflows(request)
             names = [workflow.name for workflow in page.workflows]
             seen += names
+            places += [(workflow.create_time.seconds, workflow.uid) for workflow in page.workflows]
+            assert places == sorted(places, reverse=True), "newest first"
             token = page.next_page_token
             if not token:
                 return seen
@@ -77,3 +84,67 @@ async def test_what_ends_and_begins_between_pages_comes_once(core: Core, client:
     assert len(seen) == len(set(seen)), "none twice"
     assert set(seen) >= {*done, *still}
     assert set(seen) <= {*done, *still, *late}
+
+
+@pytest.mark.parametrize("size", [1, 2, 10])
+async def test_workflows_are_listed_newest_first_whether_they_run_or_not(core: Core, client: Client, size: int) -> None:
+    """What has ended was created behind what runs, and before it, and ends in another order."""
+    failing = HELLO.replace("[hello]", '[exit, "1"]')
+
+    async def nothing(names: list[str]) -> None:
+        pass
+
+    async with hands(core):
+        created = []
+        for text in (HELD, HELLO, HELD, failing):
+            created += await submit(client, text)
+            await asyncio.sleep(1.1)  # their times have whole seconds
+        await final(client, created[3])
+        await core.archiver.drained()
+        assert await pages(core, size, nothing) == created[::-1]
+        await client.stop(created[2])
+        await final(client, created[2])
+        await core.archiver.drained()
+        assert await pages(core, size, nothing) == created[::-1]
+        await client.retry(created[3])
+        assert await pages(core, size, nothing) == created[::-1]
+        await final(client, created[3])
+        await core.archiver.drained()
+        assert await pages(core, size, nothing) == created[::-1]
+
+
+async def test_what_ends_and_is_retried_while_pages_are_made_comes_once(core: Core, client: Client) -> None:
+    failing = HELLO.replace("[hello]", '[exit, "1"]')
+    async with hands(core):
+        names = await submit(client, "---".join([failing] * 12))
+
+        async def again_and_again(name: str) -> None:
+            while True:
+                await final(client, name)
+                await client.retry(name)
+
+        changing = [asyncio.create_task(again_and_again(name)) for name in names]
+
+        async def nothing(names: list[str]) -> None:
+            pass
+
+        for _ in range(30):
+            assert sorted(await pages(core, 5, nothing)) == sorted(names)
+        for task in changing:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_a_page_token_is_of_one_list(core: Core, client: Client) -> None:
+    await submit(client, "---".join([HELD] * 3))
+    async with grpc.aio.insecure_channel(core.address) as channel:
+        stub = rpc.WorkflowServiceStub(channel)
+        token = (await stub.ListWorkflows(pb.ListWorkflowsRequest(page_size=1))).next_page_token
+        for same in ({"namespace": "*"}, {"view": pb.WORKFLOW_VIEW_OBJECT}, {"page_size": 5}):
+            await stub.ListWorkflows(pb.ListWorkflowsRequest(page_token=token, **same))  # type: ignore[arg-type]
+        for other in ({"namespace": "default"}, {"selector": "a=b"}, {"phases": [Phase.PHASE_RUNNING]}):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.ListWorkflows(pb.ListWorkflowsRequest(page_token=token, **other))  # type: ignore[arg-type]
+            told = received(refused.value)
+            assert (told.reason, told.violations[0].field) == ("INVALID_REQUEST", "page_token")

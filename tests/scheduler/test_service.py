@@ -99,7 +99,7 @@ async def test_a_request_id_stands_for_one_submission(core: Core, client: Client
         before = (await client.get(first)).json
         for other in ({"text": HELLO.replace("hello", "bonjour")}, {"text": HELLO, "parameters": {"a": "b"}}):
             text = other.pop("text")
-            with pytest.raises(ClientError, match="the request id 'r-1' was used for another submission") as refused:
+            with pytest.raises(ClientError, match="the request id 'r-1' was used for another request") as refused:
                 await client.submit([("test.yaml", text)], request_id="r-1", **other)
             assert (refused.value.code, refused.value.reason) == ("ALREADY_EXISTS", "REQUEST_ID_USED")
         assert (await client.get(first)).json == before
@@ -113,9 +113,10 @@ async def test_the_request_id_of_a_deleted_workflow_starts_nothing(core: Core, c
         (first,) = await submit(client, HELLO, request_id="r-1")
         await final(client, first)
         assert await client.delete(first)
-        for text in (HELLO, HOLD):
-            with pytest.raises(ClientError, match="has been deleted since; use another request id"):
-                await submit(client, text, request_id="r-1")
+        with pytest.raises(ClientError, match="has been deleted since; use another request id"):
+            await submit(client, HELLO, request_id="r-1")
+        with pytest.raises(ClientError, match="was used for another request"):
+            await submit(client, HOLD, request_id="r-1")
         assert await submit(client, HOLD) == ["held"], "the name is free"
 
 
@@ -314,7 +315,6 @@ async def test_pages_hold_everything_once(core: Core, client: Client) -> None:
             if not token:
                 break
     assert sorted(seen) == sorted(done + still)
-    assert set(seen[:5]) == set(still)
 
 
 async def test_a_page_token_of_somebody_else_is_refused(core: Core) -> None:

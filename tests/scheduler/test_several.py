@@ -22,6 +22,7 @@ from exeunt.service.grpc import serve_grpc
 from exeunt.words import phases
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final, hands
+from tests.scheduler.test_pages import pages
 from tests.scheduler.test_service import HELLO, HOLD, submit
 
 __all__ = ["nats_server"]
@@ -111,6 +112,32 @@ async def test_each_answers_for_both(nats_server: NatsServer, tmp_path: Path) ->
         for name in names:
             await at_b.stop(name)
             assert (await final(at_a, name))["status"]["phase"] == "Failed"
+
+
+async def test_lists_of_several_are_newest_first(nats_server: NatsServer, tmp_path: Path) -> None:
+    async def nothing(names: list[str]) -> None:
+        pass
+
+    async with (
+        scheduler(nats_server.url, tmp_path, "a") as a,
+        scheduler(nats_server.url, tmp_path, "b") as b,
+        Client(a.address) as at_a,
+        hands(a, id="one"),
+        hands(b, id="two"),
+    ):
+        await Loaded(a, b).wait()
+        names: list[str] = []
+        for number in range(6):  # submissions of one second may stand in any order, but the same each time
+            for text in (HELLO, HOLD.replace("name: held", "generateName: h-")):
+                names += await submit(at_a, text)
+            if number % 2:
+                await asyncio.sleep(1.1)
+            await final(at_a, names[-2])
+        await asyncio.gather(a.archiver.drained(), b.archiver.drained())
+        listed = await pages(a, 100, nothing)
+        assert [set(listed[i : i + 4]) for i in (0, 4, 8)] == [set(names[i : i + 4]) for i in (8, 4, 0)]
+        for core, size in ((a, 1), (b, 3), (a, 5), (b, 20)):
+            assert await pages(core, size, nothing) == listed
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["handing over", "crashing"])
