@@ -35,6 +35,7 @@ class Output:
         "_heard",
         "_id",
         "_last",
+        "_last_stdout",
         "_limit",
         "_note",
         "_number",
@@ -71,7 +72,8 @@ class Output:
         self._number = 0
         self._sent = 0  # the number of the last frame that was sent
         self._note = (0, 0)  # the number of the frame that stands for what is left out, and how many bytes that is
-        self._last = b""  # the end of what was written, for the last lines
+        self._last = b""  # the end of the lines of both streams, for the last lines
+        self._last_stdout = True
         self.ended = False
 
     @property
@@ -85,7 +87,6 @@ class Output:
             self._result += data
             if len(self._result) > 2 * self._result_limit:
                 del self._result[: -self._result_limit - 1]
-        self._last = data[-_TAIL:] if len(data) >= _TAIL else (self._last + data)[-_TAIL:]
         if not self._opened:
             self._opened = time.time()
         line = self._partial[stdout]
@@ -161,6 +162,10 @@ class Output:
 
     def _take(self, data: bytearray, stdout: bool) -> None:
         if data:
+            if stdout != self._last_stdout and self._last and not self._last.endswith(b"\n"):
+                self._last += b"\n"  # of the other stream, and never ended
+            self._last = bytes(data[-_TAIL:]) if len(data) >= _TAIL else (self._last + data)[-_TAIL:]
+            self._last_stdout = stdout
             interleaved.add(self._runs, len(data), stdout=stdout)
             self._open += data
 

@@ -153,5 +153,4 @@ class Work:
             environment=environment,
             working_dir=work.working_dir,
             source=work.source if work.script else None,
-            separate=step.result,
         )

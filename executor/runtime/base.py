@@ -11,8 +11,7 @@ from typing import Protocol
 class Job:
     """One program to run.
 
-    `id` is the attempt's id; `environment` is what the step adds to the runtime's own; `separate` asks for standard
-    output apart from standard error.
+    `id` is the attempt's id; `environment` is what the step adds to the runtime's own.
     """
 
     id: str
@@ -20,7 +19,6 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     working_dir: str = ""
     source: str | None = None
-    separate: bool = False
 
 
 @dataclass(slots=True)
@@ -61,7 +59,7 @@ class NotEnded(Exception):  # noqa: N818 - it is an answer that becomes the step
 
 
 OnOutput = Callable[[bytes, bool], None]
-"""Called with each piece of output; True when it came from standard output (always, unless it is `separate`)."""
+"""Called with each piece of output, as it is read; True when it came from standard output, else from standard error."""
 
 
 class Running(Protocol):

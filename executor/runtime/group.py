@@ -69,16 +69,12 @@ class Process:
         self._ended: asyncio.Future[Ended] = self._loop.create_future()
 
     def started(self, pid: int, out: int, err: int) -> None:
-        """It runs; `out` and `err` are the ends to read its output from (`err` is -1 when both come through `out`).
-
-        OSError when it cannot be watched.
-        """
+        """It runs; `out` and `err` are the ends to read its output from. OSError when it cannot be watched."""
         self._pidfd = os.pidfd_open(pid)
         self.pid, self._out, self._err = pid, out, err
-        for fd in (out, err):
-            if fd >= 0:
-                os.set_blocking(fd, False)
-                self._loop.add_reader(fd, self._readable, fd)
+        for fd in (out, err):  # the kernel tells of them in the order in which they had something
+            os.set_blocking(fd, False)
+            self._loop.add_reader(fd, self._readable, fd)
         self._loop.add_reader(self._pidfd, self._exited)
 
     async def wait(self) -> Ended:

@@ -65,7 +65,7 @@ class ProcessRuntime:
             if script is not None and job.source is not None:
                 _write_script(script, job.source)
             process.directory = _directory(job.working_dir, own)
-            self._spawn(process, argv, environment, job.separate, mark)
+            self._spawn(process, argv, environment, mark)
         except BaseException:
             process.release()
             raise
@@ -113,16 +113,16 @@ class ProcessRuntime:
         self._groups.remove(pid)
         self.reaper.ended(pid)
 
-    def _spawn(self, process: Process, argv: list[str], env: dict[str, str], separate: bool, mark: str) -> None:
+    def _spawn(self, process: Process, argv: list[str], env: dict[str, str], mark: str) -> None:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             out, write = _pipe(ours, theirs)
-            err, write_err = _pipe(ours, theirs) if separate else (-1, write)
+            err, write_err = _pipe(ours, theirs)
             actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]] = [
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, write, 1),
                 (os.POSIX_SPAWN_DUP2, write_err, 2),
             ]
-            pipes = frozenset(f"pipe:[{os.fstat(fd).st_ino}]" for fd in (out, err) if fd >= 0)
+            pipes = frozenset(f"pipe:[{os.fstat(fd).st_ino}]" for fd in (out, err))
             since = survivors.ticks_now()
             try:
                 os.chdir(process.directory)  # posix_spawn takes none; nothing else of this process looks at the current

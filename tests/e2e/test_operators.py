@@ -234,3 +234,15 @@ def test_a_submission_sent_twice_is_one(cluster: Cluster, ended: bool) -> None:
     assert first == second
     listed = do(cluster, "list", "-o", "name").split()
     assert [n for n in listed if n.startswith(f"twice-{once[:6]}-")] == [first]
+
+
+def test_output_is_told_apart_by_its_stream(cluster: Cluster) -> None:
+    text = manifest(sh("main", "echo out; sleep 0.1; echo err >&2; sleep 0.1; echo more"))
+    [name] = cluster.submit(text)
+    cluster.wait(name)
+    told = {which: do(cluster, "logs", name, "--stream", which) for which in ("stdout", "stderr")}
+    assert [line.split()[-1] for line in do(cluster, "logs", name).splitlines()] == ["out", "err", "more"]
+    assert {which: [line.split()[-1] for line in lines.splitlines()] for which, lines in told.items()} == {
+        "stdout": ["out", "more"],
+        "stderr": ["err"],
+    }

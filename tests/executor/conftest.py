@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from exeunt import interleaved
 from exeunt.executor.main import serve
 from exeunt.executor.settings import Settings
 from exeunt.internal.v1 import executor_service_pb2 as pb
@@ -140,6 +141,12 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         """What a step wrote, put together."""
         frames = self.logs.get(id, {})
         return b"".join(frames[n].data for n in sorted(frames)).decode()
+
+    def lines(self, id: str) -> list[tuple[bool, str]]:
+        """The lines that came, each with whether it is of standard output."""
+        frames = self.logs.get(id, {})
+        told = [piece for n in sorted(frames) for piece in interleaved.pieces(frames[n].data, frames[n].runs)]
+        return [(stdout, line) for stdout, data in told for line in data.decode().splitlines()]
 
 
 def step(name: str, *command: str, **fields: Any) -> step_pb.Step:

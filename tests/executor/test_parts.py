@@ -118,6 +118,14 @@ def test_output_is_passed_on_whole_or_says_what_is_missing(moves: list[bytes | s
 NOTE = re.compile(rb"\[exeunt: (\d+) bytes of output are left out here\]\n")
 
 
+def test_the_last_lines_are_whole_whichever_stream_they_are_of() -> None:
+    output = Output("a", 64 * 1024, 1000, wants_result=False)
+    for data, stdout in ((b"one\nhal", True), (b"two\nno end", False), (b"f a line\nnor here", True), (b"!", False)):
+        output.write(data, stdout=stdout)
+    output.end()
+    assert output.tail() == ["one", "two", "half a line", "nor here", "no end!"]
+
+
 def test_of_output_that_nobody_takes_the_oldest_goes_and_is_counted() -> None:
     output = Output("a", 64 * 1024, 1000, wants_result=False)
     lines = b"".join(b"line %d\n" % n for n in range(100_000))

@@ -21,6 +21,26 @@ async def test_a_program_that_exits_with_zero_succeeds(scheduler: Scheduler) -> 
     assert scheduler.output("u1/a/0") == "hello\nthere\n"
 
 
+@pytest.mark.parametrize("result", [False, True])
+async def test_each_line_is_of_the_stream_that_it_was_written_to(scheduler: Scheduler, result: bool) -> None:
+    text = "for i in 1 2 3; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done; exec >&-; echo last >&2"
+    await scheduler.run(shell("a", text, result=result))
+    lines = [(n, f"{word} {n}") for n in (1, 2, 3) for word in ("out", "err")]
+    told = scheduler.lines("u1/a/0")
+    assert told == [(line[:3] == "out", line) for _, line in lines] + [(False, "last")]
+
+
+async def test_a_step_that_writes_much_to_both_streams_loses_nothing(scheduler: Scheduler) -> None:
+    text = "seq 1 60000 & seq 1 60000 >&2; wait"
+    [result] = await scheduler.run(shell("a", text))
+    assert result.phase == "Succeeded"
+    told = scheduler.lines("u1/a/0")
+    for stdout in (True, False):
+        assert [line for where, line in told if where == stdout] == [str(n) for n in range(1, 60001)]
+    assert set(result.log_tail) <= {str(n) for n in range(1, 60001)}
+    assert "60000" in result.log_tail
+
+
 async def test_a_program_that_fails_says_its_exit_code(scheduler: Scheduler) -> None:
     [result] = await scheduler.run(shell("a", "exit 3"))
     assert (result.phase, result.message, result.exit_code) == ("Failed", "main: Error (exit code 3)", 3)

@@ -8,7 +8,7 @@ from typing import Any
 from exeunt.exithandler import api as exits
 from exeunt.exithandler.record import ExitRecord
 from exeunt.scheduler import view
-from exeunt.scheduler.lists import Page
+from exeunt.scheduler.lists import Line, Page
 from exeunt.scheduler.view import Seen
 from exeunt.service.bounds import LISTED_BYTES
 from exeunt.service.errors import RpcError
@@ -74,8 +74,10 @@ async def page(most: int, services: Services) -> None:
     half = pb.Workflow(json="x" * (most // 2 - 5))
     half.json += "x" * (most // 2 - half.ByteSize())
     for more, taken in (("", True), ("x", False)):
-        found = Page(1000, [half])
-        assert found.take(pb.Workflow(json=half.json + more)) == taken
-    assert Page(1, [half]).take(pb.Workflow()) is False
-    assert len(Page(5, [pb.Workflow(json="x" * (most + 1))]).workflows) == 1, "one at least"
+        found = Page(1000)
+        assert found.take(Line((1, ""), half))
+        assert found.take(Line((0, ""), pb.Workflow(json=half.json + more))) == taken
+    one = Page(1)
+    assert [one.take(Line((0, ""), pb.Workflow())) for _ in range(2)] == [True, False]
+    assert Page(5).take(Line((0, ""), pb.Workflow(json="x" * (most + 1)))), "one at least"
     assert most + 4 * LISTED_BYTES <= 4 * 2**20, "what clients take by default, with a last record"
