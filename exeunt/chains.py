@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 DEPTH_LABEL = "exeunt.dev/depth"
 """On a child: how many workflows stand above it in the chain of triggers."""
@@ -11,17 +12,28 @@ ROOT_LABEL = "exeunt.dev/root"
 """On a child: the uid of the workflow with which the chain of triggers began."""
 
 HOUR = 3600.0
+_DEPTH = re.compile(r"[0-9]{1,5}")
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def depth_of(labels: Mapping[str, str]) -> int:
     """How many workflows stand above one with these labels in the chain of those that start each other."""
     text = labels.get(DEPTH_LABEL, "0")
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 6 else 0
+    return int(text) if _DEPTH.fullmatch(text) else 0
 
 
 def root_of(labels: Mapping[str, str], uid: str) -> str:
     """The uid of the workflow that one with these labels descends from: its own where nothing started it."""
     return labels.get(ROOT_LABEL) or uid
+
+
+def wrong_labels(labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Labels that say nothing of a chain, which would begin anew with them; each with what is wrong."""
+    depth, root = labels.get(DEPTH_LABEL), labels.get(ROOT_LABEL)
+    if depth is not None and not _DEPTH.fullmatch(depth):
+        yield DEPTH_LABEL, "it says how many workflows stand above in a chain: a number from 0 to 99999 is expected"
+    if root is not None and not _UID.fullmatch(root):
+        yield ROOT_LABEL, "it says with which workflow a chain began: the uid of a workflow is expected"
 
 
 class ChainRefused(Exception):  # noqa: N818 - as StartRefused

@@ -65,6 +65,9 @@ Reason = Annotated[
     str, Meta(description="Why it ended: Completed, Failed, Error, Stopped, Terminated, Deadline, Deleted")
 ]
 Time = Annotated[str, Meta(description="RFC 3339 in UTC with milliseconds; empty where there is none")]
+ArgoTime = Annotated[
+    str, Meta(description="RFC 3339 in UTC with whole seconds, as Argo has it; empty where there is none")
+]
 Seconds = Annotated[float, Meta(description="In seconds")]
 
 
@@ -293,7 +296,7 @@ class ObjectMeta(_Body, kw_only=True, omit_defaults=True):
     name: str
     namespace: str
     uid: str
-    creation_timestamp: Time
+    creation_timestamp: ArgoTime
     generate_name: str = ""
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -304,8 +307,8 @@ class Status(_Body, kw_only=True, omit_defaults=True):
 
     phase: Phase
     message: str
-    started_at: Time
-    finished_at: Time
+    started_at: ArgoTime
+    finished_at: ArgoTime
     progress: Annotated[str, Meta(description="Done and all, as in 3/4")]
     outputs: Annotated[dict[str, Any], _argo("Global outputs", parameters=_PARAMETERS)] = {}
     conditions: list[dict[str, str]] = []

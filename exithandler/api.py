@@ -18,7 +18,7 @@ from exeunt import cloudevents
 from exeunt.engine.commands import Rejected
 from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
-from exeunt.exithandler.ledger import Ledger, Line, Wanted
+from exeunt.exithandler.ledger import Ledger, Line, OtherList, Wanted
 from exeunt.exithandler.record import CANCELLED, Attempt, ExitRecord, shown
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.request_ids import RequestIds, given_or_new
@@ -29,6 +29,7 @@ from exeunt.service.bounds import (
     PAGE_BYTES,
     PART_BYTES,
     check_characters,
+    moment,
 )
 from exeunt.service.channel import open_channel
 from exeunt.service.errors import Code, RpcError, invalid, not_found, received, unavailable, wrong_state
@@ -40,7 +41,6 @@ from exeunt.words import phases
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 MESSAGE_CHARACTERS = 1000
-LATEST = 253_402_300_800  # the end of the year 9999
 STATES = {
     "due": pb.Exit.STATE_DUE,
     "running": pb.Exit.STATE_RUNNING,
@@ -91,7 +91,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         if request.page_size < 0:
             raise invalid("page_size is negative", [("page_size", "0 or more is expected")])
         wanted = _wanted(request)._replace(
-            since=_moment(request.due_after, "due_after"), until=_moment(request.due_before, "due_before")
+            since=moment(request.due_after, "due_after"), until=moment(request.due_before, "due_before")
         )
         size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         answer = pb.ListExitsResponse()
@@ -107,6 +107,9 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
             answer.next_page_token = await self._ledger.page(
                 wanted, size=size, token=request.page_token, room=room, full=request.view == pb.EXIT_VIEW_FULL
             )
+        except OtherList:
+            told = "page_token is of a list of other records"
+            raise invalid(told, [("page_token", "give it with the same filter, or begin anew")]) from None
         except ValueError:
             raise invalid("page_token is none of ours", [("page_token", "use the one of the answer before")]) from None
         return answer
@@ -202,8 +205,6 @@ def _require_revision(record: ExitRecord, wanted: int) -> None:
 
 def _wanted(request: pb.ListExitsRequest | pb.WatchExitsRequest) -> Wanted:
     """What a list or a watch has. Raises INVALID_ARGUMENT."""
-    if request.view not in pb.ExitView.values():
-        raise invalid("view is none", [("view", "EXIT_VIEW_BASIC and EXIT_VIEW_FULL are")])
     return Wanted(
         namespace=_narrowed(request.namespace),
         workflow=request.workflow,
@@ -246,13 +247,6 @@ def _states(numbers: Iterable[pb.Exit.State.ValueType]) -> list[str]:
     if unknown:
         raise invalid("states holds one that does not exist", [("states", f"{unknown[0]} is no state")])
     return [NAMES[number] for number in numbers]
-
-
-def _moment(stamp: Timestamp, field: str) -> float:
-    """Seconds since the epoch; 0 for an unset time."""
-    if not (0 <= stamp.seconds < LATEST and 0 <= stamp.nanos < 1_000_000_000):
-        raise invalid(f"{field} is no time", [(field, "a time from 1970 to 9999 is expected")])
-    return float(stamp.seconds) + stamp.nanos / 1e9
 
 
 async def _passed_on(address: str, method: str, request: pb.ReplayExitRequest | pb.CancelExitRequest) -> pb.Exit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
@@ -59,6 +60,10 @@ class Told(NamedTuple):
     position: int = 0  # up to which all was told; 0 where that is as it was
 
 
+class OtherList(Exception):  # noqa: N818 - an answer
+    """The token of a page is that of a list of other records."""
+
+
 class Wanted(NamedTuple):
     """Which records are asked for; what is empty or 0 narrows nothing. Times, in seconds, are those of becoming due."""
 
@@ -69,6 +74,11 @@ class Wanted(NamedTuple):
     states: Collection[str] = ()
     since: float = 0.0
     until: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        return hashlib.blake2b(repr(self._replace(states=sorted(self.states))).encode(), digest_size=6).hexdigest()
 
     def fits(self, summary: LedgerSummary) -> bool:
         """Whether the record is among them."""
@@ -187,9 +197,10 @@ class Ledger:
     async def page(self, wanted: Wanted, *, size: int, token: str, room: Room, full: bool) -> str:
         """Gives `room` the records that fit, newest first: so many, or until it says that there is no more room.
 
-        Answers the token of the next page, empty at the end. Raises ValueError for a token that is none of ours.
+        Answers the token of the next page, empty at the end. Raises ValueError for a token that is none of ours,
+        OtherList for that of other records.
         """
-        place = _read_token(token) or LAST
+        place = _read_token(token, wanted) or LAST
         found: list[LedgerSummary] = []
         more = False
         async with aclosing(self._below(place, wanted.namespace or "*")) as coming:
@@ -207,8 +218,8 @@ class Ledger:
             lines = await asyncio.gather(*(self._line(one, full=full) for one in some))
             for summary, line in zip(some, lines, strict=True):
                 if line is not None and not room(line) and (more or summary is not found[-1]):
-                    return _token(summary)
-        return _token(found[-1]) if more else ""
+                    return _token(summary, wanted)
+        return _token(found[-1], wanted) if more else ""
 
     async def _line(self, summary: LedgerSummary, *, full: bool) -> Line | None:
         return await self.get(summary.id) if full else summary
@@ -310,12 +321,15 @@ def _place(summary: LedgerSummary) -> Place:
     return summary.due_at, summary.id
 
 
-def _token(last: LedgerSummary) -> str:
-    return base64.urlsafe_b64encode(f"{last.due_at!r}:{last.id}".encode()).decode()
+def _token(last: LedgerSummary, wanted: Wanted) -> str:
+    return base64.urlsafe_b64encode(f"{wanted.digest}:{last.due_at!r}:{last.id}".encode()).decode()
 
 
-def _read_token(token: str) -> Place | None:
+def _read_token(token: str, wanted: Wanted) -> Place | None:
     if not token:
         return None
-    due, _, id = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
-    return float(due), id
+    digest, due, id = base64.urlsafe_b64decode(token.encode()).decode().split(":", 2)
+    place = float(due), id
+    if digest != wanted.digest:
+        raise OtherList
+    return place

@@ -37,7 +37,7 @@ from exeunt.scheduler.lists import Lists, filter_of, page_size, read_behind, wri
 from exeunt.scheduler.many import Many
 from exeunt.scheduler.peers import PASSED_ON, Peers, was_passed_on
 from exeunt.scheduler.requests import Requests, deleted_since, namespace_of
-from exeunt.scheduler.submit import Checker
+from exeunt.scheduler.submit import Checker, check_once
 from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Seen, fitted, parts, seen, whole
 from exeunt.service.bounds import ANSWER_BYTES, check_message
@@ -105,6 +105,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         if request.name and request.generate_name:
             text = "give name or generate_name, not both"
             raise invalid(text, [("generate_name", text)])
+        check_once("parameters", request.parameters)
         wishes = Wishes(
             namespace=namespace,
             name=request.name,
@@ -340,6 +341,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     @writes
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
         """A new workflow of the same manifest and arguments."""
+        check_once("parameters", request.parameters)
         requests, given = self._parts.requests, bool(request.request_id)
         request.request_id = given_or_new(request.request_id)
         address = self._maker(request, context)

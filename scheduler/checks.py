@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from exeunt.chains import wrong_labels
 from exeunt.language.decode import Loaded, decode, read_manifests
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document
@@ -161,6 +162,8 @@ class _Check:
         bundle = resolve(workflow, self._stored.lookup, self._stored.config_map)
         found = one.beside(validate(bundle, one.document, self._stored.documents, linting=self._job.linting))
         found += _too_large(workflow, one.document, self._job.parameter_bytes)
+        for label, why in wrong_labels(workflow.metadata.labels):
+            found.append(one.document.problem(("metadata", "labels", label), why))
         self._outcome.problems += found
         if all(problem.warning for problem in found) and not self._job.linting:
             part = Part(

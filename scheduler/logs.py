@@ -22,6 +22,7 @@ from exeunt.journal.steplogs import Frame, StepLogs
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Seen
+from exeunt.service.bounds import moment
 from exeunt.service.errors import invalid, not_found, unavailable
 from exeunt.steps import attempt_of
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -159,7 +160,7 @@ def wanted(request: pb.GetLogsRequest) -> Wanted:
         node=request.node,
         tail=request.tail,
         after=int(request.position or 0),
-        since=request.since.seconds + request.since.nanos / 1e9,
+        since=moment(request.since, "since"),
         attempt=request.attempt if request.HasField("attempt") else None,
         stream=request.stream,
     )

@@ -26,6 +26,7 @@ from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.visible import quoted
 
 CACHED_BYTES = 32 * 1024 * 1024  # of what was checked last
+MOST_TOLD = 10  # parameters that are there twice
 REFERENCES_DEEP = 32  # templates that refer to templates: so often what is stored is looked for
 CHECK_SECONDS = 15.0  # of processor time
 CHECK_MEMORY = 1024 * 1024 * 1024
@@ -102,7 +103,9 @@ class Checker:
         return checked
 
     def check_parameters(self, field: str, given: Iterable[pb.ParameterValue]) -> None:
-        """Raises INVALID_ARGUMENT for a value in this field of a request that is too large."""
+        """Raises INVALID_ARGUMENT for what this field of a request has twice, and for a value that is too large."""
+        given = list(given)
+        check_once(field, given)
         for i, parameter in enumerate(given):
             size = len(parameter.value.encode())
             if size > self._parameter_bytes:
@@ -155,6 +158,19 @@ class Checker:
         if one.kind != "Secret" or self._secrets is None:
             return one
         return one._replace(tree=self._secrets.sealed(one.namespace, one.name, one.tree))
+
+
+def check_once(field: str, given: Iterable[pb.ParameterValue]) -> None:
+    """Raises INVALID_ARGUMENT where this field of a request gives two values to one parameter."""
+    seen: set[str] = set()
+    violations = []
+    for i, parameter in enumerate(given):
+        if parameter.name in seen:
+            text = f"the parameter {quoted(parameter.name)} has a value already"
+            violations.append((f"{field}[{i}].name", text))
+        seen.add(parameter.name)
+    if violations:
+        raise invalid(violations[0][1], violations[:MOST_TOLD])
 
 
 def _content(job: Job) -> str:

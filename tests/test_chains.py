@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
-from exeunt.chains import DEPTH_LABEL, HOUR, ROOT_LABEL, ChainRefused, Chains
+from exeunt.chains import DEPTH_LABEL, HOUR, ROOT_LABEL, ChainRefused, Chains, depth_of, wrong_labels
 
 
 def start(chains: Chains, uid: str, now: float = 0.0, *, root: str = "r", depth: int = 1) -> str:
@@ -43,3 +45,13 @@ def test_roots_of_long_ago_are_forgotten() -> None:
 def test_a_wide_fan_out_is_no_bomb(count: int) -> None:
     chains = Chains(32, 2000)
     assert not any(start(chains, f"c{n}") for n in range(count))
+
+
+@pytest.mark.parametrize("depth", ["-3", "100000", "deep", "", "1.5", "²"])
+def test_a_depth_that_is_none_is_said_to_be_wrong(depth: str) -> None:
+    assert [label for label, _ in wrong_labels({DEPTH_LABEL: depth, ROOT_LABEL: "me"})] == [DEPTH_LABEL, ROOT_LABEL]
+    assert depth_of({DEPTH_LABEL: depth}) == 0
+
+
+def test_labels_of_chains_are_fine() -> None:
+    assert not [*wrong_labels({DEPTH_LABEL: "32", ROOT_LABEL: str(uuid.uuid4())}), *wrong_labels({"team": "-1"})]

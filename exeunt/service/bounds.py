@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from exeunt.service.errors import invalid
 
 REQUEST_ID_CHARACTERS = 128
@@ -29,6 +31,9 @@ TEXTS = {
 }
 """The fields of requests with texts that are no manifest, value or message, and how many characters they may have."""
 
+LATEST = 253_402_300_800
+"""The end of the year 9999."""
+
 ANSWER_BYTES = 16 * 1024 * 1024
 """Of an answer that is one message."""
 PART_BYTES = 1024 * 1024
@@ -40,12 +45,26 @@ PAGE_BYTES = 3 * 1024 * 1024
 """Of a page of a list, but for its last line; one that has more has fewer lines. Clients take 4 MB unless told."""
 
 
-def check_texts(request: Any) -> None:
-    """Raises INVALID_ARGUMENT for a text of a request that is too long, whatever the request is."""
+def check_fields(request: Any) -> None:
+    """Raises INVALID_ARGUMENT for what is wrong whatever the request is: a text that is too long, a revision that none
+    has, a view that there is not."""
     for field, most in TEXTS.items():
         value = getattr(request, field, "")
         if isinstance(value, str):
             check_characters(field, value, most)
+    if getattr(request, "revision", 0) < 0:
+        raise invalid("revision is negative", [("revision", "that of the object as it was seen is expected, or 0")])
+    view = request.DESCRIPTOR.fields_by_name.get("view")
+    if view is not None and request.view not in view.enum_type.values_by_number:
+        known = ", ".join(value.name for value in view.enum_type.values if value.number)
+        raise invalid("view is none", [("view", f"{known} are")])
+
+
+def moment(stamp: Timestamp, field: str) -> float:
+    """Seconds since the epoch; 0 for an unset time. Raises INVALID_ARGUMENT for what is no time."""
+    if not (0 <= stamp.seconds < LATEST and 0 <= stamp.nanos < 1_000_000_000):
+        raise invalid(f"{field} is no time", [(field, "a time from 1970 to 9999 is expected")])
+    return float(stamp.seconds) + stamp.nanos / 1e9
 
 
 def check_message(request: Any) -> None:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from exeunt.service import telemetry
-from exeunt.service.bounds import check_texts
+from exeunt.service.bounds import check_fields
 from exeunt.service.errors import Code, RpcError, abort_with, invalid
 from exeunt.service.health import Health
 from exeunt.service.metrics import Counter, Histogram
@@ -328,7 +328,7 @@ def _proper(request: Any) -> Any:
             text = f"{field}: {quoted(value)} is none; {words} are expected"
             raise invalid(text, [(field, text)])
     if request.DESCRIPTOR.full_name.startswith(PUBLIC):
-        check_texts(request)
+        check_fields(request)
     return request
 
 

@@ -62,12 +62,17 @@ class Guard:
         wanted = self._executors if service == EXECUTORS else self._tokens
         if not wanted or service == OPEN:
             return None
-        values = [value for key, value in sent if key == HEADER]
-        given = [v.encode() if isinstance(v, str) else v for v in values]
-        if any(hmac.compare_digest(one, f"Bearer {token}".encode()) for one in given for token in wanted):
+        given = [_token_of(value) for key, value in sent if key == HEADER]
+        if any(hmac.compare_digest(one, token.encode()) for one in given for token in wanted):
             return None
         if service == EXECUTORS:
             text = NO_EXECUTOR.format("another one was sent" if given else "none was sent")
         else:
             text = WRONG if given else MISSING
         return RpcError(Code.UNAUTHENTICATED, "TOKEN", text)
+
+
+def _token_of(sent: str | bytes) -> bytes:
+    """The token of a header; empty, as no token is, for another scheme. Schemes have no case (RFC 9110)."""
+    scheme, _, token = (sent.encode() if isinstance(sent, str) else sent).partition(b" ")
+    return token.lstrip(b" ") if scheme.lower() == b"bearer" else b""

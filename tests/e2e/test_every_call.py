@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.client import Client, interceptors
 from exeunt.service.errors import received
@@ -316,6 +318,64 @@ async def test_a_caller_is_told_what_the_table_says(cluster: Cluster, method: st
         uids += [answer.uid] if method == "ResubmitWorkflow" else []
         await gone(stubs[0], uids)
         assert (await answered(stubs, method, request))[0] == expected
+
+
+NEVER = Timestamp(seconds=-5)
+TWICE = [pb.ParameterValue(name="a", value=value) for value in "bc"]
+
+
+def wrong_in_any_state(w: World) -> list[tuple[str, Message, str]]:
+    """Calls with one field that is wrong whatever state the workflow is in, and that field."""
+    kinds: list[Any] = [
+        pb.StopWorkflowRequest,
+        pb.TerminateWorkflowRequest,
+        pb.SuspendWorkflowRequest,
+        pb.ResumeWorkflowRequest,
+        pb.DeleteWorkflowRequest,
+        pb.RetryWorkflowRequest,
+        pb.ResubmitWorkflowRequest,
+    ]
+    waits = [(kind.DESCRIPTOR.name.removesuffix("Request"), kind(**w.named(revision=-1)), "revision") for kind in kinds]
+    none: Any = 99
+    return [
+        *waits,
+        ("SetNodes", pb.SetNodesRequest(**set_nodes(w), revision=-1), "revision"),
+        ("ReplayExit", xpb.ReplayExitRequest(id=w.exit.id, revision=-1), "revision"),
+        ("CancelExit", xpb.CancelExitRequest(id=w.exit.id, revision=-1), "revision"),
+        ("GetWorkflow", pb.GetWorkflowRequest(**over(w), view=none), "view"),
+        ("ListWorkflows", pb.ListWorkflowsRequest(view=none), "view"),
+        ("ListExits", xpb.ListExitsRequest(view=none), "view"),
+        ("WatchExits", xpb.WatchExitsRequest(view=none), "view"),
+        ("GetLogs", pb.GetLogsRequest(**over(w), since=NEVER), "since"),
+        ("ListExits", xpb.ListExitsRequest(due_after=NEVER), "due_after"),
+        ("SubmitWorkflow", pb.SubmitWorkflowRequest(documents=[text()], parameters=TWICE), "parameters[1].name"),
+        ("RetryWorkflow", pb.RetryWorkflowRequest(**failed(w), parameters=TWICE), "parameters[1].name"),
+        ("ResubmitWorkflow", pb.ResubmitWorkflowRequest(**over(w), parameters=TWICE), "parameters[1].name"),
+        ("SetNodes", pb.SetNodesRequest(**set_nodes(w), output_parameters=TWICE), "output_parameters[1].name"),
+    ]
+
+
+async def test_what_is_wrong_in_any_state_is_refused_by_its_field(cluster: Cluster) -> None:
+    world = await made(cluster)
+    facts = cluster.facts()
+    sending = interceptors(facts["token"])
+    async with (
+        grpc.aio.insecure_channel(facts["scheduler"]["address"], interceptors=sending) as scheduler,
+        grpc.aio.insecure_channel(facts["exithandler"]["address"], interceptors=sending) as exithandler,
+    ):
+        stubs = (rpc.WorkflowServiceStub(scheduler), exit_rpc.ExitServiceStub(exithandler))
+        for method, request, field in wrong_in_any_state(world):
+            said, _ = await answered(stubs, method, request)
+            assert said == f"INVALID_ARGUMENT INVALID_REQUEST {field}", method
+        for label, value in (("depth", "-3"), ("depth", "deep"), ("depth", "100000"), ("root", "me")):
+            labelled = pb.SubmitWorkflowRequest(documents=[text()], labels={f"exeunt.dev/{label}": value})
+            said, _ = await answered(stubs, "SubmitWorkflow", labelled)
+            assert said == "INVALID_ARGUMENT INVALID_MANIFEST labels", value
+        tree = json.loads(text().text)
+        tree["metadata"]["labels"] = {"exeunt.dev/depth": "-1"}
+        inside = pb.SubmitWorkflowRequest(documents=[pb.Document(text=json.dumps(tree))])
+        said, _ = await answered(stubs, "SubmitWorkflow", inside)
+        assert said == 'INVALID_ARGUMENT INVALID_MANIFEST documents[0].metadata.labels["exeunt.dev/depth"]'
 
 
 async def gone(stub: rpc.WorkflowServiceAsyncStub, uids: list[str]) -> None:

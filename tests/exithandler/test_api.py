@@ -354,6 +354,20 @@ async def refuses(asked: Awaitable[pb.Exit]) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_USED")
 
 
+async def test_a_page_token_is_of_one_list(main: Main, service: Service, world: World) -> None:
+    _, stub = service
+    for _ in range(3):
+        await main.result(await main.owe(workflow(call(world.url))))
+    states = [pb.Exit.STATE_SUCCEEDED, pb.Exit.STATE_FAILED]
+    token = (await stub.ListExits(pb.ListExitsRequest(page_size=1, states=states))).next_page_token
+    again = pb.ListExitsRequest(page_size=5, states=states[::-1], namespace="*", page_token=token)
+    assert len((await stub.ListExits(again)).exits) == 2
+    for other in ({"hook": "exit"}, {"uid": "u"}, {"due_before": Timestamp(seconds=2**33)}):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ListExits(pb.ListExitsRequest(states=states, page_token=token, **other))  # type: ignore[arg-type]
+        assert received(refused.value).violations[0].field == "page_token"
+
+
 async def test_errors_say_what_to_do(main: Main, service: Service, world: World) -> None:
     handler, stub = service
     world.reply_never()

@@ -1,0 +1,33 @@
+"""Tokens: who is answered, however the scheme is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from exeunt.service.tokens import MISSING, WRONG, Guard
+
+TOKEN = "A-token-of-20-signs."
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+@pytest.mark.parametrize("raw", [False, True])
+def test_the_scheme_has_no_case(scheme: str, raw: bool) -> None:
+    sent = f"{scheme} {TOKEN}"
+    given = sent.encode() if raw else sent
+    assert Guard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [("authorization", given)]) is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN.lower()}", f"Bearer {TOKEN}x", f"Bearer{TOKEN}"],
+)
+def test_another_token_or_scheme_is_refused(sent: str) -> None:
+    refusal = Guard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [("authorization", sent)])
+    assert refusal is not None
+    assert str(refusal) == WRONG
+
+
+def test_none_is_refused() -> None:
+    refusal = Guard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [])
+    assert refusal is not None
+    assert str(refusal) == MISSING
