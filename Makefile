@@ -42,11 +42,12 @@ lock:  ## requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv export --quiet --format requirements-txt --no-header --no-annotate --no-emit-project --no-default-groups -o requirements/run.txt; rm -f uv.lock
 	@$(BIN)/uv pip compile --quiet requirements/uv.in --generate-hashes --no-header --no-annotate -o requirements/uv.txt
 
-check: $(STAMP)  ## format, lint, types, import contract
+check: $(STAMP)  ## format, lint, types, import contract, dead code
 	@$(BIN)/ruff format --check --quiet . || { echo "formatting differs: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+	@! $(BIN)/vulture | grep -vE '^(tests|bench)/'  # those are looked at for what they use of ours
 
 quick: check  ## the checks, and the tests of language, engine and driver: about a minute
 	@$(BIN)/pytest -q tests/language tests/engine tests/driver

@@ -14,16 +14,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from exeunt.actions.context import open_toolbox
-from exeunt.executor import survivors
 from exeunt.executor.actions import ActionRunner, Starter, Waiter
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
-from exeunt.executor.guard import Groups, Guard
 from exeunt.executor.health import CONNECTED, Health
 from exeunt.executor.images import Image, load_images
 from exeunt.executor.limits import Limits
 from exeunt.executor.links import Links
 from exeunt.executor.memory import Memory, own_groups
+from exeunt.executor.runtime import survivors
+from exeunt.executor.runtime.guard import Groups, Guard
 from exeunt.executor.runtime.process import ProcessRuntime
 from exeunt.executor.runtime.reaper import Reaper, adopting
 from exeunt.executor.session import Profile, Session

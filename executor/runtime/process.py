@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from exeunt.executor import survivors
-from exeunt.executor.guard import Groups
+from exeunt.executor.runtime import survivors
 from exeunt.executor.runtime.base import Job, NotStarted, OnOutput
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
+from exeunt.executor.runtime.guard import Groups
 from exeunt.executor.runtime.reaper import Reaper, Step
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE of Linux, which file times are taken from; Python has no name for it

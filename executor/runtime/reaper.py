@@ -16,8 +16,8 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from exeunt.executor import survivors
-from exeunt.executor.survivors import Seen
+from exeunt.executor.runtime import survivors
+from exeunt.executor.runtime.survivors import Seen
 
 log = logging.getLogger(__name__)
 

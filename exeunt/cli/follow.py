@@ -16,8 +16,6 @@ Nodes = dict[str, dict[str, Any]]
 CHILD_SECONDS = 30.0
 """How long a started workflow may take to be known: its start is in the log before its scheduler has read it."""
 
-OUTAGE_SECONDS = 120.0
-
 
 class Followed:
     """The workflows of one command: those submitted, in their order, then those that they started."""

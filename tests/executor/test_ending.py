@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.executor import survivors
+from exeunt.executor.runtime import survivors
 from tests.executor.conftest import Scheduler, Service, inside, shell, step, vanished
 
 LONG = "sleep 1000"

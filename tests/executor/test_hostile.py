@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from exeunt.executor import survivors
-from exeunt.executor.runtime import group, process
+from exeunt.executor.runtime import group, process, survivors
 from exeunt.executor.runtime.reaper import Reaper, descendants
 from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import WITHIN, Scheduler, Service, inside, shell, step, vanished

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from exeunt.executor import survivors
+from exeunt.executor.runtime import survivors
 from exeunt.executor.runtime.reaper import Reaper
 
 log = logging.getLogger(__name__)
