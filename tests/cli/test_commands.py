@@ -298,6 +298,14 @@ def test_a_replay_is_asked_for_once(cluster: Cluster, exeunt: Exeunt) -> None:
     assert (request.id, request.again) == ("e2", True)
 
 
+def test_replays_of_several_have_a_request_id_each(cluster: Cluster, exeunt: Exeunt) -> None:
+    cluster.records = [Exit(id=id, workflow="w", state=Exit.STATE_FAILED) for id in ("e1", "e2")]
+    exeunt("exits", "replay", "e1", "--request-id", "r")
+    exeunt("exits", "replay", "e1", "e2", "--request-id", "r")
+    exeunt("exits", "replay", "--failed", "--request-id", "r")
+    assert [request.request_id for request in cluster.calls] == ["r", *["r.e1", "r.e2"] * 2]
+
+
 def test_executors_and_their_slots(cluster: Cluster, exeunt: Exeunt) -> None:
     _, line = exeunt("executors").out.splitlines()
     assert line.split() == ["executor-1", "ready", "1/16+2", "process", "default/a/a"]
