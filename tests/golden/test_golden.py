@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import pytest
 
 from tests.golden.judge import judge
-from tests.golden.runner import cases, file_of, known
+from tests.golden.runner import HERE, cases, file_of, known
 
 SMALL = [case for name in ("hand", "hand2") for case in cases(file_of(name))]
 AGREE = 200
@@ -29,6 +30,12 @@ def test_random_workflows_end_as_argos_do(name: str) -> None:
     assert not [identity for identity, verdict in verdicts.items() if verdict.state == "skipped"]
     differing = {identity: verdict.lines[:3] for identity, verdict in verdicts.items() if verdict.state == "differ"}
     assert not differing.keys() - known(), {identity: differing[identity] for identity in differing.keys() - known()}
+
+
+def test_each_that_differs_has_its_cause() -> None:
+    causes = tomllib.loads((HERE / "causes.toml").read_text())
+    ids = [id for kind in causes.values() for cause in kind.values() for id in cause["ids"]]
+    assert sorted(ids) == sorted(known())
 
 
 def test_what_needs_a_clock_or_an_agent_ends_as_argos_does() -> None:
