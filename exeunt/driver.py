@@ -181,7 +181,7 @@ class Driver:
         return future
 
     def write_snapshot(self, told: Told | None = None) -> None:
-        """Writes the whole state as a commit as soon as no other is on its way (journal.md §4).
+        """Writes the whole state as a commit as soon as no other is on its way (docs/log.md §4).
 
         First `told`: what the commits before it tell others has to be out, for a load begins with the snapshot.
         """
@@ -365,7 +365,7 @@ class Driver:
         """The run's time: the wall clock as it was when this began, and from then on as time goes by.
 
         A wall clock that is put forward or back is not followed before the next load: every wait and every deadline of
-        the run is counted in this time, and none may come sooner or later for it (journal.md §6).
+        the run is counted in this time, and none may come sooner or later for it (docs/log.md §6).
         """
         return max(self.run.now, self._epoch + asyncio.get_running_loop().time())
 

@@ -1,7 +1,7 @@
 """A join: one workflow is started when several have arrived (fan-in).
 
 It is a run like any other, of a small workflow that is made here: a suspended node for each member, and an exit handler
-that starts what the join is for. Its uid is a hash of the join's key (journal.md §7), so whoever arrives first starts
+that starts what the join is for. Its uid is a hash of the join's key (docs/log.md §7), so whoever arrives first starts
 it, and every member's arrival ends its own node, once. Exactly one child follows, as a handler starts exactly one.
 """
 

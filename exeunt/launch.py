@@ -1,6 +1,6 @@
 """A workflow on its way to being started by another: its bundle, its uid and name, and the message that starts it.
 
-Triggers write the message to the partition of the child (journal.md §7); the scheduler that owns it begins the run.
+Triggers write the message to the partition of the child (docs/log.md §7); the scheduler that owns it begins the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exeunt.language.metadata import CREATOR
 from exeunt.language.resolve import resolve
 
 START = "start"
-"""The mailbox name (`to`) of messages that start a workflow (journal.md §7)."""
+"""The mailbox name (`to`) of messages that start a workflow (docs/log.md §7)."""
 
 STARTED_BY = "exeunt.dev/started-by"
 """The annotation of a child: the workflow whose handler started it."""

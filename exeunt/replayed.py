@@ -1,4 +1,4 @@
-"""A replay has ended: what the exit handler tells the owner of the workflow, through the log (journal.md §7).
+"""A replay has ended: what the exit handler tells the owner of the workflow, through the log (docs/log.md §7).
 
 The main run may be over, and its log cut; the message keeps its place until the archive has it too.
 """

@@ -1,6 +1,6 @@
 """The open exit runs of this process: made of obligations, taken up from the log, driven, closed, given away.
 
-An obligation is an open HookDue in the log. What cannot be carried out is parked, and holds up nobody (journal.md §6).
+An obligation is an open HookDue in the log. What cannot be carried out is parked, and holds up nobody (docs/log.md §6).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The steps of exit runs: actions are done here, containers and scripts are asked of the scheduler.
 
 What the driver asks for is already in the log. An action starts only while this process is certainly the owner of its
-partition (journal.md §2); one that cannot start for that reason waits until it is certain again, or the run is dropped.
+partition (docs/log.md §2); one that cannot start for that reason waits until it is certain again or the run is dropped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Starts the workflows that exit runs trigger: checked and stored here, started by a message in the log.
 
-The message (journal.md §7) is written under this process's fence and safe to repeat: the child's uid follows from the
+The message (docs/log.md §7) is written under this process's fence and safe to repeat: the child's uid follows from the
 node's idempotency key. So a trigger is durable at once, scheduler or not, and there is exactly one child.
 """
 

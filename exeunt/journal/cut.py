@@ -1,4 +1,4 @@
-"""Announces what is still needed of the log and cuts what nobody needs (journal.md §4)."""
+"""Announces what is still needed of the log and cuts what nobody needs (docs/log.md §4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fences: taking partitions, renewing, finding out whether they are still ours (journal.md §2, §3).
+"""Fences: taking partitions, renewing, finding out whether they are still ours (docs/log.md §2, §3).
 
 Every fence is written with an expectation: a renewal expects the old fence, a take-over expects the last fence that
 it has just read, whoever wrote it, and reads again when somebody was quicker. So a fence whose answer was lost can

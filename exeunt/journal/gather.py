@@ -1,4 +1,4 @@
-"""Many writers, one request: gathers publishes to a stream into pipelined messages or one atomic batch (journal.md §3).
+"""Many writers, one request: gathers publishes into pipelined messages or one atomic batch (docs/log.md §3).
 
 A plain publish costs one fsync, an atomic batch several whatever its size: few waiting messages go out plain and
 pipelined, many as one batch. On three nodes one request at a time is allowed (`plain_limit` 1), and a batch costs

@@ -238,7 +238,7 @@ class Log:
             entry.fail(Refused(answer.code, answer.description))
 
     async def _settle(self, entries: list[Entry]) -> list[Entry]:
-        """Renews the fences, so that nothing unanswered can come any more, then looks what has come (journal.md §3)."""
+        """Renews the fences, so that nothing unanswered can come, then looks what has come (docs/log.md §3)."""
         await self._fences.renew({e.key for e in entries}, {})
         mine = [e for e in entries if e.key in self._fences]
         for entry in entries:
@@ -367,7 +367,7 @@ class Log:
         return self._fences.held.get(partition)
 
     def fresh(self, partition: int, since: float | None = None) -> bool:
-        """Whether ownership was confirmed within the last second: only then act outside (journal.md §2).
+        """Whether ownership was confirmed within the last second: only then act outside (docs/log.md §2).
 
         With `since` (the loop's clock): whether our fence was read as the last one after that moment. A new owner need
         not wait for the second to pass, so what cannot be undone needs this.

@@ -1,6 +1,6 @@
 """What is still needed of the log: pins for each partition, the mark that follows, and who should snapshot. Pure.
 
-journal.md §4: a partition's mark is the oldest position that its owner still needs. It never passes the owner's fence,
+docs/log.md §4: a partition's mark is the oldest position that its owner still needs. It never passes the owner's fence,
 what has been read, what an open run needs, a finished run whose projections are not out, or what was read and not yet
 acted on.
 """

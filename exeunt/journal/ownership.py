@@ -1,4 +1,4 @@
-"""Who is there and who should own which partition: members, presence, rendezvous hashing (journal.md §2).
+"""Who is there and who should own which partition: members, presence, rendezvous hashing (docs/log.md §2).
 
 Membership only keeps owners from fighting; that a former owner can write nothing is the fence's doing. Each process
 puts its entry into a bucket in memory every 300 ms; the others hear it on the wire and judge by their own clocks. A

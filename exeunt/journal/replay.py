@@ -1,4 +1,4 @@
-"""Sorts what a load reads: open runs with what they need, what the other role told, messages. Pure (journal.md §4)."""
+"""Sorts what a load reads: open runs with what they need, what the other role told, messages. Pure (docs/log.md §4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names in the log as NATS subjects and back: partitions, families, commits, fences, messages (journal.md §1)."""
+"""The names in the log as NATS subjects and back: partitions, families, commits, fences, messages (docs/log.md §1)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Address(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Something that an owner of another partition tells the owner of this one (journal.md §7).
+    """Something that an owner of another partition tells the owner of this one (docs/log.md §7).
 
     `sequence` is the position of its last part, `first` that of its first.
     """

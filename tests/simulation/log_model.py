@@ -1,4 +1,4 @@
-"""The log protocol of journal.md as a small model, explored in every order: log_model.py [LENGTH [MUTATION...]]
+"""The log protocol of docs/log.md as a small model, explored in every order: log_model.py [LENGTH [MUTATION...]]
 
 One workflow with one exit handler; two schedulers and two exit handlers at once, each of which may crash, take over
 from the other, or go on as a zombie that still believes it owns the partition; snapshots, renewed fences, marks and
@@ -8,7 +8,7 @@ housekeeping (nothing lost, nobody stuck). A mutation leaves out one rule, to sh
 the visible log (5 takes seconds, 6 minutes); positions are relative to the cut, so that any number of cuts is explored.
 Explored apart, with one process a role:
 - lost answers, in a log longer by one: a commit may get no answer, be written later or never,
-  and is settled as journal.md says. (A message that comes late is all that a zombie can do.)
+  and is settled as docs/log.md says. (A message that comes late is all that a zombie can do.)
 - cancellation, in a log longer by one: the handler waits for ever and is taken back; it ends only by that.
 - replay: a closed exit run runs once more, before or after its workflow has closed, and that too comes to an end.
 - messages between partitions: the handler asks for the start of a child workflow, again after every take-over; the

@@ -1,4 +1,4 @@
-"""What subscribers hear of a commit (contract.md, the table of events)."""
+"""What subscribers hear of a commit (docs/events.md)."""
 
 from __future__ import annotations
 

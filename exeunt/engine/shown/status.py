@@ -1,4 +1,4 @@
-"""A run as people see it: metadata, spec and status in Argo's shape (contract.md)."""
+"""A run as people see it: metadata, spec and status in Argo's shape."""
 
 from __future__ import annotations
 
