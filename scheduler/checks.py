@@ -18,7 +18,7 @@ from exeunt.language.manifest import ConfigMap, Parameter, Secret, Workflow, Wor
 from exeunt.language.metadata import check_stored
 from exeunt.language.problems import ManifestError, Problem
 from exeunt.language.secret import check_secret, secret_values
-from exeunt.language.templates import CLUSTER_KIND, scope_of
+from exeunt.language.template_lookup import CLUSTER_KIND, scope_of
 from exeunt.language.validate import resolve, validate, validate_template
 from exeunt.language.variables import text as value_text
 from exeunt.launch import encode_bundle

@@ -15,12 +15,10 @@ from collections.abc import Callable, Collection, Iterable
 
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Placed, Profile, Report, State, kinds_of, named
+from exeunt.scheduler.lost_executors import Silence
 from exeunt.scheduler.placement import Placement, Slot
 
 log = logging.getLogger(__name__)
-
-MOMENT_SECONDS = 1.0  # in which the sockets are read before anybody is judged
-HELD_UP_SECONDS = 0.2  # a timer that fires later than this: the loop did not run freely
 
 
 Judges = Callable[[int, float | None], bool]
@@ -47,6 +45,7 @@ class Dispatch:
         self._now = now  # wall clock, for people
         self._placed = Placed(self.flights)
         self._over = Over(self.acknowledge)
+        self._silence = Silence(grace, self._lose)
         self._unclaimed: set[str] = set()  # what the last sweep found
         self._met: dict[str, float] = {}  # attempts that nobody here knows, and since when executors tell of them
 
@@ -189,7 +188,7 @@ class Dispatch:
         """These partitions have just been loaded: the grace of executors that are not there begins now."""
         for executor in list(self.executors.values()):
             if executor.link is None:
-                self._watch(executor)
+                self.listen(executor)
         self.judge(partitions)
 
     def exit_closed(self, uid: str, hook_id: str, attempt: int) -> None:
@@ -260,7 +259,7 @@ class Dispatch:
         executor.listed = set(attempts)
         executor.held = {}
         self.placement.connect(profile.id, kinds_of(profile.capabilities))
-        self._watch(executor)
+        self.listen(executor)
         for report in reports:
             executor.listed.add(report.id)
             self.update(executor, report)
@@ -280,11 +279,16 @@ class Dispatch:
         if executor.link is link:
             executor.link = None
             self.placement.disconnect(executor.profile.id)
-            self._watch(executor)
+            self.listen(executor)
 
     def heard(self, executor: Executor) -> None:
         """A frame came."""
-        executor.heard = asyncio.get_running_loop().time()
+        self._silence.heard(executor)
+        executor.seen_at = self._now()
+
+    def listen(self, executor: Executor) -> None:
+        """Counts its silence from now."""
+        self._silence.begin(executor)
         executor.seen_at = self._now()
 
     def lend(self, executor: Executor, *, ordinary: int | None, kept: int | None, seen: int) -> None:
@@ -436,35 +440,8 @@ class Dispatch:
         executor = self.executors.get(id)
         if executor is None:
             executor = self.executors[id] = Executor(Profile(id, {}, (), 0, 0))
-            self._watch(executor)
+            self.listen(executor)
         return executor
-
-    def _watch(self, executor: Executor) -> None:
-        """Counts its silence from now."""
-        self.heard(executor)
-        if executor.timer is None:
-            self._look_at(executor, self.grace)
-
-    def _look_at(self, executor: Executor, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        executor.timer = loop.call_later(seconds, self._check, executor, loop.time() + seconds)
-
-    def _check(self, executor: Executor, due: float) -> None:
-        """Loses the executor when it was silent for the grace, and for a moment more in which this loop ran freely.
-
-        A scheduler that was held up, or stopped, has not read what was said to it meanwhile: it reads that first.
-        """
-        now = asyncio.get_running_loop().time()
-        left = executor.heard + self.grace - now
-        if left > 0:
-            executor.doubted = False
-            self._look_at(executor, left)
-        elif not executor.doubted or now - due > HELD_UP_SECONDS:
-            executor.doubted = True
-            self._look_at(executor, min(MOMENT_SECONDS, self.grace / 4))
-        else:
-            executor.timer = None
-            self._lose(executor)
 
     def _lose(self, executor: Executor) -> None:
         name = executor.profile.id

@@ -17,7 +17,7 @@ from exeunt.language.manifest import (
     WorkflowSpec,
     WorkflowTemplate,
 )
-from exeunt.language.templates import CLUSTER_KIND, NAMESPACED_KIND, Lookup, scope_of
+from exeunt.language.template_lookup import CLUSTER_KIND, NAMESPACED_KIND, Lookup, scope_of
 from exeunt.language.visible import Visible, constant
 
 ConfigMapLookup = Callable[[str, str], ConfigMap | None]

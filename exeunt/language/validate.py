@@ -18,7 +18,7 @@ from exeunt.language.problems import ManifestError, Problem, quoted_list
 from exeunt.language.report import Place, Report
 from exeunt.language.resolve import resolve
 from exeunt.language.support import check_support
-from exeunt.language.templates import Lookup, Templates, scope_name, scope_of
+from exeunt.language.template_lookup import Lookup, Templates, scope_name, scope_of
 from exeunt.language.visible import constant
 from exeunt.language.walk import Origin, Walker
 

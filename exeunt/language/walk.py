@@ -20,7 +20,7 @@ from exeunt.language.named import with_names
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.tasks import Order, has_loop
-from exeunt.language.templates import Found, TemplateNotFoundError, Templates, ref_scope
+from exeunt.language.template_lookup import Found, TemplateNotFoundError, Templates, ref_scope
 from exeunt.language.visible import Texts, Visible, constant, without_nested
 
 Walking = Iterator["Walking"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Workflow, WorkflowTemplate
 from exeunt.language.problems import ManifestError, Problem
-from exeunt.language.templates import scope_of
+from exeunt.language.template_lookup import scope_of
 from exeunt.language.validate import resolve, validate
 
 HEAD = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}\n"

@@ -8,7 +8,7 @@ import pytest
 
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, ConfigMap, Step, TemplateRef, Workflow, WorkflowTemplate
-from exeunt.language.templates import TemplateNotFoundError, Templates
+from exeunt.language.template_lookup import TemplateNotFoundError, Templates
 from exeunt.language.validate import resolve, validate_template
 
 from .manifests import HEAD, errors, workflow

@@ -9,7 +9,7 @@ import msgspec
 
 from exeunt.language.handlers import further_handlers, order
 from exeunt.language.manifest import Bundle, Model
-from exeunt.language.templates import Templates
+from exeunt.language.template_lookup import Templates
 
 MAX_BUNDLES: Final = 128
 MAX_FORMS: Final = 5000

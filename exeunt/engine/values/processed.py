@@ -8,7 +8,7 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import Processed, mentions, put_in
 from exeunt.language.manifest import Step, Template, TemplateRef
-from exeunt.language.templates import Found, TemplateNotFoundError
+from exeunt.language.template_lookup import Found, TemplateNotFoundError
 
 
 class Called:

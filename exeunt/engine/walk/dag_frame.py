@@ -19,7 +19,7 @@ from exeunt.engine.values.scope import Scope, add_loop, add_node, add_skipped, g
 from exeunt.engine.values.templating import mentions, source_of
 from exeunt.engine.walk import hooks
 from exeunt.language.manifest import LifecycleHook, Task, Template
-from exeunt.language.templates import TemplateNotFoundError
+from exeunt.language.template_lookup import TemplateNotFoundError
 
 Walk = Generator[Node, None, Any]
 _ITEM = re.compile(r"\{\{=?\s*item\b|\{\{=[^}]*\bitem\b")

@@ -32,7 +32,7 @@ from exeunt.engine.values.templating import argument_values, mark_absent, model,
 from exeunt.engine.walk.start import Caller, Spot, begin, retry_strategy
 from exeunt.language.expression import ExpressionError, evaluate_bool
 from exeunt.language.manifest import Arguments, LifecycleHook, Template
-from exeunt.language.templates import TemplateNotFoundError
+from exeunt.language.template_lookup import TemplateNotFoundError
 from exeunt.language.variables import environment
 
 Walk = Generator[Node, None, Any]

@@ -12,7 +12,7 @@ from exeunt.engine.values import handlers
 from exeunt.engine.values.processed import found_of
 from exeunt.engine.walk import hooks
 from exeunt.language.manifest import Template
-from exeunt.language.templates import scope_of
+from exeunt.language.template_lookup import scope_of
 
 
 def full(run: Run) -> bool:

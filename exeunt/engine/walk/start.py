@@ -18,7 +18,7 @@ from exeunt.engine.values.processed import Called, found_of, processed_of
 from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import Processed, mentions, process, source_of
 from exeunt.language.manifest import LifecycleHook, RetryStrategy, Step, Template
-from exeunt.language.templates import Found, TemplateNotFoundError
+from exeunt.language.template_lookup import Found, TemplateNotFoundError
 from exeunt.language.variables import NESTED
 
 _DISPLAY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")

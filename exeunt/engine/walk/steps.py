@@ -24,7 +24,7 @@ from exeunt.engine.values.templating import argument_values, mentions, source_of
 from exeunt.engine.walk import hooks, parallelism
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin, fail, full
 from exeunt.language.manifest import Step, Template
-from exeunt.language.templates import TemplateNotFoundError
+from exeunt.language.template_lookup import TemplateNotFoundError
 
 Walk = Generator[Node, None, Any]
 EMPTY = -2
