@@ -14,7 +14,7 @@ HELD_UP_SECONDS = 0.2
 
 
 class Silence:
-    """Listens for executors. `lost` is called with one that was silent for too long; then it is listened for no more."""
+    """Listens for executors. `lost` is called with one that was silent for too long; nobody listens for it then."""
 
     def __init__(self, grace: float, lost: Callable[[Executor], None]) -> None:
         self._grace = grace
