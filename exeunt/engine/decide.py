@@ -324,6 +324,7 @@ def _look(run: Run) -> None:
         run.pend(key)
     run.blocked.clear()
     entered: set[int] = set()  # what holds the composites that were looked at
+    alone: dict[int, int] = {}  # what was left alone, and for what that holds it
     while True:
         while run.dirty and not run.state.suspended:
             full = parallelism.full(run)
@@ -336,6 +337,7 @@ def _look(run: Run) -> None:
             closed = [key for key in _holders(run, node) if parallelism.closed(run, run.nodes[key])]
             if closed:
                 run.blocked[node.key] = None
+                alone[node.key] = closed[-1]
                 run.pend(closed[-1])
                 continue
             entered.update(_holders(run, node))
@@ -344,6 +346,8 @@ def _look(run: Run) -> None:
                 _walk(run, look(run, node))
             elif run.stopping:
                 run.late[node.key] = None
+        if not run.dirty and _go_on(run, alone):
+            continue
         if run.stopping and not run.dirty:
             run.stopping = False
             for key in run.late:
@@ -354,6 +358,17 @@ def _look(run: Run) -> None:
         _walk(run, workflow.look(run))
         if len(run.events) == before or run.closed:
             return
+
+
+def _go_on(run: Run, alone: dict[int, int]) -> bool:
+    """Has looked at what was left alone for something that has ended meanwhile: nothing else may wake it any more."""
+    ended = [key for key, holder in alone.items() if run.nodes[holder].fulfilled]
+    for key in ended:
+        del alone[key]
+        if not run.nodes[key].fulfilled:
+            run.blocked.pop(key, None)
+            run.pend(key)
+    return bool(run.dirty)
 
 
 def _holders(run: Run, node: Node) -> Iterator[int]:
