@@ -318,7 +318,9 @@ def _settle(run: Run) -> bool:
 
 
 def _look(run: Run) -> None:
-    if not run.nodes and not run.state.suspended and not run.closed:
+    if run.closed:
+        return
+    if not run.nodes and not run.state.suspended:
         _walk(run, workflow.start(run))
     for key in run.blocked:
         run.pend(key)
@@ -334,16 +336,16 @@ def _look(run: Run) -> None:
             if node is None:
                 continue
             run.turn.check()
-            closed = [key for key in _holders(run, node) if parallelism.closed(run, run.nodes[key])]
+            left = left_inside.concerns(run, node)  # nothing begins in there, and nothing holds back what ends
+            closed = [] if left else [key for key in _holders(run, node) if parallelism.closed(run, run.nodes[key])]
             if closed:
                 run.blocked[node.key] = None
                 alone[node.key] = closed[-1]
                 run.pend(closed[-1])
                 continue
             entered.update(_holders(run, node))
-            look = left_inside.look if left_inside.concerns(run, node) else LOOKS[node.type]
-            if look is left_inside.look or not node.fulfilled:
-                _walk(run, look(run, node))
+            if left or not node.fulfilled:
+                _walk(run, (left_inside.look if left else LOOKS[node.type])(run, node))
             elif run.stopping:
                 run.late[node.key] = None
         if not run.dirty and _go_on(run, alone):

@@ -66,6 +66,7 @@ def look(run: Run) -> Walk:
     if not root.fulfilled or _busy(run):
         return  # what failed at once waits for what runs in it: its work and handlers are over before the last handler
     if not run.state.outcome:
+        _sweep(run)
         yield from promise.keep(run)
         if _busy(run):
             return
@@ -166,7 +167,7 @@ def _close(run: Run, root: Node) -> None:
 
 
 def _sweep(run: Run) -> None:
-    """Nothing stays open in a run that is over."""
+    """Nothing stays open in a run that is over; what began has its handlers also where it is ended here."""
     for node in reversed(run.nodes):
         if not node.fulfilled:
             run.emit(NodeEnded(node.key, phases.FAILED, node.message))
@@ -176,10 +177,10 @@ def _close_exit(run: Run) -> Walk:
     root, owed = run.root, run.obligation
     if owed is None or not root.fulfilled or _busy(run):
         return
+    _sweep(run)
     yield from promise.keep(run)
     if _busy(run):
         return
-    _sweep(run)
     state = "succeeded"
     if run.state.shutdown:
         state = "cancelled"
