@@ -27,6 +27,7 @@ from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import Announcer
 from exeunt.scheduler.api import Parts, WorkflowService
 from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.around import Around
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.find import Finder
@@ -67,7 +68,7 @@ SWEEP_SECONDS = 10.0  # an exit handler that restarts has asked for its steps by
 
 
 class Core:
-    """All parts."""
+    """A scheduler without its listeners: its parts, each made with what it needs, and what has to run for them."""
 
     def __init__(
         self,
@@ -93,7 +94,6 @@ class Core:
         self._changing_keys = len(keys) > 1
         self.runs = Runs(journal, projections.blobs, steps, clock, steady)
         self.mender = Mender(self.runs, journal, steps, clock)
-        self.runs.on_broken = self.mender.broken
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
         self.logs = LogWriter(projections.logs, self.runs)
@@ -102,15 +102,18 @@ class Core:
         launcher = self.launcher = Launcher(
             self.runs, self.archiver, projections, journal, limits=limits, steady=steady, standing=self.standing
         )
-        self.runs.on_told = self.announcer.put
-        self.runs.on_closed = self.archiver.put
         replays = Replays(self.runs, self.archiver, self.announcer, steady)
-        self.runs.on_message = lambda message: (replays if message.to == REPLAYED else launcher).message(message)
-        self.runs.told_out = self.announcer.out
-        self.runs.published = projections.events.published
-        self.runs.on_loaded = self.dispatch.loaded
-        self.runs.on_lost = self._lost
-        self.runs.on_exit_closed = self.dispatch.exit_closed
+        self.runs.around = Around(
+            told=self.announcer.put,
+            told_out=self.announcer.out,
+            published=projections.events.published,
+            closed=self.archiver.put,
+            message=lambda message: (replays if message.to == REPLAYED else launcher).message(message),
+            loaded=self.dispatch.loaded,
+            lost=self._lost,
+            exit_closed=self.dispatch.exit_closed,
+            broken=self.mender.broken,
+        )
         self.executors = ExecutorService(
             self.dispatch,
             replica=settings.replica,

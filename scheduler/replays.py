@@ -59,7 +59,7 @@ class Replays:
     async def _tell(self, body: dict[str, Any], told: Replayed) -> None:
         """Subscribers hear of the workflow's new state; returns when that is durable, or not to be waited for."""
         event = finalized(body, told)
-        out = await self._steady(lambda: self._runs.published([told.uid], 0.0)) if event is not None else ()
+        out = await self._steady(lambda: self._runs.around.published([told.uid], 0.0)) if event is not None else ()
         if event is not None and f"{event.uid}.{event.number}" not in out:
             self._announcer.put([event])
             await self._announcer.out()

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import logging
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
 from exeunt.cache import ByteCache
 from exeunt.cloudevents import WorkflowEnded
-from exeunt.driver import Clock, Driver, Told
+from exeunt.driver import Clock, Driver
 from exeunt.engine import decide
 from exeunt.engine.commands import HookEnded, Input
 from exeunt.engine.decide import Run
@@ -29,6 +29,7 @@ from exeunt.journal.subjects import Family, Message, Record, family_of, partitio
 from exeunt.language.manifest import Bundle
 from exeunt.launch import decode_bundle
 from exeunt.scheduler.announce import Announcement, announcements
+from exeunt.scheduler.around import Around
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.unread import Unread, unread
@@ -39,12 +40,12 @@ log = logging.getLogger(__name__)
 
 BREATH = 100  # runs that are restored before others get a turn
 BUNDLE_BYTES = 64 * 1024 * 1024
-OnClosed = Callable[[Entry], None]
-OnMessage = Callable[[Message], Coroutine[Any, Any, None]]
 
 
 class Runs:
-    """All of them. `on_told` hears what subscribers shall hear, `on_closed` of each run that is over."""
+    """All of them. `around` is set before any partition is taken."""
+
+    around: Around
 
     def __init__(self, journal: Log, blobs: Blobs, steps: RunSteps, clock: Clock, steady: Steady) -> None:
         self.by_uid: dict[str, Entry] = {}
@@ -53,17 +54,8 @@ class Runs:
         self.on_changed: set[Callable[[Entry], None]] = set()  # who wants to hear of each commit of any run
         self.loaded: set[int] = set()
         self.unread: dict[str, Unread] = {}  # runs that cannot be read
-        self.on_broken: Callable[[Driver], bool] = lambda driver: False
         self.commits = 0
         self.turns = Turns()
-        self.on_told: Callable[[list[Announcement]], None] = lambda told: None
-        self.told_out: Told | None = None  # what snapshots wait for
-        self.published: Callable[[Collection[str], float], Coroutine[Any, Any, set[str]]] = _nothing
-        self.on_closed: OnClosed = lambda entry: None
-        self.on_message: OnMessage | None = None
-        self.on_loaded: Callable[[Collection[int]], None] = lambda partitions: None
-        self.on_lost: Callable[[Collection[int]], None] = lambda partitions: None
-        self.on_exit_closed: Callable[[str, str, int], None] = lambda uid, hook_id, attempt: None
         self.holding_changed: list[Callable[[], None]] = []
         self._journal = journal
         self._blobs = blobs
@@ -174,7 +166,7 @@ class Runs:
                 self._tell_changed(entry)
         for record in loaded.told:
             self.hook_ended(record)
-        self.on_loaded(mine)
+        self.around.loaded(mine)
         self._tell_holding()
         for message in loaded.messages:
             await self._message(message)
@@ -192,7 +184,7 @@ class Runs:
         for entry in [e for e in self.by_uid.values() if e.driver.family.partition in gone]:
             self._drop(entry)
         self.unread = {uid: one for uid, one in self.unread.items() if one.family.partition not in gone}
-        self.on_lost(gone)
+        self.around.lost(gone)
         self._tell_holding()
 
     def _tell_holding(self) -> None:
@@ -219,7 +211,7 @@ class Runs:
             entry.driver.sequence = found.records[-1].sequence
             if run.closed:
                 entry.closed = True
-                self.on_closed(entry)
+                self.around.closed(entry)
             else:
                 entries.append(entry)
         return entries
@@ -231,7 +223,7 @@ class Runs:
             with contextlib.suppress(Exception):  # one that cannot be read is met again below
                 since = min(since, commit.decode(one.records[0].data).now)
         uids = [one.family.uid for one in found]
-        return await self._steady(lambda: self.published(uids, since - 1.0)) if uids else set()
+        return await self._steady(lambda: self.around.published(uids, since - 1.0)) if uids else set()
 
     async def _read(self, found: OpenRun, out: set[str]) -> Run | None:
         """The run that these commits make. One that cannot be read rests and holds its place in the log."""
@@ -241,7 +233,7 @@ class Runs:
             log.exception("the run %s cannot be read and rests", found.family.uid)
             self.unread[found.family.uid] = unread(found, error)
             return None
-        self.on_told([one for one in told if f"{one.uid}.{one.number}" not in out])
+        self.around.told([one for one in told if f"{one.uid}.{one.number}" not in out])
         return run
 
     async def folded(self, found: OpenRun, *, whole: bool = True) -> tuple[Run, list[Announcement]]:
@@ -311,7 +303,7 @@ class Runs:
         entry = self.by_uid.get(record.family.uid)
         closed = _closing(record)
         if closed is not None and closed.hook is not None:
-            self.on_exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
+            self.around.exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
         if record.family.uid in self.unread:
             return  # it keeps its place in the log until its run can be read
         if entry is None or entry.closed or closed is None or closed.hook is None:
@@ -325,11 +317,8 @@ class Runs:
             self._journal.finish(record)
 
     async def _message(self, message: Message) -> None:
-        if self.on_message is None:
-            return
-        on_message = self.on_message
         try:
-            await surely(lambda: on_message(message))
+            await surely(lambda: self.around.message(message))
         except Exception:
             log.exception("the message %s to partition %02x failed", message.id, message.partition)
             return  # it keeps its place in the log: the next load tries again
@@ -339,7 +328,7 @@ class Runs:
         for family in families:
             entry = self.by_uid.get(family.uid)
             if entry is not None:
-                entry.driver.write_snapshot(self.told_out)
+                entry.driver.write_snapshot(self.around.told_out)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -353,7 +342,7 @@ class Runs:
             turns=self.turns,
             on_commit=self._committed,
             on_lost=self._driver_lost,
-            on_broken=self.on_broken,
+            on_broken=self.around.broken,
         )
         entry = Entry(driver, created=run.created_at)
         if run.uid not in self.by_uid:
@@ -368,12 +357,12 @@ class Runs:
             return
         self.commits += 1
         told = announcements(driver.run, events)
-        self.on_told(told)
+        self.around.told(told)
         if driver.run.closed and not entry.closed:
             entry.closed = True
             entry.ending = next((o.data.tree() for o in reversed(told) if isinstance(o.data, WorkflowEnded)), None)
             self._steps.close(driver)
-            self.on_closed(entry)
+            self.around.closed(entry)
         if entry.waiters or entry.changed:
             entry.show()
         self._tell_changed(entry)
@@ -413,10 +402,6 @@ class Runs:
         self._journal.done(entry.driver.family)
         entry.driver.drop()
         self.forget(entry)
-
-
-async def _nothing(uids: Collection[str], since: float) -> set[str]:
-    return set()
 
 
 class _BundleWanted(Exception):  # noqa: N818 - a question

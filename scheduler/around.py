@@ -1,0 +1,36 @@
+"""What stands around the runs of a scheduler: who hears what they tell, and whom they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from exeunt.driver import Driver, Told
+from exeunt.journal.log import Message
+from exeunt.scheduler.announce import Announcement
+from exeunt.scheduler.entry import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """Given to `Runs` once, before it takes any partition: these parts need the runs themselves."""
+
+    told: Callable[[list[Announcement]], None]
+    """Hears what subscribers shall hear of durable commits, those of one run in their order."""
+    told_out: Told
+    """Done when all that was told so far is stored, or is not to be waited for: snapshots wait for it."""
+    published: Callable[[Collection[str], float], Coroutine[Any, Any, set[str]]]
+    """Which events of these workflows are out, at least of those since a time."""
+    closed: Callable[[Entry], None]
+    """Hears of each run that is over: it goes to the archive."""
+    message: Callable[[Message], Coroutine[Any, Any, None]]
+    """Acts on a message of another partition's owner. What it raises has the message tried again at the next load."""
+    loaded: Callable[[Collection[int]], None]
+    """Hears that these partitions are loaded: attempts of theirs can be judged."""
+    lost: Callable[[Collection[int]], None]
+    """Hears that these partitions are somebody else's."""
+    exit_closed: Callable[[str, str, int], None]
+    """Hears that an exit run has closed: workflow's uid, hook id, and the greatest number of its attempts."""
+    broken: Callable[[Driver], bool]
+    """A run cannot go on. Answers whether it is seen to; otherwise it is dropped."""
