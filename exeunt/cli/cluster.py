@@ -44,17 +44,16 @@ jetstream {{
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """What a local cluster consists of."""
+    """What a local cluster consists of. What is empty here is as the variables of `environ` say, or the default."""
 
     data_dir: Path
     executors: int = 1
-    slots: int = 16
-    runtime: str = "process"
-    share: tuple[str, ...] = ()
+    slots: int | None = None
+    runtime: str = ""
     images: str = ""
     metrics: bool = False
     shutdown_seconds: float = 20.0
-    log_level: str = "info"
+    log_level: str = ""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     serve: Sequence[str] = (sys.executable, "-m", "exeunt.cli.main", "serve")
 
@@ -94,14 +93,15 @@ class Cluster:
         """What stands in cluster.json."""
         facts: dict[str, Any] = {"nats": {"url": self.nats_url, "pid": self.nats.pid if self.nats else 0}}
         for name in SERVICES:
-            metrics = self._ports.get(f"{name}-metrics")
             facts[name] = {
                 "address": f"127.0.0.1:{self._ports[name]}",
                 "internal": f"127.0.0.1:{self._ports[f'{name}-internal']}",
                 "pid": self.services[name].pid,
-                "metrics": f"127.0.0.1:{metrics}" if metrics else None,
+                "metrics": self._metrics(name) or None,
             }
-        facts["executors"] = [{"id": e.spec.name, "pid": e.pid} for e in self.executors]
+        facts["executors"] = [
+            {"id": e.spec.name, "pid": e.pid, "metrics": self._metrics(e.spec.name) or None} for e in self.executors
+        ]
         facts["token"] = self.credentials.token
         facts["supervisor"] = {"pid": os.getpid()}
         return facts
@@ -137,7 +137,8 @@ class Cluster:
         """The ports of the last time on this data directory where they are free, others where not."""
         before = read_facts(self.options.data_dir) or {}
         wanted = ["nats", *SERVICES, *(f"{name}-internal" for name in SERVICES)]
-        wanted += [f"{name}-metrics" for name in SERVICES if self.options.metrics]
+        measured = [*SERVICES, *(f"executor-{number}" for number in range(1, self.options.executors + 1))]
+        wanted += [f"{name}-metrics" for name in measured if self.options.metrics]
         taken: set[int] = set()
         for name in wanted:
             port = _port_before(before, name)
@@ -146,6 +147,11 @@ class Cluster:
                 self._ports[name] = port
             else:
                 self._ports[name] = free_port(taken)
+
+    def _metrics(self, name: str) -> str:
+        """Where a service tells its numbers; empty for nowhere."""
+        port = self._ports.get(f"{name}-metrics")
+        return f"127.0.0.1:{port}" if port else ""
 
     def _log(self, name: str) -> Path:
         return self.options.data_dir / "logs" / f"{name}.log"
@@ -172,7 +178,6 @@ class Cluster:
         )
 
     def _service_spec(self, name: str) -> Spec:
-        metrics = self._ports.get(f"{name}-metrics")
         environ = {
             **self._common(name),
             "EXEUNT_NATS_URL": self.nats_url,
@@ -180,7 +185,7 @@ class Cluster:
             private.KEY_VARIABLE: private.key_setting(self.options.data_dir, self.options.environ),
             "EXEUNT_LISTEN": f"127.0.0.1:{self._ports[name]}",
             "EXEUNT_INTERNAL": f"127.0.0.1:{self._ports[f'{name}-internal']}",
-            "EXEUNT_METRICS": f"127.0.0.1:{metrics}" if metrics else "",
+            "EXEUNT_METRICS": self._metrics(name),
         }
         return self._spec(name, name, environ)
 
@@ -193,27 +198,26 @@ class Cluster:
             "EXEUNT_EXECUTOR_TOKEN": self.credentials.executor,
             "EXEUNT_EXECUTOR_ID": name,
             "EXEUNT_SCHEDULERS": f"127.0.0.1:{self._ports['scheduler-internal']}",
-            "EXEUNT_SLOTS": str(options.slots),
-            "EXEUNT_RUNTIME": options.runtime,
             "EXEUNT_LISTEN": "127.0.0.1:0",
-            "EXEUNT_METRICS": "",
+            "EXEUNT_METRICS": self._metrics(name),
         }
+        if options.slots is not None:
+            environ["EXEUNT_SLOTS"] = str(options.slots)
+        if options.runtime:
+            environ["EXEUNT_RUNTIME"] = options.runtime
         if options.images:
             environ["EXEUNT_IMAGES"] = options.images
-        if options.share:
-            environ["EXEUNT_SHARE"] = ",".join(options.share)
         return self._spec("executor", name, environ)
 
     def _common(self, name: str) -> dict[str, str]:
         return {
             "EXEUNT_ALLOW_LOOPBACK": "true",  # everything here is one person's machine
             **self.options.environ,
+            **({"EXEUNT_LOG_LEVEL": self.options.log_level} if self.options.log_level else {}),
             "EXEUNT_TOKEN": self.credentials.token,
             "EXEUNT_REPLICA": name,
             "EXEUNT_REPLICAS": "1",
             "EXEUNT_DATA_DIR": str(self.options.data_dir / name),
-            "EXEUNT_LOG_LEVEL": self.options.log_level,
-            "EXEUNT_LOG_FORMAT": "json",
             "EXEUNT_SHUTDOWN_SECONDS": str(self.options.shutdown_seconds),
             private.KEY_VARIABLE: "",  # executors get secrets with their steps
         }
@@ -265,6 +269,9 @@ def nats_server() -> str:
 def _port_before(facts: Mapping[str, Any], name: str) -> int:
     service, _, which = name.partition("-")
     entry = facts.get(service)
+    if service == "executor":
+        id, _, which = name.rpartition("-")
+        entry = next((one for one in facts.get("executors", ()) if one["id"] == id), None)
     address = entry.get("url" if service == "nats" else which or "address") if entry else None
     port = str(address or "").rpartition(":")[2]
     return int(port) if port.isdigit() else 0

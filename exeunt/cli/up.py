@@ -32,9 +32,8 @@ def cluster_options(function: F) -> F:
     """The options that `run` and `up` have in common."""
     for option in (
         click.option("--images", type=click.Path(exists=True, dir_okay=False), help="Images' entrypoints."),
-        click.option("--share", multiple=True, metavar="DIR", help="Stays real and writable inside the sandbox."),
-        click.option("--runtime", default="process", show_default=True, help="What steps run in."),
-        click.option("--slots", type=click.IntRange(1), default=16, show_default=True, help="Steps at once, each."),
+        click.option("--runtime", default="", help="What steps run in.  [default: process]"),
+        click.option("--slots", type=click.IntRange(1), help="Steps at once, each.  [default: 16]"),
         click.option("--executors", type=click.IntRange(0), default=1, show_default=True, help="How many executors."),
         click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything lies."),
     ):
@@ -45,7 +44,6 @@ def cluster_options(function: F) -> F:
 def options_of(data_dir: Path, **given: Any) -> ClusterOptions:
     """The options of a cluster from those of a command, with paths that hold wherever the cluster runs."""
     given["images"] = str(Path(given["images"]).resolve()) if given["images"] else ""
-    given["share"] = tuple(str(Path(directory).resolve()) for directory in given["share"])
     return ClusterOptions(data_dir.resolve(), **given)
 
 
@@ -53,11 +51,13 @@ def options_of(data_dir: Path, **given: Any) -> ClusterOptions:
 @cluster_options
 @click.option("--detach", "-d", is_flag=True, help="Return when the cluster is ready; `exeunt down` stops it.")
 @click.option("--metrics/--no-metrics", default=True, show_default=True, help="Serve metrics for Prometheus.")
-@click.option("--log-level", default="info", hidden=True)
+@click.option("--log-level", default="", hidden=True)
 def up_command(*, data_dir: Path | None, detach: bool, **given: Any) -> int:
     """Starts NATS, scheduler, exit handler and executors on loopback, and keeps them running.
 
     A service that dies is started again within a second, on the same port. DIR/cluster.json says what runs where.
+    The services' EXEUNT_* variables hold here, too; a flag wins over its variable. Only addresses, names, tokens and
+    directories are the cluster's own.
     """
     options = options_of(data_dir or state.default_data_dir(), **given)
     if detach:
@@ -88,9 +88,9 @@ def _detached(options: ClusterOptions) -> int:
     except OSError as error:
         text = f"{options.data_dir} cannot be used as a data directory: {error.strerror}"
         raise CommandError(text, code=UNREACHABLE) from error
-    arguments = [f"--data-dir={options.data_dir}", f"--executors={options.executors}", f"--slots={options.slots}"]
-    arguments += [f"--runtime={options.runtime}", *(f"--share={one}" for one in options.share)]
-    arguments += [f"--images={options.images}"] * bool(options.images)
+    arguments = [f"--data-dir={options.data_dir}", f"--executors={options.executors}"]
+    arguments += [f"--slots={options.slots}"] * (options.slots is not None)
+    arguments += [f"--runtime={options.runtime}", *([f"--images={options.images}"] * bool(options.images))]
     arguments += ["--metrics" if options.metrics else "--no-metrics", f"--log-level={options.log_level}"]
     reading, writing = os.pipe()
     begin = log.stat().st_size if log.exists() else 0

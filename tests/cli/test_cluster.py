@@ -111,6 +111,31 @@ async def test_the_same_ports_are_taken_again(options: ClusterOptions) -> None:
         assert (second.nats_url, second.scheduler, second.exithandler) == addresses
 
 
+async def test_variables_hold_where_no_flag_says_otherwise(options: ClusterOptions) -> None:
+    said = {"EXEUNT_SLOTS": "3", "EXEUNT_EXIT_SLOTS": "1", "EXEUNT_LOG_LEVEL": "warning", "EXEUNT_LOG_FORMAT": "text"}
+    environ = {**os.environ, **said}
+    async with start_cluster(replace(options, environ=environ), kept=True):
+        for one in facts(options)["executors"]:
+            assert psutil.Process(one["pid"]).environ().items() >= said.items()
+    async with start_cluster(replace(options, environ=environ, slots=5, log_level="debug"), kept=True):
+        one = facts(options)["executors"][0]
+        wins = {**said, "EXEUNT_SLOTS": "5", "EXEUNT_LOG_LEVEL": "debug"}
+        assert psutil.Process(one["pid"]).environ().items() >= wins.items()
+
+
+async def test_every_service_tells_its_numbers_where_cluster_json_says(options: ClusterOptions) -> None:
+    measured = replace(options, metrics=True)
+    told = []
+    for _ in range(2):
+        async with start_cluster(measured, kept=True):
+            found = facts(options)
+            services = [found["scheduler"], found["exithandler"], *found["executors"]]
+            told.append([one["metrics"] for one in services])
+            assert [psutil.Process(one["pid"]).environ()["EXEUNT_METRICS"] for one in services] == told[-1]
+    assert len(set(told[0])) == len(services)
+    assert told[0] == told[1]
+
+
 async def test_two_supervisors_never_share_a_data_directory(cluster: Cluster, options: ClusterOptions) -> None:
     with pytest.raises(AlreadyRunningError, match="a cluster runs on"):
         async with start_cluster(options, kept=True):
