@@ -241,20 +241,37 @@ def check_hook_expressions(hooks: dict[str, LifecycleHook], place: Place, report
             report.add(place.at(name), "has no expression; only the hook named exit goes without")
 
 
-def check_running_hooks(step: Step, place: Place, report: Report) -> None:
-    """A hook that begins while its step runs cannot have what the step gives."""
-    own = re.compile(rf"(steps|tasks)\.{re.escape(step.name)}\.(outputs\.|exitCode|finishedAt)")
+def check_own_hooks(step: Step, place: Place, report: Report, *, loop: bool) -> None:
+    """A hook that begins while its step runs cannot have what the step gives; no hook gets its own step's times and id."""
+    given = re.compile(rf"(steps|tasks)\.{re.escape(step.name)}\.(outputs\.|exitCode|finishedAt)")
+    never = re.compile(rf"(steps|tasks)\.{re.escape(step.name)}\.(id|ip|startedAt|finishedAt|hostNodeName)")
     for name, hook in step.hooks.items():
-        if name == "exit" or not _WHILE_RUNNING.fullmatch(hook.expression):
-            continue
+        running = name != "exit" and _WHILE_RUNNING.fullmatch(hook.expression)
+        where = place.at(name, "arguments", "parameters")
         for at, parameter in enumerate(hook.arguments.parameters):
             value = parameter.value
             for tag in tags(value) if isinstance(value, str) else ():
-                if own.match(tag.body.strip()):
-                    told = (
-                        f"{{{{{shorten(tag.body)}}}}} has no value while {step.name} runs; it is passed on as it stands"
-                    )
-                    report.add(place.at(name, "arguments", "parameters", at, "value"), told, warning=True)
+                body = tag.body.strip()
+                why = ""
+                if running and given.match(body):
+                    why = f"has no value while {step.name} runs"
+                elif tag.kind == "simple" and never.fullmatch(body):
+                    why = f"is not told to hooks of {step.name} itself"
+                if why:
+                    told = f"{{{{{shorten(tag.body)}}}}} {why}; it is passed on as it stands"
+                    report.add(where.at(at, "value"), told, warning=True)
+        if not loop:
+            check_no_item(hook, place.at(name), report)
+
+
+def check_no_item(hook: LifecycleHook, place: Place, report: Report) -> None:
+    """`{{item}}` of a hook outside of a loop."""
+    for at, parameter in enumerate(hook.arguments.parameters):
+        value = parameter.value
+        for tag in tags(value) if isinstance(value, str) else ():
+            if tag.kind == "simple" and tag.body.strip() == "item":
+                told = "{{item}} has no value outside of a loop; it is passed on as it stands"
+                report.add(place.at("arguments", "parameters", at, "value"), told, warning=True)
 
 
 def told_twice(on_exit: str, place: Place, report: Report, *, stored: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Validation: whether a workflow, with all it refers to, may be accepted; everything that is wrong, at once.
 
 What Argo refuses when a workflow is created is refused, what it accepts is accepted (Argo: workflow/validate), but for
-the few things that could never run: see `refused-at-once` in docs/differences.md.
+the few things that could never run: see `refused-at-once` in docs/argo-differences.md.
 """
 
 from __future__ import annotations

@@ -99,6 +99,7 @@ class Walker:
         visible = Visible(self.shared, self.open)
         self.check_hook(name, hook, scope, visible, place)
         self._texts.check(hook.arguments, visible, place.at("arguments"), warning=True)
+        rules.check_no_item(hook, place, self._report)
 
     def _warn_handler(self, found: Found | None, arguments: Arguments | None, place: Place) -> None:
         """Argo accepts a handler whose inputs get no value, and it ends in Error when it is due."""
@@ -279,7 +280,7 @@ class Walker:
 
     def _hooks(self, step: Step, scope: str, visible: Visible, here: Place) -> None:
         rules.check_hook_expressions(step.hooks, here.at("hooks"), self._report)
-        rules.check_running_hooks(step, here.at("hooks"), self._report)
+        rules.check_own_hooks(step, here.at("hooks"), self._report, loop=has_loop(step))
         for name, hook in step.hooks.items():
             self.check_hook(name, hook, scope, visible, here.at("hooks", name))
         handler = visible.constant(step.on_exit)

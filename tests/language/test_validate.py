@@ -265,6 +265,38 @@ def test_what_a_hook_on_running_can_never_see_is_told(phase: str, tag: str, told
 
 
 @pytest.mark.parametrize(
+    ("tag", "told"),
+    [
+        ("{{tasks.a.startedAt}}", "{{tasks.a.startedAt}} is not told to hooks of a itself; it is passed on"),
+        ("{{tasks.a.id}}", "{{tasks.a.id}} is not told to hooks of a itself; it is passed on"),
+        ("{{item}}", "{{item}} has no value outside of a loop; it is passed on as it stands"),
+        ("{{tasks.b.startedAt}} {{tasks.a.status}} {{tasks.a.outputs.result}} {{tasks.a.exitCode}}", ""),
+    ],
+)
+def test_what_no_hook_of_a_step_can_see_is_told(tag: str, told: str) -> None:
+    arguments = f"arguments: {{parameters: [{{name: x, value: '{tag}'}}]}}"
+    hook = f"dependencies: [b], hooks: {{exit: {{template: needy, {arguments}}}}}"
+    tasks = f"{{name: a, template: quick, {hook}}}, {{name: b, template: quick}}"
+    text = spec(
+        f"  - {{name: main, dag: {{tasks: [{tasks}]}}}}\n  - {{name: quick, container: {{image: a}}}}\n" + NEEDY
+    )
+    assert errors(text) == []
+    assert [told in warning for warning in warnings(text)] == [True] * bool(told)
+
+
+def test_an_item_is_told_only_where_there_is_none() -> None:
+    hook = "hooks: {exit: {template: needy, arguments: {parameters: [{name: x, value: '{{item}}'}]}}}"
+    for loop, told in (("", 1), ("withItems: [1, 2], ", 0)):
+        main = f"  - {{name: main, steps: [[{{name: a, template: quick, {loop}{hook}}}]]}}\n"
+        text = spec(main + "  - {name: quick, suspend: {}}\n" + NEEDY)
+        assert errors(text) == []
+        assert len(warnings(text)) == told
+    text = spec("  - {name: main, suspend: {}}\n" + NEEDY, f"  {hook}\n")
+    [warning] = warnings(text)
+    assert "spec.hooks.exit.arguments.parameters[0].value: warning: {{item}} has no value outside" in warning
+
+
+@pytest.mark.parametrize(
     "hook",
     ["  hooks: {exit: {template: needy}}\n", "  hooks: {late: {template: needy, expression: 'true'}}\n"],
 )
