@@ -45,9 +45,10 @@ def _table(settings: list[Setting]) -> str:
     for setting in settings:
         choices = f" ({', '.join(f'`{choice}`' for choice in setting.choices)})" if setting.choices else ""
         unit = f", in {setting.unit}" if setting.unit and setting.unit != "HOST:PORT" else ""
+        bounds = f"; {setting.bounds}" if setting.bounds else ""
         computed = " " in setting.default
         default = setting.default if computed or not setting.default else f"`{setting.default}`"
-        lines.append(f"| `{setting.variable}` | {setting.help}{unit}{choices} | {default} |")
+        lines.append(f"| `{setting.variable}` | {setting.help}{unit}{choices}{bounds} | {default} |")
     return "\n".join(lines) + "\n"
 
 

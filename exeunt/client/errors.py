@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from exeunt import local
 
 CONNECTING = "failed to connect to all addresses"
+NOT_FOUND = "Method not found!"
 NAMED = ("Submit", "Resubmit", "Retry", "Replay")
 """Calls whose commands can be given a request's id."""
 _REASON = "Failed to connect to remote host: "
@@ -57,6 +58,12 @@ def unanswered(failure: ClientError, server: str, seconds: float | None = None, 
 
     `seconds`, `request`: of a call that has one answer.
     """
+    if failure.code == "UNIMPLEMENTED" and failure.text == NOT_FOUND:
+        text = (
+            f"{server} does not know this call: it is no such service. Workflows are asked of a scheduler (--server, "
+            "EXEUNT_SERVER), runs of handlers of an exit handler (--exit-server, EXEUNT_EXIT_SERVER)"
+        )
+        return ClientError(failure.code, failure.reason, text)
     if failure.reason != failure.code or failure.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
         return failure
     connecting = failure.text.startswith(CONNECTING)

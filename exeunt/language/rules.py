@@ -242,7 +242,7 @@ def check_hook_expressions(hooks: dict[str, LifecycleHook], place: Place, report
 
 
 def check_own_hooks(step: Step, place: Place, report: Report, *, loop: bool) -> None:
-    """A hook that begins while its step runs cannot have what the step gives; no hook gets its own step's times and id."""
+    """What hooks of a step are not told: what it gives while it runs, and at no time its own times and id."""
     given = re.compile(rf"(steps|tasks)\.{re.escape(step.name)}\.(outputs\.|exitCode|finishedAt)")
     never = re.compile(rf"(steps|tasks)\.{re.escape(step.name)}\.(id|ip|startedAt|finishedAt|hostNodeName)")
     for name, hook in step.hooks.items():

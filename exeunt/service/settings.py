@@ -61,6 +61,7 @@ class Setting:
     help: str
     repeated: bool
     choices: tuple[str, ...]
+    bounds: str
 
 
 def _replica() -> str:
@@ -121,6 +122,7 @@ def describe(cls: type[ServiceSettings]) -> list[Setting]:
                 help=field.metadata.get("help", ""),
                 repeated=repeated,
                 choices=choices,
+                bounds=_bounds(field.metadata),
             )
         )
     return described
@@ -217,10 +219,14 @@ def _scalar(text: str, kind: str, choices: tuple[str, ...], metadata: Mapping[st
         raise ValueError(f"must be {'a whole number' if kind == 'integer' else 'a number'}") from None
     low, high = metadata.get("minimum"), metadata.get("maximum")
     if number != number or (low is not None and number < low) or (high is not None and number > high):  # noqa: PLR0124 (NaN)
-        named = (("at least", low), ("at most", high))
-        bounds = [f"{name} {bound:,}" for name, bound in named if bound is not None]
-        raise ValueError(f"must be {' and '.join(bounds) or 'a number'}")
+        raise ValueError(f"must be {_bounds(metadata) or 'a number'}")
     return number
+
+
+def _bounds(metadata: Mapping[str, Any]) -> str:
+    """`at least 1 and at most 5`; empty without bounds."""
+    named = (("at least", metadata.get("minimum")), ("at most", metadata.get("maximum")))
+    return " and ".join(f"{name} {bound:,}" for name, bound in named if bound is not None)
 
 
 def _text(value: Any) -> str:

@@ -51,6 +51,14 @@ async def test_so_may_a_verb_and_what_only_reads_says_no_more(client: Client) ->
         await client.list_workflows()
 
 
+async def test_the_wrong_service_is_named_with_the_right_one(client: Client) -> None:
+    told = f"^{client.server} does not know this call: .* of an exit handler \\(--exit-server, EXEUNT_EXIT_SERVER\\)$"
+    with pytest.raises(ClientError, match=told):
+        await client.list_exits()
+    with pytest.raises(ClientError, match=told):
+        await anext(client.watch_exits())
+
+
 async def test_where_nothing_listens_a_local_cluster_has_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     async with Client("127.0.0.1:1", token="", patience=0.2) as calls:
