@@ -6,6 +6,7 @@ the log, and the log is folded again as after a restart. Times are CPU time: oth
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import time
@@ -120,4 +121,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

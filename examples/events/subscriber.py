@@ -1,13 +1,15 @@
 """Prints every workflow that ended badly and every exit handler that failed, also what came while this did not run.
 
 Usage: python examples/events/subscriber.py [NATS_URL [NAMESPACE]]
+
+Of a local cluster the address is `nats.url` in its cluster.json (docs/events.md, "Where NATS listens").
 """
 
 import asyncio
 import contextlib
 import sys
 
-from exeunt.client import events
+from exeunt.client import ClientError, events
 
 
 async def main(nats_url: str = "nats://127.0.0.1:4222", namespace: str = "") -> None:
@@ -25,5 +27,8 @@ async def main(nats_url: str = "nats://127.0.0.1:4222", namespace: str = "") -> 
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main(*sys.argv[1:]))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(main(*sys.argv[1:]))
+    except ClientError as error:
+        sys.exit(str(error))
