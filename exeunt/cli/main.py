@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from exeunt.cli.failure import UNREACHABLE, WRONG_INPUT, CommandError
+from exeunt.cli.failure import INTERRUPTED, UNREACHABLE, WORK_FAILED, WRONG_INPUT, CommandError
 from exeunt.cli.visible import echo
 
 COMMANDS = {
@@ -79,7 +79,7 @@ def call(arguments: list[str] | None = None) -> int:
         result: Any = cli.main(ordered, prog_name="exeunt", standalone_mode=False)
     except click.exceptions.Abort:  # as click says of Ctrl-C
         echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -124,7 +124,7 @@ def _refused(error: Exception) -> int | None:
         echo(str(error), err=True)
     if error.code == "UNAUTHENTICATED":
         return UNREACHABLE
-    return UNREACHABLE if error.unreachable else WRONG_INPUT if error.code == "INVALID_ARGUMENT" else 1
+    return UNREACHABLE if error.unreachable else WRONG_INPUT if error.code == "INVALID_ARGUMENT" else WORK_FAILED
 
 
 if __name__ == "__main__":

@@ -47,6 +47,17 @@ def test_every_rule_of_the_comparison_is_explained() -> None:
     assert set(NAMES) <= set(explained)
 
 
+def test_the_page_of_annotations_has_each_that_is_used() -> None:
+    described = re.findall(r"^\| `exeunt\.dev/([a-z-]+)`", (DOCS / "annotations.md").read_text(), re.MULTILINE)
+    files = [
+        path for folder in ("exeunt", "scheduler", "executor", "exithandler") for path in (ROOT / folder).rglob("*.py")
+    ]
+    files += [path for folder in ("deploy", "examples") for path in (ROOT / folder).rglob("*.yaml")]
+    texts = [path.read_text() for path in files if not path.name.endswith(("_pb2.py", "_pb2_grpc.py"))]
+    used = {name for text in texts for name in re.findall(r"(?:exeunt\.dev/|\{OURS\})([a-z-]+)", text)}
+    assert sorted(described) == sorted(used)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
