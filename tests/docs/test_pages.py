@@ -13,8 +13,10 @@ from tests.golden.rules import NAMES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OURS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "deploy/README.md")]
-PAGES = sorted([*OURS, *DOCS.rglob("*.md")])
+OURS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
+PAGES = sorted(
+    [*OURS, *(ROOT / f"{folder}/README.md" for folder in ("deploy", "examples", "bench")), *DOCS.rglob("*.md")]
+)
 FOLDERS = ("exeunt", "scheduler", "executor", "exithandler", "tests", "proto", "bench", "docs", "examples", "deploy")
 TOPS = tuple(f"{folder}/" for folder in FOLDERS)
 
