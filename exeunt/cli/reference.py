@@ -20,6 +20,8 @@ TOP = """\
 
 Each service is configured by variables and by flags of the same names: `EXEUNT_NATS_URL` is
 `exeunt serve scheduler --nats-url`. A flag wins over its variable; a list is a repeated flag, or has commas.
+`exeunt up` and `exeunt run` hand the variables on to their services, but for those that the cluster sets itself:
+addresses, names, tokens, directories, `EXEUNT_REPLICAS` and `EXEUNT_SHUTDOWN_SECONDS`.
 OpenTelemetry is configured by the standard `OTEL_*` variables: traces and metrics go out when
 `OTEL_EXPORTER_OTLP_ENDPOINT` is set, or `OTEL_TRACES_EXPORTER` or `OTEL_METRICS_EXPORTER` is `otlp`.
 

@@ -56,8 +56,8 @@ def up_command(*, data_dir: Path | None, detach: bool, **given: Any) -> int:
     """Starts NATS, scheduler, exit handler and executors on loopback, and keeps them running.
 
     A service that dies is started again within a second, on the same port. DIR/cluster.json says what runs where.
-    The services' EXEUNT_* variables hold here, too; a flag wins over its variable. Only addresses, names, tokens and
-    directories are the cluster's own.
+    The services' EXEUNT_* variables hold here, too; a flag wins over its variable. Addresses, names, tokens,
+    directories, EXEUNT_REPLICAS and EXEUNT_SHUTDOWN_SECONDS are the cluster's own.
     """
     options = options_of(data_dir or state.default_data_dir(), **given)
     if detach:
