@@ -60,8 +60,8 @@ def unanswered(failure: ClientError, server: str, seconds: float | None = None, 
     """
     if failure.code == "UNIMPLEMENTED" and failure.text == NOT_FOUND:
         text = (
-            f"{server} does not know this call: it is another service, or another version. Workflows are asked of a "
-            "scheduler (--server, EXEUNT_SERVER), runs of handlers of an exit handler (--exit-server, EXEUNT_EXIT_SERVER)"
+            f"{server} does not know this call: it is another service, or another version. Workflows are asked of "
+            "a scheduler (--server, EXEUNT_SERVER), exit runs of an exit handler (--exit-server, EXEUNT_EXIT_SERVER)"
         )
         return ClientError(failure.code, failure.reason, text)
     if failure.reason != failure.code or failure.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
