@@ -126,6 +126,7 @@ class Archiver:
             if tree is None:
                 tree = await self._runs.turns.through(_packed(run))
             shown = summary(tree, run.commits)
+            shown.created_at = round(run.created_at, 3)
             at, _ = place_of(shown)  # that of an attempt before, too
             await self._projections.archive.put(run.namespace, at, run.uid, shown, body(run, tree))
         measure(run)
@@ -142,6 +143,7 @@ class Archiver:
             tree = one.tree()
             kept = {"format": 1, "workflow": tree, "commits": one.number, "requests": []}
             shown = summary(tree, one.number)
+            shown.created_at = round(one.created, 3)
             at, _ = place_of(shown)
             await self._projections.archive.put(one.namespace, at, one.family.uid, shown, kept)
         self._runs.read_no_more(one)

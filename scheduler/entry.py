@@ -37,9 +37,9 @@ class Entry:
         return self.driver.run
 
     @property
-    def place(self) -> tuple[int, str]:
-        """Where it stands in lists: by whole seconds of its creation, which is what Argo's times hold, and its uid."""
-        return int(self.created), self.uid
+    def place(self) -> tuple[float, str]:
+        """Where it stands in lists: by its creation, in milliseconds, and its uid."""
+        return round(self.created, 3), self.uid
 
     @property
     def uid(self) -> str:

@@ -56,7 +56,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Token(msgspec.Struct, array_like=True, tag="workflows"):
     """Where a list goes on: below this place. `filter` is a hash of what the list has."""
 
-    created: int
+    created: float
     uid: str
     filter: str
 
@@ -81,7 +81,7 @@ def read_token(text: str, wanted: Filter) -> Place:
 
 def write_token(place: Place, wanted: Filter) -> str:
     """Where a page has ended, as text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(Token(int(place[0]), place[1], wanted.digest))).decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(Token(float(place[0]), place[1], wanted.digest))).decode()
 
 
 class Behind(msgspec.Struct, array_like=True, tag="executors"):
@@ -188,6 +188,8 @@ class Lists:
         self.check_loaded()
         if was_passed_on(context):
             page, more = await self._open(request, wanted, place, size)
+            for line in page.lines:
+                line.workflow.create_time.FromMilliseconds(round(line.place[0] * 1000))
             return page.answer(wanted, more=more)
         before = self.index.sequence
         lines, complete = await self._all_open(request, wanted, place, size)
@@ -236,7 +238,7 @@ class Lists:
         complete = page.lines[-1].place if more else NOWHERE
         lines: dict[str, Line] = {}
         for answer in answers:
-            theirs = [Line((workflow.create_time.seconds, workflow.uid), workflow) for workflow in answer.workflows]
+            theirs = [_passed_on(workflow) for workflow in answer.workflows]
             lines |= {line.workflow.uid: line for line in theirs}
             if answer.next_page_token:
                 complete = max(complete, theirs[-1].place)
@@ -317,8 +319,15 @@ class Lists:
         return [one for one in self._runs.unread.values() if _place_of(one) < place and self.fits(wanted, one)]
 
 
+def _passed_on(workflow: pb.Workflow) -> Line:
+    """A line of another scheduler: its time of creation is exact there, and has whole seconds for users."""
+    place = workflow.create_time.ToMilliseconds() / 1000, workflow.uid
+    workflow.create_time.nanos = 0
+    return Line(place, workflow)
+
+
 def _place_of(one: Entry | Unread) -> Place:
-    return (int(one.created), one.uid) if isinstance(one, Unread) else one.place
+    return (round(one.created, 3), one.uid) if isinstance(one, Unread) else one.place
 
 
 def _fits(wanted: Filter, record: ArchiveSummary) -> bool:

@@ -50,7 +50,7 @@ class Runs:
     def __init__(self, journal: Log, blobs: Blobs, steps: RunSteps, clock: Clock, steady: Steady) -> None:
         self.by_uid: dict[str, Entry] = {}
         self.by_name: dict[tuple[str, str], Entry] = {}
-        self.order: list[tuple[int, str]] = []  # second of creation and uid of each, as lists have them
+        self.order: list[tuple[float, str]] = []  # time of creation and uid of each, as lists have them
         self.on_changed: set[Callable[[Entry], None]] = set()  # who wants to hear of each commit of any run
         self.loaded: set[int] = set()
         self.unread: dict[str, Unread] = {}  # runs that cannot be read

@@ -51,7 +51,7 @@ def get_command(*, name: str, namespace: str, output: str | None) -> None:
 def list_command(
     *, namespace: str, all_namespaces: bool, phases: tuple[str, ...], selector: str, limit: int, output: str | None
 ) -> None:
-    """Lists workflows, newest first by the second of their creation, running and finished alike."""
+    """Lists workflows, newest first by their creation, running and finished alike."""
     wanted = [one for phase in phases for one in phase.split(",") if one]
     where = "*" if all_namespaces else namespace or "default"
 
