@@ -127,9 +127,9 @@ async def test_the_end_is_told_within_a_second_of_reading_on(own: Cluster) -> No
 async def test_the_picture_of_many_is_what_the_list_shows(own: Cluster) -> None:
     names = [name for _ in range(4) for name in own.submit(work())]
     known: dict[str, tuple[str, int]] = {}
-    position, count = "", 0
+    position, count, synced = "", 0, False
     async with stub_of(own) as stub, asyncio.timeout(150):
-        while not all((name, Phase.PHASE_SUCCEEDED) in known.values() for name in names):
+        while not (synced and all((name, Phase.PHASE_SUCCEEDED) in known.values() for name in names)):
             call: Any = stub.WatchWorkflows(pb.WatchWorkflowsRequest(position=position), timeout=10)
             try:
                 for _ in range(3):  # and leaves
@@ -137,7 +137,9 @@ async def test_the_picture_of_many_is_what_the_list_shows(own: Cluster) -> None:
                     position = told.position or position
                     if told.kind == pb.WatchWorkflowsResponse.KIND_CHANGED:
                         known[told.workflow.uid] = (told.workflow.name, told.workflow.phase)
-                    elif told.kind != pb.WatchWorkflowsResponse.KIND_SYNCED:
+                    elif told.kind == pb.WatchWorkflowsResponse.KIND_SYNCED:
+                        synced = True  # what was there at the beginning has been told
+                    else:
                         known.pop(told.workflow.uid, None)
                     count += 1
                     if count in (10, 30):
