@@ -53,11 +53,12 @@ from exeunt.engine.facts.run import Plans, Run
 from exeunt.engine.facts.state import State, unpack
 from exeunt.engine.shown.public_events import PublicEvent, public_events
 from exeunt.engine.shown.status import status
+from exeunt.engine.values import steps_layout
 from exeunt.engine.values.graph import graph_of
 from exeunt.engine.values.labels import labelled
 from exeunt.engine.values.processed import found_of, locals_of, processed_of
 from exeunt.engine.values.templating import argument_values, process
-from exeunt.engine.walk import dag, steps
+from exeunt.engine.walk import dag
 from exeunt.engine.walk.looks import settle, wake_watchers
 from exeunt.language.expression.limits import sharing
 from exeunt.language.manifest import Bundle, Template
@@ -253,7 +254,7 @@ def _restate(run: Run) -> None:
             if node.retried:
                 given = run.nodes[node.owner].given
             else:
-                plan = (steps if boundary.type == phases.STEPS else dag).plan_of(run, boundary, node)
+                plan = (steps_layout if boundary.type == phases.STEPS else dag).plan_of(run, boundary, node)
                 arguments = argument_values(plan.step.arguments)
                 given = process(run, found_of(run, node).template, arguments, locals_of(run, node)).inputs
         except NodeError:
@@ -273,7 +274,7 @@ def _inline_of(run: Run, node: Node) -> Template:
     while current.retried or (current.type == phases.RETRY and run.nodes[current.owner].type == phases.RETRY):
         current = run.nodes[current.owner]
     boundary = run.nodes[node.boundary]
-    plan = (steps if boundary.type == phases.STEPS else dag).plan_of(run, boundary, current)
+    plan = (steps_layout if boundary.type == phases.STEPS else dag).plan_of(run, boundary, current)
     inline: Template | None = plan.step.inline
     if inline is None:
         raise NodeError(f"the template of {run.names.full(node)} is not there any more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
@@ -14,45 +14,27 @@ from exeunt.engine.facts.events import NodeEnded, NodeStarted
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
-from exeunt.engine.facts.turn import ITEM
 from exeunt.engine.shown.outbound import outbound
 from exeunt.engine.values import handlers, outputs
-from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
+from exeunt.engine.values.layout import Plan, should_run
 from exeunt.engine.values.processed import found_of, processed_of
-from exeunt.engine.values.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
-from exeunt.engine.values.templating import argument_values, mentions, source_of
+from exeunt.engine.values.scope import add_node
+from exeunt.engine.values.steps_layout import EMPTY, caller_of, plan_group, scope_for
+from exeunt.engine.values.templating import argument_values, source_of
 from exeunt.engine.walk import hooks, parallelism
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin, fail, full
 from exeunt.language.manifest import Step, Template
-from exeunt.language.template_lookup import TemplateNotFoundError
 
 Walk = Generator[Node, None, Any]
-EMPTY = -2
-"""The item of a loop over nothing."""
 
 
-class Group:
-    """What is kept of a group while it is open."""
+class GroupLook:
+    """What looks at a group keep while it is open."""
 
     def __init__(self) -> None:
-        self.plans: list[tuple[int, Plan]] | None = None
-        self.plans_version = -1
-        self.varies = False  # with the workflow's outputs
-        self.resolved: list[tuple[Step, Scope]] = []  # the first steps, with what others gave put in
-        self.resolved_version = -1
         self.todo: deque[int] = deque()  # of these plans those that have no node
         self.todo_of: list[tuple[int, Plan]] | None = None
         self.owed: dict[int, None] = {}  # children whose exit handlers wait for a place
-        self.callers: dict[tuple[int, int], Step] = {}  # by the number of the step, and the item
-        self.callers_of: list[tuple[int, Plan]] | None = None
-        self.members: dict[int, list[Node]] | None = None  # by the number of their step
-
-
-class Places:
-    """In which groups of a steps template a step's name stands."""
-
-    def __init__(self) -> None:
-        self.groups: dict[str, list[int]] = {}
 
 
 def look(run: Run, node: Node) -> Walk:
@@ -112,7 +94,7 @@ def handler(run: Run, node: Node, group: Node, child: Node) -> Walk:
     if handlers.exit_hook(run, step) is None:
         return
     with suppress(NodeError):  # where the group cannot be laid out any more, the handler goes without its item
-        step = _callers(run, group, plan_group(run, node, group, steps))().get((child.index, child.item), step)
+        step = caller_of(run, group, plan_group(run, node, group, steps), child, step)
     yield from hooks.look_exit(run, child, handlers.exit_hook(run, step), _view(run, node, group, child, step))
 
 
@@ -212,55 +194,6 @@ def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
         _end_group(run, group, steps)
 
 
-def plan_group(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool = False) -> list[tuple[int, Plan]]:
-    """What the group consists of: for each node to be the number of its step, and its plan. Raises NodeError.
-
-    With `turns` also TurnOver, when it is more than one decision's work.
-    """
-    own = run.memory.of(Group, group.key)
-    if own.plans is not None and (own.plans_version == run.outputs_version or not own.varies):
-        return own.plans
-    plans: list[tuple[int, Plan]] = []
-    varies = mentions(run, found_of(run, node).template, "workflow")
-    resolved = _resolved(run, node, group, steps, turns=turns)
-    for number, (step, scope) in enumerate(resolved):
-        laid = lay_out(run, step, scope, key=(group.key, number) if turns else None)
-        plans += [(number, plan) for plan in laid.plans]
-        if laid.loop and not laid.plans:
-            plans.append((number, Plan(step, "", EMPTY)))
-    own.plans, own.plans_version, own.varies = plans, run.outputs_version, varies
-    own.resolved = []
-    return plans
-
-
-def _resolved(run: Run, node: Node, group: Node, steps: list[Step], *, turns: bool) -> list[tuple[Step, Scope]]:
-    """The steps with what the others gave, each with its scope. Raises NodeError."""
-    own = run.memory.of(Group, group.key)
-    if own.resolved_version != run.outputs_version:
-        own.resolved, own.resolved_version = [], run.outputs_version
-    resolved = own.resolved
-    for step in steps[len(resolved) :]:
-        if turns:
-            run.turn.check()
-        scope = scope_for(run, node, source_of(run, step), group.index)
-        try:
-            resolved.append((resolve(run, step, scope), scope))
-        except NodeError as error:
-            raise NodeError(f"failed to resolve references: {error}") from error
-        run.turn.took(ITEM)
-    return resolved
-
-
-def plan_of(run: Run, node: Node, child: Node) -> Plan:
-    """The plan that a node was started from. Raises NodeError when there is none."""
-    group = run.nodes[child.owner]
-    steps = (processed_of(run, node).template.steps or [])[group.index]
-    for number, plan in plan_group(run, node, group, steps):
-        if number == child.index and plan.item == child.item:
-            return plan
-    raise NodeError(f"{run.names.full(child)} has no step any more")
-
-
 def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> Walk:
     """Starts the plans that have no node yet, in their order. Returns whether some have to wait.
 
@@ -306,7 +239,7 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
             if begun.node.raised:
                 return False
     todo.extendleft(reversed(waiting))
-    own = run.memory.of(Group, group.key)
+    own = run.memory.of(GroupLook, group.key)
     own.todo, own.todo_of = todo, plans
     if todo:
         run.blocked[node.key] = None
@@ -315,7 +248,7 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
 
 def _todo(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> tuple[deque[int], bool]:
     """The plans without a node, and whether all of them were looked at before."""
-    own = run.memory.of(Group, group.key)
+    own = run.memory.of(GroupLook, group.key)
     if own.todo_of is plans:
         return own.todo, True
     started = {(run.nodes[key].index, run.nodes[key].item) for key in group.members}
@@ -342,9 +275,8 @@ def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: lis
     if not any(step.hooks or step.on_exit for step in steps):
         return True
     lively = any(handlers.other_hooks(step) for step in steps)
-    owed = run.memory.of(Group, group.key).owed
+    owed = run.memory.of(GroupLook, group.key).owed
     keys = group.members if lively or changed is None or run.state.shutdown else sorted({*changed, *owed})
-    callers = _callers(run, group, plans)
     done = True
     for key in list(keys):
         child = run.nodes[key]
@@ -352,24 +284,12 @@ def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: lis
         if not step.hooks and not step.on_exit:
             continue
         if child.item >= 0:
-            step = callers().get((child.index, child.item), step)
+            step = caller_of(run, group, plans, child, step)
         finished = yield from _hooks_of(run, node, group, child, step)
         if finished is None:
             return False
         done = done and finished
     return done and not group.hooks_below
-
-
-def _callers(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> Callable[[], dict[tuple[int, int], Step]]:
-    """The steps of items, by step and item: their hooks know the item."""
-
-    def made() -> dict[tuple[int, int], Step]:
-        own = run.memory.of(Group, group.key)
-        if own.callers_of is not plans:
-            own.callers, own.callers_of = {(number, plan.item): plan.step for number, plan in plans}, plans
-        return own.callers
-
-    return made
 
 
 def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Walk:
@@ -383,7 +303,7 @@ def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Wal
         return None
     if exit_hook is None:
         return True
-    owed = run.memory.of(Group, group.key).owed
+    owed = run.memory.of(GroupLook, group.key).owed
     if parallelism.holds_back(run, node, child):
         owed[child.key] = run.blocked[node.key] = None
         return False
@@ -430,62 +350,6 @@ def _unforgiven(run: Run, group: Node, steps: list[Step]) -> Node | None:
 
 def _failed(run: Run, child: Node) -> str:
     return f"child '{run.id(child)}' failed"
-
-
-# --- scope and end ----------------------------------------------------------------------------------------------------
-
-
-def scope_for(run: Run, node: Node, source: str, until: int, *, outputs: bool = False) -> Scope:
-    """The variables for a text inside the template: those of the groups before `until` that it mentions."""
-    scope = global_scope(run)
-    processed = processed_of(run, node)
-    for name, value in processed.inputs:
-        scope[f"inputs.parameters.{name}"] = value
-    words = mentioned(source)
-    if outputs and words is not None and "expression" in words:
-        words = None
-    groups = processed.template.steps or []
-    places = run.memory.of(Places, node.key).groups
-    if not places:
-        for number, steps in enumerate(groups):
-            for step in steps:
-                places.setdefault(step.name, []).append(number)
-    for name in places if words is None else words & places.keys():
-        for number in places[name]:
-            if number < until:
-                _add_step(run, node, scope, number, name, result=not outputs)
-    return scope
-
-
-def _add_step(run: Run, node: Node, scope: Scope, number: int, name: str, *, result: bool) -> None:
-    group = run.nodes[node.members[number]]
-    steps = (processed_of(run, node).template.steps or [])[number]
-    index = next(at for at, step in enumerate(steps) if step.name == name)
-    own = run.memory.of(Group, group.key)
-    if own.members is None:
-        own.members = {}
-        for key in group.members:
-            own.members.setdefault(run.nodes[key].index, []).append(run.nodes[key])
-    nodes = own.members.get(index, [])
-    prefix = f"steps.{name}"
-    if len(nodes) == 1 and nodes[0].item < 0:
-        add_node(run, scope, prefix, nodes[0])
-        template = _template(run, steps[index], found_of(run, node).scope)
-        add_skipped(scope, prefix, nodes[0], template, result=result)
-        return
-    ran = [one for one in nodes if one.type != phases.SKIPPED_TYPE]
-    if ran:
-        add_loop(scope, prefix, ran)
-    kept = {key: value for key, value in scope.items() if key.startswith(f"{prefix}.outputs")}
-    add_node(run, scope, prefix, group)
-    scope.update(kept)
-
-
-def _template(run: Run, step: Step, scope: str) -> Template | None:
-    try:
-        return run.templates.get(step, scope).template
-    except TemplateNotFoundError:
-        return None
 
 
 def _succeed(run: Run, node: Node, template: Template) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
@@ -25,6 +25,8 @@ from exeunt.language.manifest import LifecycleHook, Step
 from exeunt.language.variables import NOTHING
 
 Walk = Generator[Node, None, Any]
+Rule = Callable[[Run], bool | Generator[Node, None, bool]]
+"""What must be so before a run is over. It does what it can for it, and says whether it is so."""
 
 
 def start(run: Run) -> Walk:
@@ -55,52 +57,18 @@ def _texts(arguments: dict[str, Any]) -> dict[str, str]:
 
 
 def look(run: Run) -> Walk:
-    """Is the run over? Its hooks first, then its exit handler, then the end."""
+    """Brings the run as near to its end as it can come now: rule after rule, as far as they hold."""
     if run.closed or not run.nodes:
         return
-    if run.exit:
-        yield from _close_exit(run)
-        return
-    root = run.root
-    done = yield from _hooks(run, root)
-    if not root.fulfilled or _busy(run):
-        return  # what failed at once waits for what runs in it: its work and handlers are over before the last handler
-    if not run.state.outcome:
-        _sweep(run)
-        yield from promise.keep(run)
-        if _busy(run):
+    for rule in EXIT_RUN if run.exit else MAIN_RUN:
+        holds = rule(run)
+        if not (holds if isinstance(holds, bool) else (yield from holds)):
             return
-    if not run.state.outcome:
-        _main_ended(run, root)
-    if not done or run.state.suspended or not (yield from _exit(run, root)):
-        return
-    if run.state.open_hooks or timers.CLOSE in run.state.timers:
-        return
-    if any(isinstance(event, HookSkipped) for event in run.events):
-        # the exit handler reads commits of kind h; the closing one is of kind z, so it is another
-        run.emit(TimerSet(timers.CLOSE, run.now))
-    else:
-        _close(run, root)
 
 
 def _outcome(run: Run, root: Node) -> str:
     """The phase of the main run: in Error when it was given up, however far it had come."""
     return phases.ERROR if run.state.shutdown_reason == phases.ERROR else phases.WORKFLOW_STATUS[root.phase]
-
-
-def _busy(run: Run) -> bool:
-    """Whether anything runs inside, handlers of nodes included."""
-    return run.under_way or run.state.open_hooks > (0 if run.exit else run.root.open_hooks)
-
-
-def _main_ended(run: Run, root: Node) -> None:
-    outcome = _outcome(run, root)
-    reason = run.state.shutdown_reason if root.failed and run.state.shutdown_reason else ""
-    if not reason:
-        reason = {"Succeeded": "Completed"}.get(outcome, outcome)
-    run.emit(MainEnded(outcome, reason, _message(run, root)))
-    if timers.DEADLINE in run.state.timers:
-        run.emit(TimerCleared(timers.DEADLINE))
 
 
 def _message(run: Run, root: Node) -> str:
@@ -127,31 +95,95 @@ def _view(run: Run) -> hooks.View:
     return hooks.View(scope, "", run.templates.local)
 
 
-def _hooks(run: Run, root: Node) -> Walk:
-    others = {name: hook for name, hook in run.spec.hooks.items() if name != handlers.EXIT}
-    if not others:
-        return True
-    return (yield from hooks.look(run, root, others, _view(run)))
+def _hooks_beside(run: Run) -> dict[str, LifecycleHook]:
+    """The hooks of a workflow that look at how it goes; what an exit run has of them belongs to its own steps."""
+    if run.exit:
+        return {}
+    return {name: hook for name, hook in run.spec.hooks.items() if name != handlers.EXIT}
 
 
-def _exit(run: Run, root: Node) -> Walk:
-    """The exit handlers of the workflow, each when those before it are over. Returns whether all are."""
-    handlers = exit_hooks(run)
-    if not handlers:
-        return True
-    view = _view(run)
+def _busy(run: Run) -> bool:
+    """Whether anything runs inside, handlers of nodes included."""
+    return run.under_way or run.state.open_hooks > (0 if run.exit else run.root.open_hooks)
+
+
+def _sweep(run: Run) -> None:
+    """Nothing stays open in a run that is over; what began has its handlers also where it is ended here."""
+    for node in reversed(run.nodes):
+        if not node.fulfilled:
+            run.emit(NodeEnded(node.key, phases.FAILED, node.message))
+
+
+# --- the way to the end -----------------------------------------------------------------------------------------------
+#
+# The rules are looked at in their order, in each decision, until nothing moves.
+
+
+def _work_is_over(run: Run) -> Generator[Node, None, bool]:
+    """Nothing runs any more, in the workflow and in the handlers of its steps. Hooks beside the workflow are begun.
+
+    What failed at once waits for what runs in it: its work and handlers are over before the last handler.
+    """
+    if beside := _hooks_beside(run):
+        yield from hooks.look(run, run.root, beside, _view(run))
+    return run.root.fulfilled and not _busy(run)
+
+
+def _promise_is_kept(run: Run) -> Generator[Node, None, bool]:
+    """Everything that began has its end, and the handler that is owed to it."""
+    if not run.state.outcome:
+        _sweep(run)
+        yield from promise.keep(run)
+    return not _busy(run)
+
+
+def _main_has_ended(run: Run) -> bool:
+    """The workflow has its outcome: from here on only its own hooks and handlers are left."""
+    if not run.state.outcome:
+        outcome = _outcome(run, run.root)
+        reason = run.state.shutdown_reason if run.root.failed and run.state.shutdown_reason else ""
+        if not reason:
+            reason = {"Succeeded": "Completed"}.get(outcome, outcome)
+        run.emit(MainEnded(outcome, reason, _message(run, run.root)))
+        if timers.DEADLINE in run.state.timers:
+            run.emit(TimerCleared(timers.DEADLINE))
+    return True
+
+
+def _hooks_are_over(run: Run) -> bool:
+    """No hook beside the workflow runs; and it is not suspended, where handlers are not begun."""
+    begun = (handlers.hook_of_name(run, run.root, name) for name in _hooks_beside(run))
+    return not (run.state.suspended or any(hook is not None and hook.open for hook in begun))
+
+
+def _exit_handlers_are_over(run: Run) -> Generator[Node, None, bool]:
+    """The exit handlers of the workflow have been begun, each when those before it were over, and have ended."""
+    hooks_of_workflow = exit_hooks(run)
+    view = _view(run) if hooks_of_workflow else None
     open_: set[str] = set()
-    for name, hook in handlers.items():
+    for name, hook in hooks_of_workflow.items():
+        assert view is not None
         if not open_.isdisjoint(run.order.get(name, ())):
             open_.add(name)
             continue
-        if not (yield from hooks.look_exit(run, root, hook, view, name)):
+        if not (yield from hooks.look_exit(run, run.root, hook, view, name)):
             open_.add(name)
-    return not open_
+    return not open_ and not run.state.open_hooks
 
 
-def _close(run: Run, root: Node) -> None:
-    phase = run.state.outcome
+def _skips_are_told(run: Run) -> bool:
+    """Hooks that were skipped in this decision are told by a commit before the last one.
+
+    The exit handler reads commits of kind h; the closing one is of kind z.
+    """
+    if timers.CLOSE not in run.state.timers and any(isinstance(event, HookSkipped) for event in run.events):
+        run.emit(TimerSet(timers.CLOSE, run.now))
+    return timers.CLOSE not in run.state.timers
+
+
+def _closes(run: Run) -> bool:
+    """Nothing is left to wait for."""
+    root, phase = run.root, run.state.outcome
     # a stop that comes when the main part has ended is not why it did; Argo says so all the same
     message = _message(run, root) if run.state.shutdown == "Terminate" else run.state.main_message
     lenient = run.annotations.get(FAIL_WORKFLOW, "") == "false"
@@ -164,23 +196,13 @@ def _close(run: Run, root: Node) -> None:
                 message = f"error in exit template execution : {message}"
     _sweep(run)
     run.emit(RunClosed(phase, message, finalization(run)))
+    return True
 
 
-def _sweep(run: Run) -> None:
-    """Nothing stays open in a run that is over; what began has its handlers also where it is ended here."""
-    for node in reversed(run.nodes):
-        if not node.fulfilled:
-            run.emit(NodeEnded(node.key, phases.FAILED, node.message))
-
-
-def _close_exit(run: Run) -> Walk:
+def _exit_run_closes(run: Run) -> bool:
+    """Nothing is left to wait for: what the handler came to goes back to the run that it belongs to."""
     root, owed = run.root, run.obligation
-    if owed is None or not root.fulfilled or _busy(run):
-        return
-    _sweep(run)
-    yield from promise.keep(run)
-    if _busy(run):
-        return
+    assert owed is not None
     state = "succeeded"
     if run.state.shutdown:
         state = "cancelled"
@@ -204,3 +226,23 @@ def _close_exit(run: Run) -> Walk:
             ),
         )
     )
+    return True
+
+
+MAIN_RUN: tuple[Rule, ...] = (
+    _work_is_over,
+    _promise_is_kept,
+    _main_has_ended,
+    _hooks_are_over,
+    _exit_handlers_are_over,
+    _skips_are_told,
+    _closes,
+)
+"""A workflow: its work, its outcome, its exit handlers, its end."""
+
+EXIT_RUN: tuple[Rule, ...] = (
+    _work_is_over,
+    _promise_is_kept,
+    _exit_run_closes,
+)
+"""A handler."""
