@@ -29,7 +29,7 @@ def check_edges(order: Order, positions: Mapping[str, int], place: Place, report
             elif of_items and not has_loop(order.tasks[dep]):
                 told = f"asks {dep} for {' or '.join(sorted(OF_ITEMS))}, but {dep} has no items"
                 report.add(where, told)
-        for dep, result in terms(task.depends):
+        for dep, result, _ in terms(task.depends):
             if result and result not in RESULTS:
                 told = f"{dep}.{result} is no result; there are {', '.join(RESULTS)}{nearest(result, RESULTS)}"
                 report.add(here.at("depends"), told)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from exeunt.language.manifest import DAG, Step, Task
 
@@ -16,9 +17,18 @@ OF_ITEMS = frozenset({"AnySucceeded", "AllFailed"})
 _TERM = re.compile(r"(?P<task>[A-Za-z0-9][A-Za-z0-9-]*?)\.(?P<result>[A-Z][A-Za-z]+)|[A-Za-z0-9][A-Za-z0-9-]*")
 
 
-def terms(depends: str) -> list[tuple[str, str]]:
-    """(task, result) for each term of a `depends` expression; the result is empty where only a task is named."""
-    return [(match["task"] or match[0], match["result"] or "") for match in _TERM.finditer(depends)]
+class Term(NamedTuple):
+    """One term of a `depends` expression: `build.Succeeded`, or `build` alone, which asks for no result."""
+
+    task: str
+    result: str
+    span: tuple[int, int]
+    """Where it stands in the text."""
+
+
+def terms(depends: str) -> list[Term]:
+    """The terms of a `depends` expression, in their order."""
+    return [Term(match["task"] or match[0], match["result"] or "", match.span()) for match in _TERM.finditer(depends)]
 
 
 def depends_on(task: Task) -> dict[str, bool]:
@@ -26,7 +36,7 @@ def depends_on(task: Task) -> dict[str, bool]:
     if not task.depends:
         return dict.fromkeys(task.dependencies, False)
     wanted: dict[str, bool] = {}
-    for name, result in terms(task.depends):
+    for name, result, _ in terms(task.depends):
         wanted[name] = wanted.get(name, False) or result in OF_ITEMS
     return wanted
 

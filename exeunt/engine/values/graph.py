@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values.templating import mentions
 from exeunt.language.manifest import DAG, Task
-
-_NAME = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?\.[A-Z][a-zA-Z]+)|([a-zA-Z0-9][-a-zA-Z0-9]*)")
+from exeunt.language.tasks import depends_on, terms
 
 
 class Graph:
@@ -35,19 +32,14 @@ class Graph:
         self.rank = {number: at for at, number in enumerate(self.order)}
 
     def _depends(self, task: Task) -> tuple[list[str], str]:
-        if not task.depends:
-            return list(dict.fromkeys(task.dependencies)), ""
-        names: dict[str, None] = {}
         parts: list[str] = []
         end = 0
-        for match in _NAME.finditer(task.depends):
-            if match[1]:
-                names[match[1].split(".")[0]] = None
-                continue
-            names[match[2]] = None
-            parts += [task.depends[end : match.start()], self._plain(match[2])]
-            end = match.end()
-        return list(names), "".join([*parts, task.depends[end:]])
+        for term in terms(task.depends):
+            if not term.result:
+                start, after = term.span
+                parts += [task.depends[end:start], self._plain(term.task)]
+                end = after
+        return list(depends_on(task)), "".join([*parts, task.depends[end:]])
 
     def _plain(self, name: str) -> str:
         """A bare name in `depends`: it went well, or was skipped, or may fail."""
