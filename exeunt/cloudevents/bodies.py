@@ -1,64 +1,21 @@
-"""The public events, said once: their types, subjects, attributes and bodies (docs/events.md).
-
-Services make events of it, `exeunt.client.events` reads them by it, and docs/asyncapi.yaml is generated from it.
-Events are CloudEvents 1.0 in the binary mode of NATS: attributes are headers that begin with `ce-`, the body is JSON.
-"""
+"""The bodies of events, as msgspec structs: what docs/asyncapi.yaml says of them is made of these."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import quote
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from exeunt.utf8 import cut
-
-STREAM = "EXEUNT_EVENTS"
-SUBJECTS = "exeunt.events.>"
-STATES = "EXEUNT_STATES"
-"""The stream with the last `workflow.*` event of each workflow."""
-VERSION = 1
-DOCUMENT = f"urn:exeunt:events:{VERSION}"
-"""The id of docs/asyncapi.yaml: which version of the bodies it tells of."""
-SOURCE = "//exeunt/apis/argoproj.io/v1alpha1/namespaces/{}/workflows/{}"
-DAYS_KEPT = 7
-BODY_BYTES = 256 * 1024
-LOG_LINES, LOG_BYTES = 20, 4096
-MOST_FAILURES, FAILURE_BYTES = 50, 1000
-SUBJECT_CHARACTERS = 512
-
-Kind = Literal[
-    "workflow.submitted",
-    "workflow.running",
-    "workflow.suspended",
-    "workflow.resumed",
-    "workflow.retried",
-    "step.succeeded",
-    "step.failed",
-    "step.error",
-    "workflow.exiting",
-    "exit.started",
-    "exit.succeeded",
-    "exit.failed",
-    "exit.skipped",
-    "workflow.succeeded",
-    "workflow.failed",
-    "workflow.error",
-    "workflow.finalized",
-    "workflow.deleted",
-]
-"""A type of event, without the prefix and the version that `ce-type` has."""
-
-STEP_ENDED: dict[str, Kind] = {"Succeeded": "step.succeeded", "Failed": "step.failed", "Error": "step.error"}
-WORKFLOW_ENDED: dict[str, Kind] = {
-    "Succeeded": "workflow.succeeded",
-    "Failed": "workflow.failed",
-    "Error": "workflow.error",
-}
+from exeunt.cloudevents.names import (
+    BODY_BYTES,
+    FAILURE_BYTES,
+    LOG_BYTES,
+    LOG_LINES,
+    MOST_FAILURES,
+    VALUE_CHARACTERS,
+    VALUES_BYTES,
+)
 
 Phase = Annotated[str, Meta(extra_json_schema={"enum": ["Succeeded", "Failed", "Error"]})]
 Reason = Annotated[
@@ -99,10 +56,7 @@ ArgoNode = Annotated[
 ]
 
 
-_VALUE_CHARACTERS, _VALUES_BYTES = 1000, 8192
-_LEFT_OUT = (
-    f"; without those of more than {_VALUE_CHARACTERS:,} characters, and what goes beyond {_VALUES_BYTES:,} bytes"
-)
+_LEFT_OUT = f"; without those of more than {VALUE_CHARACTERS:,} characters, and what goes beyond {VALUES_BYTES:,} bytes"
 
 
 class _Body(msgspec.Struct, kw_only=True, rename="camel"):
@@ -355,192 +309,3 @@ class WorkflowEnded(Ending, kw_only=True):
             "spec": self.spec,
             "status": self.status,
         }
-
-
-class EventType(NamedTuple):
-    """One type of event: when it is published, and its body."""
-
-    when: str
-    body: type[msgspec.Struct]
-
-
-EVENTS: dict[Kind, EventType] = {
-    "workflow.submitted": EventType("A workflow was accepted", Workflow),
-    "workflow.running": EventType("Its first node started, or it was retried", Workflow),
-    "workflow.suspended": EventType("It waits for people: somebody suspended it, or a suspend node waits", AskedOfNode),
-    "workflow.resumed": EventType("Somebody resumed it, or ended a suspend node that waited", AskedOfNode),
-    "workflow.retried": EventType("Somebody retried it: its next attempt begins", AskedFor),
-    "step.succeeded": EventType("A step succeeded", StepEnded),
-    "step.failed": EventType("A step failed, all attempts done", StepEnded),
-    "step.error": EventType("A step could not be run or was lost, all attempts done", StepEnded),
-    "workflow.exiting": EventType("The main run is over; exit handlers, if there are any, follow", Exiting),
-    "exit.started": EventType("An exit run began", ExitStarted),
-    "exit.succeeded": EventType("An exit run succeeded", ExitEnded),
-    "exit.failed": EventType("An exit run failed, was cancelled, or was parked for a replay", ExitEnded),
-    "exit.skipped": EventType("A handler will not run", ExitSkipped),
-    "workflow.succeeded": EventType("All is done, exit handlers included; the workflow Succeeded", WorkflowEnded),
-    "workflow.failed": EventType("All is done, exit handlers included; the workflow Failed", WorkflowEnded),
-    "workflow.error": EventType("All is done, exit handlers included; the workflow has the phase Error", WorkflowEnded),
-    "workflow.finalized": EventType("A handler of a workflow that is over was replayed: its new state", WorkflowEnded),
-    "workflow.deleted": EventType("It was deleted, and all that is kept of it goes", AskedFor),
-}
-
-
-class Attribute(NamedTuple):
-    """One header of an event."""
-
-    meaning: str
-    pattern: str = ""
-    always: bool = True
-
-
-ATTRIBUTES: dict[str, Attribute] = {
-    "ce-specversion": Attribute("Version of CloudEvents", r"^1\.0$"),
-    "ce-id": Attribute(
-        "`<uid>.<n>`, or `<uid>.<exit run>.<n>` of an exit run; the same whenever the event is seen again. n counts"
-        " from 1 without a gap",
-        r"^[^.]+(\.[^.]+)?\.\d+$",
-    ),
-    "ce-source": Attribute("The workflow", "^" + SOURCE.replace(".", r"\.").format("[^/]+", "[^/]+") + "$"),
-    "ce-type": Attribute("The type with its prefix and version", r"^dev\.exeunt\.[a-z]+\.[a-z]+\.v1$"),
-    "ce-subject": Attribute(
-        "Name of the workflow or full name of the node, percent-encoded where it has to be; of a longer one the first"
-        f" {SUBJECT_CHARACTERS} characters"
-    ),
-    "ce-time": Attribute("When it happened: RFC 3339 with milliseconds", r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"),
-    "ce-datacontenttype": Attribute("Form of the body", "^application/json$"),
-    "ce-dataschema": Attribute(
-        "The body's schema: the id of this document, and where in it", rf"^{DOCUMENT}#/components/schemas/[A-Za-z]+$"
-    ),
-    "Nats-Msg-Id": Attribute("`ce-id` once more, or what begins with it: NATS drops a repeat within ten minutes by it"),
-    "traceparent": Attribute("W3C trace context, where the workflow has one", always=False),
-    "tracestate": Attribute("W3C trace context, where the workflow has one", always=False),
-}
-
-
-def subject(namespace: str, uid: str, kind: str) -> str:
-    """The NATS subject of an event. `*` stands for any namespace or uid, `workflow.*`, `*.failed` or `>` for types."""
-    return f"exeunt.events.{namespace}.{uid}.{kind}"
-
-
-def kind_of(subject: str) -> str:
-    """The type of an event, by its subject."""
-    return subject.split(".", 4)[4]
-
-
-def event_type(kind: str) -> str:
-    """The attribute `ce-type`."""
-    return f"dev.exeunt.{kind}.v{VERSION}"
-
-
-def state_subject(namespace: str, uid: str) -> str:
-    """The NATS subject, in the stream EXEUNT_STATES, of the last event of a workflow."""
-    return f"exeunt.state.{namespace}.{uid}"
-
-
-def schema(kind: Kind) -> str:
-    """The attribute `ce-dataschema`."""
-    return _SCHEMAS[kind]
-
-
-_SCHEMAS = {kind: f"{DOCUMENT}#/components/schemas/{event.body.__name__}" for kind, event in EVENTS.items()}
-
-
-def moment(at: float) -> str:
-    """A time as bodies have it; empty for 0."""
-    return f"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z" if at else ""
-
-
-def few(values: dict[str, str]) -> dict[str, str]:
-    """Labels or annotations as every body has them: without what is large."""
-    if sum(map(len, values.values())) + sum(map(len, values)) <= _VALUE_CHARACTERS:
-        return values
-    found: dict[str, str] = {}
-    room = _VALUES_BYTES
-    for name, value in values.items():
-        if len(value) <= _VALUE_CHARACTERS and room >= (size := len(name.encode()) + len(value.encode())):
-            found[name] = value
-            room -= size
-    return found
-
-
-def last_lines(lines: Sequence[str]) -> list[str]:
-    """Of the output of a step that failed: its end, as far as bodies have it."""
-    found: list[str] = []
-    room = LOG_BYTES
-    for line in reversed(lines[-LOG_LINES:]):
-        room -= len(line.encode()) + 1
-        if room < 0:
-            break
-        found.append(line)
-    return found[::-1]
-
-
-def outputs(parameters: Iterable[tuple[str, str | None]], result: str | None = None) -> Outputs:
-    """What was given, as bodies have it."""
-    return Outputs(parameters=dict(parameters), result=result)
-
-
-def headers(
-    *, uid: str, number: str, kind: Kind, namespace: str, workflow: str, subject: str, at: float, trace: dict[str, str]
-) -> dict[str, str]:
-    """The headers of one event. `number` counts within its run: `7`, or `<hook id>.3` of an exit run."""
-    identity = f"{uid}.{number}"
-    found = {
-        "ce-specversion": "1.0",
-        "ce-id": identity,
-        "ce-source": SOURCE.format(namespace, workflow),
-        "ce-type": event_type(kind),
-        "ce-subject": quote(subject[:SUBJECT_CHARACTERS], safe="!#$&'()*+,/:;=?@[]~"),
-        "ce-time": moment(at),
-        "ce-datacontenttype": "application/json",
-        "ce-dataschema": schema(kind),
-    }
-    for key in ("traceparent", "tracestate"):
-        if trace.get(key):
-            found[key] = trace[key]
-    return found
-
-
-def body(data: Any, most: int = BODY_BYTES) -> bytes:
-    """The body as JSON, in at most so many bytes: what is largest in it is left out, or cut where it is a text.
-
-    `data` may have `truncated` already, for what whoever made it has left out.
-    """
-    encoded = msgspec.json.encode(data)
-    if len(encoded) <= most:
-        return encoded
-    tree: dict[str, Any] = dict(msgspec.to_builtins(data))
-    places: list[tuple[int, str, dict[str, Any], str]] = []  # size, path, where it stands, name
-    for name, value in list(tree.items()):
-        if name in _LOOKED_INTO and isinstance(value, dict):
-            tree[name] = inner = dict(value)
-            places += [(len(msgspec.json.encode(v)), f"{name}.{k}", inner, k) for k, v in inner.items()]
-        else:
-            places.append((len(msgspec.json.encode(value)), name, tree, name))
-    room = most - _TRUNCATED_BYTES
-    total = len(encoded)
-    truncated: list[str] = [*tree.get("truncated", ())]
-    for size, path, holder, name in sorted(places, key=lambda place: place[0], reverse=True):
-        if total <= room:
-            break
-        value = holder[name]
-        if isinstance(value, str):
-            holder[name] = cut(value, _TEXT_BYTES)
-            total -= size - len(msgspec.json.encode(holder[name]))
-        else:
-            del holder[name]
-            total -= size
-        truncated.append(path)
-    tree["truncated"] = truncated
-    return msgspec.json.encode(tree)
-
-
-_LOOKED_INTO = ("status", "metadata", "outputs")
-_TRUNCATED_BYTES = 4096  # for the names of what was left out
-_TEXT_BYTES = 4000
-
-
-@lru_cache(maxsize=64)
-def _second(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,92 @@
+"""The public events, said once: their types, subjects, attributes and bodies (docs/events.md).
+
+Services make events of it, `exeunt.client.events` reads them by it, and docs/asyncapi.yaml is generated from it.
+Events are CloudEvents 1.0 in the binary mode of NATS: attributes are headers that begin with `ce-`, the body is JSON.
+"""
+
+from __future__ import annotations
+
+from exeunt.cloudevents.bodies import (
+    About,
+    AskedFor,
+    AskedOfNode,
+    Child,
+    Ending,
+    ExitAttempt,
+    ExitEnded,
+    Exiting,
+    ExitSkipped,
+    ExitStarted,
+    Failure,
+    Outputs,
+    Parent,
+    Shutdown,
+    StepEnded,
+    Workflow,
+    WorkflowEnded,
+)
+from exeunt.cloudevents.encoding import body, few, headers, last_lines, moment, outputs
+from exeunt.cloudevents.names import (
+    BODY_BYTES,
+    DAYS_KEPT,
+    DOCUMENT,
+    FAILURE_BYTES,
+    MOST_FAILURES,
+    STATES,
+    STEP_ENDED,
+    STREAM,
+    SUBJECT_CHARACTERS,
+    SUBJECTS,
+    WORKFLOW_ENDED,
+    Kind,
+    event_type,
+    state_subject,
+    subject,
+)
+from exeunt.cloudevents.types import ATTRIBUTES, EVENTS, Attribute, EventType, schema
+
+__all__ = [
+    "ATTRIBUTES",
+    "BODY_BYTES",
+    "DAYS_KEPT",
+    "DOCUMENT",
+    "EVENTS",
+    "FAILURE_BYTES",
+    "MOST_FAILURES",
+    "STATES",
+    "STEP_ENDED",
+    "STREAM",
+    "SUBJECTS",
+    "SUBJECT_CHARACTERS",
+    "WORKFLOW_ENDED",
+    "About",
+    "AskedFor",
+    "AskedOfNode",
+    "Attribute",
+    "Child",
+    "Ending",
+    "EventType",
+    "ExitAttempt",
+    "ExitEnded",
+    "ExitSkipped",
+    "ExitStarted",
+    "Exiting",
+    "Failure",
+    "Kind",
+    "Outputs",
+    "Parent",
+    "Shutdown",
+    "StepEnded",
+    "Workflow",
+    "WorkflowEnded",
+    "body",
+    "event_type",
+    "few",
+    "headers",
+    "last_lines",
+    "moment",
+    "outputs",
+    "schema",
+    "state_subject",
+    "subject",
+]
