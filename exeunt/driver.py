@@ -17,17 +17,12 @@ from exeunt.engine.commands import GiveUp, GoOn, Input, Placed, Rejected, TimerF
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import (
     Event,
-    RunClosed,
     Snapshot,
-    StepCancelled,
     StepDue,
-    StepFinished,
-    StepPlaced,
-    TimerCleared,
-    TimerSet,
     TooMuchToDecide,
     commit,
 )
+from exeunt.in_flight import InFlight
 from exeunt.journal.log import Family, LogClosed, LogFull, NotOwner, Refused, TooLarge
 from exeunt.ports import Clock, Journal, Steps
 from exeunt.turns import Turns
@@ -60,15 +55,14 @@ class Driver:
     __slots__ = (
         "_asked",
         "_busy",
-        "_due",
         "_epoch",
+        "_flight",
         "_held",
         "_inbox",
         "_queued",
         "_resting",
         "_settled",
         "_spoilt",
-        "_timers",
         "_took",
         "broken",
         "clock",
@@ -121,8 +115,7 @@ class Driver:
         self._held = 0  # how many look at the run
         self._inbox: list[tuple[Input | _WriteSnapshot, asyncio.Future[None] | None]] = []
         self._asked: list[asyncio.Future[None]] = []
-        self._due: dict[tuple[str, int], StepDue] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._flight = InFlight(self, steps, clock, lambda timer: self.feed(TimerFired(timer)))
         self._settled: asyncio.Future[None] | None = None
         # the run's own time is counted on from here by the loop's clock
         self._epoch = max(clock.now(), run.now) - asyncio.get_running_loop().time()
@@ -138,24 +131,7 @@ class Driver:
 
     def resume(self) -> None:
         """Takes up a run that was read from the log: what should be in flight is brought there again."""
-        pending = decide.pending(self.run)
-        now = self._now()
-        for timer, due in pending.timers.items():
-            self._set_timer(timer, due - now)
-        for step, executor in pending.placed:
-            self._due[step.node, step.attempt] = step
-            self.steps.dispatch(self, step, executor, again=True)
-        for node, attempt in pending.cancelled:
-            self.steps.cancel(self, node, attempt)
-        placed: list[Input] = []
-        for step in pending.due:
-            self._due[step.node, step.attempt] = step
-            free = self.steps.place(self, step)
-            if free is None:
-                self.steps.wait(self, step)
-            else:
-                placed.append(Placed(step.node, step.attempt, free))
-        self.feed(*placed)
+        self.feed(*self._flight.bring_back(decide.pending(self.run), self._now()))
 
     def feed(self, *inputs: Input) -> None:
         """Takes in what happened. Never waits and never raises. What comes to a broken run waits for `give_up`."""
@@ -199,10 +175,7 @@ class Driver:
         if self.dropped:
             return
         self.run, self.given_up, self.broken = run, self.broken, ""
-        pending = decide.pending(run)
-        self._due = {(step.node, step.attempt): step for step in (*pending.due, *(s for s, _ in pending.placed))}
-        for timer, due in pending.timers.items():
-            self._set_timer(timer, due - self._now())
+        self._flight.know(decide.pending(run), self._now())
         left = [(given, None) for given in map(less, self._spoilt) if given is not None]
         self._spoilt = []
         self._inbox[:0] = left if events else [(GiveUp(self.given_up), None), *left]
@@ -240,7 +213,7 @@ class Driver:
     @property
     def attempts(self) -> Collection[tuple[str, int]]:
         """Nodes and attempts that wait for a place, or are under way."""
-        return self._due.keys()
+        return self._flight.attempts
 
     async def settled(self) -> None:
         """Waits until what is decided is durable: what is shown to people must not be taken back."""
@@ -254,9 +227,7 @@ class Driver:
         if self.dropped:
             return
         self.dropped = True
-        for handle in self._timers.values():
-            handle.cancel()
-        self._timers.clear()
+        self._flight.stop_timers()
         _moved([*self._asked, *(f for _, f in self._inbox if f is not None)])
         self._asked.clear()
         self._inbox.clear()
@@ -405,56 +376,12 @@ class Driver:
         self.sequence = answer.result()
         if not self.dropped:
             self.on_commit(self, events, self.sequence)
-            self._act(events)
+            self._flight.act(events, self.run.now)
         for future in asked:
             if not future.done():
                 future.set_result(None)
         self._wake()
         self._ready()
-
-    def _act(self, events: Iterable[Event]) -> None:
-        for event in events:
-            match event:
-                case StepDue():
-                    self._due[event.node, event.attempt] = event
-                    if self._due.pop((event.node, event.attempt - 1), None) is not None:  # that one was lost
-                        self.steps.recorded(self, event.node, event.attempt - 1)
-                case StepFinished():
-                    self._due.pop((event.node, event.attempt), None)
-                    self.steps.recorded(self, event.node, event.attempt)
-                case StepCancelled():
-                    self._due.pop((event.node, event.attempt), None)
-                    self.steps.cancel(self, event.node, event.attempt)
-                case TimerSet():
-                    self._set_timer(event.timer, event.due - self.run.now)
-                case TimerCleared():
-                    handle = self._timers.pop(event.timer, None)
-                    if handle is not None:
-                        handle.cancel()
-                case RunClosed():
-                    for handle in self._timers.values():
-                        handle.cancel()
-                    self._timers.clear()
-        placed = {(e.node, e.attempt): e.executor for e in events if isinstance(e, StepPlaced)}
-        for event in events:
-            if isinstance(event, StepDue):
-                key = (event.node, event.attempt)
-                if key in self._due and key not in placed:
-                    self.steps.wait(self, event)
-        for key, executor in placed.items():
-            step = self._due.get(key)
-            if step is not None:
-                self.steps.dispatch(self, step, executor, again=False)
-
-    def _set_timer(self, timer: str, seconds: float) -> None:
-        old = self._timers.get(timer)
-        if old is not None:
-            old.cancel()
-        self._timers[timer] = self.clock.call_later(max(0.0, seconds), lambda: self._fire(timer))
-
-    def _fire(self, timer: str) -> None:
-        self._timers.pop(timer, None)
-        self.feed(TimerFired(timer))
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -471,9 +398,7 @@ class Driver:
             else f"{type(error).__name__}: {error}"
         )
         log.error("run %s (%s) cannot go on: %s", self.run.uid, self.run.name, self.broken, exc_info=error)
-        for handle in self._timers.values():
-            handle.cancel()
-        self._timers.clear()
+        self._flight.stop_timers()
         self._spoilt = [given for given, _ in batch if not isinstance(given, _WriteSnapshot)]
         for future in (*asked, *(future for _, future in batch)):
             _fail(future, self._refusal())

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("exeunt", "scheduler", "executor", "exithandler")
 MOST_LINES, MOST_OF_A_FUNCTION = 450, 60
 LARGER = {
-    "exeunt/driver.py": 530,
+    "exeunt/driver.py": 460,
     "exeunt/journal/lanes.py": 480,
     "exeunt/journal/log.py": 500,
     "exithandler/exit_runs.py": 485,

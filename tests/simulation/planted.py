@@ -25,9 +25,9 @@ class Plant(NamedTuple):
 def _act_before_commit() -> None:
     write = Driver._write
 
-    def written(self: Driver, events: list[Any]) -> None:
-        write(self, events)
-        self._act(events)
+    def written(self: Driver, events: list[Any], batch: Any = ()) -> None:
+        write(self, events, batch)
+        self._flight.act(events, self.run.now)
 
     Driver._write = written  # type: ignore[method-assign]  # that is the mistake
 
