@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from exeunt.language.manifest import Step, Task, Template
 from exeunt.language.report import Place
 from exeunt.language.variables import OPEN
-from exeunt.language.visible import Texts, Visible
+from exeunt.language.visible import TaggedTexts, Visible
 
 S = TypeVar("S", bound=Step)
 
 
-def with_names(template: Template, visible: Visible, texts: Texts, place: Place) -> Template:
+def with_names(template: Template, visible: Visible, texts: TaggedTexts, place: Place) -> Template:
     """The template with such names put in; what they hold is checked here, since it is not to be seen any more."""
     steps, dag = template.steps, template.dag
     if steps is not None and any(OPEN in step.name for group in steps for step in group):
@@ -37,7 +37,7 @@ def _names_in(task: Task) -> list[str]:
     return [task.name, task.depends, *task.dependencies]
 
 
-def _named(step: S, visible: Visible, texts: Texts, here: Place) -> S:
+def _named(step: S, visible: Visible, texts: TaggedTexts, here: Place) -> S:
     changed: dict[str, Any] = {}
     for field in ("name", "depends", "dependencies") if isinstance(step, Task) else ("name",):
         value = getattr(step, field)

@@ -210,7 +210,7 @@ def _why(name: str) -> str:
     return "there is nothing of this name here"
 
 
-class Texts:
+class TaggedTexts:
     """The texts with tags in the parts of a workflow, each part looked through once however often it is asked for."""
 
     def __init__(self, report: Report) -> None:

@@ -21,7 +21,7 @@ from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.tasks import Order, has_loop
 from exeunt.language.template_lookup import Found, TemplateNotFoundError, Templates, ref_scope
-from exeunt.language.visible import Texts, Visible, constant, without_nested
+from exeunt.language.visible import TaggedTexts, Visible, constant, without_nested
 
 Walking = Iterator["Walking"]
 """A walk yields the walks that come first; `run` does them without recursion, however deep templates call."""
@@ -59,7 +59,7 @@ class Walker:
         self._templates = templates
         self._origins = origins
         self._report = report
-        self._texts = Texts(report)
+        self._texts = TaggedTexts(report)
         self._places = {
             (scope, template.name): Place(origin.document, ("spec", "templates", at))
             for scope, origin in origins.items()

@@ -19,7 +19,7 @@ from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import attempt_of
 from exeunt.engine.values.templating import source_of
 from exeunt.engine.walk import dag_items, hooks, parallelism
-from exeunt.engine.walk.dag_frame import Frame, LoopPlans, Walk, frame_of, hook_scope, look_exit, scope_for
+from exeunt.engine.walk.dag_frame import DagFrame, LoopPlans, Walk, frame_of, hook_scope, look_exit, scope_for
 from exeunt.engine.walk.dag_items import plan_of, raised, run_plan
 from exeunt.engine.walk.dag_verdict import verdict
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin_group, exempt, fail, full
@@ -111,7 +111,7 @@ def _leaving(run: Run, node: Node) -> bool:
     return False
 
 
-def _stopped(run: Run, node: Node, frame: Frame) -> Walk:
+def _stopped(run: Run, node: Node, frame: DagFrame) -> Walk:
     """After a stop a DAG has failed as soon as it was looked at once, whatever still runs in it (assessDAGPhase).
 
     It waits for the exit handlers of its targets alone. What is left inside is for the aftermath.
@@ -125,7 +125,7 @@ def _stopped(run: Run, node: Node, frame: Frame) -> Walk:
         run.emit(NodeEnded(node.key, phases.FAILED))
 
 
-def _advance(run: Run, node: Node, frame: Frame) -> Walk:
+def _advance(run: Run, node: Node, frame: DagFrame) -> Walk:
     """Looks at the tasks that changed, then starts what has become ready, in the order of the graph.
 
     Of a composite that has just ended the exit handler comes first, then what depends on it, then its other hooks.
@@ -141,7 +141,7 @@ def _advance(run: Run, node: Node, frame: Frame) -> Walk:
         frame.later = []
 
 
-def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
+def _round(run: Run, node: Node, frame: DagFrame, heap: list[int]) -> Walk:
     last = -1
     while heap:
         rank = heapq.heappop(heap)
@@ -165,7 +165,7 @@ def _round(run: Run, node: Node, frame: Frame, heap: list[int]) -> Walk:
         frame.ready = []
 
 
-def _changed(run: Run, node: Node, frame: Frame) -> set[int]:
+def _changed(run: Run, node: Node, frame: DagFrame) -> set[int]:
     keys = run.changes(node.key)
     if keys is None or frame.new or run.state.shutdown:
         frame.new = False
@@ -175,7 +175,7 @@ def _changed(run: Run, node: Node, frame: Frame) -> set[int]:
     return changed & frame.graph.rank.keys()
 
 
-def _started(run: Run, node: Node, frame: Frame, number: int) -> Walk:
+def _started(run: Run, node: Node, frame: DagFrame, number: int) -> Walk:
     """A task that has just begun: the items of its loop start; its hooks are for the second look."""
     child = frame.nodes[number]
     if child.type == phases.TASK_GROUP:
@@ -190,7 +190,7 @@ def _started(run: Run, node: Node, frame: Frame, number: int) -> Walk:
         frame.later.append(number)
 
 
-def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = False) -> Walk:
+def _task(run: Run, node: Node, frame: DagFrame, number: int, *, begun: bool = False) -> Walk:
     """The hooks of a task that has its node, and the items of its loop. `begun`: its node is of this very look."""
     child = frame.nodes[number]
     raised(run, child)
@@ -223,7 +223,7 @@ def _task(run: Run, node: Node, frame: Frame, number: int, *, begun: bool = Fals
         frame.settle(number)
 
 
-def _others(run: Run, node: Node, frame: Frame, number: int, phase: str) -> Walk:
+def _others(run: Run, node: Node, frame: DagFrame, number: int, phase: str) -> Walk:
     """Hooks other than the exit hook, for a task that is in this phase. Returns whether those that run are done."""
     task, child = frame.graph.tasks[number], frame.nodes[number]
     others = handlers.other_hooks(task)
@@ -235,7 +235,7 @@ def _others(run: Run, node: Node, frame: Frame, number: int, phase: str) -> Walk
     return (yield from hooks.look(run, child, others, hooks.View(scope, f"tasks.{task.name}", where)))
 
 
-def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
+def _start(run: Run, node: Node, frame: DagFrame, number: int) -> Walk:
     """All that the task depends on is settled: it starts, is omitted, or waits for a place."""
     if any(frame.nodes[need].open_hooks for need in frame.graph.needs[number]):
         frame.waiting.append(number)  # a hook began after its task was settled: it is waited for as well
@@ -273,7 +273,7 @@ def _start(run: Run, node: Node, frame: Frame, number: int) -> Walk:
         yield begun.node
 
 
-def _links(run: Run, frame: Frame, number: int) -> list[int] | None:
+def _links(run: Run, frame: DagFrame, number: int) -> list[int] | None:
     needs = frame.graph.needs[number]
     if not needs:
         return None
@@ -282,7 +282,7 @@ def _links(run: Run, frame: Frame, number: int) -> list[int] | None:
     return [end for key in keys for end in outbound(run, key) or ([key] if alone else [])]
 
 
-def _wanted(run: Run, frame: Frame, number: int) -> bool:
+def _wanted(run: Run, frame: DagFrame, number: int) -> bool:
     """Whether the task shall run, now that all it depends on is settled. Raises NodeError."""
     graph = frame.graph
     if not graph.logic[number]:
@@ -322,7 +322,7 @@ def _results(run: Run, node: Node) -> dict[str, bool]:
     }
 
 
-def _assess(run: Run, node: Node, frame: Frame) -> None:
+def _assess(run: Run, node: Node, frame: DagFrame) -> None:
     """Nothing is open inside: is the DAG over, and how?"""
     template = processed_of(run, node).template
     phase = verdict(run, node, frame.graph, frame.nodes, lenient=_lenient(template))
@@ -351,7 +351,7 @@ def _lenient(template: Template) -> bool:
     return template.dag is not None and template.dag.fail_fast is False
 
 
-def _outputs(run: Run, node: Node, frame: Frame, template: Template) -> Any:
+def _outputs(run: Run, node: Node, frame: DagFrame, template: Template) -> Any:
     for number in range(len(frame.graph.tasks)):
         child = frame.nodes.get(number)
         if child is not None and child.outputs is not None and child.outputs.parameters:

@@ -25,7 +25,7 @@ Walk = Generator[Node, None, Any]
 _ITEM = re.compile(r"\{\{=?\s*item\b|\{\{=[^}]*\bitem\b")
 
 
-class Frame:
+class DagFrame:
     """What is known of a DAG's tasks between two looks. All of it follows from the nodes."""
 
     def __init__(self, run: Run, graph: Graph, node: Node) -> None:
@@ -54,7 +54,7 @@ class Frame:
 class NodeFrame:
     """The frame of a DAG node. A look that is left half-way leaves it half-made: then it is to be forgotten."""
 
-    frame: Frame | None = None
+    frame: DagFrame | None = None
 
 
 class LoopPlans:
@@ -68,18 +68,18 @@ class LoopPlans:
         self.plans, self.version = plans, version
 
 
-def frame_of(run: Run, node: Node) -> Frame:
+def frame_of(run: Run, node: Node) -> DagFrame:
     template = processed_of(run, node).template
     dag = template.dag
     assert dag is not None
     graph = graph_of(run, node, dag)
     own = run.memory.of(NodeFrame, node.key)
     if own.frame is None or own.frame.graph is not graph:
-        own.frame = Frame(run, graph, node)
+        own.frame = DagFrame(run, graph, node)
     return own.frame
 
 
-def scope_for(run: Run, node: Node, frame: Frame, source: str, number: int | None) -> Scope:
+def scope_for(run: Run, node: Node, frame: DagFrame, source: str, number: int | None) -> Scope:
     """The variables for a text inside the template: the tasks before this one (None: all) that it mentions."""
     scope = global_scope(run)
     for name, value in processed_of(run, node).inputs:
@@ -110,7 +110,7 @@ def _add_task(run: Run, node: Node, scope: Scope, task: Task, child: Node, *, re
     add_skipped(scope, prefix, child, template, result=result)
 
 
-def hook_scope(run: Run, node: Node, frame: Frame, number: int, child: Node) -> Scope:
+def hook_scope(run: Run, node: Node, frame: DagFrame, number: int, child: Node) -> Scope:
     task = frame.graph.tasks[number]
     source = " ".join(source_of(run, hook) for hook in task.hooks.values())
     scope = scope_for(run, node, frame, source, number)
@@ -118,7 +118,7 @@ def hook_scope(run: Run, node: Node, frame: Frame, number: int, child: Node) -> 
     return scope
 
 
-def look_exit(run: Run, node: Node, frame: Frame, number: int, child: Node) -> Walk:
+def look_exit(run: Run, node: Node, frame: DagFrame, number: int, child: Node) -> Walk:
     """The exit hook of a task's node, or of an item's. Returns whether it is done, or was never to run.
 
     An item's gets its item. The loop's own has none, and does not run where it asks for one (rule item-in-handlers).
@@ -139,7 +139,7 @@ def look_exit(run: Run, node: Node, frame: Frame, number: int, child: Node) -> W
     return (yield from hooks.look_exit(run, child, hook, view))
 
 
-def _exit_hook_of_item(run: Run, node: Node, frame: Frame, child: Node) -> LifecycleHook | None:
+def _exit_hook_of_item(run: Run, node: Node, frame: DagFrame, child: Node) -> LifecycleHook | None:
     """The exit hook with the item that its node began with; None where the loop cannot be laid out so any more.
 
     A loop over outputs of the workflow may be another one by now.
@@ -151,7 +151,7 @@ def _exit_hook_of_item(run: Run, node: Node, frame: Frame, child: Node) -> Lifec
     return None
 
 
-def plans_of(run: Run, node: Node, frame: Frame, group: Node) -> list[Plan]:
+def plans_of(run: Run, node: Node, frame: DagFrame, group: Node) -> list[Plan]:
     """The items of a loop, in their order. Raises NodeError where they cannot be laid out."""
     loop = run.memory.of(LoopPlans, group.key)
     number = group.index

@@ -15,11 +15,11 @@ from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
 from exeunt.engine.values.processed import found_of
 from exeunt.engine.values.templating import argument_values, source_of
 from exeunt.engine.walk import parallelism
-from exeunt.engine.walk.dag_frame import Frame, Walk, frame_of, look_exit, plans_of, scope_for
+from exeunt.engine.walk.dag_frame import DagFrame, Walk, frame_of, look_exit, plans_of, scope_for
 from exeunt.engine.walk.start import TOO_MANY_NODES, Begun, Caller, Spot, begin, fail, full
 
 
-class Exits:
+class ItemHandlers:
     """Items whose exit handler is still to be looked at, by their node, and the node of the one that runs."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Loop:
         self.drained = False  # it begins no further item, and all that are over were looked at
         self.todo: deque[Plan] = deque()  # of these plans those that have no node
         self.todo_of: list[Plan] | None = None
-        self.exits: Exits | None = None
+        self.exits: ItemHandlers | None = None
 
 
 def run_plan(run: Run, node: Node, plan: Plan, spot: Spot, where: str) -> Begun | None:
@@ -70,7 +70,7 @@ def plan_of(run: Run, node: Node, child: Node) -> Plan:
     raise NodeError(f"{run.names.full(child)} has no task any more")
 
 
-def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
+def look(run: Run, node: Node, frame: DagFrame, number: int, group: Node) -> Walk:
     """Brings a loop as far as it can go: an open exit handler keeps those of later items, and their start, waiting."""
     ready = yield from _exits(run, node, frame, number, group)
     where = found_of(run, node).scope
@@ -115,7 +115,7 @@ def look(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
         end(run, group, waits=bool(_exits_of(run, group).waiting))
 
 
-def drain(run: Run, node: Node, frame: Frame, group: Node) -> Walk:
+def drain(run: Run, node: Node, frame: DagFrame, group: Node) -> Walk:
     """In a loop that begins no further item: the handlers of those that are over, one after the other, and the end."""
     changed = run.changes(group.key)
     waiting = _exits_of(run, group).waiting
@@ -151,10 +151,10 @@ def _todo(run: Run, group: Node, plans: list[Plan]) -> deque[Plan]:
     return loop.todo
 
 
-def _exits_of(run: Run, group: Node) -> Exits:
+def _exits_of(run: Run, group: Node) -> ItemHandlers:
     loop = run.memory.of(Loop, group.key)
     if loop.exits is None:
-        loop.exits = Exits()
+        loop.exits = ItemHandlers()
         loop.exits.running = next((key for key in group.members if _handled(run, run.nodes[key])), -1)
     return loop.exits
 
@@ -172,7 +172,7 @@ def rests(run: Run, group: Node, child: Node) -> bool:
     return 0 <= running < child.key and bool(run.nodes[running].open_hooks)
 
 
-def _exits(run: Run, node: Node, frame: Frame, number: int, group: Node) -> Walk:
+def _exits(run: Run, node: Node, frame: DagFrame, number: int, group: Node) -> Walk:
     """The exit handlers of the items that completed, in their order. Returns whether none of them runs."""
     changed = run.changes(group.key)
     for key in group.members if changed is None else changed:

@@ -44,7 +44,7 @@ class Expression:
 
     __slots__ = ("checked", "names", "required", "root", "roots", "run", "source", "variables")
 
-    def __init__(self, source: str, root: tree.Node) -> None:
+    def __init__(self, source: str, root: tree.Expr) -> None:
         checker = Checker(source)
         checker.type_of(root)
         compiler = Compiler(source)

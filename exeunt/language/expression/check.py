@@ -69,7 +69,7 @@ class Checker:
         self.uses_variables = False
         """Whether the type of a whole variable has been asked for."""
 
-    def type_of(self, node: tree.Node) -> str | None:
+    def type_of(self, node: tree.Expr) -> str | None:
         """The type that a part certainly has, None where it is not known; raises CheckError."""
         match node:
             case tree.Constant(value=value):
@@ -98,7 +98,7 @@ class Checker:
             case tree.Member():
                 self.member(node)
                 return None
-            case tree.Sequence(nodes=nodes):
+            case tree.Statements(nodes=nodes):
                 return [self.type_of(part) for part in nodes][-1]
             case tree.Array() | tree.Map():
                 self.visit(node)
@@ -106,7 +106,7 @@ class Checker:
         self.visit(node)
         return None
 
-    def visit(self, node: tree.Node) -> None:
+    def visit(self, node: tree.Expr) -> None:
         for part in tree.children(node):
             if not isinstance(part, tree.Name | tree.Constant):
                 self.type_of(part)
@@ -150,7 +150,7 @@ class Checker:
 
     def binary(self, node: tree.Binary) -> str | None:
         chain: list[tree.Binary] = []
-        left: tree.Node = node
+        left: tree.Expr = node
         while isinstance(left, tree.Binary):
             chain.append(left)
             left = left.left

@@ -28,7 +28,7 @@ class Compiler:
         self.roots: list[tuple[str, int]] = []
         """The variables it needs from outside, and where it names them."""
 
-    def compile(self, node: tree.Node) -> Run:
+    def compile(self, node: tree.Expr) -> Run:
         """The closure of a part; what it raises says where."""
         match node:
             case tree.Constant(value=value):
@@ -41,7 +41,7 @@ class Compiler:
                 return self.let(node)
             case tree.Conditional():
                 return self.conditional(node)
-            case tree.Sequence(nodes=nodes):
+            case tree.Statements(nodes=nodes):
                 return self.sequence(nodes)
             case tree.Predicate(body=body):
                 return self.compile(body)
@@ -51,7 +51,7 @@ class Compiler:
             case _:
                 return self.placed(node, self.fallible(node))
 
-    def fallible(self, node: tree.Node) -> Run:
+    def fallible(self, node: tree.Expr) -> Run:
         match node:
             case tree.Member():
                 return self.member(node)
@@ -71,7 +71,7 @@ class Compiler:
                 return self.call(node)
         raise AssertionError(node)
 
-    def placed(self, node: tree.Node, run: Run) -> Run:
+    def placed(self, node: tree.Expr, run: Run) -> Run:
         source, offset = self.source, node.offset
 
         def placed(frame: Frame) -> Any:
@@ -116,7 +116,7 @@ class Compiler:
 
     # shapes
 
-    def sequence(self, nodes: tuple[tree.Node, ...]) -> Run:
+    def sequence(self, nodes: tuple[tree.Expr, ...]) -> Run:
         runs = [self.compile(node) for node in nodes]
 
         def run(frame: Frame) -> Any:
@@ -140,7 +140,7 @@ class Compiler:
 
         return run
 
-    def array(self, nodes: tuple[tree.Node, ...]) -> Run:
+    def array(self, nodes: tuple[tree.Expr, ...]) -> Run:
         runs = [self.compile(node) for node in nodes]
 
         def run(frame: Frame) -> Any:
@@ -149,7 +149,7 @@ class Compiler:
 
         return run
 
-    def map(self, pairs: tuple[tuple[tree.Node, tree.Node], ...]) -> Run:
+    def map(self, pairs: tuple[tuple[tree.Expr, tree.Expr], ...]) -> Run:
         runs = [(self.compile(key), self.compile(value)) for key, value in pairs]
 
         def run(frame: Frame) -> Any:
@@ -211,7 +211,7 @@ class Compiler:
             return LOOPS[node.name](runs, [cost(argument) for argument in node.arguments])
         return self.calling(BUILTINS[node.name], node.arguments)
 
-    def calling(self, function: Function, nodes: tuple[tree.Node, ...]) -> Run:
+    def calling(self, function: Function, nodes: tuple[tree.Expr, ...]) -> Run:
         runs = [self.compile(node) for node in nodes]
         called = function.run
         if len(runs) == 1:
@@ -264,7 +264,7 @@ class Compiler:
     def binary(self, node: tree.Binary) -> Run:
         """A chain of operators on the left side is worked out in a loop, not by recursion."""
         chain: list[tree.Binary] = []
-        left: tree.Node = node
+        left: tree.Expr = node
         while isinstance(left, tree.Binary):
             chain.append(left)
             left = left.left

@@ -68,7 +68,7 @@ _HEXADECIMAL: Final = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE)
 
 def _parsed(text: str) -> tuple[_Token, ...] | ExpressionError:
     try:
-        tokens = _Lexer(text).tokens()
+        tokens = _GovaluateLexer(text).tokens()
         _check_grammar(tokens)
         tokens = _compile_patterns(tokens)
     except ExpressionError as error:
@@ -108,7 +108,7 @@ def when(text: str) -> bool:
     return value
 
 
-class _Lexer:
+class _GovaluateLexer:
     def __init__(self, text: str) -> None:
         self.text = text
         self.place = 0

@@ -8,14 +8,14 @@ from typing import Any, Final
 from exeunt.language.expression.errors import ExpressionError
 from exeunt.language.expression.frame import Frame
 from exeunt.language.expression.jsonpath_parser import (
-    Filter,
-    Index,
+    FilterSelector,
+    IndexSelector,
     Key,
     Operation,
     Path,
     Range,
     Recursive,
-    Script,
+    ScriptSelector,
     Segment,
     Union,
     Wildcard,
@@ -62,9 +62,9 @@ class _Query:
         match segment:
             case Key(name=name):
                 return self.follow(rest, self.key(value, name))
-            case Index(index=index):
+            case IndexSelector(index=index):
                 return self.follow(rest, self.index(value, index))
-            case Script(expression=expression):
+            case ScriptSelector(expression=expression):
                 return self.follow(rest, self.member(value, self.work(expression, value)))
             case Wildcard():
                 return self.each(rest, self.items("wildcard", value))
@@ -74,7 +74,7 @@ class _Query:
                 return self.several(rest, self.union(value, segment))
             case Range():
                 return self.several(rest, self.range(value, segment))
-            case Filter(expression=expression):
+            case FilterSelector(expression=expression):
                 items = self.items("filter", value)
                 return self.several(rest, [item for item in items if self.accepts(expression, item)])
         raise AssertionError(segment)
@@ -133,7 +133,7 @@ class _Query:
 
     def several(self, rest: tuple[Segment, ...], items: list[Any]) -> Any:
         """As `each`, but an index behind a union, a range or a filter counts in what they found."""
-        return self.follow(rest, items) if rest and isinstance(rest[0], Index) else self.each(rest, items)
+        return self.follow(rest, items) if rest and isinstance(rest[0], IndexSelector) else self.each(rest, items)
 
     def everywhere(self, rest: tuple[Segment, ...], value: Any) -> list[Any]:
         self.frame.spend(1)
@@ -155,7 +155,9 @@ class _Query:
         return found
 
     def union(self, value: Any, segment: Union) -> list[Any]:
-        keys = [self.work(part.expression, value) if isinstance(part, Script) else part for part in segment.keys]
+        keys = [
+            self.work(part.expression, value) if isinstance(part, ScriptSelector) else part for part in segment.keys
+        ]
         if all(isinstance(key, str) for key in keys):
             if not isinstance(value, dict):
                 raise _NotFoundError(f"union: invalid token target. expected [map] got [{type_name(value)}]")

@@ -29,7 +29,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class IndexSelector:
     """`[0]`, `[-1]`."""
 
     index: int
@@ -46,7 +46,7 @@ class Recursive:
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ScriptSelector:
     """`[(@.length-1)]`."""
 
     expression: Operation
@@ -56,7 +56,7 @@ class Script:
 class Union:
     """`[0,1]`, `['a','b']`."""
 
-    keys: tuple[str | int | Script, ...]
+    keys: tuple[str | int | ScriptSelector, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,13 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class FilterSelector:
     """`[?(@.price < 10)]`."""
 
     expression: Operation
 
 
-Segment = Key | Index | Wildcard | Recursive | Script | Union | Range | Filter
+Segment = Key | IndexSelector | Wildcard | Recursive | ScriptSelector | Union | Range | FilterSelector
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ _LEVELS: Final = (
 @lru_cache(maxsize=512)
 def _read(text: str) -> Path | ExpressionError:
     try:
-        reader = _Reader(text)
+        reader = _PathReader(text)
         path = reader.path(in_filter=False)
         if reader.place < len(text):
             reader.fail("unexpected character")
@@ -125,7 +125,7 @@ def parse_path(text: str) -> Path:
     return found
 
 
-class _Reader:
+class _PathReader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.place = 0
@@ -198,7 +198,7 @@ class _Reader:
         if self.takes("?"):
             expression = self.expression()
             self.expect("]")
-            return Filter(expression)
+            return FilterSelector(expression)
         first = None if self.sees(":") else self.argument()
         if self.takes(":"):
             return self.range(first)
@@ -210,26 +210,32 @@ class _Reader:
         self.expect("]")
         if len(keys) > 1:
             return Union(tuple(keys))
-        return Key(first) if isinstance(first, str) else first if isinstance(first, Script) else Index(first)
+        return (
+            Key(first)
+            if isinstance(first, str)
+            else first
+            if isinstance(first, ScriptSelector)
+            else IndexSelector(first)
+        )
 
     def sees(self, marks: str) -> bool:
         self.blank()
         return self.text[self.place : self.place + 1] in marks if self.place < len(self.text) else False
 
-    def range(self, first: str | int | Script | None) -> Range:
+    def range(self, first: str | int | ScriptSelector | None) -> Range:
         last = None if self.sees(":]") else self.argument()
         step = self.argument() if self.takes(":") and not self.sees("]") else None
         self.expect("]")
         return Range(self.bound(first), self.bound(last), self.bound(step))
 
-    def bound(self, value: str | int | Script | None) -> Operation | None:
+    def bound(self, value: str | int | ScriptSelector | None) -> Operation | None:
         if isinstance(value, str):
             self.fail("a range takes numbers")
         if value is None:
             return None
-        return value.expression if isinstance(value, Script) else Operation("value", (value,))
+        return value.expression if isinstance(value, ScriptSelector) else Operation("value", (value,))
 
-    def argument(self) -> str | int | Script:
+    def argument(self) -> str | int | ScriptSelector:
         if self.sees("'\""):
             return self.string()
         number = self.match(_INTEGER)
@@ -238,7 +244,7 @@ class _Reader:
         if self.takes("("):
             expression = self.expression()
             self.expect(")")
-            return Script(expression)
+            return ScriptSelector(expression)
         return self.fail("expected a key in quotes, an index, or a script in parentheses")
 
     def string(self) -> str:

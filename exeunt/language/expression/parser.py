@@ -15,15 +15,15 @@ from exeunt.language.expression.tree import (
     Chain,
     Conditional,
     Constant,
+    Expr,
     Let,
     Map,
     Member,
     Name,
-    Node,
     Pointer,
     Predicate,
-    Sequence,
     Slice,
+    Statements,
     Unary,
     children,
 )
@@ -49,7 +49,7 @@ PREDICATES: Final = {
 _BIG: Final = 1 << 63
 
 
-def parse_tree(source: str, builtins: frozenset[str]) -> Node:
+def parse_tree(source: str, builtins: frozenset[str]) -> Expr:
     """The tree of an expression; `builtins` are the functions known by name. Raises ExpressionError."""
     if len(source) > MAX_SOURCE:
         raise ExpressionError(f"the expression is longer than {MAX_SOURCE} characters")
@@ -58,10 +58,10 @@ def parse_tree(source: str, builtins: frozenset[str]) -> Node:
     return node
 
 
-def _check_size(root: Node, source: str) -> None:
+def _check_size(root: Expr, source: str) -> None:
     """Hold the bounds on parts and depth; a chain of operators is one level, since it is worked out in a loop."""
     count = 0
-    stack: list[tuple[Node, int]] = [(root, 1)]
+    stack: list[tuple[Expr, int]] = [(root, 1)]
     while stack:
         node, depth = stack.pop()
         count += 1
@@ -85,7 +85,7 @@ class _Parser:
         self.predicates = 0
         self.depth = 0
 
-    def parse(self) -> Node:
+    def parse(self) -> Expr:
         node = self.sequence()
         if self.current.kind != "end":
             self.unexpected()
@@ -126,15 +126,15 @@ class _Parser:
 
     # operators
 
-    def sequence(self) -> Node:
+    def sequence(self) -> Expr:
         nodes = [self.expression(0)]
         while self.takes(";"):
             if self.current.kind == "end":
                 break
             nodes.append(self.expression(0))
-        return nodes[0] if len(nodes) == 1 else Sequence(nodes[0].offset, tuple(nodes))
+        return nodes[0] if len(nodes) == 1 else Statements(nodes[0].offset, tuple(nodes))
 
-    def expression(self, precedence: int) -> Node:
+    def expression(self, precedence: int) -> Expr:
         self.depth += 1
         if self.depth > MAX_DEPTH:  # the parser calls itself too
             self.fail(f"the expression is nested more than {MAX_DEPTH - 1} deep")
@@ -148,7 +148,7 @@ class _Parser:
         finally:
             self.depth -= 1
 
-    def operators(self, left: Node, precedence: int) -> Node:
+    def operators(self, left: Expr, precedence: int) -> Expr:
         previous = ""
         while self.current.kind == "operator":
             negation: Token | None = None
@@ -183,9 +183,9 @@ class _Parser:
             previous = operator.value
         return left
 
-    def comparison(self, left: Node, operator: Token, level: int) -> Node:
+    def comparison(self, left: Expr, operator: Token, level: int) -> Expr:
         """`a < b <= c` means `a < b && b <= c`."""
-        root: Node | None = None
+        root: Expr | None = None
         while True:
             right = self.expression(level + 1)
             compared = Binary(operator.offset, operator.value, left, right)
@@ -194,7 +194,7 @@ class _Parser:
                 return root
             left, operator = right, self.next()
 
-    def conditional(self, node: Node) -> Node:
+    def conditional(self, node: Expr) -> Expr:
         while self.sees("?"):
             offset = self.next().offset
             if self.takes(":"):
@@ -205,7 +205,7 @@ class _Parser:
             node = Conditional(offset, node, yes, self.expression(0))
         return node
 
-    def let(self) -> Node:
+    def let(self) -> Expr:
         self.next()
         name = self.identifier()
         self.expect("=")
@@ -215,7 +215,7 @@ class _Parser:
             self.fail(f"cannot redeclare builtin {name.value}", name)
         return Let(name.offset, name.value, value, self.sequence())
 
-    def if_else(self) -> Node:
+    def if_else(self) -> Expr:
         offset = self.next().offset
         test = self.expression(0)
         yes = self.block()
@@ -224,7 +224,7 @@ class _Parser:
             return Conditional(offset, test, yes, self.block())
         return Conditional(offset, test, yes, self.expression(0))
 
-    def block(self) -> Node:
+    def block(self) -> Expr:
         self.expect("{")
         node = self.sequence()
         self.expect("}")
@@ -232,7 +232,7 @@ class _Parser:
 
     # values
 
-    def primary(self) -> Node:
+    def primary(self) -> Expr:
         token = self.current
         if token.kind == "operator" and token.value in _UNARY:
             self.next()
@@ -254,7 +254,7 @@ class _Parser:
             return self.postfix(self.call(self.identifier(), ()))
         return self.secondary()
 
-    def secondary(self) -> Node:
+    def secondary(self) -> Expr:
         token = self.current
         if token.kind == "identifier":
             self.next()
@@ -275,7 +275,7 @@ class _Parser:
             return self.postfix(self.map())
         return self.unexpected()
 
-    def number(self) -> Node:
+    def number(self) -> Expr:
         token = self.next()
         text = token.value.replace("_", "").lower()
         try:
@@ -293,14 +293,14 @@ class _Parser:
             self.fail("float literal is too large", token)
         return Constant(token.offset, value)
 
-    def call(self, name: Token, before: tuple[Node, ...]) -> Node:
+    def call(self, name: Token, before: tuple[Expr, ...]) -> Expr:
         if name.value in PREDICATES:
             return Builtin(name.offset, name.value, self.predicate_arguments(name, before))
         if name.value in self.builtins:
             return Builtin(name.offset, name.value, self.arguments(before))
         return Call(name.offset, Name(name.offset, name.value), self.arguments(before))
 
-    def predicate_arguments(self, name: Token, before: tuple[Node, ...]) -> tuple[Node, ...]:
+    def predicate_arguments(self, name: Token, before: tuple[Expr, ...]) -> tuple[Expr, ...]:
         self.expect("(")
         found = list(before)
         wanted = PREDICATES[name.value][len(before) :]
@@ -318,7 +318,7 @@ class _Parser:
         self.expect(")")
         return tuple(found)
 
-    def predicate(self) -> Node:
+    def predicate(self) -> Expr:
         offset = self.current.offset
         self.predicates += 1
         if self.sees("{"):
@@ -330,13 +330,13 @@ class _Parser:
         self.predicates -= 1
         return Predicate(offset, node)
 
-    def arguments(self, before: tuple[Node, ...]) -> tuple[Node, ...]:
+    def arguments(self, before: tuple[Expr, ...]) -> tuple[Expr, ...]:
         self.expect("(")
         return before + self.items(")")
 
-    def items(self, end: str) -> tuple[Node, ...]:
+    def items(self, end: str) -> tuple[Expr, ...]:
         """Expressions between commas up to `end`; a comma before it may stand."""
-        found: list[Node] = []
+        found: list[Expr] = []
         while not self.sees(end):
             if found:
                 self.expect(",")
@@ -346,13 +346,13 @@ class _Parser:
         self.next()
         return tuple(found)
 
-    def array(self) -> Node:
+    def array(self) -> Expr:
         offset = self.next().offset
         return Array(offset, self.items("]"))
 
-    def map(self) -> Node:
+    def map(self) -> Expr:
         offset = self.next().offset
-        pairs: list[tuple[Node, Node]] = []
+        pairs: list[tuple[Expr, Expr]] = []
         while not self.sees("}"):
             if pairs:
                 self.expect(",")
@@ -360,7 +360,7 @@ class _Parser:
                     break
             if self.current.kind in ("number", "string", "identifier"):
                 token = self.next()
-                key: Node = Constant(token.offset, token.value)
+                key: Expr = Constant(token.offset, token.value)
             elif self.sees("("):
                 key = self.expression(0)
             else:
@@ -375,7 +375,7 @@ class _Parser:
 
     # what may follow a value
 
-    def postfix(self, node: Node) -> Node:
+    def postfix(self, node: Expr) -> Expr:
         while True:
             if self.sees(".", "?."):
                 optional = self.next().value == "?."
@@ -388,7 +388,7 @@ class _Parser:
             else:
                 return node
 
-    def member(self, node: Node, optional: bool) -> Node:
+    def member(self, node: Expr, optional: bool) -> Expr:
         name = self.next()
         # words such as "not" and "matches" are names here
         if name.kind != "identifier" and not (name.kind == "operator" and name.value.isidentifier()):
@@ -400,7 +400,7 @@ class _Parser:
             node = Call(name.offset, node, self.arguments(()))
         return Chain(name.offset, node) if chained or optional else node
 
-    def index_or_slice(self, node: Node, optional: bool) -> Node:
+    def index_or_slice(self, node: Expr, optional: bool) -> Expr:
         offset = self.next().offset
         first = None if self.sees(":") else self.expression(0)
         if self.takes(":"):

@@ -7,14 +7,14 @@ from exeunt.language.expression import tree
 Paths = frozenset[tuple[str, ...]]
 
 
-def free_paths(root: tree.Node, known: frozenset[str]) -> tuple[Paths, Paths]:
+def free_paths(root: tree.Expr, known: frozenset[str]) -> tuple[Paths, Paths]:
     """The paths of all variables, and of those that must be there; `known` are names that are always there."""
     walk = _Walk(known)
     walk.visit(root, frozenset(), guarded=False)
     return frozenset(walk.all), frozenset(walk.required)
 
 
-def path_of(node: tree.Node) -> tuple[tree.Name, tuple[str, ...], bool] | None:
+def path_of(node: tree.Expr) -> tuple[tree.Name, tuple[str, ...], bool] | None:
     """The variable, the fixed path from it, and whether a `?.` is in it."""
     keys: list[str] = []
     optional = False
@@ -38,7 +38,7 @@ class _Walk:
         self.all: set[tuple[str, ...]] = set()
         self.required: set[tuple[str, ...]] = set()
 
-    def visit(self, node: tree.Node, bound: frozenset[str], *, guarded: bool) -> None:
+    def visit(self, node: tree.Expr, bound: frozenset[str], *, guarded: bool) -> None:
         found = path_of(node)
         if found is not None:
             self.add(*found, bound, guarded=guarded)

@@ -15,7 +15,7 @@ Run: TypeAlias = Callable[[Frame], Any]
 Loop: TypeAlias = Callable[[list[Run], list[int]], Run]
 
 
-def cost(node: tree.Node) -> int:
+def cost(node: tree.Expr) -> int:
     """How many parts a part has: what one round of a predicate costs."""
     count, stack = 0, [node]
     while stack:

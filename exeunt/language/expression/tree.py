@@ -7,138 +7,138 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class Expr:
     """One part; `offset` is where it stands in the source, in characters."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Constant(Node):
+class Constant(Expr):
     """A literal: nil, boolean, number, text or bytes."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Name(Node):
+class Name(Expr):
     """A variable, by its name; `$env` is all of them."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pointer(Node):
+class Pointer(Expr):
     """`#`, `#index` or `#acc` inside a predicate."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Member(Node):
+class Member(Expr):
     """`node.key`, `node[key]`; with `optional` also `node?.key`, which leaves the chain when node is nil."""
 
-    node: Node
-    key: Node
+    node: Expr
+    key: Expr
     optional: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chain(Node):
+class Chain(Expr):
     """How far a `?.` inside leaves to."""
 
-    node: Node
+    node: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slice(Node):
+class Slice(Expr):
     """`node[first:last]`."""
 
-    node: Node
-    first: Node | None
-    last: Node | None
+    node: Expr
+    first: Expr | None
+    last: Expr | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call(Node):
+class Call(Expr):
     """A call of something that is a value: `sprig.upper(x)`, `date.Year()`."""
 
-    callee: Node
-    arguments: tuple[Node, ...]
+    callee: Expr
+    arguments: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Builtin(Node):
+class Builtin(Expr):
     """A call of a function of the language, by its name; predicates are among its arguments."""
 
     name: str
-    arguments: tuple[Node, ...]
+    arguments: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Predicate(Node):
+class Predicate(Expr):
     """What is worked out for each item."""
 
-    body: Node
+    body: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unary(Node):
+class Unary(Expr):
     """`-x`, `+x`, `!x`, `not x`."""
 
     operator: str
-    node: Node
+    node: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Binary(Node):
+class Binary(Expr):
     """`left operator right`."""
 
     operator: str
-    left: Node
-    right: Node
+    left: Expr
+    right: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Conditional(Node):
+class Conditional(Expr):
     """`test ? yes : no`, or `if test { yes } else { no }`."""
 
-    test: Node
-    yes: Node
-    no: Node
+    test: Expr
+    yes: Expr
+    no: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Let(Node):
+class Let(Expr):
     """`let name = value; body`."""
 
     name: str
-    value: Node
-    body: Node
+    value: Expr
+    body: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sequence(Node):
+class Statements(Expr):
     """`a; b; c`: the value of the last."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Array(Node):
+class Array(Expr):
     """`[a, b]`."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Map(Node):
+class Map(Expr):
     """`{key: value}`."""
 
-    pairs: tuple[tuple[Node, Node], ...]
+    pairs: tuple[tuple[Expr, Expr], ...]
 
 
-def children(node: Node) -> tuple[Node, ...]:
+def children(node: Expr) -> tuple[Expr, ...]:
     """The parts directly inside a part."""
     match node:
         case Member():
@@ -159,7 +159,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (node.test, node.yes, node.no)
         case Let():
             return (node.value, node.body)
-        case Sequence() | Array():
+        case Statements() | Array():
             return node.nodes
         case Map():
             return tuple(part for pair in node.pairs for part in pair)
