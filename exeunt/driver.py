@@ -159,7 +159,8 @@ class Driver:
     def write_snapshot(self, told: Told | None = None) -> None:
         """Writes the whole state as a commit as soon as no other is on its way (docs/log.md §4).
 
-        First `told`: what the commits before it tell others has to be out, for a load begins with the snapshot.
+        `told` is waited for first: what the commits before it tell others has to be out, since a load begins with the
+        snapshot.
         """
         if any(isinstance(given, _WriteSnapshot) for given, _ in self._inbox):
             return
@@ -198,7 +199,7 @@ class Driver:
 
     @property
     def waits(self) -> bool:
-        """True while something is to be decided in this run's turn, which is to come, and not first to rest."""
+        """True while the run waits for its turn to decide. A run that rests does not wait."""
         return self._queued
 
     def hold(self) -> None:

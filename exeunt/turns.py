@@ -14,9 +14,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 SHARE_SECONDS = 0.05
-"""Of one round of the loop; what has begun is finished."""
+"""How long work may take in one round of the loop. What has begun is finished."""
 REST_BESIDE = 3.0
-"""So many times as long as its turn was one rests: all of them together have a quarter of the loop."""
+"""A run rests so many times as long as its turn took: all that rest have a quarter of the loop together."""
 REST_ALONE = 0.5
 """The same where nobody else has done anything for a while."""
 ALONE_SECONDS = 1.0
@@ -60,7 +60,7 @@ class Turns:
         self._arm()
 
     def rest(self, work: Callable[[], None], took: float) -> None:
-        """Does the work when whoever does it has rested from a turn that took so many seconds. All rest in one line."""
+        """Does the work after a rest from a turn that took so many seconds. All rests stand in one line."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         beside = now - self._others < ALONE_SECONDS
@@ -68,7 +68,7 @@ class Turns:
         loop.call_at(self._rested, self._do, work)
 
     async def do(self, work: Callable[[], T]) -> T:
-        """What the work gives, in its turn. It only looks at something: nobody who rests gives way to it.
+        """Does work that only looks at something, in its turn, and returns what it gives. No run that rests gives way.
 
         Otherwise a large workflow would be slower for being watched.
         """
@@ -86,7 +86,7 @@ class Turns:
         return await done
 
     async def through(self, work: Generator[None, None, T]) -> T:
-        """What the work gives, in as many rounds of the loop as it takes: it yields where it may be left for others."""
+        """Does the work in as many rounds of the loop as it takes. It yields where it may be left for others."""
         while True:
             done = await self.do(lambda: self._some(work))
             if done is not None:

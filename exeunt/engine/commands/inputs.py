@@ -181,7 +181,7 @@ class Rejected(Exception):  # noqa: N818 - it is an answer, not a fault
 
 
 def less(given: Input) -> Input | None:
-    """What is told of something that could not be taken in: that it is over, and no more. Commands were refused."""
+    """What is left of an input that could not be taken in: that work is over. None for commands, which were refused."""
     match given:
         case StepEnded():
             return StepLost(given.node, given.attempt, "what it ended with could not be written down")

@@ -86,7 +86,7 @@ def give_up_unheard(run: Run) -> None:
 
 
 def fail_waiting(run: Run, since: int) -> bool:
-    """After a stop what is suspended fails, also what has begun in this decision. Says whether there was any."""
+    """After a stop, suspended nodes fail, also those that began in this decision. Says whether there were any."""
     if not run.state.shutdown:
         return False
     waiting = [node for node in run.nodes[since:] if node.type == phases.SUSPEND and not node.fulfilled]

@@ -258,7 +258,7 @@ class NodeEnded(Event, tag="e"):
 
 
 class InputsSet(Event, tag="inputs"):
-    """A composite's inputs are others than those that it began with, and is shown with: they hold `workflow.status`."""
+    """A composite's inputs changed after it began: they hold `workflow.status`. It is shown with the first ones."""
 
     node: int
     inputs: list[tuple[str, str]]

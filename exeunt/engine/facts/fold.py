@@ -143,7 +143,7 @@ def _parent(run: Facts, end: int) -> list[int]:
 
 
 def _count(run: Facts, node: Node, step: int) -> None:
-    """Counts an open node in or out: of its boundary and of the run."""
+    """Counts an open node in or out, in its boundary and in the run."""
     if node.type == phases.SUSPEND:
         run.state.suspends += step
     if node.type == phases.POD:
@@ -173,7 +173,7 @@ def _end(run: Facts, node: Node, phase: str, message: str) -> None:
 
 
 def _fulfil(run: Facts, node: Node) -> None:
-    """Others need not wait for it any more."""
+    """Notes that others need not wait for the node any more."""
     if node.hook:
         inner_hook_ended(run, node)
     elif node.owner >= 0:

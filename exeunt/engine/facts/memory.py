@@ -11,9 +11,9 @@ RUN = -1
 
 
 class Memory:
-    """For a node, or the run, one memory of each kind: an instance of a class that the file that uses it has.
+    """One memory of each kind for a node or for the run: an instance of a class that the file that uses it declares.
 
-    It is made, without arguments, when it is asked for first.
+    It is made, without arguments, when it is first asked for.
     """
 
     __slots__ = ("_kept",)

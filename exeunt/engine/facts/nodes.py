@@ -20,7 +20,7 @@ _LOG_LINES = 20
 _LINE_CHARACTERS = 500
 _POD_NAME_PREFIX = 253 - 20 - 1
 OWN = 1 << 30
-"""See links.py."""
+"""See shown/outbound.py."""
 
 
 def hook_of(end: int) -> tuple[int, bool]:

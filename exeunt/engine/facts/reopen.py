@@ -90,7 +90,7 @@ def _holds(nodes: list[Node], node: Node) -> bool:
 
 
 def _past(nodes: list[Node]) -> set[int]:
-    """Attempts with all that they hold, but for what was a graph's last attempt: work is judged by its Retry."""
+    """Attempts with all that they hold, except a graph's last attempt. Work is judged by its Retry instead."""
     found: set[int] = set()
     for node in nodes:
         owner = nodes[node.owner] if node.owner >= 0 else None

@@ -111,7 +111,7 @@ class Facts:
         self.watching = self.shared.watching
 
     def take(self, state: State) -> None:
-        """This is the state from here on."""
+        """Takes this state in place of the one before."""
         self.state = state
         self.nodes = state.nodes
         self.names = Names(state.started.name, state.nodes)

@@ -48,7 +48,7 @@ class Turn:
         self._moved = False
 
     def took(self, units: int, *, kept: bool = True) -> None:
-        """So much was done; `kept`: and will not have to be done again."""
+        """Counts work that was done; `kept`: it will not have to be done again."""
         self._done += units
         self._moved = self._moved or kept
 

@@ -94,7 +94,7 @@ def public_events(run: Run, events: Sequence[Event]) -> list[PublicEvent]:
 
 
 class _Commit:
-    """What an event of a commit has to know of the others."""
+    """What one event of a commit has to know of the others."""
 
     def __init__(self, run: Run, events: Sequence[Event]) -> None:
         self.heard: set[str] = set()
@@ -202,7 +202,7 @@ def _resumed(run: Run, seen: _Commit, event: SuspensionSet | Asked) -> Iterator[
 
 
 def deleted(run: Run) -> PublicEvent:
-    """A workflow that ended since it was deleted, or was deleted afterwards, has nothing more to tell."""
+    """The last event of a workflow: it was deleted, and has nothing more to tell."""
     return _asked(run, "workflow.deleted", run.state.shutdown_by, run.state.shutdown_message)
 
 
@@ -351,7 +351,7 @@ def _step(run: Run, node: Node) -> list[PublicEvent]:
 
 
 def template_of(node: Node) -> str:
-    """As it is called where it stands."""
+    """The template's name, as the step or task calls it."""
     return node.template if node.ref is None else node.ref[1]
 
 

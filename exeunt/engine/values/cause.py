@@ -1,4 +1,4 @@
-"""What a node that its retryStrategy gave up ended of: its message is the strategy's word, as in Argo."""
+"""Why a node that its retryStrategy gave up really ended: its own message is the strategy's, as in Argo."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def found_of(run: Run, node: Node) -> Found:
 
 
 def holder_of(node: Node) -> Step:
-    """A step that asks for the node's template by its name."""
+    """A step that asks for the node's template by name, as the node's caller did."""
     ref = node.ref
     return Step(
         template=node.template,

@@ -72,7 +72,7 @@ def global_scope(run: Run) -> Scope:
 
 
 def handed_on(name: str) -> bool:
-    """Whether a variable goes along with an obligation. The many forms of the creation time can be made from one."""
+    """Whether a variable goes along with an obligation. Of the creation time one form does."""
     return name.startswith("workflow.") and (
         not name.startswith("workflow.creationTimestamp") or name.endswith("Timestamp.s")
     )

@@ -97,9 +97,9 @@ def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
 
 
 def _leaving(run: Run, node: Node) -> bool:
-    """Whether nothing but hooks that the stop has ended holds up a task that is over: it is settled when they are gone.
+    """Whether a task that is over is held up only by hooks that the stop has ended, and is settled when they are gone.
 
-    Only a DAG is waited for: it has ended as soon as it is looked at, what runs when it has said so.
+    Only hooks that are DAGs are waited for here: a DAG ends as soon as it is looked at, work only when it says so.
     """
     if not node.hooks_below:
         return False
@@ -114,7 +114,7 @@ def _leaving(run: Run, node: Node) -> bool:
 def _stopped(run: Run, node: Node, frame: DagFrame) -> Walk:
     """After a stop a DAG has failed as soon as it was looked at once, whatever still runs in it (assessDAGPhase).
 
-    It waits for the exit handlers of its targets alone. What is left inside is for the aftermath.
+    It waits for the exit handlers of its targets alone. What is left inside ends later (left_inside).
     """
     if _leaving(run, node):
         return
@@ -236,7 +236,7 @@ def _others(run: Run, node: Node, frame: DagFrame, number: int, phase: str) -> W
 
 
 def _start(run: Run, node: Node, frame: DagFrame, number: int) -> Walk:
-    """All that the task depends on is settled: it starts, is omitted, or waits for a place."""
+    """Starts a task when all that it depends on is settled: or omits it, or has it wait for a place."""
     if any(frame.nodes[need].open_hooks for need in frame.graph.needs[number]):
         frame.waiting.append(number)  # a hook began after its task was settled: it is waited for as well
         return
@@ -339,7 +339,7 @@ def _assess(run: Run, node: Node, frame: DagFrame) -> None:
 
 
 def conclude(run: Run, node: Node) -> None:
-    """The end of a DAG in which nothing is to begin any more and nothing is open: what is not there yet never comes."""
+    """Ends a DAG in which nothing is open and nothing may begin any more: tasks that are not there yet never come."""
     if not run.state.shutdown or exempt(run, node):
         _assess(run, node, frame_of(run, node))
     if not node.fulfilled:

@@ -47,7 +47,7 @@ class View(NamedTuple):
 
 
 def holds(expression: str, scope: Scope) -> bool:
-    """Raises NodeError where the expression cannot be worked out or is no boolean."""
+    """Whether the expression is true. Raises NodeError where it cannot be worked out or is no boolean."""
     try:
         return evaluate_bool(expression, environment(scope))
     except ExpressionError as error:
@@ -244,7 +244,7 @@ def _reason(node: Node) -> str:
 
 
 def counts_as_pod(run: Run, hook: Hook) -> bool:
-    """Whether an open obligation is one pod for the limits: a graph runs one at least, and others see no more of it."""
+    """Whether an open obligation counts as a pod for the limits. So does a graph: it runs one at least."""
     template = _template(run, hook)
     return template is not None and leaf.node_type(template) in phases.COUNTED
 

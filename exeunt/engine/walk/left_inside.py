@@ -1,4 +1,4 @@
-"""What is left inside of a composite that has ended before its members: a DAG after a stop, steps with failFast.
+"""What is left inside a composite that ended before its members: a DAG after a stop, steps with failFast.
 
 Argo leaves it alone, and the handlers that it owes with it. Here nothing new begins in there either, but what comes to
 its end gets its exit handler, and then what holds it ends too (rule stop-runs-handlers).

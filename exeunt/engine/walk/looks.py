@@ -85,7 +85,7 @@ def _look(run: Run) -> None:
 
 
 def _go_on(run: Run, alone: dict[int, int]) -> bool:
-    """Has looked at what was left alone for something that has ended meanwhile: nothing else may wake it any more."""
+    """Wakes what was left alone because of something that has ended by now: nothing else would. Says if any was."""
     ended = [key for key, holder in alone.items() if run.nodes[holder].fulfilled]
     for key in ended:
         del alone[key]
@@ -96,7 +96,7 @@ def _go_on(run: Run, alone: dict[int, int]) -> bool:
 
 
 def _holders(run: Run, node: Node) -> Iterator[int]:
-    """All that a node stands in."""
+    """The keys of all nodes that a node stands in, the inner ones first."""
     while node.owner >= 0:
         yield node.owner
         node = run.nodes[node.owner]

@@ -104,7 +104,7 @@ def _busy(run: Run, boundary: Node) -> bool:
 
 
 def _hooks_that_are_pods(run: Run, boundary: Node) -> int:
-    """A hook that was killed counts no more. An exit handler does until it is over; what waits behind it comes then."""
+    """Hooks that count as pods: a killed hook does no more, an exit handler does until it is over."""
     if not run.state.open_hooks or run.exit:
         return 0
     return sum(

@@ -59,7 +59,7 @@ def _processed(run: Run, node: Node) -> Processed:
 
 
 def _place(run: Run, node: Node) -> bool:
-    """Whether the limits allow one more; for the first attempt its Retry was let in already."""
+    """Whether the limits allow one more attempt. The first one always may: its Retry was let in already."""
     if not node.members:
         return True
     if parallelism.full(run):
@@ -189,7 +189,7 @@ def _holds(run: Run, node: Node, last: Node, expression: str) -> bool:
 
 
 def _backs_off(run: Run, node: Node, last: Node, strategy: RetryStrategy) -> bool:
-    """Waits for the time that is set between attempts; ends the node where that would last too long."""
+    """Whether the next attempt has to wait. Ends the node where that would last too long."""
     backoff = strategy.backoff
     assert backoff is not None
     longest = math.inf

@@ -90,7 +90,7 @@ def begin(run: Run, spot: Spot, caller: Caller, problem: str = "") -> Begun:
 
 
 def _beyond(run: Run, spot: Spot) -> str:
-    """What keeps a template that calls itself for ever from filling the machine."""
+    """What is wrong where a node would stand too deep, or be one too many: empty if nothing is."""
     if spot.owner >= 0:
         owner = run.nodes[spot.owner]
         calls = owner.depth + (2 if owner.type in phases.BOUNDARIES else 1)
@@ -100,7 +100,7 @@ def _beyond(run: Run, spot: Spot) -> str:
 
 
 def full(run: Run) -> bool:
-    """Whether the run has all the nodes that it may have. Those that never run count as well."""
+    """Whether the run has as many nodes as it may have. Those that never run count as well."""
     return len(run.nodes) >= MAX_NODES
 
 

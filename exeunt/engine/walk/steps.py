@@ -99,7 +99,7 @@ def handler(run: Run, node: Node, group: Node, child: Node) -> Walk:
 
 
 def finish(run: Run, node: Node) -> Walk:
-    """Brings a node to its end in which nothing is to begin any more: the handlers of what is over still run.
+    """Ends a node in which nothing may begin any more, when the handlers of what is over have run.
 
     It has failed, unless its last group was its last and went well.
     """
@@ -293,7 +293,7 @@ def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: lis
 
 
 def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Walk:
-    """None: a hook of this child runs and keeps the others waiting. Else whether its exit hook is done."""
+    """Looks at a child's hooks. Returns whether its exit hook is done; None while another hook keeps all waiting."""
     others = handlers.other_hooks(step)
     exit_hook = handlers.exit_hook(run, step) if child.completed else None
     if not others and exit_hook is None:
