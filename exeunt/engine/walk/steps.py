@@ -34,6 +34,7 @@ class GroupLook:
     def __init__(self) -> None:
         self.todo: deque[int] = deque()  # of these plans those that have no node
         self.todo_of: list[tuple[int, Plan]] | None = None
+        self.looked = False  # all that are left were looked at, and wait for a place
         self.owed: dict[int, None] = {}  # children whose exit handlers wait for a place
 
 
@@ -128,7 +129,7 @@ def _all_began(run: Run, node: Node, group: Node) -> bool:
         plans = plan_group(run, node, group, _steps_of(run, node, group))
     except NodeError:
         return False
-    return not _todo(run, group, plans)[0]
+    return not _todo(run, group, plans)
 
 
 def _why_no_more(run: Run) -> str:
@@ -200,59 +201,61 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
     A limit does not keep those from being skipped whose condition is false: all are looked at once. Loops over nothing
     are the first in a group (expandStepGroup).
     """
-    todo, looked = _todo(run, group, plans)
-    if not looked:
-        todo = deque(sorted(todo, key=lambda at: plans[at][1].item != EMPTY))
+    own = run.memory.of(GroupLook, group.key)
+    todo, looked = _todo(run, group, plans), own.looked
     waiting: deque[int] = deque()
     scope_name = found_of(run, node).scope
-    while todo:
-        run.turn.check()
-        if full(run):
-            run.emit(NodeEnded(group.key, phases.ERROR, TOO_MANY_NODES))
-            return False
-        at = todo.popleft()
-        number, plan = plans[at]
-        spot = Spot(group.key, f".{plan.step.name}", number, plan.item)
-        caller = Caller(plan.step, scope_name, argument_values(plan.step.arguments), "steps", plan.step.name)
-        if plan.item == EMPTY:
-            fail(run, spot, caller, "Skipped, empty params", phases.SKIPPED)
-            continue
-        try:
-            proceed = should_run(plan.step.when)
-        except NodeError as error:
-            fail(run, spot, caller, str(error))
-            run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
-            return False
-        if not proceed:
-            fail(run, spot, caller, f"when '{plan.step.when}' evaluated false", phases.SKIPPED)
-            continue
-        if parallelism.full(run) or parallelism.boundary_full(run, node):
-            waiting.append(at)
-            if looked:
-                break
-            continue
-        begun = begin(run, spot, caller)
-        if begun.error:
-            return False
-        if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
-            yield begun.node
-            if begun.node.raised:
+    try:
+        while todo:
+            run.turn.check()
+            if full(run):
+                run.emit(NodeEnded(group.key, phases.ERROR, TOO_MANY_NODES))
                 return False
-    todo.extendleft(reversed(waiting))
-    own = run.memory.of(GroupLook, group.key)
-    own.todo, own.todo_of = todo, plans
+            at = todo.popleft()
+            number, plan = plans[at]
+            spot = Spot(group.key, f".{plan.step.name}", number, plan.item)
+            caller = Caller(plan.step, scope_name, argument_values(plan.step.arguments), "steps", plan.step.name)
+            if plan.item == EMPTY:
+                fail(run, spot, caller, "Skipped, empty params", phases.SKIPPED)
+                continue
+            try:
+                proceed = should_run(plan.step.when)
+            except NodeError as error:
+                fail(run, spot, caller, str(error))
+                run.emit(NodeEnded(group.key, phases.ERROR, str(error)))
+                return False
+            if not proceed:
+                fail(run, spot, caller, f"when '{plan.step.when}' evaluated false", phases.SKIPPED)
+                continue
+            if parallelism.full(run) or parallelism.boundary_full(run, node):
+                waiting.append(at)
+                if looked:
+                    break
+                continue
+            begun = begin(run, spot, caller)
+            if begun.error:
+                return False
+            if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
+                yield begun.node
+                if begun.node.raised:
+                    return False
+    finally:  # also where the decision has done its share: the next one goes on from here
+        todo.extendleft(reversed(waiting))
+    own.looked = True
     if todo:
         run.blocked[node.key] = None
     return bool(todo)
 
 
-def _todo(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> tuple[deque[int], bool]:
-    """The plans without a node, and whether all of them were looked at before."""
+def _todo(run: Run, group: Node, plans: list[tuple[int, Plan]]) -> deque[int]:
+    """The plans without a node, in the order in which they are begun."""
     own = run.memory.of(GroupLook, group.key)
-    if own.todo_of is plans:
-        return own.todo, True
-    started = {(run.nodes[key].index, run.nodes[key].item) for key in group.members}
-    return deque(at for at, (number, plan) in enumerate(plans) if (number, plan.item) not in started), False
+    if own.todo_of is not plans:
+        started = {(run.nodes[key].index, run.nodes[key].item) for key in group.members}
+        todo = [at for at, (number, plan) in enumerate(plans) if (number, plan.item) not in started]
+        own.todo = deque(sorted(todo, key=lambda at: plans[at][1].item != EMPTY))
+        own.todo_of, own.looked = plans, False
+    return own.todo
 
 
 def _raised(run: Run, group: Node) -> None:
