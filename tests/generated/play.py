@@ -195,6 +195,8 @@ def wrongs_of(seed: int, made: Generated) -> list[str]:
             played = Delivery(seed, made, bundle, order)
             played.run(MAX_TURNS)
             lines = [*played.wrong, *broken(played.runs, played.told_of), *_unowed(played)]
+            if not played.main.closed:
+                lines.append("stuck: the workflow has not ended, though nothing is held back any more")
         except AssertionError as error:
             lines = [f"twice: {error}"[:300]]
         except Exception as error:  # noqa: BLE001 - a crash is a finding
