@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from exeunt.language.manifest import Parameter, Template, WorkflowSpec
+from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 
 MERGE_KEYS = {
     "templates": "name",
@@ -29,27 +30,6 @@ MERGE_KEYS = {
     "ports": "containerPort",
 }
 """Fields whose lists merge by the named key of their items, as Argo's and Kubernetes' types declare it."""
-
-TEMPLATE_TYPES = (
-    "container",
-    "containerSet",
-    "steps",
-    "script",
-    "resource",
-    "dag",
-    "suspend",
-    "data",
-    "http",
-    "plugin",
-)
-"""The fields of a template of which exactly one says what it does (spelled as in a manifest)."""
-
-_ATTRIBUTES = {field: "container_set" if field == "containerSet" else field for field in TEMPLATE_TYPES}
-
-
-def template_types(template: Template) -> list[str]:
-    """The types a template has, in Argo's order. A sound one has exactly one."""
-    return [field for field, attribute in _ATTRIBUTES.items() if getattr(template, attribute) is not None]
 
 
 def join_spec(spec: WorkflowSpec, stored: WorkflowSpec) -> WorkflowSpec:
@@ -75,7 +55,7 @@ def with_defaults(template: Template, defaults: Template | None) -> Template:
     """The template over `templateDefaults`. Defaults for other types of template do not apply to it."""
     if defaults is None:
         return template
-    own = template_types(template)
+    own = types_of(template)
     base = {field: value for field, value in _tree(defaults).items() if field not in TEMPLATE_TYPES or field in own}
     return msgspec.convert(_plain(_overlay(base, _tree(template))), Template)
 

@@ -23,9 +23,9 @@ from exeunt.language.manifest import (
     Step,
     Template,
 )
-from exeunt.language.merge import template_types
 from exeunt.language.problems import ManifestError, nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
+from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import tags, text
 from exeunt.language.visible import Visible, without_tags
 
@@ -35,8 +35,6 @@ HAS_TAG = re.compile(r"\{\{\s*[-a-zA-Z0-9]+(\.[-a-zA-Z0-9_]+)*\s*\}\}")
 MAX_FIELD_NAME = 128
 RETRY_POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
 RESOURCE_ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
-LEAVES = frozenset({"container", "containerSet", "script", "resource", "data", "http", "plugin"})
-PODS = frozenset({"container", "containerSet", "script", "resource", "data"})
 _LOCATIONS = ("s3", "git", "http", "artifactory", "hdfs", "raw", "oss", "gcs", "azure", "plugin")
 _WHILE_RUNNING = re.compile(r"""\s*(steps|tasks)(\.[-\w]+|\[['"][-\w]+['"]\])\.status\s*==\s*['"]Running['"]\s*""")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -147,7 +145,7 @@ def missing_inputs(template: Template, arguments: Arguments) -> list[str]:
 def check_inputs(template: Template, place: Place, report: Report) -> None:
     check_names(template.inputs.parameters, place.at("inputs", "parameters"), report)
     check_names(template.inputs.artifacts, place.at("inputs", "artifacts"), report)
-    leaf = bool(LEAVES.intersection(template_types(template)))
+    leaf = any(TEMPLATE_TYPES[kind].leaf for kind in types_of(template))
     for at, artifact in enumerate(template.inputs.artifacts):
         here = place.at("inputs", "artifacts", at)
         _artifact_path(artifact, here, report, leaf=leaf)
@@ -164,12 +162,13 @@ def _artifact_path(artifact: Artifact, here: Place, report: Report, *, leaf: boo
 
 def check_outputs(template: Template, place: Place, report: Report) -> None:
     """Outputs say where their value comes from, in a way that this type of template has."""
-    outputs, kind = template.outputs, (template_types(template) or [""])[0]
+    outputs, kind = template.outputs, (types_of(template) or [""])[0]
+    leaf = kind in TEMPLATE_TYPES and TEMPLATE_TYPES[kind].leaf
     check_names(outputs.parameters, place.at("outputs", "parameters"), report)
     check_names(outputs.artifacts, place.at("outputs", "artifacts"), report)
     for at, artifact in enumerate(outputs.artifacts):
         here = place.at("outputs", "artifacts", at)
-        _artifact_path(artifact, here, report, leaf=kind in LEAVES)
+        _artifact_path(artifact, here, report, leaf=leaf)
         _global_name(artifact.global_name, here, report)
     for at, parameter in enumerate(outputs.parameters):
         here = place.at("outputs", "parameters", at)
@@ -202,13 +201,7 @@ def _output(parameter: Parameter, kind: str, here: Place, report: Report) -> Non
     given = [name for name, value in ways.items() if value]
     if source.supplied is not None:
         given.append("supplied")
-    wanted: tuple[str, ...] = ()
-    if kind in ("container", "containerSet", "script"):
-        wanted = ("path",)
-    elif kind == "resource":
-        wanted = ("jqFilter", "jsonPath")
-    elif kind in ("dag", "steps"):
-        wanted = ("parameter", "expression")
+    wanted = TEMPLATE_TYPES[kind].sources if kind in TEMPLATE_TYPES else ()
     if len(given) > 1:
         report.add(here, f"names {len(given)} sources, {' and '.join(given)}; keep one")
     elif not given:

@@ -20,6 +20,7 @@ from exeunt.language.load import load_documents
 from exeunt.language.manifest import WorkflowSpec
 from exeunt.language.problems import ManifestError, Path, shorten
 from exeunt.language.report import Place, Report
+from exeunt.language.template_types import TEMPLATE_TYPES
 from exeunt.language.visible import STAND_IN, without_tags
 
 _ARTIFACTS = "artifacts are"
@@ -32,8 +33,7 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.ValueFrom, "event"): "reading from events is",
     (manifest.Container, "volumeMounts"): "volumes are",
     (manifest.Container, "volumeDevices"): "volumes are",
-    (manifest.Template, "containerSet"): "containerSet templates are",
-    (manifest.Template, "data"): "data templates are",
+    **{(manifest.Template, name): f"{name} templates are" for name, row in TEMPLATE_TYPES.items() if not row.built},
     (manifest.Template, "daemon"): "daemons are",
     (manifest.Template, "memoize"): "memoization is",
     (manifest.Template, "synchronization"): "synchronization is",

@@ -15,12 +15,12 @@ from exeunt.language import rules
 from exeunt.language.edges import check_edges
 from exeunt.language.load import Document
 from exeunt.language.manifest import Arguments, LifecycleHook, Step, Task, Template, WorkflowSpec
-from exeunt.language.merge import TEMPLATE_TYPES, template_types
 from exeunt.language.named import with_names
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.tasks import Order, has_loop
 from exeunt.language.template_lookup import Found, TemplateNotFoundError, Templates, ref_scope
+from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.visible import TaggedTexts, Visible, constant, without_nested
 
 Walking = Iterator["Walking"]
@@ -168,7 +168,7 @@ class Walker:
         if key in self._done or self._report.full:
             return
         self._done.add(key)
-        kinds = template_types(template)
+        kinds = types_of(template)
         if len(kinds) != 1:
             has = f"has {len(kinds)} types, {' and '.join(kinds)}; keep one" if kinds else "does nothing; give it one"
             self._report.add(place, f"{has} of {', '.join(TEMPLATE_TYPES)}")
@@ -186,18 +186,18 @@ class Walker:
         else:
             self._leaf(template, kind, found.scope, visible, place)
         rules.check_outputs(template, place, self._report)
-        if kind in ("steps", "dag"):
+        if TEMPLATE_TYPES[kind].composite:
             self._texts.check(template.outputs, visible, place.at("outputs"))
 
     def _check_fields(self, template: Template, kind: str, place: Place) -> None:
-        if template.timeout and kind not in rules.LEAVES:
+        if template.timeout and not TEMPLATE_TYPES[kind].leaf:
             self._report.add(place.at("timeout"), f"is not for {kind} templates")
         elif template.timeout.lstrip("+-").isdecimal():
             told = f"needs a unit; {template.timeout}s are seconds"
             self._report.add(place.at("timeout"), told)
-        if template.pending_timeout and kind not in rules.LEAVES:
+        if template.pending_timeout and not TEMPLATE_TYPES[kind].leaf:
             self._report.add(place.at("pendingTimeout"), f"is not for {kind} templates")
-        composite = kind in ("steps", "dag")
+        composite = TEMPLATE_TYPES[kind].composite
         if composite and template.active_deadline_seconds is not None:
             self._report.add(place.at("activeDeadlineSeconds"), f"is not for {kind} templates")
         elif not rules.whole_number(template.active_deadline_seconds) or _negative(template.active_deadline_seconds):
@@ -216,9 +216,9 @@ class Walker:
             visible.add("inputs.parameters")
         for artifact in template.inputs.artifacts:
             visible.add(f"inputs.artifacts.{artifact.name}")
-            if kind in rules.LEAVES:
+            if TEMPLATE_TYPES[kind].leaf:
                 visible.add(f"inputs.artifacts.{artifact.name}.path")
-        if kind in rules.PODS:
+        if TEMPLATE_TYPES[kind].pod:
             visible.add("pod.name")
         return visible
 
@@ -298,7 +298,7 @@ class Walker:
             visible.add_open(base)
             return
         template = found.template
-        kinds = template_types(template)
+        kinds = types_of(template)
         if template.daemon:
             visible.add(base + "ip")
         if _has_result(template, kinds):
@@ -409,7 +409,7 @@ def _has_result(template: Template, kinds: Iterable[str]) -> bool:
         containers = template.container_set.get("containers")
         named = [c.get("name") for c in containers if isinstance(c, dict)] if isinstance(containers, list) else []
         return "main" in named
-    return any(kind in ("container", "script", "data", "http", "plugin") for kind in kinds)
+    return any(TEMPLATE_TYPES[kind].result for kind in kinds)
 
 
 def _add_inputs(inline: Template, visible: Visible) -> None:

@@ -1,10 +1,11 @@
-"""Work that somebody else does: containers, scripts, requests, plugins, resources. What they get, fully resolved."""
+"""What becomes of a template: its type of node, and the work that somebody else does for it, fully resolved."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,69 +27,109 @@ from exeunt.engine.facts.work import (
 from exeunt.engine.values.durations import seconds
 from exeunt.engine.values.scope import config_map_data, config_map_value
 from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Parameter, Template
+from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import text
+
+
+class NodeKind(NamedTuple):
+    """What a type of template makes: a node of this type, and the work that is done for it, None where nobody does it.
+
+    `work` raises NodeError for what cannot be done.
+    """
+
+    type: str
+    work: Callable[[Run, Template], Work] | None = None
+
+
+def node_kind(template: Template) -> NodeKind:
+    """The kind of node that a template makes. Raises NodeError for one that says nothing."""
+    for field, row in TEMPLATE_TYPES.items():
+        if getattr(template, row.attribute) is not None:
+            return NODE_KINDS[field]
+    raise NodeError(f"Template '{template.name}' missing specification")
 
 
 def node_type(template: Template) -> str:
     """The type of node that a template makes. Raises NodeError for one that says nothing."""
-    if template.steps is not None:
-        return phases.STEPS
-    if template.dag is not None:
-        return phases.DAG
-    if template.suspend is not None:
-        return phases.SUSPEND
-    if template.http is not None:
-        return phases.HTTP
-    if template.plugin is not None:
-        return phases.PLUGIN
-    kinds = (template.container, template.script, template.resource, template.data, template.container_set)
-    if any(kind is not None for kind in kinds):
-        return phases.POD
-    raise NodeError(f"Template '{template.name}' missing specification")
+    return node_kind(template).type
 
 
 def is_pod(template: Template) -> bool:
-    return template.container is not None or template.script is not None or template.resource is not None
+    """Whether a template is a pod for Argo, with a name of its own."""
+    return any(TEMPLATE_TYPES[field].pod for field in types_of(template))
 
 
 def work(run: Run, template: Template) -> Work:
     """What is to be done. Raises NodeError for what cannot be."""
-    if template.container is not None:
-        return _container(run, template.container)
-    if template.script is not None:
-        made = _container(run, template.script)
-        made.source = template.script.source
-        made.script = True
-        return made
-    if template.http is not None:
-        http = template.http
-        return HttpWork(
-            method=http.method or "GET",
-            url=http.url,
-            headers=[(header.name, header.value) for header in http.headers],
-            body=http.body,
-            timeout_seconds=float(http.timeout_seconds or 30),
-            success_condition=http.success_condition,
-            insecure_skip_verify=http.insecure_skip_verify,
-            header_secrets={
-                at: _secret(header.value_from.secret_key_ref)
-                for at, header in enumerate(http.headers)
-                if header.value_from is not None and header.value_from.secret_key_ref is not None
-            },
-        )
-    if template.plugin is not None:
-        name = next(iter(template.plugin), "")
-        tree: dict[str, Any] = msgspec.to_builtins(template)
-        return PluginWork(name=name, arguments=template.plugin.get(name), template=tree)
-    if template.resource is not None:
-        resource = template.resource
-        return ResourceWork(
-            action=resource.action,
-            manifest=resource.manifest,
-            success_condition=resource.success_condition,
-            failure_condition=resource.failure_condition,
-        )
-    raise NodeError(f"template {template.name}: data and containerSet templates are not supported yet")
+    make = node_kind(template).work
+    if make is None:
+        raise NodeError(f"template {template.name}: {types_of(template)[0]} templates are not supported yet")
+    return make(run, template)
+
+
+def _of_container(run: Run, template: Template) -> Work:
+    assert template.container is not None
+    return _container(run, template.container)
+
+
+def _of_script(run: Run, template: Template) -> Work:
+    assert template.script is not None
+    made = _container(run, template.script)
+    made.source = template.script.source
+    made.script = True
+    return made
+
+
+def _of_http(_run: Run, template: Template) -> Work:
+    http = template.http
+    assert http is not None
+    return HttpWork(
+        method=http.method or "GET",
+        url=http.url,
+        headers=[(header.name, header.value) for header in http.headers],
+        body=http.body,
+        timeout_seconds=float(http.timeout_seconds or 30),
+        success_condition=http.success_condition,
+        insecure_skip_verify=http.insecure_skip_verify,
+        header_secrets={
+            at: _secret(header.value_from.secret_key_ref)
+            for at, header in enumerate(http.headers)
+            if header.value_from is not None and header.value_from.secret_key_ref is not None
+        },
+    )
+
+
+def _of_plugin(_run: Run, template: Template) -> Work:
+    assert template.plugin is not None
+    name = next(iter(template.plugin), "")
+    tree: dict[str, Any] = msgspec.to_builtins(template)
+    return PluginWork(name=name, arguments=template.plugin.get(name), template=tree)
+
+
+def _of_resource(_run: Run, template: Template) -> Work:
+    resource = template.resource
+    assert resource is not None
+    return ResourceWork(
+        action=resource.action,
+        manifest=resource.manifest,
+        success_condition=resource.success_condition,
+        failure_condition=resource.failure_condition,
+    )
+
+
+NODE_KINDS: dict[str, NodeKind] = {
+    "container": NodeKind(phases.POD, _of_container),
+    "containerSet": NodeKind(phases.POD),
+    "steps": NodeKind(phases.STEPS),
+    "script": NodeKind(phases.POD, _of_script),
+    "resource": NodeKind(phases.POD, _of_resource),
+    "dag": NodeKind(phases.DAG),
+    "suspend": NodeKind(phases.SUSPEND),
+    "data": NodeKind(phases.POD),
+    "http": NodeKind(phases.HTTP, _of_http),
+    "plugin": NodeKind(phases.PLUGIN, _of_plugin),
+}
+"""By the names of `exeunt.language.template_types`."""
 
 
 def _container(run: Run, container: Container) -> ContainerWork:
