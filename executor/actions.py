@@ -11,12 +11,12 @@ from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavai
 from exeunt.actions.perform import can_perform, perform
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.client import Client, ClientError
-from exeunt.engine.facts import ContainerWork
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.session import Session
 from exeunt.executor.slots import only_waits
 from exeunt.internal.v1 import step_pb2 as pb
-from exeunt.steps import result_to_proto, work_of
+from exeunt.steps import result_to_proto
+from exeunt.wire_work import work_of
 
 _asked_in: ContextVar[Mapping[str, str] | None] = ContextVar("asked_in", default=None)
 """The trace context of the step that is being done: what it starts becomes part of the same trace."""
@@ -39,7 +39,7 @@ class ActionRunner:
             work = work_of(step)
         except ValueError as error:
             return pb.StepResult(phase="Error", message=str(error))
-        if isinstance(work, ContainerWork) or not can_perform(work):
+        if not can_perform(work):
             return pb.StepResult(phase="Error", message="this executor cannot do such work; is it too old?")
         context = Context(
             self._tools,

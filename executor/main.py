@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from exeunt.actions.context import open_toolbox
+from exeunt.actions.perform import WORK_DONE_HERE
 from exeunt.executor.actions import ActionRunner, Starter, Waiter
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
@@ -90,7 +91,7 @@ async def _start(program: Program, settings: Settings) -> None:
         slots=slots,
         limits=limits,
     )
-    profile = Profile(id, labels, (settings.runtime, "http", "plugin", "resource"), settings.heartbeat_seconds)
+    profile = Profile(id, labels, (settings.runtime, *WORK_DONE_HERE), settings.heartbeat_seconds)
     server = await program.enter(serve_grpc(settings.listen, {}, health_of=(CONNECTED,), grace=0.0))
     program.background("health", Health(server, attempts).keep())
     program.background("memory", Memory(attempts.unfinished, settings.step_memory_bytes, own_groups()).keep())

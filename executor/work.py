@@ -24,6 +24,9 @@ from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 log = logging.getLogger(__name__)
 
+NEED_RUNTIME = frozenset({"container"})
+"""The kinds of work that a runtime does; actions do the others."""
+
 READ_SECONDS = 60.0
 """How long reading the output files of a step may take."""
 
@@ -70,7 +73,7 @@ class Work:
         secrets = attempt.secrets = StepSecrets(step)
         await secrets.prepare()
         try:
-            if step.WhichOneof("work") != "container":
+            if step.WhichOneof("work") not in NEED_RUNTIME:
                 attempt.started = time.time()
                 result = await self._actions(step, secrets)
             elif paths := shared_paths(step):

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine.facts import (
-    ContainerWork,
-    EnvSource,
-    HttpWork,
-    OutputParameter,
-    PluginWork,
-    ResourceWork,
-    SecretRef,
-    StepOutcome,
-    StepSpec,
-    Work,
-)
+from exeunt.engine.facts import OutputParameter, StepOutcome, StepSpec, kind_of_work
 from exeunt.internal.v1 import step_pb2 as pb
-from exeunt.language.actions import ACTIONS
+from exeunt.wire_work import WORK_FORMS, from_json, to_json, work_of
 
 FRAME_BYTES = 1024 * 1024
 """Of steps, or of results, in one frame; or one."""
@@ -94,20 +82,7 @@ def to_proto(
         fenced=spec.fenced,
         idempotency_key=spec.idempotency_key,
     )
-    work = spec.work
-    if isinstance(work, ContainerWork):
-        step.container.CopyFrom(_container(work))
-    elif isinstance(work, HttpWork):
-        step.http.CopyFrom(_http(work))
-    elif isinstance(work, PluginWork):
-        step.plugin.name = work.name
-        step.plugin.arguments_json = _json(work.arguments)
-        step.plugin.template_json = _json(work.template or None)
-    else:
-        step.resource.action = work.action
-        step.resource.manifest = work.manifest
-        step.resource.success_condition = work.success_condition
-        step.resource.failure_condition = work.failure_condition
+    WORK_FORMS[kind_of_work(spec.work)].write(spec.work, step)
     return step
 
 
@@ -130,97 +105,6 @@ def spec_of(step: pb.Step) -> StepSpec:
     )
 
 
-def work_of(step: pb.Step) -> Work:
-    """The work alone; ValueError when the step has none, or one that this version does not know."""
-    kind = step.WhichOneof("work")
-    if kind == "container":
-        c = step.container
-        return ContainerWork(
-            image=c.image,
-            command=list(c.command),
-            args=list(c.args),
-            env=_pairs(c.env),
-            working_dir=c.working_dir,
-            source=c.source,
-            script=c.script,
-            env_secrets=_refs(c.env),
-            env_from=[
-                EnvSource(prefix=s.prefix, variables=_pairs(s.variables), secret=s.secret, optional=s.optional)
-                for s in c.env_from
-            ],
-        )
-    if kind == "http":
-        h = step.http
-        return HttpWork(
-            method=h.method or "GET",
-            url=h.url,
-            headers=_pairs(h.headers),
-            body=h.body,
-            timeout_seconds=h.timeout_seconds or 30.0,
-            success_condition=h.success_condition,
-            insecure_skip_verify=h.insecure_skip_verify,
-            header_secrets=_refs(h.headers),
-        )
-    if kind == "plugin":
-        p = step.plugin
-        return PluginWork(
-            name=p.name,
-            arguments=_parsed(p.arguments_json),
-            template=_parsed(p.template_json) or {},
-        )
-    if kind == "resource":
-        r = step.resource
-        return ResourceWork(
-            action=r.action,
-            manifest=r.manifest,
-            success_condition=r.success_condition,
-            failure_condition=r.failure_condition,
-        )
-    raise ValueError(f"step {step.id}: nothing in it that this version can run")
-
-
-def may_name_secrets(work: Work) -> bool:
-    """False for work that names no secrets; quick to tell."""
-    if isinstance(work, ContainerWork):
-        return bool(work.env_secrets) or any(source.secret for source in work.env_from)
-    if isinstance(work, HttpWork):
-        return bool(work.header_secrets)
-    return isinstance(work, PluginWork) and work.name in ACTIONS and work.name != "trigger"
-
-
-def secrets_wanted(step: pb.Step) -> dict[str, set[str] | None]:
-    """The secrets that a step names, by name: the keys of each, None for all of them.
-
-    Of an action it is every `secretKeyRef` in its arguments, but for a workflow that it starts, which asks by itself.
-    An Argo executor plugin gets its template and reads secrets where it runs.
-    """
-    kind = step.WhichOneof("work")
-    keys: list[tuple[str, str]] = []
-    whole: list[str] = []
-    if kind == "container":
-        keys += [(v.secret.name, v.secret.key) for v in step.container.env if v.HasField("secret")]
-        whole += [source.secret for source in step.container.env_from if source.secret]
-    elif kind == "http":
-        keys += [(h.secret.name, h.secret.key) for h in step.http.headers if h.HasField("secret")]
-    elif kind == "plugin" and step.plugin.name in ACTIONS and step.plugin.name != "trigger":
-        keys += _key_refs(_parsed(step.plugin.arguments_json))
-    wanted: dict[str, set[str] | None] = dict.fromkeys(whole)
-    for name, key in keys:
-        known = wanted.setdefault(name, set())
-        if known is not None:
-            known.add(key)
-    return wanted
-
-
-def _key_refs(tree: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(tree, dict):
-        key = tree.get("secretKeyRef")
-        if isinstance(key, dict) and isinstance(key.get("name"), str) and isinstance(key.get("key"), str):
-            yield key["name"], key["key"]
-    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _key_refs(inner)
-
-
 def result_to_proto(outcome: StepOutcome) -> pb.StepResult:
     """How an attempt ended, as a message."""
     return pb.StepResult(
@@ -232,7 +116,7 @@ def result_to_proto(outcome: StepOutcome) -> pb.StepResult:
         log_tail=outcome.log_tail,
         start_time=_timestamp(outcome.started_at),
         finish_time=_timestamp(outcome.finished_at),
-        answer_json=_json(outcome.answer),
+        answer_json=to_json(outcome.answer),
     )
 
 
@@ -247,67 +131,8 @@ def outcome_of(result: pb.StepResult) -> StepOutcome:
         log_tail=list(result.log_tail),
         started_at=_seconds(result.start_time),
         finished_at=_seconds(result.finish_time),
-        answer=_parsed(result.answer_json),
+        answer=from_json(result.answer_json),
     )
-
-
-def _container(work: ContainerWork) -> pb.ContainerWork:
-    return pb.ContainerWork(
-        image=work.image,
-        command=work.command,
-        args=work.args,
-        env=_variables(work.env, work.env_secrets),
-        working_dir=work.working_dir,
-        source=work.source,
-        script=work.script,
-        env_from=[
-            pb.EnvironmentSource(
-                prefix=s.prefix, variables=_variables(s.variables), secret=s.secret, optional=s.optional
-            )
-            for s in work.env_from
-        ],
-    )
-
-
-def _http(work: HttpWork) -> pb.HttpWork:
-    return pb.HttpWork(
-        method=work.method,
-        url=work.url,
-        headers=_variables(work.headers, work.header_secrets),
-        body=work.body,
-        timeout_seconds=work.timeout_seconds,
-        success_condition=work.success_condition,
-        insecure_skip_verify=work.insecure_skip_verify,
-    )
-
-
-def _variables(
-    pairs: Iterable[tuple[str, str]], refs: Mapping[int, SecretRef] | None = None
-) -> list[pb.EnvironmentVariable]:
-    made = [pb.EnvironmentVariable(name=name, value=value) for name, value in pairs]
-    for at, ref in (refs or {}).items():
-        made[at].secret.CopyFrom(pb.SecretKey(name=ref.name, key=ref.key, optional=ref.optional))
-    return made
-
-
-def _refs(variables: Iterable[pb.EnvironmentVariable]) -> dict[int, SecretRef]:
-    return {
-        at: SecretRef(name=v.secret.name, key=v.secret.key, optional=v.secret.optional)
-        for at, v in enumerate(variables)
-        if v.HasField("secret")
-    }
-
-
-def _pairs(variables: Iterable[pb.EnvironmentVariable]) -> list[tuple[str, str]]:
-    return [(v.name, v.value) for v in variables]
-
-
-def _json(value: object) -> str:
-    return "" if value is None else msgspec.json.encode(value).decode()
-
-
-def _parsed(text: str) -> Any:
-    return msgspec.json.decode(text) if text else None
 
 
 def _timestamp(seconds: float) -> Timestamp | None:

@@ -17,12 +17,12 @@ from exeunt.actions import Context, Toolbox, can_perform, perform
 from exeunt.actions.context import Chain, Child, Unavailable
 from exeunt.driver import Driver
 from exeunt.engine.commands import ChildStarting, Placed, Rejected, StepEnded, StepLost
-from exeunt.engine.facts import HttpWork, Obligation, PluginWork, ResourceWork, StepDue, StepOutcome
+from exeunt.engine.facts import Obligation, StepDue, StepOutcome
+from exeunt.exithandler.described import name_of
 from exeunt.exithandler.start import Tell
 from exeunt.exithandler.steps_client import StepsClient
 from exeunt.internal.v1 import step_pb2
 from exeunt.journal.log import Family, Log
-from exeunt.language.actions import ACTIONS
 from exeunt.service.metrics import Counter
 from exeunt.steps import Attempt, outcome_of, to_proto
 
@@ -208,8 +208,6 @@ class ExitSteps:
     async def _perform(self, driver: Driver, due: StepDue) -> None:
         obligation = self._obligation_of(driver)
         step = due.step
-        work = step.work
-        assert isinstance(work, HttpWork | PluginWork | ResourceWork)
         id = _id(driver, due.node, due.attempt)
         context = Context(
             self._tools,
@@ -225,8 +223,8 @@ class ExitSteps:
             facts=_facts(obligation),
             chain=self._starter(driver.family, obligation, partial(_tell, driver, due)),
         )
-        outcome = await perform(work, context)
-        actions.add(1, (("action", _kind(work)), ("phase", outcome.phase)))
+        outcome = await perform(step.work, context)
+        actions.add(1, (("action", name_of(step.work)), ("phase", outcome.phase)))
         driver.feed(StepEnded(due.node, due.attempt, outcome))
 
     def _over(self, driver: Driver, key: tuple[str, int], task: asyncio.Task[None]) -> None:
@@ -248,13 +246,6 @@ def _facts(obligation: Obligation) -> dict[str, str]:
     facts = {name: str(obligation.scope[name]) for name in SHOWN_FACTS if name in obligation.scope}
     facts |= {"node": obligation.node_name, "hook": obligation.hook, "reason": obligation.reason}
     return facts | {"phase": obligation.phase, "due": repr(obligation.due_at)}
-
-
-def _kind(work: HttpWork | PluginWork | ResourceWork) -> str:
-    """The action's name for a metric: our own ones; everything else is a plugin."""
-    if isinstance(work, PluginWork):
-        return work.name if work.name in ACTIONS else "plugin"
-    return "http" if isinstance(work, HttpWork) else "resource"
 
 
 def _id(driver: Driver, node: str, attempt: int) -> str:

@@ -7,22 +7,19 @@ they were given is masked by the names of its fields.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from exeunt.actions.masking import Masker, shown_url
+from exeunt.actions.masking import Masker
 from exeunt.engine.facts import (
     ChildKnown,
     Event,
     HookOmitted,
     HookOutcome,
-    HttpWork,
     Obligation,
-    PluginWork,
     Reopened,
-    ResourceWork,
     RunClosed,
     RunStarted,
     ShutdownSet,
@@ -30,8 +27,8 @@ from exeunt.engine.facts import (
     StepDue,
     StepFinished,
     StepPlaced,
-    Work,
 )
+from exeunt.exithandler.described import describe
 from exeunt.journal.records import LedgerSummary
 
 DUE, RUNNING, SUCCEEDED, FAILED, SKIPPED, CANCELLED, PARKED = (
@@ -229,18 +226,6 @@ def unreadable(id: str, uid: str, error: str, now: float, stored: ExitRecord | N
     return record
 
 
-def describe(work: Work) -> dict[str, Any]:
-    """What was to be done, as the ledger shows it."""
-    if isinstance(work, HttpWork):
-        return {"http": {"method": work.method or "GET", "url": shown_url(work.url)}}
-    if isinstance(work, PluginWork):
-        shown = Masker().tree(work.arguments) if work.name != "notify" else _notification(work.arguments)
-        return {"plugin": {work.name: shown}}
-    if isinstance(work, ResourceWork):
-        return {"resource": {"action": work.action}}
-    return {"container": {"image": work.image, "command": work.command}}
-
-
 def shown(record: ExitRecord) -> dict[str, Any]:
     """The record as people see it, in JSON's terms."""
     facts: dict[str, Any] = msgspec.to_builtins(record)
@@ -262,15 +247,6 @@ def shown(record: ExitRecord) -> dict[str, Any]:
     facts["reason"], facts["phase"] = obligation.reason, obligation.phase
     facts["runAttempt"] = obligation.run_attempt
     return facts
-
-
-def _notification(arguments: Any) -> Any:
-    """A notification without its targets: their URLs are secrets as a rule."""
-    if not isinstance(arguments, Mapping):
-        return None
-    targets = arguments.get("targets")
-    count = len(targets) if isinstance(targets, list) else 0
-    return {**{k: v for k, v in arguments.items() if k != "targets"}, "targets": count}
 
 
 def _due(record: ExitRecord, event: StepDue, now: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -182,18 +182,3 @@ def named(id: str) -> Attempt | None:
         return attempt_of(id)
     except ValueError:
         return None
-
-
-CONTAINER_RUNTIMES = ("process", "sandbox", "podman", "kubernetes")
-
-
-def kinds_of(capabilities: Iterable[str]) -> tuple[str, ...]:
-    """The kinds of work that an executor with these capabilities takes."""
-    able = set(capabilities)
-    kinds = []
-    if able.intersection(CONTAINER_RUNTIMES):
-        kinds.append("container")
-    if "http" in able:
-        kinds.append("http")
-    kinds += [kind for kind in ("plugin", "resource") if kind in able]
-    return tuple(kinds)

@@ -14,9 +14,10 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Placed, Profile, Report, State, kinds_of, named
+from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Placed, Profile, Report, State, named
 from exeunt.scheduler.lost_executors import Silence
 from exeunt.scheduler.placement import Placement, Slot
+from exeunt.wire_work import kinds_for
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +259,7 @@ class Dispatch:
         executor.draining = False
         executor.listed = set(attempts)
         executor.held = {}
-        self.placement.connect(profile.id, kinds_of(profile.capabilities))
+        self.placement.connect(profile.id, kinds_for(profile.capabilities))
         self.listen(executor)
         for report in reports:
             executor.listed.add(report.id)

@@ -9,26 +9,14 @@ from exeunt.chains import depth_of, root_of
 from exeunt.driver import Driver
 from exeunt.engine.commands import Placed, StepEnded, StepLost
 from exeunt.engine.decide import Run
-from exeunt.engine.facts import ContainerWork, HttpWork, PluginWork, StepDue, StepSpec, Work
+from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import Attempt, may_name_secrets, outcome_of, to_proto
+from exeunt.steps import Attempt, outcome_of, to_proto
+from exeunt.wire_work import may_name_secrets
 
 NAME_CHARACTERS = 1000
-
-
-def kind_of(work: Work) -> str:
-    """The kind of a step's work, as executors offer to take it."""
-    match work:
-        case ContainerWork():
-            return "container"
-        case HttpWork():
-            return "http"
-        case PluginWork():
-            return "plugin"
-        case _:
-            return "resource"
 
 
 class RunSteps:
@@ -135,7 +123,7 @@ class RunSteps:
         run = driver.run
         return Flight(
             _id(driver, node, attempt),
-            kind=kind_of(step.work) if step else "",
+            kind=kind_of_work(step.work) if step else "",
             exit=False,
             namespace=run.namespace,
             uid=run.uid,

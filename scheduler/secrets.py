@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from exeunt.internal.v1 import step_pb2
 from exeunt.journal.secrets import Secrets
 from exeunt.language.secret import SecretMissing, SecretUnreadable
-from exeunt.steps import secrets_wanted
+from exeunt.wire_work import secrets_wanted
 
 STEP_BYTES = 1024 * 1024
 

@@ -15,7 +15,8 @@ from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight, State
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import FRAME_BYTES, Attempt, attempt_of, secrets_wanted
+from exeunt.steps import FRAME_BYTES, Attempt, attempt_of
+from exeunt.wire_work import secrets_wanted
 
 log = logging.getLogger(__name__)
 

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
+
+import pytest
+
+from exeunt.actions.perform import ACTIONS_DONE_HERE, WORK_DONE_HERE
+from exeunt.engine.facts.work import WORK_KINDS
 from exeunt.engine.values.leaf import NODE_KINDS
+from exeunt.executor.work import NEED_RUNTIME
+from exeunt.exithandler.described import DESCRIPTIONS
+from exeunt.internal.v1 import step_pb2
+from exeunt.language.actions import ACTIONS
 from exeunt.language.manifest import Template
 from exeunt.language.template_types import TEMPLATE_TYPES
+from exeunt.wire_work import WORK_FORMS, kinds_for
 
 
 def test_every_type_of_template_makes_a_node() -> None:
     assert list(NODE_KINDS) == list(TEMPLATE_TYPES)
+    attributes = dict(zip(Template.__struct_encode_fields__, Template.__struct_fields__, strict=True))
     for name, row in TEMPLATE_TYPES.items():
-        assert (
-            dict(zip(Template.__struct_encode_fields__, Template.__struct_fields__, strict=True))[name] == row.attribute
-        )
+        assert attributes[name] == row.attribute
         assert (NODE_KINDS[name].work is not None) == (row.leaf and row.built)
+
+
+def test_every_kind_of_work_is_sent_done_and_described() -> None:
+    kinds = set(WORK_KINDS)
+    assert {field.name for field in step_pb2.Step.DESCRIPTOR.oneofs_by_name["work"].fields} == kinds
+    assert set(WORK_FORMS) == kinds
+    assert set(DESCRIPTIONS) == kinds
+    assert NEED_RUNTIME | set(WORK_DONE_HERE) == kinds
+    assert not NEED_RUNTIME & set(WORK_DONE_HERE)
+    assert set(kinds_for(["process", *WORK_DONE_HERE])) == kinds
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_action_is_done_by_the_module_of_its_name(name: str) -> None:
+    done = ACTIONS_DONE_HERE[name]
+    assert done.__module__ == f"exeunt.actions.{name}"
+    assert list(inspect.signature(done).parameters) == ["arguments", "context"]
+    assert set(ACTIONS[name].hidden) <= set(ACTIONS[name].fields.__struct_encode_fields__)

@@ -19,7 +19,7 @@ class BadArguments(ValueError):  # noqa: N818 - it is an answer
 
 def read(action: str, value: Any, shape: type[S]) -> S:
     """The arguments as `shape`. Raises BadArguments, with the nearest name for an unknown field."""
-    assert ACTIONS[action] is shape
+    assert ACTIONS[action].fields is shape
     problems = wrong(action, value)
     if problems:
         said = "; ".join(f"{show_path(('plugin', action, *p.path))}: {p.message}" for p in problems)

@@ -7,35 +7,31 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
-from exeunt.actions import cleanup, email, grafana, http, notify, plugin, pushgateway, slack, trigger, webhook
+from exeunt.actions import http, plugin, trigger
 from exeunt.actions.context import Context
-from exeunt.engine.facts import HttpWork, PluginWork, ResourceWork, StepOutcome, Work
+from exeunt.engine.facts import PluginWork, StepOutcome, Work, kind_of_work
+from exeunt.language.actions import ACTIONS
 from exeunt.utf8 import valid, valid_tree
 
 log = logging.getLogger(__name__)
 
-_PLUGINS: dict[str, Callable[[Any, Context], Awaitable[StepOutcome]]] = {
-    "cleanup": cleanup.perform,
-    "email": email.perform,
-    "grafana": grafana.perform,
-    "notify": notify.perform,
-    "pushgateway": pushgateway.perform,
-    "slack": slack.perform,
-    "trigger": trigger.perform,
-    "webhook": webhook.perform,
-}
+Perform = Callable[[Any, Context], Awaitable[StepOutcome]]
+
+ACTIONS_DONE_HERE: dict[str, Perform] = {name: import_module(f"exeunt.actions.{name}").perform for name in ACTIONS}
+"""An action is done by the module of its name, which gets what stands under that name."""
 
 
 def can_perform(work: Work) -> bool:
     """True for work that is done by `perform`: everything but containers and scripts."""
-    return isinstance(work, HttpWork | PluginWork | ResourceWork)
+    return kind_of_work(work) in WORK_DONE_HERE
 
 
-async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) -> StepOutcome:
+async def perform(work: Work, context: Context) -> StepOutcome:
     """Does the work and answers how it ended: Succeeded, Failed (the world said no, or nothing), or Error.
 
     Error is what another try cannot mend: fields that are wrong, a secret that is missing, a forbidden address.
@@ -46,7 +42,7 @@ async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) 
     limit = context.timeout_seconds or None
     try:
         async with asyncio.timeout(limit):
-            outcome = await _perform(work, context)
+            outcome = await WORK_DONE_HERE[kind_of_work(work)](work, context)
     except TimeoutError:
         outcome = StepOutcome(phase="Failed", message=f"Step exceeded its deadline of {limit or 0:g} s")
     except Exception as error:  # noqa: BLE001 - the promise of this function; it is logged, without secrets
@@ -70,14 +66,17 @@ async def perform(work: HttpWork | PluginWork | ResourceWork, context: Context) 
     )
 
 
-async def _perform(work: HttpWork | PluginWork | ResourceWork, context: Context) -> StepOutcome:
-    if isinstance(work, HttpWork):
-        return await http.perform(work, context)
-    if isinstance(work, ResourceWork):
-        return await trigger.perform_resource(work, context)
-    if work.name in context.settings.plugins:  # what the operator configured comes before what we bring along
-        return await plugin.perform(work, context)
-    action = _PLUGINS.get(work.name)
-    if action is not None:
+async def _plugin(work: PluginWork, context: Context) -> StepOutcome:
+    """One of our own actions, or a plugin that the operator configured: that comes first."""
+    action = ACTIONS_DONE_HERE.get(work.name)
+    if action is not None and work.name not in context.settings.plugins:
         return await action(work.arguments, context)
     return await plugin.perform(work, context)
+
+
+WORK_DONE_HERE: dict[str, Perform] = {
+    "http": http.perform,
+    "plugin": _plugin,
+    "resource": trigger.perform_resource,
+}
+"""By the names of kinds (`exeunt.engine.facts.work`); what is not here needs a runtime."""

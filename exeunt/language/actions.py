@@ -205,17 +205,32 @@ class Cleanup(msgspec.Struct):
     databases: list[Database] = []
 
 
-ACTIONS: dict[str, type[msgspec.Struct]] = {
-    "cleanup": Cleanup,
-    "email": Email,
-    "grafana": Grafana,
-    "notify": Notify,
-    "pushgateway": Pushgateway,
-    "slack": Slack,
-    "trigger": Trigger,
-    "webhook": Webhook,
+class Action(NamedTuple):
+    """One of our own actions.
+
+    `fields` are what stands under its name. `hidden` are those of them that are secrets as a rule: people see how many
+    there are. With `starts_workflow`, doing it again finds the workflow that it started.
+    """
+
+    fields: type[msgspec.Struct]
+    hidden: tuple[str, ...] = ()
+    starts_workflow: bool = False
+
+
+ACTIONS = {
+    "cleanup": Action(Cleanup),
+    "email": Action(Email),
+    "grafana": Action(Grafana),
+    "notify": Action(Notify, hidden=("targets",)),
+    "pushgateway": Action(Pushgateway),
+    "slack": Action(Slack),
+    "trigger": Action(Trigger, starts_workflow=True),
+    "webhook": Action(Webhook),
 }
-"""Name → what stands under it. A plugin that an operator configured under one of these names comes first."""
+"""By name; each is done by the module of that name in `exeunt.actions`.
+
+A plugin that an operator configured under one of these names comes first.
+"""
 
 
 class Wrong(NamedTuple):
@@ -227,7 +242,7 @@ class Wrong(NamedTuple):
 
 def wrong(action: str, arguments: Any) -> list[Wrong]:
     """What is wrong with the arguments of one of our own actions; values with `{{…}}` are left for later."""
-    shape = ACTIONS[action]
+    shape = ACTIONS[action].fields
     found = list(_struct({} if arguments is None else arguments, _fields(shape), ()))
     return found[:20]
 

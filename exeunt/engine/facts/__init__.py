@@ -48,6 +48,7 @@ from exeunt.engine.facts.work import (
     StepOutcome,
     StepSpec,
     Work,
+    kind_of_work,
 )
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "TooMuchToDecide",
     "Work",
     "commit",
+    "kind_of_work",
     "note_replay",
     "pack",
     "phases",

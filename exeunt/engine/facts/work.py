@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+
+from exeunt.language.actions import ACTIONS
 
 
 class Struct(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=True):
@@ -78,6 +80,14 @@ class ResourceWork(Struct, tag="resource"):
 
 Work = ContainerWork | HttpWork | PluginWork | ResourceWork
 
+WORK_KINDS: dict[str, type[Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Work)}
+"""The kinds of work by their names: in the log, in a step (its field of the oneof `work`), and in every other table."""
+
+
+def kind_of_work(work: Work) -> str:
+    """The name of the work's kind."""
+    return str(work.__struct_config__.tag)
+
 
 class OutputParameter(Struct):
     """A file to read as an output parameter, or the `value` that it has whatever the step does.
@@ -106,8 +116,12 @@ class StepSpec(Struct):
 
 def starts_workflow(step: StepSpec) -> bool:
     """Whether all that the step does is to start a workflow: doing it again finds the one that is there."""
-    work = step.work
-    return isinstance(work, ResourceWork) or (isinstance(work, PluginWork) and work.name == "trigger")
+    match step.work:
+        case ResourceWork():
+            return True
+        case PluginWork(name=name):
+            return name in ACTIONS and ACTIONS[name].starts_workflow
+    return False
 
 
 class StepOutcome(Struct):
