@@ -25,7 +25,7 @@ def too_large(length: int) -> pb.StepResult | None:
     return pb.StepResult(phase="Error", message=said)
 
 
-class Attempt(NamedTuple):
+class AttemptKey(NamedTuple):
     """One try of one node: what names it for ever. `hook_id` is set for a step of an exit run."""
 
     uid: str
@@ -40,19 +40,19 @@ class Attempt(NamedTuple):
         return f"{owner}/{self.node}/{self.attempt}"
 
 
-def attempt_of(id: str) -> Attempt:
+def attempt_key(id: str) -> AttemptKey:
     """The attempt that an id names; ValueError for any other text."""
     owner, slash, rest = id.partition("/")
     node, second, number = rest.rpartition("/")
     uid, _, hook_id = owner.partition(".")
     if not (slash and second and uid and node and number.isdecimal() and number.isascii()):
         raise ValueError(f"{id!r} is no attempt id: UID/NODE/ATTEMPT or UID.HOOK/NODE/ATTEMPT is expected")
-    return Attempt(uid, node, int(number), hook_id)
+    return AttemptKey(uid, node, int(number), hook_id)
 
 
 def to_proto(
     spec: StepSpec,
-    attempt: Attempt,
+    attempt: AttemptKey,
     *,
     namespace: str,
     workflow: str,

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from exeunt.engine.facts import Node, Run, phases
 from exeunt.service import telemetry
 from exeunt.service.past import PastSpan
-from exeunt.steps import Attempt
+from exeunt.steps import AttemptKey
 
 Trace = Mapping[str, str]
 """W3C trace context: `traceparent`, and `tracestate` where there is one. Empty without a trace."""
@@ -48,7 +48,7 @@ def of_run(trace: Trace, uid: str) -> dict[str, str]:
 
 
 def of_attempt(trace: Trace, id: str, replay: int = 0) -> dict[str, str]:
-    """The context of one attempt (`exeunt.steps.Attempt.id`): what a step finds in TRACEPARENT."""
+    """The context of one attempt (`exeunt.steps.AttemptKey.id`): what a step finds in TRACEPARENT."""
     return _below(trace, id, replay)
 
 
@@ -135,7 +135,7 @@ def pipeline(run: Run) -> str:
 
 
 def _step_span(run: Run, node: Node, trace_id: str) -> PastSpan:
-    attempt = Attempt(run.uid, run.id(node), node.attempt)
+    attempt = AttemptKey(run.uid, run.id(node), node.attempt)
     attributes: dict[str, str | int | float | bool] = {
         **task_attributes(_task(run, node), attempt.id, "cancellation" if node.killed else RESULTS[node.phase]),
         "cicd.pipeline.task.run.url.full": url(run.namespace, run.name, run.id(node)),

@@ -24,7 +24,7 @@ from exeunt.exithandler.steps_client import StepsClient
 from exeunt.internal.v1 import step_pb2
 from exeunt.journal.log import Family, Log
 from exeunt.service.metrics import Counter
-from exeunt.steps import Attempt, outcome_of, to_proto
+from exeunt.steps import AttemptKey, outcome_of, to_proto
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class ExitSteps:
     def _want(self, driver: Driver, due: StepDue, executor: str) -> None:
         run, family = driver.run, driver.family
         obligation = self._obligation_of(driver)
-        attempt = Attempt(family.uid, due.node, due.attempt, family.hook_id)
+        attempt = AttemptKey(family.uid, due.node, due.attempt, family.hook_id)
         step = to_proto(
             due.step,
             attempt,
@@ -249,4 +249,4 @@ def _facts(obligation: Obligation) -> dict[str, str]:
 
 
 def _id(driver: Driver, node: str, attempt: int) -> str:
-    return Attempt(driver.family.uid, node, attempt, driver.family.hook_id).id
+    return AttemptKey(driver.family.uid, node, attempt, driver.family.hook_id).id

@@ -55,7 +55,7 @@ def exit_spans(obligation: Obligation, record: ExitRecord) -> Iterator[PastSpan]
 
 
 def _attempt_span(obligation: Obligation, record: ExitRecord, attempt: Attempt, trace_id: str, parent: str) -> PastSpan:
-    id = steps.Attempt(obligation.uid, attempt.id, attempt.attempt, record.id).id
+    id = steps.AttemptKey(obligation.uid, attempt.id, attempt.attempt, record.id).id
     display = traces.task_name(attempt.node)
     own = not display or display == obligation.display  # the handler is this one step
     attributes: dict[str, str | int | float | bool] = {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.placement import Slot
-from exeunt.steps import Attempt, attempt_of
+from exeunt.steps import AttemptKey, attempt_key
 
 
 class State(Enum):
@@ -176,9 +176,9 @@ class Executor:
         self.doubted = False  # silent for the grace: it has a moment more
 
 
-def named(id: str) -> Attempt | None:
+def named(id: str) -> AttemptKey | None:
     """What an executor's name for an attempt says; None when it is none."""
     try:
-        return attempt_of(id)
+        return attempt_key(id)
     except ValueError:
         return None

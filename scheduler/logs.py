@@ -24,7 +24,7 @@ from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Seen
 from exeunt.service.bounds import moment
 from exeunt.service.errors import invalid, not_found, unavailable
-from exeunt.steps import attempt_of
+from exeunt.steps import attempt_key
 from exeunt.v1 import workflow_service_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class LogWriter:
             if not frame.data:
                 continue  # only says that nothing follows
             try:
-                attempt = attempt_of(frame.id)
+                attempt = attempt_key(frame.id)
             except ValueError:
                 continue
             entry = self._runs.by_uid.get(attempt.uid)

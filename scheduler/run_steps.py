@@ -13,7 +13,7 @@ from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import Attempt, outcome_of, to_proto
+from exeunt.steps import AttemptKey, outcome_of, to_proto
 from exeunt.wire_work import may_name_secrets
 
 NAME_CHARACTERS = 1000
@@ -137,7 +137,7 @@ class RunSteps:
 
 
 def _id(driver: Driver, node: str, attempt: int) -> str:
-    return f"{driver.run.uid}/{node}/{attempt}"
+    return AttemptKey(driver.run.uid, node, attempt).id
 
 
 def _name(run: Run, node: str) -> str:
@@ -151,7 +151,7 @@ def _maker(driver: Driver, node: str, attempt: int, step: StepSpec | None) -> Ca
         run = driver.run
         made = to_proto(
             step or StepSpec(work=ContainerWork()),
-            Attempt(run.uid, node, attempt),
+            AttemptKey(run.uid, node, attempt),
             namespace=run.namespace,
             workflow=run.name,
             node_name=_name(run, node),

@@ -15,7 +15,7 @@ from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.attempts import Flight, State
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.steps import FRAME_BYTES, Attempt, attempt_of
+from exeunt.steps import FRAME_BYTES, AttemptKey, attempt_key
 from exeunt.wire_work import secrets_wanted
 
 log = logging.getLogger(__name__)
@@ -80,10 +80,10 @@ class StepStream:
         elif known.state is State.PLACED:
             self.placed([known])
 
-    def _ours(self, id: str) -> Attempt | None:
+    def _ours(self, id: str) -> AttemptKey | None:
         """The attempt, where its partition is ours; else the exit handler is told whose it is."""
         try:
-            attempt = attempt_of(id)
+            attempt = attempt_key(id)
         except ValueError:
             log.warning("an exit handler speaks of a step of no readable name: %r", id)
             return None
@@ -98,7 +98,7 @@ class StepStream:
     def _cancel(self, id: str) -> None:
         """That is durable: it ends with its grace, and nobody waits for what comes of it."""
         if self._dispatch.unclaimed(id):
-            self._dispatch.expect_cancelled(self._flight(step_pb2.Step(id=id, uid=attempt_of(id).uid)))
+            self._dispatch.expect_cancelled(self._flight(step_pb2.Step(id=id, uid=attempt_key(id).uid)))
         flight = self._dispatch.flights.get(id)
         if flight is not None:
             self._dispatch.close({id: flight})

@@ -17,7 +17,7 @@ from exeunt.engine.facts.work import (
     Work,
 )
 from exeunt.internal.v1 import step_pb2 as pb
-from exeunt.steps import Attempt, attempt_of, outcome_of, result_to_proto, spec_of, to_proto
+from exeunt.steps import AttemptKey, attempt_key, outcome_of, result_to_proto, spec_of, to_proto
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3)
@@ -79,7 +79,7 @@ OUTCOMES = st.builds(
 @given(SPECS)
 def test_a_step_comes_back_as_it_was_sent(spec: StepSpec) -> None:
     sent = to_proto(
-        spec, Attempt("u", "n", 2, "h"), namespace="ns", workflow="wf", node_name="wf.n", partition=7, exit=True
+        spec, AttemptKey("u", "n", 2, "h"), namespace="ns", workflow="wf", node_name="wf.n", partition=7, exit=True
     )
     received = pb.Step.FromString(sent.SerializeToString())
     assert spec_of(received) == spec
@@ -95,15 +95,17 @@ def test_a_result_comes_back_as_it_was_sent(outcome: StepOutcome) -> None:
     assert received == outcome
 
 
-@pytest.mark.parametrize("attempt", [Attempt("u", "n", 0), Attempt("u", "wf-1/2.x", 12), Attempt("u", "n", 3, "h")])
-def test_an_attempt_id_names_its_attempt(attempt: Attempt) -> None:
-    assert attempt_of(attempt.id) == attempt
+@pytest.mark.parametrize(
+    "attempt", [AttemptKey("u", "n", 0), AttemptKey("u", "wf-1/2.x", 12), AttemptKey("u", "n", 3, "h")]
+)
+def test_an_attempt_id_names_its_attempt(attempt: AttemptKey) -> None:
+    assert attempt_key(attempt.id) == attempt
 
 
 @pytest.mark.parametrize("text", ["", "u", "u/n", "u/n/x", "/n/1", "u//1", "u/n/²"])
 def test_other_text_is_no_attempt_id(text: str) -> None:
     with pytest.raises(ValueError, match="no attempt id"):
-        attempt_of(text)
+        attempt_key(text)
 
 
 def test_a_step_without_work_is_refused() -> None:

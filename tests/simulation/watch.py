@@ -20,7 +20,7 @@ from exeunt.journal.subjects import Family, Fence, Joiner, MessagePiece, Piece, 
 from exeunt.language.manifest import Bundle
 from exeunt.launch import START, decode_bundle
 from exeunt.scheduler.announce import announcements
-from exeunt.steps import Attempt, attempt_of
+from exeunt.steps import AttemptKey, attempt_key
 from tests.invariants import broken
 from tests.simulation.loop import Process, SimLoop, current
 from tests.simulation.nats import Stored
@@ -150,7 +150,7 @@ class Watch:
                 else:
                     self.skipped.setdefault(family.uid, set()).add(id)
             case StepPlaced():
-                self.placed[Attempt(family.uid, event.node, event.attempt, family.hook_id).id] = event.executor
+                self.placed[AttemptKey(family.uid, event.node, event.attempt, family.hook_id).id] = event.executor
             case Reopened():
                 self.replays[family.hook_id] += 1
             case RunClosed() if record.kind == "r":
@@ -207,7 +207,7 @@ class Watch:
             original(opened, driver, events)
 
         async def watched(driver: Driver, due: Any) -> None:
-            self._acts(driver.family, Attempt(driver.family.uid, due.node, due.attempt, driver.family.hook_id).id)
+            self._acts(driver.family, AttemptKey(driver.family.uid, due.node, due.attempt, driver.family.hook_id).id)
             await perform(driver, due)
 
         runs._committed = committed
@@ -238,7 +238,7 @@ class Watch:
         if self.placed.get(id) != process.name:
             self.wrong(f"{process} starts {id}, which the log places at {self.placed.get(id, 'nobody')}")
         before = self.programs.get(id)
-        if before is not None and not (id in self._lost and attempt_of(id).hook_id):
+        if before is not None and not (id in self._lost and attempt_key(id).hook_id):
             # a step of an exit run that was lost with its executor is started again, also before the log says so
             self.wrong(f"{id} is started twice: by {before} and by {process}")
         self.programs[id] = process
@@ -260,7 +260,7 @@ class Watch:
 
         def acknowledged(ids: Collection[str]) -> None:
             self._lost.update(i for i in ids if (a := attempts.get(i)) is not None and a.update and a.update.lost)
-            self._given_up([i for i in ids if not (i in self._lost and attempt_of(i).hook_id)], "acknowledged")
+            self._given_up([i for i in ids if not (i in self._lost and attempt_key(i).hook_id)], "acknowledged")
             acknowledge(ids)
 
         def forgotten(ids: Collection[str]) -> None:
@@ -277,7 +277,7 @@ class Watch:
                 if not id.startswith(f"{family.uid}.{family.hook_id}/" if family.hook_id else f"{family.uid}/"):
                     continue
                 for due, _ in decide.pending(run).placed:
-                    if Attempt(family.uid, due.node, due.attempt, family.hook_id).id == id:
+                    if AttemptKey(family.uid, due.node, due.attempt, family.hook_id).id == id:
                         self.wrong(f"{id} is {what} while its run waits for it")
 
     # --- the end ------------------------------------------------------------------------------------------------------
