@@ -60,7 +60,7 @@ class ActionRunner:
         return result_to_proto(await perform(work, context))
 
 
-class Starter:
+class WorkflowStarter:
     """Starts workflows for `trigger` and `resource` steps, by way of a scheduler."""
 
     def __init__(self, links: Callable[[], Sequence[Session]], token: str = "") -> None:
@@ -88,7 +88,7 @@ class Starter:
         return Child(started.name, started.uid, started.namespace)
 
 
-class Waiter:
+class WorkflowFollower:
     """Follows a child by way of a scheduler, and of another one when that has gone (the port WaitWorkflow)."""
 
     def __init__(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.executor.limits import Limits, bound
+from exeunt.executor.limits import OutputLimits, bound
 from exeunt.executor.logs import Output
-from exeunt.executor.runtime.base import Running
+from exeunt.executor.runtime.base import RunningProgram
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.slots import Pool
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
@@ -23,7 +23,7 @@ FIRST_PATIENCE = 2.0
 """Seconds to wait for an acknowledgement before a result is told to every scheduler, then twice as long, and so on."""
 
 
-class Attempt:
+class LocalAttempt:
     """What is known of an attempt. It waits until `pool` is set, runs until `update` is, and is then reported.
 
     `scheduler` is the replica that asked for it last, `link` the session to it, None when it is from an earlier life.
@@ -65,7 +65,7 @@ class Attempt:
         self.secrets: StepSecrets | None = None  # from its start on, until it has ended
         self.begun = False  # its task has had its first turn: from there on it can be cancelled
         self.pool: Pool | None = None
-        self.running: Running | None = None
+        self.running: RunningProgram | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.started = 0.0
@@ -89,7 +89,7 @@ class Attempt:
         if self.running is not None and self.step is not None:
             self.running.end(self.step.grace_seconds)
 
-    def conclude(self, result: pb.StepResult, limits: Limits) -> session_pb.AttemptUpdate:
+    def conclude(self, result: pb.StepResult, limits: OutputLimits) -> session_pb.AttemptUpdate:
         """The result is known: adds times, last lines and standard output, bounds it, and keeps it for the report."""
         now = time.time()
         started = self.started or now

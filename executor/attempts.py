@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
-from exeunt.executor.attempt import Attempt
+from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.book import Book
-from exeunt.executor.limits import Limits, bound, failure
+from exeunt.executor.limits import OutputLimits, bound, failure
 from exeunt.executor.slots import Slots, only_waits
-from exeunt.executor.work import Work
+from exeunt.executor.work import StepWork
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.service.metrics import Counter, Gauge, Histogram
@@ -45,11 +45,11 @@ class Attempts:
     def __init__(
         self,
         *,
-        work: Work,
+        work: StepWork,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         book: Book,
         slots: Slots[Session],
-        limits: Limits,
+        limits: OutputLimits,
     ) -> None:
         self.slots = slots
         self.draining = False
@@ -59,9 +59,9 @@ class Attempts:
         self._spawn = spawn
         self._book = book
         self._limits = limits
-        self._known: dict[str, Attempt] = {}
-        self._waiting: dict[bool, deque[Attempt]] = {False: deque(), True: deque()}
-        self._running: dict[str, Attempt] = {}
+        self._known: dict[str, LocalAttempt] = {}
+        self._waiting: dict[bool, deque[LocalAttempt]] = {False: deque(), True: deque()}
+        self._running: dict[str, LocalAttempt] = {}
         self._without_slot: set[str] = set()
         self._changed: set[asyncio.Future[None]] = set()
         self._remember()
@@ -75,15 +75,15 @@ class Attempts:
         """All attempts that are known: running, waiting, or ended and not acknowledged."""
         return self._known.keys()
 
-    def get(self, id: str) -> Attempt | None:
+    def get(self, id: str) -> LocalAttempt | None:
         """The attempt of this id, if it is known."""
         return self._known.get(id)
 
-    def ended(self) -> list[Attempt]:
+    def ended(self) -> list[LocalAttempt]:
         """Those whose result was not acknowledged yet."""
         return [a for a in self._known.values() if a.update is not None]
 
-    def unfinished(self) -> list[Attempt]:
+    def unfinished(self) -> list[LocalAttempt]:
         """Those that run or wait."""
         return [a for a in self._known.values() if a.update is None]
 
@@ -93,7 +93,7 @@ class Attempts:
         if known is not None:
             self._adopt(known, link)
             return
-        attempt = self._known[step.id] = Attempt(step.id, step.partition, link, step)
+        attempt = self._known[step.id] = LocalAttempt(step.id, step.partition, link, step)
         if self.draining:
             attempt.lost = DRAINING
             self._conclude(attempt, pb.StepResult())
@@ -120,7 +120,7 @@ class Attempts:
             self._leave_queues(attempt)
             self._conclude(attempt, failure("Failed", "cancelled before it started"))
 
-    def fail(self, attempt: Attempt, why: str) -> None:
+    def fail(self, attempt: LocalAttempt, why: str) -> None:
         """Ends an attempt at once; it is reported as lost, for this reason."""
         attempt.lost = attempt.lost or why
         if attempt.running is not None:
@@ -201,7 +201,7 @@ class Attempts:
     def _remember(self) -> None:
         """Takes up what an earlier life left in the book; what ran then ended with it."""
         for id, entry in list(self._book.entries.items()):
-            attempt = self._known[id] = Attempt(id, entry.partition)
+            attempt = self._known[id] = LocalAttempt(id, entry.partition)
             attempt.update = _noted(entry.update, self._limits)
             if attempt.update is None:
                 attempt.lost = KILLED
@@ -220,7 +220,7 @@ class Attempts:
             if attempt.link is link and attempt.output is not None and attempt.output.on_room is not None:
                 attempt.output.on_room()
 
-    def _adopt(self, attempt: Attempt, link: Session) -> None:
+    def _adopt(self, attempt: LocalAttempt, link: Session) -> None:
         attempt.scheduler = link.replica
         if attempt.link is not link:
             attempt.link = link
@@ -231,7 +231,7 @@ class Attempts:
             link.ended[attempt.id] = attempt
         link.wake()
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: LocalAttempt) -> None:
         if attempt.step is None:
             return  # cancelled just before
         try:
@@ -244,7 +244,7 @@ class Attempts:
         attempt.task = self._spawn(self._live(attempt, attempt.step))
         attempt.task.add_done_callback(partial(self._gone, attempt))
 
-    async def _live(self, attempt: Attempt, step: pb.Step) -> None:
+    async def _live(self, attempt: LocalAttempt, step: pb.Step) -> None:
         attempt.begun = True
         only_waits.set(partial(self._give_back, attempt))
         if attempt.cancelled:
@@ -253,12 +253,12 @@ class Attempts:
             result = await self._work.do(attempt, step)
         self._conclude(attempt, result)
 
-    def _gone(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+    def _gone(self, attempt: LocalAttempt, task: asyncio.Task[None]) -> None:
         """Whatever may have happened, an attempt whose work is over has an end; not when the program ends."""
         if attempt.update is None and not task.cancelled():
             self._conclude(attempt, failure("Error", "the executor failed while it ran the step; its log says more"))
 
-    def _conclude(self, attempt: Attempt, result: pb.StepResult) -> None:
+    def _conclude(self, attempt: LocalAttempt, result: pb.StepResult) -> None:
         try:
             update = attempt.conclude(result, self._limits)
         except Exception:
@@ -285,19 +285,19 @@ class Attempts:
         self._free(attempt)
         self.poke()
 
-    def _note(self, attempt: Attempt, update: bytes) -> None:
+    def _note(self, attempt: LocalAttempt, update: bytes) -> None:
         try:
             self._book.ended(attempt.id, attempt.partition, update)
         except OSError:
             log.exception("a result cannot be noted; it is reported all the same", extra={"attempt": attempt.id})
 
-    def _give_back(self, attempt: Attempt) -> None:
+    def _give_back(self, attempt: LocalAttempt) -> None:
         """It only waits for other work, which may need the slot."""
         if attempt.id in self._running and len(self._without_slot) < MOST_WAITING:
             self._without_slot.add(attempt.id)
             self._free(attempt)
 
-    def _free(self, attempt: Attempt) -> None:
+    def _free(self, attempt: LocalAttempt) -> None:
         """Gives back the slot of an attempt, to those that wait for one first."""
         if attempt.pool is not None:
             self.slots.give(attempt.pool)
@@ -315,7 +315,7 @@ class Attempts:
         for link in self.links:
             link.wake()
 
-    def _leave_queues(self, attempt: Attempt) -> None:
+    def _leave_queues(self, attempt: LocalAttempt) -> None:
         if attempt in self._waiting[attempt.exit]:
             self._waiting[attempt.exit].remove(attempt)
             (self.slots.kept if attempt.exit else self.slots.ordinary).waiting -= 1
@@ -335,7 +335,7 @@ class Attempts:
                 future.set_result(None)
 
 
-def _noted(data: bytes | None, limits: Limits) -> session_pb.AttemptUpdate | None:
+def _noted(data: bytes | None, limits: OutputLimits) -> session_pb.AttemptUpdate | None:
     """The update that the book holds, within the limits of today; None when there is none that can be read."""
     if data is None:
         return None

@@ -19,7 +19,7 @@ _LENGTH = 4
 _SLACK = 2000
 
 
-class Entry(msgspec.Struct):
+class NotedAttempt(msgspec.Struct):
     """An attempt in the book: its partition, and its update (an encoded AttemptUpdate) once it has ended."""
 
     partition: int
@@ -39,11 +39,11 @@ class Book:
     def begun(self, id: str, partition: int) -> None:
         """The attempt is about to start. OSError when that cannot be written: then it must not start."""
         self._append((_BEGUN, id, partition, b""))
-        self.entries[id] = Entry(partition)
+        self.entries[id] = NotedAttempt(partition)
 
     def ended(self, id: str, partition: int, update: bytes) -> None:
         """The attempt has ended."""
-        self.entries[id] = Entry(partition, update)
+        self.entries[id] = NotedAttempt(partition, update)
         self._append((_ENDED, id, partition, update))
 
     def forget(self, ids: list[str]) -> None:
@@ -87,13 +87,13 @@ def _frame(record: tuple[int, str, int, bytes]) -> bytes:
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def _read(path: Path) -> dict[str, NotedAttempt]:
     """The records of the file; a last one that was not written whole is left out."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return {}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, NotedAttempt] = {}
     decoder = msgspec.msgpack.Decoder(tuple[int, str, int, bytes])
     at = 0
     while at + _LENGTH <= len(data):
@@ -107,6 +107,6 @@ def _read(path: Path) -> dict[str, Entry]:
         if kind == _GONE:
             entries.pop(id, None)
         else:
-            entries[id] = Entry(partition, update if kind == _ENDED else None)
+            entries[id] = NotedAttempt(partition, update if kind == _ENDED else None)
         at = end
     return entries

@@ -13,7 +13,7 @@ MESSAGE_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class OutputLimits:
     """In bytes of UTF-8: one parameter or result, all outputs of a step together, and its output that is kept."""
 
     output_bytes: int
@@ -44,7 +44,7 @@ def failure(phase: str, message: str, exit_code: int | None = None) -> pb.StepRe
     return pb.StepResult(phase=phase, message=valid(message), exit_code=exit_code)
 
 
-def bound(result: pb.StepResult, limits: Limits) -> None:
+def bound(result: pb.StepResult, limits: OutputLimits) -> None:
     """Makes the result one that may be passed on: cut where only people read it, an Error where work would go on.
 
     A step that failed keeps its failure, without its outputs.
@@ -64,7 +64,7 @@ def bound(result: pb.StepResult, limits: Limits) -> None:
             result.phase, result.message = "Error", cut(wrong, MESSAGE_BYTES)
 
 
-def _wrong(result: pb.StepResult, limits: Limits) -> str:
+def _wrong(result: pb.StepResult, limits: OutputLimits) -> str:
     sizes = [(f"output parameter {p.name}", len(p.value.encode())) for p in result.parameters]
     sizes.append(("the result", len(result.result.encode())))
     for name, size in sizes:

@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from functools import partial
 
 from exeunt.executor.attempts import Attempts
-from exeunt.executor.session import Profile, Session
+from exeunt.executor.session import ExecutorIdentity, Session
 
 
 class Links:
     """Keeps one session for each scheduler."""
 
-    def __init__(self, addresses: Iterable[str], profile: Profile, attempts: Attempts) -> None:
+    def __init__(self, addresses: Iterable[str], identity: ExecutorIdentity, attempts: Attempts) -> None:
         self._configured = tuple(addresses)
-        self._profile = profile
+        self._identity = identity
         self._attempts = attempts
         self._sessions: dict[str, Session] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -80,7 +80,7 @@ class Links:
         if self._group is None:
             return
         for address in sorted(self._addresses() - self._sessions.keys()):
-            session = self._sessions[address] = Session(address, self._profile, self._attempts, self)
+            session = self._sessions[address] = Session(address, self._identity, self._attempts, self)
             task = self._group.create_task(session.run(), name=f"session {address}")
             task.add_done_callback(partial(self._closed, address))
 

@@ -15,22 +15,22 @@ from pathlib import Path
 
 from exeunt.actions.context import open_toolbox
 from exeunt.actions.perform import WORK_DONE_HERE
-from exeunt.executor.actions import ActionRunner, Starter, Waiter
+from exeunt.executor.actions import ActionRunner, WorkflowFollower, WorkflowStarter
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
 from exeunt.executor.health import CONNECTED, Health
 from exeunt.executor.images import Image, load_images
-from exeunt.executor.limits import Limits
+from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links
-from exeunt.executor.memory import Memory, own_groups
+from exeunt.executor.memory import MemoryWatch, own_groups
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.guard import Groups, Guard
+from exeunt.executor.runtime.guard import Groups, GuardProcess
 from exeunt.executor.runtime.process import ProcessRuntime
 from exeunt.executor.runtime.reaper import Reaper, adopting
-from exeunt.executor.session import Profile, Session
+from exeunt.executor.session import ExecutorIdentity, Session
 from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
-from exeunt.executor.work import Work
+from exeunt.executor.work import StepWork
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.grpc import serve_grpc
@@ -67,7 +67,7 @@ async def _start(program: Program, settings: Settings) -> None:
     owner = f"{mark}/{secrets.token_hex(4)}"
     groups = Groups(groups_file)
     reaper = await program.enter(_adopting())
-    await program.enter(_guarded(Guard(reaper, f"{owner}/", str(groups_file), work_dir)))
+    await program.enter(_guarded(GuardProcess(reaper, f"{owner}/", str(groups_file), work_dir)))
     runtime = ProcessRuntime(directory, groups, reaper, owner, os.environ)
     await program.enter(closing(runtime, runtime.close))
     slots: Slots[Session] = Slots(settings.slots, settings.exit_slots)
@@ -75,27 +75,29 @@ async def _start(program: Program, settings: Settings) -> None:
     tools = await program.enter(
         open_toolbox(
             settings.action_settings(),
-            start_workflow=Starter(lambda: attempts.links, token),
-            wait_workflow=Waiter(lambda: attempts.links, lambda: attempts.until(lambda: bool(attempts.links)), token),
+            start_workflow=WorkflowStarter(lambda: attempts.links, token),
+            wait_workflow=WorkflowFollower(
+                lambda: attempts.links, lambda: attempts.until(lambda: bool(attempts.links)), token
+            ),
         )
     )
-    limits = Limits(
+    limits = OutputLimits(
         output_bytes=settings.output_bytes,
         step_output_bytes=settings.step_output_bytes,
         log_bytes=settings.step_log_bytes,
     )
     attempts = Attempts(
-        work=Work(runtime, ActionRunner(tools), images, id, limits),
+        work=StepWork(runtime, ActionRunner(tools), images, id, limits),
         spawn=lambda work: program.routine("step", work),
         book=Book(directory / "attempts"),
         slots=slots,
         limits=limits,
     )
-    profile = Profile(id, labels, (settings.runtime, *WORK_DONE_HERE), settings.heartbeat_seconds)
+    identity = ExecutorIdentity(id, labels, (settings.runtime, *WORK_DONE_HERE), settings.heartbeat_seconds)
     server = await program.enter(serve_grpc(settings.listen, {}, health_of=(CONNECTED,), grace=0.0))
     program.background("health", Health(server, attempts).keep())
-    program.background("memory", Memory(attempts.unfinished, settings.step_memory_bytes, own_groups()).keep())
-    program.background("links", Links(settings.schedulers, profile, attempts).run())
+    program.background("memory", MemoryWatch(attempts.unfinished, settings.step_memory_bytes, own_groups()).keep())
+    program.background("links", Links(settings.schedulers, identity, attempts).run())
     program.at_stop(attempts.drain)
     program.finish(lambda: _finish(attempts, settings))
     log.info("executor %s: %d slots and %d for exit steps", id, settings.slots, settings.exit_slots)
@@ -160,7 +162,7 @@ async def _adopting() -> AsyncIterator[Reaper]:
 
 
 @contextlib.asynccontextmanager
-async def _guarded(guard: Guard) -> AsyncIterator[Guard]:
+async def _guarded(guard: GuardProcess) -> AsyncIterator[GuardProcess]:
     guard.start()
     try:
         yield guard

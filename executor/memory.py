@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from exeunt.executor.attempt import Attempt
+from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.runtime.reaper import descendants
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ def judge(taken: Sequence[tuple[str, int]], each: int, room: Room | None) -> tup
     return None
 
 
-class Memory:
+class MemoryWatch:
     """Looks at the steps that run. `groups`: the control groups to read, those of this process."""
 
-    def __init__(self, running: Callable[[], Iterable[Attempt]], each: int, groups: Iterable[Path] = ()) -> None:
+    def __init__(self, running: Callable[[], Iterable[LocalAttempt]], each: int, groups: Iterable[Path] = ()) -> None:
         self._running = running
         self._each = each
         self._groups = list(groups)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from exeunt.executor.limits import Limits, failure
-from exeunt.executor.runtime.base import Ended, TooLarge, Unreadable
+from exeunt.executor.limits import OutputLimits, failure
+from exeunt.executor.runtime.base import Ended, OutputTooLarge, Unreadable
 from exeunt.internal.v1 import step_pb2 as pb
 
 ABORTED = "Pod was active on the node longer than the specified deadline"
@@ -16,11 +16,11 @@ class Files(Protocol):
     """Where output files are read from."""
 
     async def read(self, path: str, limit: int) -> bytes | None:
-        """See `Running.read`."""
+        """See `RunningProgram.read`."""
 
 
 async def conclude(
-    step: pb.Step, ended: Ended, files: Files, limits: Limits, *, timed_out: bool, hungry: str = ""
+    step: pb.Step, ended: Ended, files: Files, limits: OutputLimits, *, timed_out: bool, hungry: str = ""
 ) -> pb.StepResult:
     """How the attempt ended, but for result, last lines and times, which the caller adds.
 
@@ -49,11 +49,11 @@ async def conclude(
     return result
 
 
-async def _parameter(wanted: pb.OutputParameter, files: Files, limits: Limits) -> tuple[str | None, str]:
+async def _parameter(wanted: pb.OutputParameter, files: Files, limits: OutputLimits) -> tuple[str | None, str]:
     """The file's text less one line end, or else the default; and what is wrong with it, where something is."""
     try:
         data = await files.read(wanted.path, limits.output_bytes)
-    except TooLarge as error:
+    except OutputTooLarge as error:
         return None, f"output parameter {wanted.name}: {limits.one(error.size)}"
     except Unreadable as error:
         return None, f"output parameter {wanted.name}: {error}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from exeunt.executor.attempt import Attempt
+from exeunt.executor.attempt import LocalAttempt
 from exeunt.internal.v1 import executor_service_pb2 as pb
 from exeunt.internal.v1 import executor_service_pb2_grpc
 from exeunt.service.channel import metadata, open_channel
@@ -47,7 +47,7 @@ WELCOME_SECONDS = 15.0
 _Call = grpc.aio.StreamStreamCall[pb.SessionRequest, pb.SessionResponse]
 
 
-class Profile:
+class ExecutorIdentity:
     """What an executor says of itself."""
 
     def __init__(self, id: str, labels: Mapping[str, str], capabilities: tuple[str, ...], beat: float) -> None:
@@ -64,7 +64,7 @@ class Session:
     the scheduler tells the others to reach it.
     """
 
-    def __init__(self, address: str, profile: Profile, attempts: Attempts, links: Links) -> None:
+    def __init__(self, address: str, identity: ExecutorIdentity, attempts: Attempts, links: Links) -> None:
         self.address = address
         self.stream = ""
         self.replica = ""
@@ -72,9 +72,9 @@ class Session:
         self.peers: tuple[str, ...] = ()
         self.grace = 30.0
         self.connected = False
-        self.noisy: dict[str, Attempt] = {}
-        self.ended: dict[str, Attempt] = {}
-        self._profile = profile
+        self.noisy: dict[str, LocalAttempt] = {}
+        self.ended: dict[str, LocalAttempt] = {}
+        self._identity = identity
         self._attempts = attempts
         self._links = links
         self._loop = asyncio.get_running_loop()
@@ -165,7 +165,7 @@ class Session:
                     task.cancel()
 
     async def _read(self, call: _Call) -> None:
-        limit = SILENT_BEATS * self._profile.beat
+        limit = SILENT_BEATS * self._identity.beat
         try:
             async with asyncio.timeout(limit) as silence:
                 while True:
@@ -178,13 +178,13 @@ class Session:
             raise _Silent(f"nothing was heard for {limit:g} s") from None
 
     async def _write(self, call: _Call) -> None:
-        beat = self._loop.call_later(self._profile.beat, self._wake.set)
+        beat = self._loop.call_later(self._identity.beat, self._wake.set)
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 if self._loop.time() >= beat.when():
-                    beat = self._loop.call_later(self._profile.beat, self._wake.set)
+                    beat = self._loop.call_later(self._identity.beat, self._wake.set)
                     self._announce()
                     await call.write(self._seal(pb.SessionRequest()))
                 frame = self._news()
@@ -219,11 +219,11 @@ class Session:
     # --- frames -------------------------------------------------------------------------------------------------------
 
     def _hello(self) -> pb.SessionRequest:
-        profile, slots = self._profile, self._attempts.slots
+        identity, slots = self._identity, self._attempts.slots
         hello = pb.Hello(
-            id=profile.id,
-            labels=profile.labels,
-            capabilities=profile.capabilities,
+            id=identity.id,
+            labels=identity.labels,
+            capabilities=identity.capabilities,
             slots=slots.ordinary.size,
             exit_slots=slots.kept.size,
             attempts=self._attempts.ids(),

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from exeunt.internal.v1 import step_pb2 as pb
 
 
-class Turns:
+class FileTurns:
     """Who has which files. They are had in the order in which they were asked for."""
 
     def __init__(self) -> None:

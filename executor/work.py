@@ -9,16 +9,16 @@ import traceback
 from collections.abc import Mapping
 from typing import Protocol
 
-from exeunt.executor.attempt import Attempt
+from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.images import Image, NoCommand, command_line
-from exeunt.executor.limits import Limits, failure
+from exeunt.executor.limits import OutputLimits, failure
 from exeunt.executor.logs import Output
 from exeunt.executor.outputs import conclude
-from exeunt.executor.runtime.base import Job, NotEnded, NotStarted, Running, Runtime
+from exeunt.executor.runtime.base import NotEnded, NotStarted, ProgramSpec, RunningProgram, Runtime
 from exeunt.executor.runtime.environment import expand
 from exeunt.executor.scrub import Scrubber
 from exeunt.executor.secrets import StepSecrets
-from exeunt.executor.turns import Turns, shared_paths
+from exeunt.executor.turns import FileTurns, shared_paths
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 
@@ -38,20 +38,20 @@ class Actions(Protocol):
         """Does it."""
 
 
-class Work:
+class StepWork:
     """Does what steps want done, by processes or by actions."""
 
     def __init__(
-        self, runtime: Runtime, actions: Actions, images: Mapping[str, Image], executor_id: str, limits: Limits
+        self, runtime: Runtime, actions: Actions, images: Mapping[str, Image], executor_id: str, limits: OutputLimits
     ) -> None:
         self._runtime = runtime
         self._actions = actions
         self._images = images
         self._id = executor_id
         self._limits = limits
-        self._turns = Turns()
+        self._turns = FileTurns()
 
-    async def do(self, attempt: Attempt, step: pb.Step) -> pb.StepResult:
+    async def do(self, attempt: LocalAttempt, step: pb.Step) -> pb.StepResult:
         """Does the attempt's work and says how it ended, with secrets masked.
 
         Raises nothing but a cancellation that nobody asked for with `attempt.cancelled`: the program ends.
@@ -69,7 +69,7 @@ class Work:
             why = f"the executor could not run the step: {type(error).__name__}: {error}"
             return failure("Error", mask(why))
 
-    async def _do(self, attempt: Attempt, step: pb.Step) -> pb.StepResult:
+    async def _do(self, attempt: LocalAttempt, step: pb.Step) -> pb.StepResult:
         secrets = attempt.secrets = StepSecrets(step)
         await secrets.prepare()
         try:
@@ -90,7 +90,7 @@ class Work:
         await secrets.mask(result)
         return result
 
-    async def _run(self, attempt: Attempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+    async def _run(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
         limits = self._limits
         output = attempt.output = Output(
             attempt.id, limits.log_bytes, limits.output_bytes, step.result, lambda: attempt.heard
@@ -105,7 +105,7 @@ class Work:
                 attempt.running.pause()
 
         attempt.started = time.time()
-        running = attempt.running = self._runtime.start(self._job(step, step.container, secrets), on_output)
+        running = attempt.running = self._runtime.start(self._program(step, step.container, secrets), on_output)
         output.on_room = running.resume
         try:
             if step.timeout_seconds > 0:
@@ -120,7 +120,7 @@ class Work:
             running.release()
         return result
 
-    async def _ended(self, attempt: Attempt, step: pb.Step, running: Running) -> pb.StepResult:
+    async def _ended(self, attempt: LocalAttempt, step: pb.Step, running: RunningProgram) -> pb.StepResult:
         ended = await running.wait()
         try:
             async with asyncio.timeout(READ_SECONDS):
@@ -131,7 +131,7 @@ class Work:
             why = f"the output files could not be read in {READ_SECONDS:g} s; does a file system not answer?"
             return failure("Error", why, ended.exit_code)
 
-    def _job(self, step: pb.Step, work: pb.ContainerWork, secrets: StepSecrets) -> Job:
+    def _program(self, step: pb.Step, work: pb.ContainerWork, secrets: StepSecrets) -> ProgramSpec:
         variables = secrets.environment(work)
         command = [expand(word, variables) for word in work.command] if variables else list(work.command)
         args = [expand(word, variables) for word in work.args] if variables else list(work.args)
@@ -150,7 +150,7 @@ class Work:
             if name in step.trace_context:
                 environment[name.upper()] = step.trace_context[name]
         environment.update(variables)
-        return Job(
+        return ProgramSpec(
             id=step.id,
             command=command_line(work.image, command, args, self._images),
             environment=environment,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 @dataclass(slots=True)
-class Job:
+class ProgramSpec:
     """One program to run.
 
     `id` is the attempt's id; `environment` is what the step adds to the runtime's own.
@@ -46,7 +46,7 @@ class Unreadable(Exception):  # noqa: N818 - it is an answer that becomes the st
     """An output file is there but cannot be taken: a directory, no permission."""
 
 
-class TooLarge(Unreadable):
+class OutputTooLarge(Unreadable):
     """An output file has `size` bytes (at least), which is more than was asked for."""
 
     def __init__(self, size: int) -> None:
@@ -62,7 +62,7 @@ OnOutput = Callable[[bytes, bool], None]
 """Called with each piece of output, as it is read; True when it came from standard output, else from standard error."""
 
 
-class Running(Protocol):
+class RunningProgram(Protocol):
     """A program that was started. `pid` is its first process, 0 when that has ended."""
 
     pid: int
@@ -83,7 +83,7 @@ class Running(Protocol):
         """Takes its output again."""
 
     async def read(self, path: str, limit: int) -> bytes | None:
-        """An output file of at most so many bytes: None when this attempt wrote none; Unreadable, TooLarge."""
+        """An output file of at most so many bytes: None when this attempt wrote none; Unreadable, OutputTooLarge."""
 
     def release(self) -> None:
         """Nothing of it is needed any more: its files may go."""
@@ -94,7 +94,7 @@ class Runtime(Protocol):
 
     name: str
 
-    def start(self, job: Job, on_output: OnOutput) -> Running:
+    def start(self, spec: ProgramSpec, on_output: OnOutput) -> RunningProgram:
         """Starts the program; NotStarted when it cannot be."""
 
     async def close(self) -> None:

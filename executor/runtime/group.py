@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from exeunt.executor.runtime.base import Ended, NotEnded, OnOutput, TooLarge, Unreadable
+from exeunt.executor.runtime.base import Ended, NotEnded, OnOutput, OutputTooLarge, Unreadable
 from exeunt.executor.runtime.reaper import Reaper
 
 _READ = 65536
@@ -78,11 +78,11 @@ class Process:
         self._loop.add_reader(self._pidfd, self._exited)
 
     async def wait(self) -> Ended:
-        """See `Running.wait`."""
+        """See `RunningProgram.wait`."""
         return await self._ended
 
     def end(self, grace: float) -> None:
-        """See `Running.end`."""
+        """See `RunningProgram.end`."""
         if not self.pid:
             return
         if self._timer is None:
@@ -93,7 +93,7 @@ class Process:
             self._timer = self._loop.call_later(grace, self.kill)
 
     def kill(self) -> None:
-        """See `Running.kill`."""
+        """See `RunningProgram.kill`."""
         if not self.pid:
             return
         self._signal(signal.SIGKILL)
@@ -102,7 +102,7 @@ class Process:
         self._timer = self._loop.call_later(UNKILLABLE_SECONDS, self._stays)
 
     def pause(self) -> None:
-        """See `Running.pause`."""
+        """See `RunningProgram.pause`."""
         if not self._paused:
             self._paused = True
             for fd in (self._out, self._err):
@@ -110,7 +110,7 @@ class Process:
                     self._loop.remove_reader(fd)
 
     def resume(self) -> None:
-        """See `Running.resume`."""
+        """See `RunningProgram.resume`."""
         if self._paused:
             self._paused = False
             for fd in (self._out, self._err):
@@ -118,13 +118,13 @@ class Process:
                     self._loop.add_reader(fd, self._readable, fd)
 
     async def read(self, path: str, limit: int) -> bytes | None:
-        """See `Running.read`. A file last written before the step began is not its output."""
+        """See `RunningProgram.read`. A file last written before the step began is not its output."""
         return await self._loop.run_in_executor(
             self._home.reader, _read, os.path.join(self.directory, path), path, limit, self._since
         )
 
     def release(self) -> None:
-        """See `Running.release`."""
+        """See `RunningProgram.release`."""
         self._released = True
         if self.pid:
             return  # it is there: its files go when it does
@@ -232,7 +232,7 @@ def _read(full: str, path: str, limit: int, since: int) -> bytes | None:
         while len(data) <= limit and (more := os.read(fd, limit + 1 - len(data))):
             data += more
         if len(data) > limit:
-            raise TooLarge(max(len(data), status.st_size))
+            raise OutputTooLarge(max(len(data), status.st_size))
         return bytes(data)
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error

@@ -67,7 +67,7 @@ class Groups:
         self._free.extend(range(size - survivors.GROUP.size, old - 1, -survivors.GROUP.size))
 
 
-class Guard:
+class GuardProcess:
     """Starts the guard process, and starts it again when it is killed. `arguments` are those of `survivors`."""
 
     def __init__(self, reaper: Reaper, *arguments: str) -> None:

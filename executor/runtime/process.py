@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.base import Job, NotStarted, OnOutput
+from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
 from exeunt.executor.runtime.guard import Groups
-from exeunt.executor.runtime.reaper import Reaper, Step
+from exeunt.executor.runtime.reaper import Reaper, StepProcesses
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE of Linux, which file times are taken from; Python has no name for it
 _RESTORED = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and a program inherits what is ignored
@@ -49,22 +49,22 @@ class ProcessRuntime:
         self._made = self._mode = self._started = 0
         self._found: dict[tuple[str, str], str] = {}
 
-    def start(self, job: Job, on_output: OnOutput) -> Process:
+    def start(self, spec: ProgramSpec, on_output: OnOutput) -> Process:
         """Starts the program in a directory of its own (or its working directory), as leader of a process group."""
         self._started += 1
         mark = f"{self._owner}/{self._started}"
-        environment = {**self._environment, **job.environment, survivors.MARK: mark}
+        environment = {**self._environment, **spec.environment, survivors.MARK: mark}
         own = self._directory()
         script = None
-        argv = job.command
-        if job.source is not None:
-            script = self._scripts / hashlib.blake2b(job.id.encode(), digest_size=12).hexdigest()
+        argv = spec.command
+        if spec.source is not None:
+            script = self._scripts / hashlib.blake2b(spec.id.encode(), digest_size=12).hexdigest()
             argv = [*argv, str(script)]
         process = Process(self, own, script, since=time.clock_gettime_ns(_FILE_CLOCK), on_output=on_output)
         try:
-            if script is not None and job.source is not None:
-                _write_script(script, job.source)
-            process.directory = _directory(job.working_dir, own)
+            if script is not None and spec.source is not None:
+                _write_script(script, spec.source)
+            process.directory = _directory(spec.working_dir, own)
             self._spawn(process, argv, environment, mark)
         except BaseException:
             process.release()
@@ -135,7 +135,7 @@ class ProcessRuntime:
                 raise _not_started(argv[0], error) from error
             finally:
                 os.fchdir(self._home)
-            self.reaper.started(Step(pid, mark, process.own, since, pipes))
+            self.reaper.started(StepProcesses(pid, mark, process.own, since, pipes))
             self._groups.add(pid, since)
             try:
                 process.started(pid, out, err)

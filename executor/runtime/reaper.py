@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.survivors import Seen
+from exeunt.executor.runtime.survivors import ProcessStatus
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _TOGETHER = 0.1
 """Seconds in which orphans that have ended are gathered, to be reaped together."""
 
 
-class Step(NamedTuple):
+class StepProcesses(NamedTuple):
     """What the processes of a step are known by.
 
     `leader` is the pid of its first one, which gives the group its number, `since` when that was started, in clock
@@ -53,11 +53,11 @@ class Reaper:
         self._loop = asyncio.get_running_loop()
         self._since = survivors.ticks_now()
         self._group = os.getpgrp()
-        self._steps: dict[int, Step] = {}
+        self._steps: dict[int, StepProcesses] = {}
         self._ending: dict[int, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
         self._soon: asyncio.TimerHandle | None = None
 
-    def started(self, step: Step) -> None:
+    def started(self, step: StepProcesses) -> None:
         """The step runs. Its leader is not reaped here."""
         self.own.add(step.leader)
         self._steps[step.leader] = step
@@ -115,7 +115,7 @@ class Reaper:
         log.warning("what a step left behind was killed %g s ago and is not gone", _PATIENCE, extra={"leader": leader})
         then()
 
-    def _left(self, step: Step) -> bool:
+    def _left(self, step: StepProcesses) -> bool:
         """Kills what is there of the step; whether something was."""
         left = False
         for pid, seen in self._strays():
@@ -126,9 +126,9 @@ class Reaper:
                         os.kill(each, signal.SIGKILL)
         return left
 
-    def _strays(self) -> list[tuple[int, Seen]]:
+    def _strays(self) -> list[tuple[int, ProcessStatus]]:
         """Children that were adopted and live. Those that have ended are reaped: their own are ours then, too."""
-        strays: list[tuple[int, Seen]] = []
+        strays: list[tuple[int, ProcessStatus]] = []
         again = True
         while again:
             again = False
@@ -144,7 +144,7 @@ class Reaper:
                     strays.append((pid, seen))
         return strays
 
-    def _is_of(self, pid: int, seen: Seen, step: Step) -> bool:
+    def _is_of(self, pid: int, seen: ProcessStatus, step: StepProcesses) -> bool:
         if seen.group in self._steps:
             return seen.group == step.leader
         mark = survivors.mark_of(pid)

@@ -28,7 +28,7 @@ _ROUNDS = 40
 _PAUSE = 0.025
 
 
-class Seen(NamedTuple):
+class ProcessStatus(NamedTuple):
     """A process as /proc shows it. `start` is in clock ticks since boot; a zombie is what remains of one that ended."""
 
     zombie: bool
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     start: int
 
 
-def look(pid: int) -> Seen | None:
+def look(pid: int) -> ProcessStatus | None:
     """The process; None when there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -45,7 +45,7 @@ def look(pid: int) -> Seen | None:
     except OSError:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
-    return Seen(fields[0] in (b"Z", b"X"), int(fields[1]), int(fields[2]), int(fields[19]))
+    return ProcessStatus(fields[0] in (b"Z", b"X"), int(fields[1]), int(fields[2]), int(fields[19]))
 
 
 def start_time(pid: int) -> int | None:

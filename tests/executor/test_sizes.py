@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.executor.attempt import Attempt
+from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.book import Book
-from exeunt.executor.limits import MESSAGE_BYTES, Limits
+from exeunt.executor.limits import MESSAGE_BYTES, OutputLimits
 from exeunt.executor.session import FRAME_BYTES
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
 from exeunt.internal.v1 import step_pb2 as pb
@@ -119,8 +119,8 @@ async def test_many_large_results_go_in_several_frames(scheduler: Scheduler, tmp
 
 
 def test_the_book_takes_no_more_than_the_limits() -> None:
-    limits = Limits(output_bytes=1000, step_output_bytes=1500, log_bytes=65536)
-    attempt = Attempt("u/a/0", 1)
+    limits = OutputLimits(output_bytes=1000, step_output_bytes=1500, log_bytes=65536)
+    attempt = LocalAttempt("u/a/0", 1)
     lines = ["z" * 5000] * 300
     update = attempt.conclude(pb.StepResult(phase="Succeeded", log_tail=lines, answer_json="j" * 2000), limits)
     assert update.result.phase == "Error"

@@ -17,13 +17,13 @@ from exeunt.actions import ActionSettings
 from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.executor.attempts import Attempts
-from exeunt.executor.book import Entry as BookEntry
-from exeunt.executor.limits import Limits
+from exeunt.executor.book import NotedAttempt
+from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links
-from exeunt.executor.runtime.base import Ended, Job, NotStarted
-from exeunt.executor.session import Profile
+from exeunt.executor.runtime.base import Ended, NotStarted, ProgramSpec
+from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.slots import Slots
-from exeunt.executor.work import Work
+from exeunt.executor.work import StepWork
 from exeunt.exithandler.announce import Announcer
 from exeunt.exithandler.bundles import Bundles
 from exeunt.exithandler.exit_runs import ExitRuns
@@ -65,7 +65,7 @@ class World:
         self.loop = server.loop
         self.rng = server.rng
         self.durable = Durable()
-        self.books: dict[str, dict[str, BookEntry]] = {}
+        self.books: dict[str, dict[str, NotedAttempt]] = {}
         self.addresses: list[str] = []
 
 
@@ -323,17 +323,17 @@ class ExecutorProcess(Service):
     role = "e"
 
     async def open(self, group: asyncio.TaskGroup) -> None:
-        limits = Limits(output_bytes=10_000, step_output_bytes=20_000, log_bytes=10_000)
+        limits = OutputLimits(output_bytes=10_000, step_output_bytes=20_000, log_bytes=10_000)
         book: Any = Book(self.world.books.setdefault(self.name, {}))
         self.attempts = attempts = Attempts(
-            work=Work(Programs(self.world, self.process), _no_actions, {}, self.name, limits),
+            work=StepWork(Programs(self.world, self.process), _no_actions, {}, self.name, limits),
             spawn=group.create_task,
             book=book,
             slots=Slots(3, 1),
             limits=limits,
         )
         self.world.watch.join_executor(attempts)
-        profile = Profile(self.name, {}, ("process",), 1.0)
+        profile = ExecutorIdentity(self.name, {}, ("process",), 1.0)
         group.create_task(Links(self.world.addresses, profile, attempts).run())
 
     async def finish(self) -> None:
@@ -351,14 +351,14 @@ async def _no_actions(step: Any, secrets: Any) -> Any:
 class Book:
     """What the file of `exeunt.executor.book` holds."""
 
-    def __init__(self, entries: dict[str, BookEntry]) -> None:
+    def __init__(self, entries: dict[str, NotedAttempt]) -> None:
         self.entries = entries
 
     def begun(self, id: str, partition: int) -> None:
-        self.entries[id] = BookEntry(partition)
+        self.entries[id] = NotedAttempt(partition)
 
     def ended(self, id: str, partition: int, update: bytes) -> None:
-        self.entries[id] = BookEntry(partition, update)
+        self.entries[id] = NotedAttempt(partition, update)
 
     def forget(self, ids: list[str]) -> None:
         for id in ids:
@@ -373,7 +373,7 @@ class Programs:
     def __init__(self, world: World, process: Process) -> None:
         self._world, self._process = world, process
 
-    def start(self, job: Job, on_output: Any) -> Program:
+    def start(self, job: ProgramSpec, on_output: Any) -> Program:
         self._world.watch.program(job.id, self._process)
         if job.command[-1] == str(MISSING):
             raise NotStarted("there is no such program")
@@ -384,7 +384,7 @@ class Programs:
 
 
 class Program:
-    def __init__(self, world: World, job: Job) -> None:
+    def __init__(self, world: World, job: ProgramSpec) -> None:
         self._loop = world.loop
         self._ended: asyncio.Future[Ended] = world.loop.create_future()
         code = int(job.command[-1]) if job.command[-1].isdigit() else 0

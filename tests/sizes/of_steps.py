@@ -236,7 +236,7 @@ async def without_slot(most: int, services: Services) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    services.patch.setattr(work.Work, "_run", waits)
+    services.patch.setattr(work.StepWork, "_run", waits)
     scheduler = services.scheduler
     async with inside(scheduler, services.path, slots=1, exit_slots=1):
         for n in range(3):
