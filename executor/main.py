@@ -23,10 +23,7 @@ from exeunt.executor.images import Image, load_images
 from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links
 from exeunt.executor.memory import MemoryWatch, own_groups
-from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.guard import Groups, GuardProcess
-from exeunt.executor.runtime.process import ProcessRuntime
-from exeunt.executor.runtime.reaper import Reaper, adopting
+from exeunt.executor.runtime.table import RUNTIMES
 from exeunt.executor.session import ExecutorIdentity, Session
 from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
@@ -34,7 +31,7 @@ from exeunt.executor.work import StepWork
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.grpc import serve_grpc
-from exeunt.service.program import Program, ProgramError, closing, run
+from exeunt.service.program import Program, ProgramError, run
 from exeunt.service.tokens import read_tokens
 
 log = logging.getLogger(__name__)
@@ -59,17 +56,7 @@ async def _start(program: Program, settings: Settings) -> None:
     labels = _pairs("labels", settings.labels)
     directory = await program.enter(_directory(settings.data_dir))
     id, mark = _identity(directory, settings.executor_id)
-    groups_file = directory / "groups"
-    work_dir = str(directory / "work")
-    killed = await asyncio.to_thread(survivors.end_survivors, f"{mark}/", str(groups_file), work_dir)
-    if killed:
-        log.warning("ended %d processes that outlived this executor's last life", killed)
-    owner = f"{mark}/{secrets.token_hex(4)}"
-    groups = Groups(groups_file)
-    reaper = await program.enter(_adopting())
-    await program.enter(_guarded(GuardProcess(reaper, f"{owner}/", str(groups_file), work_dir)))
-    runtime = ProcessRuntime(directory, groups, reaper, owner, os.environ)
-    await program.enter(closing(runtime, runtime.close))
+    runtime = await program.enter(RUNTIMES[settings.runtime](directory, mark))
     slots: Slots[Session] = Slots(settings.slots, settings.exit_slots)
     token = "".join(tokens[:1])
     tools = await program.enter(
@@ -153,21 +140,6 @@ async def _directory(path: Path) -> AsyncIterator[Path]:
         yield directory
     finally:
         os.close(lock)
-
-
-@contextlib.asynccontextmanager
-async def _adopting() -> AsyncIterator[Reaper]:
-    with adopting() as reaper:
-        yield reaper
-
-
-@contextlib.asynccontextmanager
-async def _guarded(guard: GuardProcess) -> AsyncIterator[GuardProcess]:
-    guard.start()
-    try:
-        yield guard
-    finally:
-        await guard.close()
 
 
 def _identity(directory: Path, wanted: str) -> tuple[str, str]:

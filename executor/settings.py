@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from exeunt.actions.settings import ActionServiceSettings
+from exeunt.executor.runtime.table import RUNTIMES
 from exeunt.service.settings import setting
 
 
@@ -21,7 +21,7 @@ class Settings(ActionServiceSettings):
     executor_token: str = setting("As token, for the sessions with schedulers, who need the same; empty for token", "")
     executor_id: str = setting("Name of this executor; empty for one that is kept in the data directory", "")
     labels: tuple[str, ...] = setting("Labels that lists of executors show, each NAME=VALUE", ())
-    runtime: Literal["process"] = setting("What steps run in", "process")
+    runtime: str = setting("What steps run in", "process", choices=RUNTIMES)
     slots: int = setting("Steps at once", 16, minimum=1, maximum=10_000)
     exit_slots: int = setting("Further slots that only steps of exit handlers take", 2, minimum=0, maximum=10_000)
     images: str = setting("YAML file of the images' entrypoints, in the form of Argo's `images`", "")

@@ -105,8 +105,10 @@ class StepWork:
                 attempt.running.pause()
 
         attempt.started = time.time()
-        running = attempt.running = self._runtime.start(self._program(step, step.container, secrets), on_output)
+        running = attempt.running = await self._runtime.start(self._program(step, step.container, secrets), on_output)
         output.on_room = running.resume
+        if output.full:  # it wrote so much while it was being started
+            running.pause()
         try:
             if step.timeout_seconds > 0:
                 attempt.timer = asyncio.get_running_loop().call_later(step.timeout_seconds, attempt.time_out)

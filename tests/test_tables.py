@@ -9,12 +9,15 @@ import pytest
 from exeunt.actions.perform import ACTIONS_DONE_HERE, WORK_DONE_HERE
 from exeunt.engine.facts.work import WORK_KINDS
 from exeunt.engine.values.leaf import NODE_KINDS
+from exeunt.executor.runtime.table import RUNTIMES
+from exeunt.executor.settings import Settings
 from exeunt.executor.work import NEED_RUNTIME
 from exeunt.exithandler.described import DESCRIPTIONS
 from exeunt.internal.v1 import step_pb2
 from exeunt.language.actions import ACTIONS
 from exeunt.language.manifest import Template
 from exeunt.language.template_types import TEMPLATE_TYPES
+from exeunt.service.settings import SettingsError, load
 from exeunt.wire_work import WORK_FORMS, kinds_for
 
 
@@ -42,3 +45,10 @@ def test_every_action_is_done_by_the_module_of_its_name(name: str) -> None:
     assert done.__module__ == f"exeunt.actions.{name}"
     assert list(inspect.signature(done).parameters) == ["arguments", "context"]
     assert set(ACTIONS[name].hidden) <= set(ACTIONS[name].fields.__struct_encode_fields__)
+
+
+def test_every_runtime_takes_containers() -> None:
+    for name in RUNTIMES:
+        assert set(kinds_for([name])) == NEED_RUNTIME
+    with pytest.raises(SettingsError, match=r"--runtime=pods: must be one of process"):
+        load(Settings, {}, {"runtime": "pods"})

@@ -1,1 +1,1 @@
-"""Where steps run: one module for each kind of surroundings, behind one interface."""
+"""Where steps run: one module for each kind of surroundings (`table` lists them), behind one interface (`base`)."""

@@ -1,9 +1,11 @@
-"""What every runtime offers: start a program, end it, read the files that it left."""
+"""What a runtime is: it starts programs, ends them, and reads the files that they left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 
@@ -63,7 +65,11 @@ OnOutput = Callable[[bytes, bool], None]
 
 
 class RunningProgram(Protocol):
-    """A program that was started. `pid` is its first process, 0 when that has ended."""
+    """A program that was started.
+
+    What it is told by a method that does not wait happens soon, not at once. `pid` is its first process, 0 when that
+    has ended or is not on this machine.
+    """
 
     pid: int
 
@@ -92,10 +98,13 @@ class RunningProgram(Protocol):
 class Runtime(Protocol):
     """Runs programs in one kind of surroundings."""
 
-    name: str
+    async def start(self, spec: ProgramSpec, on_output: OnOutput) -> RunningProgram:
+        """Starts the program; NotStarted when it cannot be. When it is cancelled meanwhile, nothing of it is left."""
 
-    def start(self, spec: ProgramSpec, on_output: OnOutput) -> RunningProgram:
-        """Starts the program; NotStarted when it cannot be."""
 
-    async def close(self) -> None:
-        """Gives back what the runtime holds; nothing runs any more."""
+OpenRuntime = Callable[[Path, str], AbstractAsyncContextManager[Runtime]]
+"""Opens a runtime, which is closed when nothing runs in it any more.
+
+It gets the executor's data directory, and a mark that is this executor's alone and the same in all its lives. What an
+earlier life left running is ended first.
+"""

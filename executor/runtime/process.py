@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
+import secrets
 import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from exeunt.executor.runtime import survivors
 from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
-from exeunt.executor.runtime.guard import Groups
-from exeunt.executor.runtime.reaper import Reaper, StepProcesses
+from exeunt.executor.runtime.guard import Groups, GuardProcess
+from exeunt.executor.runtime.reaper import Reaper, StepProcesses, adopting
+
+log = logging.getLogger(__name__)
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE of Linux, which file times are taken from; Python has no name for it
 _RESTORED = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and a program inherits what is ignored
@@ -29,8 +33,6 @@ _RESTORED = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and a prog
 
 class ProcessRuntime:
     """Starts processes from the event loop's thread. `owner` is the beginning of the mark that they carry."""
-
-    name = "process"
 
     def __init__(self, data_dir: Path, groups: Groups, reaper: Reaper, owner: str, own: Mapping[str, str]) -> None:
         self.reaper = reaper
@@ -49,7 +51,7 @@ class ProcessRuntime:
         self._made = self._mode = self._started = 0
         self._found: dict[tuple[str, str], str] = {}
 
-    def start(self, spec: ProgramSpec, on_output: OnOutput) -> Process:
+    async def start(self, spec: ProgramSpec, on_output: OnOutput) -> Process:
         """Starts the program in a directory of its own (or its working directory), as leader of a process group."""
         self._started += 1
         mark = f"{self._owner}/{self._started}"
@@ -72,7 +74,7 @@ class ProcessRuntime:
         return process
 
     async def close(self) -> None:
-        """Nothing runs any more."""
+        """Gives back threads and files; nothing runs any more."""
         self.reader.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._sweeper.shutdown)
         os.close(self._home)
@@ -159,6 +161,28 @@ class ProcessRuntime:
             if found.startswith("/"):
                 self._found[command, path] = found
         return found
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(data_dir: Path, mark: str) -> AsyncIterator[ProcessRuntime]:
+    """The runtime, with the guard beside it and with orphans adopted; see `OpenRuntime`."""
+    groups_file, work = data_dir / "groups", str(data_dir / "work")
+    killed = await asyncio.to_thread(survivors.end_survivors, f"{mark}/", str(groups_file), work)
+    if killed:
+        log.warning("ended %d processes that outlived this executor's last life", killed)
+    owner = f"{mark}/{secrets.token_hex(4)}"
+    groups = Groups(groups_file)
+    with adopting() as reaper:
+        guard = GuardProcess(reaper, f"{owner}/", str(groups_file), work)
+        guard.start()
+        try:
+            runtime = ProcessRuntime(data_dir, groups, reaper, owner, os.environ)
+            try:
+                yield runtime
+            finally:
+                await runtime.close()
+        finally:
+            await guard.close()
 
 
 def _write_script(path: Path, source: str) -> None:

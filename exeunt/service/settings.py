@@ -12,7 +12,7 @@ import secrets
 import socket
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -40,9 +40,21 @@ def setting(
     shown: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
+    choices: Collection[str] = (),
 ) -> Any:
-    """A field of a settings class: meaning, default, unit and bounds; `shown` stands for a default that is computed."""
-    metadata = {"help": help_text, "unit": unit, "shown": shown, "minimum": minimum, "maximum": maximum}
+    """A field of a settings class: meaning, default, unit and bounds.
+
+    `shown` stands for a default that is computed. `choices` are the only values of a text whose type does not list
+    them.
+    """
+    metadata = {
+        "help": help_text,
+        "unit": unit,
+        "shown": shown,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": tuple(choices),
+    }
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -110,7 +122,7 @@ def describe(cls: type[ServiceSettings]) -> list[Setting]:
     hints = typing.get_type_hints(cls)
     described = []
     for field in dataclasses.fields(cls):
-        kind, choices, repeated = _kind(hints[field.name])
+        kind, choices, repeated = _kind(hints[field.name], field.metadata)
         described.append(
             Setting(
                 name=field.name,
@@ -178,19 +190,22 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _kind(hint: Any) -> tuple[str, tuple[str, ...], bool]:
+def _kind(hint: Any, metadata: Mapping[str, Any]) -> tuple[str, tuple[str, ...], bool]:
+    """What kind of value a setting has, which values there are, and whether it may be given several times."""
+    if metadata.get("choices"):
+        return "choice", metadata["choices"], False
     if typing.get_origin(hint) is Literal:
         return "choice", tuple(map(str, typing.get_args(hint))), False
     if typing.get_origin(hint) is tuple:
-        return _kind(typing.get_args(hint)[0])[0], (), True
+        return _kind(typing.get_args(hint)[0], metadata)[0], (), True
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return _kind(next(a for a in typing.get_args(hint) if a is not type(None)))
+        return _kind(next(a for a in typing.get_args(hint) if a is not type(None)), metadata)
     names = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
     return names[hint], (), False
 
 
 def _convert(raw: str | Sequence[str], hint: Any, metadata: Mapping[str, Any]) -> Any:
-    kind, choices, repeated = _kind(hint)
+    kind, choices, repeated = _kind(hint, metadata)
     if repeated:
         texts = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else list(raw)
         return tuple(_scalar(text, kind, choices, metadata) for text in texts if text)

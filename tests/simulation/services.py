@@ -368,19 +368,14 @@ class Book:
 class Programs:
     """A runtime whose programs take a while and end as their first argument says (`exit N`)."""
 
-    name = "process"
-
     def __init__(self, world: World, process: Process) -> None:
         self._world, self._process = world, process
 
-    def start(self, job: ProgramSpec, on_output: Any) -> Program:
+    async def start(self, job: ProgramSpec, on_output: Any) -> Program:
         self._world.watch.program(job.id, self._process)
         if job.command[-1] == str(MISSING):
             raise NotStarted("there is no such program")
         return Program(self._world, job)
-
-    async def close(self) -> None:
-        pass
 
 
 class Program:
