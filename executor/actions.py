@@ -11,8 +11,8 @@ from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavai
 from exeunt.actions.perform import can_perform, perform
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.client import Client, ClientError
+from exeunt.executor.attempt import SchedulerLink
 from exeunt.executor.secrets import StepSecrets
-from exeunt.executor.session import Session
 from exeunt.executor.slots import only_waits
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.steps import result_to_proto
@@ -63,7 +63,7 @@ class ActionRunner:
 class WorkflowStarter:
     """Starts workflows for `trigger` and `resource` steps, by way of a scheduler."""
 
-    def __init__(self, links: Callable[[], Sequence[Session]], token: str = "") -> None:
+    def __init__(self, links: Callable[[], Sequence[SchedulerLink]], token: str = "") -> None:
         self._links = links
         self._token = token
 
@@ -92,7 +92,7 @@ class WorkflowFollower:
     """Follows a child by way of a scheduler, and of another one when that has gone (the port WaitWorkflow)."""
 
     def __init__(
-        self, links: Callable[[], Sequence[Session]], connected: Callable[[], Awaitable[None]], token: str = ""
+        self, links: Callable[[], Sequence[SchedulerLink]], connected: Callable[[], Awaitable[None]], token: str = ""
     ) -> None:
         """`connected` returns as soon as any scheduler is."""
         self._links = links

@@ -1,10 +1,13 @@
-"""One attempt of one step on this executor, from its dispatch until its result is acknowledged."""
+"""One attempt of one step on this executor, from its dispatch until its result is acknowledged.
+
+What it has to say goes out by way of a `SchedulerLink`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -16,17 +19,37 @@ from exeunt.executor.slots import Pool
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
 from exeunt.internal.v1 import step_pb2 as pb
 
-if TYPE_CHECKING:
-    from exeunt.executor.session import Session
-
 FIRST_PATIENCE = 2.0
 """Seconds to wait for an acknowledgement before a result is told to every scheduler, then twice as long, and so on."""
+
+
+class SchedulerLink(Protocol):
+    """The way to one scheduler, as attempts know it.
+
+    `replica` is the scheduler's name, `address` where the link leads, `advertised` where the scheduler says that it is
+    to be reached, and `peers` are the addresses of the others that it knows.
+    """
+
+    replica: str
+    address: str
+    advertised: str
+    peers: tuple[str, ...]
+    connected: bool
+
+    def wake(self) -> None:
+        """There may be something to say: what is lent, at least."""
+
+    def has_output(self, attempt: LocalAttempt) -> None:
+        """The attempt has output that was not sent yet."""
+
+    def has_ended(self, attempt: LocalAttempt) -> None:
+        """The attempt's result is to be told, behind its output."""
 
 
 class LocalAttempt:
     """What is known of an attempt. It waits until `pool` is set, runs until `update` is, and is then reported.
 
-    `scheduler` is the replica that asked for it last, `link` the session to it, None when it is from an earlier life.
+    `scheduler` is the replica that asked for it last, `link` the way to it, None when it is from an earlier life.
     """
 
     __slots__ = (
@@ -54,7 +77,7 @@ class LocalAttempt:
         "update",
     )
 
-    def __init__(self, id: str, partition: int, link: Session | None = None, step: pb.Step | None = None) -> None:
+    def __init__(self, id: str, partition: int, link: SchedulerLink | None = None, step: pb.Step | None = None) -> None:
         self.id = id
         self.partition = partition
         self.link = link

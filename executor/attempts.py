@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from exeunt.executor.attempt import LocalAttempt
+from exeunt.executor.attempt import LocalAttempt, SchedulerLink
 from exeunt.executor.book import Book
 from exeunt.executor.limits import OutputLimits, bound, failure
+from exeunt.executor.numbers import durations, register, steps
 from exeunt.executor.slots import Slots, only_waits
 from exeunt.executor.work import StepWork
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
 from exeunt.internal.v1 import step_pb2 as pb
-from exeunt.service.metrics import Counter, Gauge, Histogram
-
-if TYPE_CHECKING:
-    from exeunt.executor.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +33,6 @@ MOST_KNOWN = 10_000
 MOST_WAITING = 1_000
 """Steps that wait for a workflow and have no slot: each has a connection."""
 
-steps = Counter("exeunt.executor.steps", "Steps that have ended, by phase", "{step}")
-durations = Histogram("exeunt.executor.step.duration", "How long steps ran")
-
 
 class Attempts:
     """The attempts of an executor. All methods are called in the event loop's thread and do not wait."""
@@ -48,12 +43,12 @@ class Attempts:
         work: StepWork,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         book: Book,
-        slots: Slots[Session],
+        slots: Slots[SchedulerLink],
         limits: OutputLimits,
     ) -> None:
         self.slots = slots
         self.draining = False
-        self.links: list[Session] = []
+        self.links: list[SchedulerLink] = []
         self._loop = asyncio.get_running_loop()
         self._work = work
         self._spawn = spawn
@@ -65,9 +60,11 @@ class Attempts:
         self._without_slot: set[str] = set()
         self._changed: set[asyncio.Future[None]] = set()
         self._remember()
-        Gauge("exeunt.executor.running", "Steps that run now", lambda: len(self._running), "{step}")
-        Gauge("exeunt.executor.slots", "Slots, by kind and state", self._slot_counts, "{slot}")
-        Gauge("exeunt.executor.links", "Schedulers that are connected", lambda: len(self.links), "{scheduler}")
+        register(
+            running=lambda: len(self._running),
+            links=lambda: len(self.links),
+            pools={"ordinary": slots.ordinary, "exit": slots.kept},
+        )
 
     # --- what sessions ask --------------------------------------------------------------------------------------------
 
@@ -87,7 +84,7 @@ class Attempts:
         """Those that run or wait."""
         return [a for a in self._known.values() if a.update is None]
 
-    def dispatch(self, step: pb.Step, link: Session) -> None:
+    def dispatch(self, step: pb.Step, link: SchedulerLink) -> None:
         """Takes a step. One that is known already is not started again; who asks for it hears of it from now on."""
         known = self._known.get(step.id)
         if known is not None:
@@ -182,6 +179,20 @@ class Attempts:
             finally:
                 self._changed.discard(future)
 
+    async def finish(self, drain_seconds: float, end_seconds: float) -> None:
+        """Lets steps end, ends what still runs, and waits until the results are delivered to whoever is connected.
+
+        Steps have `drain_seconds` to end by themselves, and their grace within `end_seconds` from now on.
+        """
+        ends = self._loop.time() + end_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await self.until(self.idle)
+        if not self.idle():
+            self.stop_running(max(0.0, ends - self._loop.time()))
+            await self.until(self.idle)
+        await self.until(lambda: self.delivered() or not self.links)
+
     def idle(self) -> bool:
         """True when nothing runs or waits."""
         return all(attempt.update is not None for attempt in self._known.values())
@@ -208,27 +219,27 @@ class Attempts:
                 self._note(attempt, attempt.conclude(pb.StepResult(), self._limits).SerializeToString())
             attempt.announced = self._loop.time()
 
-    def follow(self, link: Session) -> None:
+    def follow(self, link: SchedulerLink) -> None:
         """The scheduler of this link is there (again): its attempts speak to it through this one."""
         for attempt in self._known.values():
             if attempt.scheduler == link.replica:
                 self._adopt(attempt, link)
 
-    def unheard(self, link: Session) -> None:
+    def unheard(self, link: SchedulerLink) -> None:
         """Nobody takes what steps of this link say: they need not wait until somebody does."""
         for attempt in self.unfinished():
             if attempt.link is link and attempt.output is not None and attempt.output.on_room is not None:
                 attempt.output.on_room()
 
-    def _adopt(self, attempt: LocalAttempt, link: Session) -> None:
+    def _adopt(self, attempt: LocalAttempt, link: SchedulerLink) -> None:
         attempt.scheduler = link.replica
         if attempt.link is not link:
             attempt.link = link
             if attempt.output is not None:
                 attempt.output.again()
-                link.noisy[attempt.id] = attempt
+                link.has_output(attempt)
         if attempt.update is not None:
-            link.ended[attempt.id] = attempt
+            link.has_ended(attempt)
         link.wake()
 
     def _start(self, attempt: LocalAttempt) -> None:
@@ -280,8 +291,8 @@ class Attempts:
             self.acknowledge([attempt.id])
         elif attempt.link is not None:
             if attempt.output is not None:
-                attempt.link.noisy[attempt.id] = attempt
-            attempt.link.ended[attempt.id] = attempt
+                attempt.link.has_output(attempt)
+            attempt.link.has_ended(attempt)
         self._free(attempt)
         self.poke()
 
@@ -319,14 +330,6 @@ class Attempts:
         if attempt in self._waiting[attempt.exit]:
             self._waiting[attempt.exit].remove(attempt)
             (self.slots.kept if attempt.exit else self.slots.ordinary).waiting -= 1
-
-    def _slot_counts(self) -> dict[tuple[tuple[str, str], ...], float]:
-        kinds = {"ordinary": self.slots.ordinary, "exit": self.slots.kept}
-        return {
-            (("kind", kind), ("state", state)): count
-            for kind, pool in kinds.items()
-            for state, count in (("used", pool.used), ("free", pool.size - pool.used), ("waiting", pool.waiting))
-        }
 
     def poke(self) -> None:
         """Has conditions of `until` looked at again."""

@@ -6,26 +6,27 @@ in: a scheduler is connected and the executor is not draining.
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 from exeunt.executor.attempts import Attempts
-from exeunt.service.grpc import GrpcServer
+from exeunt.service.grpc import GrpcServer, serve_grpc
 
 CONNECTED = "exeunt.internal.v1.ExecutorService"
 
 
-class Health:
-    """Follows the links of an executor."""
+def serve_health(address: str) -> AbstractAsyncContextManager[GrpcServer]:
+    """Listens there."""
+    return serve_grpc(address, {}, health_of=(CONNECTED,), grace=0.0)
 
-    def __init__(self, server: GrpcServer, attempts: Attempts) -> None:
-        self._server = server
-        self._attempts = attempts
 
-    async def keep(self) -> None:
-        """Follows what changes, until it is cancelled."""
-        while True:
-            await self._attempts.until(self._good)
-            await self._server.ready(True)
-            await self._attempts.until(lambda: not self._good())
-            await self._server.ready(False)
+async def keep_health(server: GrpcServer, attempts: Attempts) -> None:
+    """Follows the links of an executor, until it is cancelled."""
 
-    def _good(self) -> bool:
-        return bool(self._attempts.links) and not self._attempts.draining
+    def good() -> bool:
+        return bool(attempts.links) and not attempts.draining
+
+    while True:
+        await attempts.until(good)
+        await server.ready(True)
+        await attempts.until(lambda: not good())
+        await server.ready(False)

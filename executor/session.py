@@ -8,18 +8,15 @@ import random
 import uuid
 from collections.abc import Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import grpc
 
 from exeunt.executor.attempt import LocalAttempt
+from exeunt.executor.attempts import Attempts
 from exeunt.internal.v1 import executor_service_pb2 as pb
 from exeunt.internal.v1 import executor_service_pb2_grpc
 from exeunt.service.channel import metadata, open_channel
-
-if TYPE_CHECKING:
-    from exeunt.executor.attempts import Attempts
-    from exeunt.executor.links import Links
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +54,32 @@ class ExecutorIdentity:
         self.beat = beat
 
 
-class Session:
-    """The link to the scheduler at one address. `noisy` and `ended` hold what it shall say.
+class SessionKeeper(Protocol):
+    """Who keeps the sessions to all schedulers."""
 
-    `stream` is the name of the stream that lives or is being opened, empty while there is none; `advertised` is where
-    the scheduler tells the others to reach it.
+    def wanted(self, session: Session) -> bool:
+        """Whether the session is to be kept open."""
+
+    def streams(self) -> list[str]:
+        """The names of the streams of all sessions."""
+
+    def connected(self, session: Session) -> None:
+        """The session leads to a scheduler now."""
+
+    def disconnected(self, session: Session) -> None:
+        """It does not any more."""
+
+    def changed(self) -> None:
+        """The session's scheduler told of others."""
+
+
+class Session:
+    """The link to the scheduler at one address (see `SchedulerLink`).
+
+    `stream` is the name of the stream that lives or is being opened, empty while there is none.
     """
 
-    def __init__(self, address: str, identity: ExecutorIdentity, attempts: Attempts, links: Links) -> None:
+    def __init__(self, address: str, identity: ExecutorIdentity, attempts: Attempts, keeper: SessionKeeper) -> None:
         self.address = address
         self.stream = ""
         self.replica = ""
@@ -72,11 +87,11 @@ class Session:
         self.peers: tuple[str, ...] = ()
         self.grace = 30.0
         self.connected = False
-        self.noisy: dict[str, LocalAttempt] = {}
-        self.ended: dict[str, LocalAttempt] = {}
         self._identity = identity
         self._attempts = attempts
-        self._links = links
+        self._keeper = keeper
+        self._with_output: dict[str, LocalAttempt] = {}
+        self._with_result: dict[str, LocalAttempt] = {}
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._number = 0
@@ -85,7 +100,17 @@ class Session:
         self._refused = self._away = False
 
     def wake(self) -> None:
-        """Something may be to say."""
+        """See `SchedulerLink`."""
+        self._wake.set()
+
+    def has_output(self, attempt: LocalAttempt) -> None:
+        """See `SchedulerLink`."""
+        self._with_output[attempt.id] = attempt
+        self._wake.set()
+
+    def has_ended(self, attempt: LocalAttempt) -> None:
+        """See `SchedulerLink`."""
+        self._with_result[attempt.id] = attempt
         self._wake.set()
 
     async def run(self) -> None:
@@ -94,7 +119,7 @@ class Session:
         task = asyncio.current_task()
         async with open_channel(self.address, retries=False) as channel:
             stub = executor_service_pb2_grpc.ExecutorServiceStub(channel)
-            while self._links.wanted(self):
+            while self._keeper.wanted(self):
                 began = self._loop.time()
                 linked = ""
                 self.stream = uuid.uuid4().hex
@@ -123,7 +148,7 @@ class Session:
 
     def _needed(self, replica: str) -> bool:
         """Whether no link leads to that scheduler any more, so that this address is to be tried again."""
-        return not self._links.wanted(self) or all(link.replica != replica for link in self._attempts.links)
+        return not self._keeper.wanted(self) or all(link.replica != replica for link in self._attempts.links)
 
     def _ended(self, error: BaseException) -> None:
         if not self._refused and isinstance(error, grpc.aio.AioRpcError) and error.code() in REFUSED:
@@ -200,7 +225,7 @@ class Session:
         self._told(welcome)
         self.connected = True
         self._refused = self._away = False
-        self._links.connected(self)
+        self._keeper.connected(self)
         log.info("connected to scheduler %s at %s", self.replica, self.address)
 
     def _told(self, welcome: pb.Welcome) -> None:
@@ -212,9 +237,9 @@ class Session:
         if not self.connected:
             return
         self.connected = False
-        self.noisy.clear()
-        self.ended.clear()
-        self._links.disconnected(self)
+        self._with_output.clear()
+        self._with_result.clear()
+        self._keeper.disconnected(self)
 
     # --- frames -------------------------------------------------------------------------------------------------------
 
@@ -229,16 +254,16 @@ class Session:
             attempts=self._attempts.ids(),
             format=FORMAT,
             stream=self.stream,
-            streams=self._links.streams(),
+            streams=self._keeper.streams(),
         )
         self._said = (-1, -1, -1)
-        self.noisy.clear()
-        self.ended = {a.id: a for a in self._attempts.ended()}
-        for attempt in [*self._attempts.unfinished(), *self.ended.values()]:
+        self._with_output.clear()
+        self._with_result = {a.id: a for a in self._attempts.ended()}
+        for attempt in [*self._attempts.unfinished(), *self._with_result.values()]:
             if attempt.link in {self, None} and attempt.output is not None:
                 attempt.link = self
                 attempt.output.again()
-                self.noisy[attempt.id] = attempt
+                self._with_output[attempt.id] = attempt
         frame = self._news() or self._seal(pb.SessionRequest())
         frame.hello.CopyFrom(hello)
         return frame
@@ -247,17 +272,17 @@ class Session:
         """What there is to say now; None when that is nothing."""
         frame = pb.SessionRequest()
         room = FRAME_BYTES
-        for id, attempt in list(self.noisy.items()):
+        for id, attempt in list(self._with_output.items()):
             if attempt.output is not None:
                 for piece in attempt.output.frames(room):
                     room -= piece.ByteSize()
                     frame.logs.append(piece)
             if room <= 0:
                 break
-            del self.noisy[id]
+            del self._with_output[id]
         now = self._loop.time()
-        for id, attempt in list(self.ended.items()):
-            if id in self.noisy:
+        for id, attempt in list(self._with_result.items()):
+            if id in self._with_output:
                 continue  # a result never ahead of its output
             update = attempt.update
             if update is not None and self._attempts.get(id) is attempt:
@@ -267,8 +292,8 @@ class Session:
                     break
                 frame.updates.append(update)
                 attempt.announced = now
-            del self.ended[id]
-        if self.noisy:
+            del self._with_result[id]
+        if self._with_output:
             self._wake.set()
         if not (frame.updates or frame.logs or self._lent() != self._said):
             return None
@@ -299,16 +324,14 @@ class Session:
             if now - attempt.announced >= attempt.patience:
                 attempt.patience = min(LONGEST_PATIENCE, 2 * attempt.patience)
                 for link in self._attempts.links:
-                    link.ended[attempt.id] = attempt
-                    if link is not self:
-                        link.wake()
+                    link.has_ended(attempt)
 
     def _take(self, frame: pb.SessionResponse) -> None:
         """Takes in what the scheduler says."""
         self._seen = frame.number
         if frame.HasField("welcome") and tuple(frame.welcome.peers) != self.peers:
             self._told(frame.welcome)
-            self._links.changed()
+            self._keeper.changed()
         for step in frame.dispatches:
             self._attempts.dispatch(step, self)
         for id in frame.cancels:

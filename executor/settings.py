@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from exeunt.actions.settings import ActionServiceSettings
+from exeunt.executor.images import Image, load_images
 from exeunt.executor.runtime.table import RUNTIMES
+from exeunt.service.program import ProgramError
 from exeunt.service.settings import setting
 
 
@@ -54,3 +57,19 @@ class Settings(ActionServiceSettings):
     drain_seconds: float = setting(
         "How long running steps may go on after SIGTERM before they get it too", 5.0, unit="s", minimum=0
     )
+
+    def image_table(self) -> dict[str, Image]:
+        """The images' own programs. ProgramError when the file cannot be used."""
+        if not self.images:
+            return {}
+        try:
+            return load_images(Path(self.images))
+        except ValueError as error:
+            raise ProgramError(f"--images: {error}") from error
+
+    def label_table(self) -> dict[str, str]:
+        """The labels by their names. ProgramError when one is not NAME=VALUE."""
+        wrong = [text for text in self.labels if "=" not in text]
+        if wrong:
+            raise ProgramError(f"--labels: {wrong[0]!r} is not NAME=VALUE")
+        return dict(text.split("=", 1) for text in self.labels)

@@ -99,8 +99,7 @@ class StepWork:
 
         def on_output(data: bytes, stdout: bool) -> None:
             if output.write(scrubber.take(data, stdout), stdout) and attempt.link is not None:
-                attempt.link.noisy[attempt.id] = attempt
-                attempt.link.wake()
+                attempt.link.has_output(attempt)
             if output.full and attempt.running is not None:
                 attempt.running.pause()
 
