@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextvars import ContextVar
 from typing import Any
 
-from exeunt.actions.context import Child, Context, StartRefused, Toolbox, Unavailable
+from exeunt.actions.context import Context, StartedWorkflow, StartRefused, Toolbox, Unavailable
 from exeunt.actions.perform import can_perform, perform
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.client import Client, ClientError
@@ -67,7 +67,7 @@ class WorkflowStarter:
         self._links = links
         self._token = token
 
-    async def __call__(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+    async def __call__(self, manifest: dict[str, Any], namespace: str, key: str) -> StartedWorkflow:
         """Starts it once for each key; see `exeunt.actions.context.StartWorkflow`."""
         links = self._links()
         if not links:
@@ -85,7 +85,7 @@ class WorkflowStarter:
         if len(answer.workflows) != 1:
             raise StartRefused(f"one workflow is expected in the manifest, there are {len(answer.workflows)}")
         started = answer.workflows[0]
-        return Child(started.name, started.uid, started.namespace)
+        return StartedWorkflow(started.name, started.uid, started.namespace)
 
 
 class WorkflowFollower:
@@ -99,7 +99,7 @@ class WorkflowFollower:
         self._connected = connected
         self._token = token
 
-    async def __call__(self, child: Child) -> AsyncIterator[Mapping[str, Any]]:
+    async def __call__(self, child: StartedWorkflow) -> AsyncIterator[Mapping[str, Any]]:
         """The child whenever it changes, in Argo's shape, to its final state; one that was deleted is that."""
         only_waits.get()()
         while True:

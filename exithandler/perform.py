@@ -14,7 +14,7 @@ from functools import partial
 
 from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
-from exeunt.actions.context import Chain, Child, Unavailable
+from exeunt.actions.context import ExitChain, StartedWorkflow, Unavailable
 from exeunt.driver import Driver
 from exeunt.engine.commands import ChildStarting, Placed, Rejected, StepEnded, StepLost
 from exeunt.engine.facts import Obligation, StepDue, StepOutcome
@@ -61,7 +61,7 @@ class ExitSteps:
         *,
         tools: Toolbox,
         client: StepsClient,
-        starter: Callable[[Family, Obligation, Tell], Chain],
+        starter: Callable[[Family, Obligation, Tell], ExitChain],
         obligation_of: Callable[[Driver], Obligation],
     ) -> None:
         self._replica = replica
@@ -233,7 +233,7 @@ class ExitSteps:
             del tasks[key]
 
 
-async def _tell(driver: Driver, due: StepDue, child: Child) -> None:
+async def _tell(driver: Driver, due: StepDue, child: StartedWorkflow) -> None:
     """The attempt is about to start a child: that stands in the log before it does."""
     try:
         await driver.ask(ChildStarting(due.node, due.attempt, child._asdict()))

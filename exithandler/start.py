@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from exeunt import traces
-from exeunt.actions import Child, StartRefused
+from exeunt.actions import StartedWorkflow, StartRefused
 from exeunt.actions.context import Unavailable
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL, ChainRefused, Chains, depth_of, root_of
 from exeunt.engine.facts import Obligation, RunStarted
@@ -51,7 +51,7 @@ RETRY_SECONDS = 1.0
 SUFFIX_LENGTHS = (5, 8, 13, 20)  # a generated name that is taken gets a longer suffix
 
 
-Tell = Callable[[Child], Awaitable[None]]
+Tell = Callable[[StartedWorkflow], Awaitable[None]]
 """Has the ledger know a child; answers when that is durable. Raises Unavailable when the action is over."""
 
 
@@ -65,7 +65,7 @@ class Beginning(NamedTuple):
 
 
 class RunChain:
-    """What one exit run can start (`exeunt.actions.context.Chain`)."""
+    """What one exit run can start (`exeunt.actions.context.ExitChain`)."""
 
     def __init__(self, starter: Starter, family: Family, obligation: Obligation, tell: Tell) -> None:
         self._starter = starter
@@ -73,7 +73,7 @@ class RunChain:
         self._obligation = obligation
         self._tell = tell
 
-    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> StartedWorkflow:
         """Starts the workflow of the manifest, once for each key."""
         wanted = Beginning(manifest, namespace, uid_of_trigger(key))
         return await self._starter.begin(wanted, self._family, self._obligation, self._tell)
@@ -94,7 +94,7 @@ class RunChain:
         ]
         return {**made, "spec": {**made["spec"], "arguments": {**arguments, "parameters": given}}}
 
-    async def join(self, request: JoinRequest) -> Child:
+    async def join(self, request: JoinRequest) -> StartedWorkflow:
         """Starts the run of the join unless another member has, and arrives there."""
         owed = self._obligation
         member = await self._member(request)
@@ -149,7 +149,7 @@ class Starter:
         """The port of one action of an exit run."""
         return RunChain(self, family, obligation, tell)
 
-    async def begin(self, wanted: Beginning, family: Family, obligation: Obligation, tell: Tell) -> Child:
+    async def begin(self, wanted: Beginning, family: Family, obligation: Obligation, tell: Tell) -> StartedWorkflow:
         """Starts a workflow, or finds it started; `tell` hears of it before. Raises StartRefused, Unavailable."""
         depth = depth_of(obligation.labels) + 1
         above = {DEPTH_LABEL: str(depth), ROOT_LABEL: root_of(obligation.labels, obligation.uid)}
@@ -186,13 +186,13 @@ class Starter:
 
     async def _started(
         self, wanted: Beginning, family: Family, obligation: Obligation, above: dict[str, str], tell: Tell
-    ) -> Child:
+    ) -> StartedWorkflow:
         """Everything that a start writes, in its order. A repeat finds what was written and changes nothing."""
         uid = wanted.uid
         bundle = await self._steady(lambda: self._bundle(wanted))
         metadata = bundle.workflow.metadata
         if await self._steady(lambda: self._projections.names.deleted(uid)):  # its name may be another's by now
-            return Child(name_of(metadata, uid), uid, metadata.namespace)
+            return StartedWorkflow(name_of(metadata, uid), uid, metadata.namespace)
         name = await self._steady(lambda: self._claim(bundle.workflow, uid))
         started = RunStarted(
             uid=uid,
@@ -211,10 +211,10 @@ class Starter:
                 "handler": obligation.hook_id,
             },
         )
-        await tell(Child(name, uid, metadata.namespace))
+        await tell(StartedWorkflow(name, uid, metadata.namespace))
         message = start_message(started, time.time())
         await self._journal.send(family.partition, Address(partition_of(uid), "m", START), uid, message)
-        return Child(name, uid, metadata.namespace)
+        return StartedWorkflow(name, uid, metadata.namespace)
 
     async def _bundle(self, wanted: Beginning) -> Bundle:
         """The child with everything that it names, checked as a submission is."""

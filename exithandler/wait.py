@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from exeunt.actions import Child
+from exeunt.actions import StartedWorkflow
 from exeunt.journal.projections import Projections
 from exeunt.journal.steady import Repeat
 from exeunt.journal.subjects import partition_of
@@ -38,7 +38,7 @@ class Waiter:
         self._address_of = address_of
         self._channels: dict[str, tuple[grpc.aio.Channel, int]] = {}  # and how many use it
 
-    async def follow(self, child: Child) -> AsyncIterator[Tree]:
+    async def follow(self, child: StartedWorkflow) -> AsyncIterator[Tree]:
         """The child whenever it changes, in Argo's shape without nodes; ends with its final state (port WaitWorkflow).
 
         A child that is deleted ends in Error.

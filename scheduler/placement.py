@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
-class Step(Protocol):
+class WaitingStep(Protocol):
     """What placement knows of a step that waits."""
 
     id: str
@@ -24,7 +24,7 @@ class Step(Protocol):
     uid: str
 
 
-T = TypeVar("T", bound=Step)
+T = TypeVar("T", bound=WaitingStep)
 
 
 class Slot(NamedTuple):

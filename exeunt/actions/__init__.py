@@ -4,14 +4,14 @@
 main runs too.
 """
 
-from exeunt.actions.context import ActionSettings, Child, Context, StartRefused, Toolbox, open_toolbox
+from exeunt.actions.context import ActionSettings, Context, StartedWorkflow, StartRefused, Toolbox, open_toolbox
 from exeunt.actions.perform import can_perform, perform
 
 __all__ = [
     "ActionSettings",
-    "Child",
     "Context",
     "StartRefused",
+    "StartedWorkflow",
     "Toolbox",
     "can_perform",
     "open_toolbox",

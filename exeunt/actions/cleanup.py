@@ -16,7 +16,7 @@ from exeunt.actions.cleanup_http import deletions
 from exeunt.actions.cleanup_nats import nats_things
 from exeunt.actions.cleanup_objects import objects
 from exeunt.actions.cleanup_paths import remove_all
-from exeunt.actions.cleanup_report import Report
+from exeunt.actions.cleanup_report import CleanupReport
 from exeunt.actions.context import Context
 from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Cleanup
@@ -32,8 +32,8 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
             )
     except BadArguments as error:
         return StepOutcome(phase="Error", message=str(error))
-    report = Report()
-    jobs: list[Awaitable[Report]] = []
+    report = CleanupReport()
+    jobs: list[Awaitable[CleanupReport]] = []
     if wanted.paths:
         loop = asyncio.get_running_loop()
         jobs.append(
@@ -55,9 +55,9 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
     return StepOutcome(phase=phase, message=report.message, answer=report.answer)
 
 
-async def _bounded(name: str, job: Awaitable[Report], context: Context) -> Report:
+async def _bounded(name: str, job: Awaitable[CleanupReport], context: Context) -> CleanupReport:
     """One kind's report; what goes wrong with it as a whole is its report."""
-    report = Report()
+    report = CleanupReport()
     seconds = context.settings.cleanup_timeout
     try:
         async with asyncio.timeout(seconds):

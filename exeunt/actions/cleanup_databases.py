@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from exeunt.actions.arguments import BadArguments
-from exeunt.actions.cleanup_report import NotRemoved, Report
+from exeunt.actions.cleanup_report import CleanupReport, NotRemoved
 from exeunt.actions.context import Context
-from exeunt.actions.guard import Guard, Refused
+from exeunt.actions.guard import AddressGuard, AddressRefused
 from exeunt.actions.secrets import secret
 from exeunt.actions.watched import Watch, guarded
 from exeunt.language.actions import Database
@@ -47,11 +47,11 @@ _FIELDS = {  # of a URL's query; others could read files or lead elsewhere
 }
 
 
-class Server(NamedTuple):
+class DatabaseServer(NamedTuple):
     """Where to drop. `roots` bound SQLite files; without `guard` the operator named the address."""
 
     url: URL
-    guard: Guard | None
+    guard: AddressGuard | None
     roots: tuple[str, ...]
 
     @property
@@ -66,7 +66,7 @@ class Server(NamedTuple):
         return f"{self.kind}://{self.url.host or ''}{port}/{self.url.database or ''}"
 
 
-async def databases(at: int, wanted: Database, context: Context) -> Report:
+async def databases(at: int, wanted: Database, context: Context) -> CleanupReport:
     """Drops what is named; says what became of each. Raises BadArguments."""
     where = f"plugin.cleanup.databases[{at}]"
     names = [*wanted.databases, *wanted.schemas, *wanted.tables]
@@ -84,16 +84,16 @@ async def databases(at: int, wanted: Database, context: Context) -> Report:
     try:
         return await loop.run_in_executor(context.tools.threads, drop_all, server, wanted)
     except (sqlalchemy.exc.SQLAlchemyError, OSError, NotRemoved) as error:
-        report = Report(unsent=isinstance(error, Refused | NotRemoved))
+        report = CleanupReport(unsent=isinstance(error, AddressRefused | NotRemoved))
         report.wrong(server.shown, _words(error))
         return report
 
 
-def drop_all(server: Server, wanted: Database) -> Report:
+def drop_all(server: DatabaseServer, wanted: Database) -> CleanupReport:
     """Drops each by its own statement. Blocking. Raises SQLAlchemyError, OSError or NotRemoved without a connection."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    report = Report()
+    report = CleanupReport()
     if server.kind == "sqlite" and not _file_below(server):
         for table in wanted.tables:
             report.note(f"table {table}", False)
@@ -134,7 +134,7 @@ def _drop(connection: Connection, backend: str, kind: str, name: str) -> bool:
 
 
 @contextmanager
-def _connected(server: Server) -> Iterator[Connection]:
+def _connected(server: DatabaseServer) -> Iterator[Connection]:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
@@ -161,7 +161,7 @@ def _connected(server: Server) -> Iterator[Connection]:
                     connection = engine.connect()
                 except SQLAlchemyError:
                     if watch.refusal:
-                        raise Refused(watch.refusal) from None
+                        raise AddressRefused(watch.refusal) from None
                     raise
                 with connection:
                     yield connection
@@ -169,7 +169,7 @@ def _connected(server: Server) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _address(host: str, guard: Guard) -> str:
+def _address(host: str, guard: AddressGuard) -> str:
     guard.check_literal(host)
     found = guard.addresses(host)
     if not found:
@@ -200,7 +200,7 @@ def _check_names(names: Sequence[str], wanted: Database, where: str, context: Co
             raise BadArguments(f"{where}: {name} begins with no prefix of the setting database-prefixes ({told})")
 
 
-async def _server(wanted: Database, where: str, context: Context) -> Server:
+async def _server(wanted: Database, where: str, context: Context) -> DatabaseServer:
     ways = [wanted.connection, wanted.url, wanted.url_from]
     if sum(1 for way in ways if way) != 1:
         raise BadArguments(f"{where}: one of connection, url and urlFrom is expected")
@@ -218,7 +218,7 @@ async def _server(wanted: Database, where: str, context: Context) -> Server:
     return server_of(text, where, context, trusted=bool(wanted.connection))
 
 
-def server_of(text: str, where: str, context: Context, *, trusted: bool) -> Server:
+def server_of(text: str, where: str, context: Context, *, trusted: bool) -> DatabaseServer:
     """Reads `postgresql://USER:PASSWORD@HOST/DATABASE` and the like. Raises BadArguments."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -241,10 +241,10 @@ def server_of(text: str, where: str, context: Context, *, trusted: bool) -> Serv
         raise BadArguments(f"{where}.url: {wrong[0]!r} cannot be set there")
     if backend != "sqlite" and not trusted and (not url.host or "/" in url.host or "," in url.host):
         raise BadArguments(f"{where}.url: a host is expected")
-    return Server(url, None if trusted else context.tools.guard, context.settings.cleanup_roots)
+    return DatabaseServer(url, None if trusted else context.tools.guard, context.settings.cleanup_roots)
 
 
-def _file_below(server: Server) -> bool:
+def _file_below(server: DatabaseServer) -> bool:
     """Whether the SQLite file is there. Raises NotRemoved when it does not lie below a root, links resolved."""
     path = os.path.realpath(server.url.database or "")
     if server.guard is not None:

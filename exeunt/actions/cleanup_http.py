@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from exeunt.actions.cleanup_report import Report
+from exeunt.actions.cleanup_report import CleanupReport
 from exeunt.actions.context import Context
 from exeunt.actions.http import Unanswered, Unsent, request, retry_after
 from exeunt.actions.masking import shown_url
@@ -15,9 +15,9 @@ from exeunt.language.actions import Deletion
 AT_ONCE = 8
 
 
-async def deletions(wanted: Sequence[str | Deletion], context: Context) -> Report:
+async def deletions(wanted: Sequence[str | Deletion], context: Context) -> CleanupReport:
     """Deletes each; says what became of it. Raises BadArguments."""
-    report = Report()
+    report = CleanupReport()
     free = asyncio.Semaphore(AT_ONCE)
     found = [Deletion(url=one) if isinstance(one, str) else one for one in wanted]
     headers = [await _headers(at, one, context) for at, one in enumerate(found)]

@@ -17,9 +17,9 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from exeunt.actions.arguments import BadArguments
-from exeunt.actions.cleanup_report import Report
+from exeunt.actions.cleanup_report import CleanupReport
 from exeunt.actions.context import Context
-from exeunt.actions.guard import Refused
+from exeunt.actions.guard import AddressRefused
 from exeunt.actions.masking import shown_url
 from exeunt.actions.secrets import secret
 from exeunt.language.actions import NatsThings
@@ -30,7 +30,7 @@ OURS = "EXEUNT_"
 _DEFAULT_PORT = 4222
 
 
-async def nats_things(at: int, wanted: NatsThings, context: Context) -> Report:
+async def nats_things(at: int, wanted: NatsThings, context: Context) -> CleanupReport:
     """Deletes what is named; says what became of each. Raises BadArguments."""
     where = f"plugin.cleanup.nats[{at}]"
     names = [(name, f"stream {name}") for name in wanted.streams]
@@ -43,7 +43,7 @@ async def nats_things(at: int, wanted: NatsThings, context: Context) -> Report:
             raise BadArguments(f"{where}: {shown!r} is no name; letters, digits, - and _ are")
         if stream.split("_", 1)[-1].startswith(OURS) or stream.startswith(OURS):
             raise BadArguments(f"{where}: {shown} is one of Exeunt's own")
-    report = Report()
+    report = CleanupReport()
     url = wanted.url or context.settings.cleanup_nats_url
     if not url:
         raise BadArguments(f"{where}.url: name a server (nats://HOST:4222), or set cleanup-nats-url")
@@ -58,7 +58,7 @@ async def nats_things(at: int, wanted: NatsThings, context: Context) -> Report:
                 except (JetStreamError, NatsError, TimeoutError) as error:
                     report.wrong(shown, str(error) or "no answer")
     except (NatsError, OSError, TimeoutError) as error:
-        report.unsent = isinstance(error, Refused)
+        report.unsent = isinstance(error, AddressRefused)
         report.wrong(shown_url(url), str(error) or "no answer")
     return report
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from exeunt.actions.arguments import BadArguments
 from exeunt.actions.cleanup_paths import remove_all
-from exeunt.actions.cleanup_report import Report
+from exeunt.actions.cleanup_report import CleanupReport
 from exeunt.actions.context import Context
 from exeunt.actions.secrets import secret
 from exeunt.language.actions import Objects
@@ -39,7 +39,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}")
 _WORD = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-class Place(NamedTuple):
+class ObjectPrefix(NamedTuple):
     """A bucket (a container of Azure's) and what is to be removed from it."""
 
     scheme: str
@@ -52,7 +52,7 @@ class Place(NamedTuple):
         return f"{self.scheme}://{self.bucket}/{self.prefix}"
 
 
-async def objects(at: int, given: str | Objects, context: Context) -> Report:
+async def objects(at: int, given: str | Objects, context: Context) -> CleanupReport:
     """Removes the object of that name and all below it; says how many. Raises BadArguments."""
     wanted = Objects(url=given) if isinstance(given, str) else given
     where = f"plugin.cleanup.objects[{at}]"
@@ -70,7 +70,7 @@ async def objects(at: int, given: str | Objects, context: Context) -> Report:
         import obstore  # noqa: F401 - whether the extra is there
     except ImportError:
         raise BadArguments(f"{where}: object stores need the extra: pip install 'exeunt[databases]'") from None
-    report = Report()
+    report = CleanupReport()
     try:
         store = _store(place, options)
         count, size = await _remove(store, place.prefix)
@@ -81,7 +81,7 @@ async def objects(at: int, given: str | Objects, context: Context) -> Report:
     return report
 
 
-def place_of(url: str, where: str) -> Place:
+def place_of(url: str, where: str) -> ObjectPrefix:
     """Reads `s3://BUCKET/PREFIX`; a whole bucket is never meant. Raises BadArguments."""
     try:
         parts = urlsplit(url)
@@ -95,10 +95,10 @@ def place_of(url: str, where: str) -> Place:
         raise BadArguments(f"{where}.url: {bucket!r} is no name of a bucket")
     if not prefix or any(part in {"", ".", ".."} for part in prefix.split("/")):
         raise BadArguments(f"{where}.url: a prefix is expected behind the bucket, of names with / between")
-    return Place(parts.scheme, bucket, prefix)
+    return ObjectPrefix(parts.scheme, bucket, prefix)
 
 
-async def _options(place: Place, wanted: Objects, where: str, context: Context) -> dict[str, str]:
+async def _options(place: ObjectPrefix, wanted: Objects, where: str, context: Context) -> dict[str, str]:
     known = CREDENTIALS[place.scheme] | OPTIONS[place.scheme]
     for field, names in (("options", wanted.options), ("optionsFrom", wanted.options_from)):
         for name in names:
@@ -118,7 +118,7 @@ async def _options(place: Place, wanted: Objects, where: str, context: Context) 
     return options
 
 
-def _declared(place: Place, options: dict[str, str], where: str, context: Context) -> None:
+def _declared(place: ObjectPrefix, options: dict[str, str], where: str, context: Context) -> None:
     """The service's own credentials serve only what its settings name."""
     if "endpoint" in options:
         raise BadArguments(f"{where}.options.endpoint: goes with credentials of the manifest's own (optionsFrom)")
@@ -133,7 +133,7 @@ def _declared(place: Place, options: dict[str, str], where: str, context: Contex
     )
 
 
-def _complete(place: Place, options: dict[str, str], where: str) -> None:
+def _complete(place: ObjectPrefix, options: dict[str, str], where: str) -> None:
     have = set(options)
     good = {
         "s3": {"access_key_id", "secret_access_key"} <= have,
@@ -174,7 +174,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _store(place: Place, options: dict[str, str]) -> Any:
+def _store(place: ObjectPrefix, options: dict[str, str]) -> Any:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     client: Any = {"timeout": "30s", "connect_timeout": "10s"}
@@ -223,7 +223,7 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).partition("Debug source:")[0].split()).rstrip(": ")[:500]
 
 
-async def _directory(url: str, where: str, context: Context) -> Report:
+async def _directory(url: str, where: str, context: Context) -> CleanupReport:
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"}:
         raise BadArguments(f"{where}.url: file:///PATH is expected")

@@ -8,15 +8,15 @@ import shutil
 import stat
 from collections.abc import Sequence
 
-from exeunt.actions.cleanup_report import NotRemoved, Report
+from exeunt.actions.cleanup_report import CleanupReport, NotRemoved
 
 PATTERN = frozenset("*?[")
 """Characters that people mean as a pattern."""
 
 
-def remove_all(paths: Sequence[str], roots: Sequence[str]) -> Report:
+def remove_all(paths: Sequence[str], roots: Sequence[str]) -> CleanupReport:
     """Removes each path; says what became of it. Blocking."""
-    report = Report()
+    report = CleanupReport()
     for path in paths:
         try:
             removed = remove(path, roots)

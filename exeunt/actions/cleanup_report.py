@@ -13,7 +13,7 @@ class NotRemoved(Exception):  # noqa: N818 - it is an answer
 
 
 @dataclass
-class Report:
+class CleanupReport:
     """Names of what is gone, what had been gone already, and what went wrong with the others."""
 
     removed: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Report:
         """It is still there."""
         self.errors.append(f"{name}: {why}")
 
-    def add(self, other: Report) -> None:
+    def add(self, other: CleanupReport) -> None:
         """Takes another report in."""
         self.removed += other.removed
         self.absent += other.absent

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 
-from exeunt.actions.guard import Guard, GuardedResolver
+from exeunt.actions.guard import AddressGuard, GuardedResolver
 from exeunt.actions.masking import Masker
 from exeunt.join import JoinRequest
 
@@ -49,7 +49,7 @@ class ActionSettings:
     cleanup_timeout: float = 120.0  # seconds for one clean-up
 
 
-class Child(NamedTuple):
+class StartedWorkflow(NamedTuple):
     """A workflow that was started."""
 
     name: str
@@ -61,31 +61,35 @@ class StartRefused(Exception):  # noqa: N818 - it is an answer
     """The workflow cannot be started, and trying again will not help: the manifest is wrong, or its name is taken."""
 
 
+class NotTaken(Exception):  # noqa: N818 - it is an answer
+    """Whoever was to take what an action sends said no. The text is for people."""
+
+
 class Unavailable(Exception):  # noqa: N818 - it is an answer
     """It cannot be done just now: whoever has to do it does not answer."""
 
 
-StartWorkflow = Callable[[dict[str, Any], str, str], Awaitable[Child]]
+StartWorkflow = Callable[[dict[str, Any], str, str], Awaitable[StartedWorkflow]]
 """Starts the workflow of this manifest, in this namespace unless it names its own, once for each key.
 
 Raises StartRefused. Calling again with the same key answers the child that exists.
 """
 
 
-class Chain(Protocol):
+class ExitChain(Protocol):
     """What an exit run can start besides any workflow: it knows the workflow that ended. Raises StartRefused."""
 
-    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> StartedWorkflow:
         """As StartWorkflow."""
 
     async def origin(self) -> dict[str, Any]:
         """The manifest with which the workflow that ended would be submitted once more."""
 
-    async def join(self, request: JoinRequest) -> Child:
+    async def join(self, request: JoinRequest) -> StartedWorkflow:
         """Says that a member of a join has arrived; answers the join's own run. Safe to repeat."""
 
 
-WaitWorkflow = Callable[[Child], AsyncIterator[Mapping[str, Any]]]
+WaitWorkflow = Callable[[StartedWorkflow], AsyncIterator[Mapping[str, Any]]]
 """The child in Argo's shape (`status.phase` at least), whenever it changes; ends with its final state."""
 
 LookupSecret = Callable[[str, str, str], Awaitable[str]]
@@ -103,7 +107,7 @@ class Toolbox:
     """What all actions of a process share. Made by `open_toolbox`."""
 
     settings: ActionSettings
-    guard: Guard
+    guard: AddressGuard
     session: aiohttp.ClientSession  # guarded: every address is checked as it is connected to
     trusted: aiohttp.ClientSession  # for addresses that the operator configured
     threads: ThreadPoolExecutor
@@ -133,7 +137,7 @@ class Context:
     trace: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)  # for default texts, see `message`
     look_up: LookupSecret | None = None  # in place of the toolbox's: the secrets that came with the step
-    chain: Chain | None = None  # in an exit run; it starts in place of the toolbox's `start_workflow`
+    chain: ExitChain | None = None  # in an exit run; it starts in place of the toolbox's `start_workflow`
     masker: Masker = field(default_factory=Masker)
 
     @property
@@ -152,7 +156,7 @@ async def open_toolbox(
     steps: ListSteps | None = None,
 ) -> AsyncIterator[Toolbox]:
     """Opens the connections and threads that actions share, and closes them at the end."""
-    guard = Guard(settings.allow_loopback, settings.allow_private, settings.allow_hosts)
+    guard = AddressGuard(settings.allow_loopback, settings.allow_private, settings.allow_hosts)
     threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="action")
     jar = aiohttp.DummyCookieJar()
     agent = {"User-Agent": "exeunt"}

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from exeunt.actions.arguments import BadArguments, listed, read
-from exeunt.actions.context import Context
-from exeunt.actions.guard import Guard, Refused
-from exeunt.actions.message import full_message
+from exeunt.actions.context import Context, NotTaken
+from exeunt.actions.guard import AddressGuard, AddressRefused
+from exeunt.actions.message import full_summary
 from exeunt.actions.secrets import secret_or
 from exeunt.actions.watched import Watch, guarded
 from exeunt.engine.facts import StepOutcome
@@ -33,7 +33,7 @@ OWN_HEADERS = frozenset(
 MOST_RECIPIENTS = 500
 
 
-class Server(NamedTuple):
+class SmtpServer(NamedTuple):
     """Where mails are handed in. `tls` from the first byte, else STARTTLS: `needed`, or taken when it is offered."""
 
     host: str
@@ -43,10 +43,6 @@ class Server(NamedTuple):
     tls: bool
     needed: bool
     trusted: bool  # the operator's settings name it
-
-
-class NotTaken(Exception):  # noqa: N818 - it is an answer
-    """The server did not take the mail. The text is for people."""
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
@@ -70,7 +66,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         return StepOutcome(phase="Failed", message=f"mail server {where}: no answer within {seconds:g} s")
     except NotTaken as error:
         return StepOutcome(phase="Failed", message=f"mail server {where}: {error}")
-    except Refused as error:
+    except AddressRefused as error:
         return StepOutcome(phase="Error", message=f"mail server {where}: {error}")
     except (OSError, smtplib.SMTPException) as error:
         return StepOutcome(phase="Failed", message=f"mail server {where}: {_words(error)}")
@@ -86,7 +82,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
 
 
 def send(
-    server: Server, mail: EmailMessage, recipients: list[str], guard: Guard | None, seconds: float
+    server: SmtpServer, mail: EmailMessage, recipients: list[str], guard: AddressGuard | None, seconds: float
 ) -> dict[str, str]:
     """Hands the mail in; answers the recipients that were refused and why. Blocking.
 
@@ -109,12 +105,12 @@ def send(
             raise NotTaken(_reply(error.smtp_code, error.smtp_error)) from None
         except OSError:
             if refusal():
-                raise Refused(refusal()) from None
+                raise AddressRefused(refusal()) from None
             raise
 
 
 @contextlib.contextmanager
-def _watched(guard: Guard | None, host: str) -> Iterator[Any]:
+def _watched(guard: AddressGuard | None, host: str) -> Iterator[Any]:
     if guard is None:
         yield lambda: ""
         return
@@ -124,7 +120,7 @@ def _watched(guard: Guard | None, host: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _connected(server: Server, seconds: float) -> Iterator[smtplib.SMTP]:
+def _connected(server: SmtpServer, seconds: float) -> Iterator[smtplib.SMTP]:
     tls = ssl.create_default_context()
     client: smtplib.SMTP
     if server.tls:
@@ -145,7 +141,7 @@ def _connected(server: Server, seconds: float) -> Iterator[smtplib.SMTP]:
         yield client
 
 
-def _log_in(client: smtplib.SMTP, server: Server) -> None:
+def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
     """One try in one way: a wrong password that is tried in several ways soon locks an account."""
     offered = client.esmtp_features.get("auth", "").upper().split()
     client.user, client.password = server.user, server.password
@@ -160,7 +156,7 @@ def _log_in(client: smtplib.SMTP, server: Server) -> None:
     client.auth(way, ways[way])
 
 
-async def _server(wanted: Email, context: Context) -> Server:
+async def _server(wanted: Email, context: Context) -> SmtpServer:
     url = wanted.server or context.settings.smtp_url
     field = "plugin.email.server" if wanted.server else "the setting smtp-url"
     if not url:
@@ -182,11 +178,11 @@ async def _server(wanted: Email, context: Context) -> Server:
     user = unquote(parts.username or "")
     if password and not user:
         raise BadArguments(f"{field}: a password goes with a user (smtp://USER@HOST)")
-    return Server(parts.hostname, port or (465 if tls else 587), user, password, tls, bool(user), not wanted.server)
+    return SmtpServer(parts.hostname, port or (465 if tls else 587), user, password, tls, bool(user), not wanted.server)
 
 
-async def _mail(wanted: Email, context: Context, server: Server) -> tuple[EmailMessage, list[str]]:
-    usual = await full_message(context) if not (wanted.body and wanted.subject) else None
+async def _mail(wanted: Email, context: Context, server: SmtpServer) -> tuple[EmailMessage, list[str]]:
+    usual = await full_summary(context) if not (wanted.body and wanted.subject) else None
     mail = EmailMessage(policy=SMTP)
     sender = wanted.from_ or context.settings.smtp_from or (server.user if "@" in server.user else "")
     if not sender:

@@ -12,17 +12,13 @@ from urllib.parse import urlencode
 import msgspec
 
 from exeunt.actions.arguments import BadArguments, read
-from exeunt.actions.context import Context
-from exeunt.actions.http import Answer, Unanswered, request, retry_after, shown
+from exeunt.actions.context import Context, NotTaken
+from exeunt.actions.http import HttpAnswer, Unanswered, request, retry_after, shown
 from exeunt.actions.masking import shown_url
-from exeunt.actions.message import message_of
+from exeunt.actions.message import summary_of
 from exeunt.actions.secrets import secret_or
 from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Grafana
-
-
-class NotTaken(Exception):  # noqa: N818 - it is an answer
-    """Grafana said no. The text is for people."""
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
@@ -57,7 +53,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
 
 def annotation(wanted: Grafana, context: Context, key: str) -> dict[str, Any]:
     """What is posted: times in milliseconds, from the start of the workflow until the handler became due."""
-    message = message_of(context)
+    message = summary_of(context)
     end = _number(context.facts.get("due", "")) or time.time()
     took = _number(context.facts.get("workflow.duration", "")) or 0.0
     told: dict[str, Any] = {
@@ -73,7 +69,7 @@ def annotation(wanted: Grafana, context: Context, key: str) -> dict[str, Any]:
     return told
 
 
-def _read(answer: Answer) -> Any:
+def _read(answer: HttpAnswer) -> Any:
     if answer.status in {401, 403}:
         raise NotTaken(f"it answered {answer.status}; the token needs the right to read and write annotations")
     if not 200 <= answer.status < 300:
@@ -86,7 +82,7 @@ def _read(answer: Answer) -> Any:
         raise NotTaken("its answer is no JSON; is this the address of a Grafana?") from None
 
 
-def _made(id: Any, message: str, answer: Answer) -> StepOutcome:
+def _made(id: Any, message: str, answer: HttpAnswer) -> StepOutcome:
     return StepOutcome(
         phase="Succeeded",
         message=message,

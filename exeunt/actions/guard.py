@@ -25,11 +25,11 @@ asked_for: ContextVar[str] = ContextVar("asked_for", default="")
 """The host that the request under way names, as it is written."""
 
 
-class Refused(OSError):  # noqa: N818 - it is an answer
+class AddressRefused(OSError):  # noqa: N818 - it is an answer
     """An address that actions must not reach. The text is for people."""
 
 
-class Guard:
+class AddressGuard:
     """Decides on addresses. Hosts in `allow_hosts` (names or addresses) are always let through."""
 
     def __init__(
@@ -54,13 +54,13 @@ class Guard:
         return f"{_named(host, ip)} is {what}; actions do not go there {allowed}"
 
     def check(self, host: str, address: str) -> None:
-        """Raises Refused for an address that must not be reached."""
+        """Raises AddressRefused for an address that must not be reached."""
         why = self.why_not(host, address)
         if why is not None:
-            raise Refused(why)
+            raise AddressRefused(why)
 
     def check_literal(self, host: str) -> None:
-        """Raises Refused when `host` is itself an address that must not be reached; names are left to the resolver."""
+        """Raises AddressRefused when `host` is an address that must not be reached; names are left to the resolver."""
         bare = host.strip("[]")
         try:
             ipaddress.ip_address(bare.partition("%")[0])
@@ -69,7 +69,7 @@ class Guard:
         self.check(host, bare)
 
     def check_name(self, host: str) -> None:
-        """Looks a host up, blocking; raises Refused when any of them must not be reached. Unknown names pass."""
+        """Looks a host up, blocking; raises AddressRefused when any of them must not be reached. Unknown names pass."""
         self.check_literal(host)
         for address in self.addresses(host):
             self.check(host, address)
@@ -98,7 +98,7 @@ class Guard:
         return None
 
     def socket(self, info: AddrInfoType) -> socket.socket:
-        """A socket for a connection to that address, as it is about to be made. Raises Refused."""
+        """A socket for a connection to that address, as it is about to be made. Raises AddressRefused."""
         family, kind, protocol, _, address = info
         self.check(asked_for.get() or str(address[0]), str(address[0]))
         return socket.socket(family, kind, protocol)
@@ -111,14 +111,14 @@ class GuardedResolver(AbstractResolver):
     gains nothing.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
         self._inner = ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """As the system resolves it; raises Refused."""
+        """As the system resolves it; raises AddressRefused."""
         found = await self._inner.resolve(host, port, family)
         for one in found:
             self._guard.check(host, one["host"])

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from exeunt.actions.arguments import BadArguments
 from exeunt.actions.context import Context
-from exeunt.actions.guard import Refused, asked_for
+from exeunt.actions.guard import AddressRefused, asked_for
 from exeunt.actions.masking import sensitive_name, shown_url
 from exeunt.actions.secrets import look_up
 from exeunt.engine.facts import HttpWork, StepOutcome
@@ -32,7 +32,7 @@ SHOWN_BODY = 2048  # characters of an answer that the ledger keeps
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """What came back."""
 
     status: int
@@ -124,7 +124,7 @@ async def request(
     body: bytes = b"",
     seconds: float = DEFAULT_TIMEOUT,
     trusted: bool = False,
-) -> Answer:
+) -> HttpAnswer:
     """One bounded request of another action, with the idempotency key; `trusted`: the operator's settings name the URL.
 
     Redirects are followed for GET only: anywhere else a receiver that has moved would swallow what is sent. Raises
@@ -135,7 +135,7 @@ async def request(
     return await _send(method, _headers(work, context), work, context, road)
 
 
-def retry_after(answer: Answer) -> str:
+def retry_after(answer: HttpAnswer) -> str:
     """When a busy receiver wants to hear of us again (RFC 9110 §10.2.3), as words; empty when it does not say."""
     value = (answer.headers.get("Retry-After") or [""])[0].strip()
     if value.isdecimal() and len(value) < 8:
@@ -152,27 +152,27 @@ class _Road(NamedTuple):
     trusted: bool = False
 
 
-async def _send(method: str, headers: CIMultiDict[str], work: HttpWork, context: Context, road: _Road) -> Answer:
+async def _send(method: str, headers: CIMultiDict[str], work: HttpWork, context: Context, road: _Road) -> HttpAnswer:
     seconds = work.timeout_seconds or DEFAULT_TIMEOUT
     try:
         async with asyncio.timeout(seconds):
             return await _follow(method, headers, work, context, road)
     except TimeoutError:
         raise Unanswered(f"no answer within {seconds:g} s") from None
-    except Refused as error:
+    except AddressRefused as error:
         raise Unsent(str(error)) from None
     except aiohttp.InvalidURL:
         raise Unsent("this is no address; http:// or https:// with a host is expected") from None
     except aiohttp.ClientConnectorError as error:
         cause = error.os_error
-        if isinstance(cause, Refused):
+        if isinstance(cause, AddressRefused):
             raise Unsent(str(cause)) from None
         raise Unanswered(f"cannot connect: {_words(error)}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise Unanswered(_words(error)) from None
 
 
-async def _follow(method: str, headers: CIMultiDict[str], work: HttpWork, context: Context, road: _Road) -> Answer:
+async def _follow(method: str, headers: CIMultiDict[str], work: HttpWork, context: Context, road: _Road) -> HttpAnswer:
     """Sends, and goes where the answer points, up to the bound; each hop passes the guard."""
     url, body = work.url, road.body or None
     verify: ssl.SSLContext | bool = not work.insecure_skip_verify
@@ -222,7 +222,7 @@ def _headers_after(headers: CIMultiDict[str], old: str, new: str, without_body: 
     return kept
 
 
-async def _read(response: aiohttp.ClientResponse, most: int) -> Answer:
+async def _read(response: aiohttp.ClientResponse, most: int) -> HttpAnswer:
     data = bytearray()
     async for chunk in response.content.iter_chunked(64 * 1024):
         data += chunk
@@ -231,7 +231,7 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> Answer:
     headers: dict[str, list[str]] = {}
     for name, value in response.headers.items():
         headers.setdefault("-".join(p.capitalize() for p in name.split("-")), []).append(value)
-    return Answer(response.status, headers, _decoded(bytes(data), response.charset), len(data))
+    return HttpAnswer(response.status, headers, _decoded(bytes(data), response.charset), len(data))
 
 
 def _decoded(data: bytes, charset: str | None) -> str:
@@ -241,7 +241,7 @@ def _decoded(data: bytes, charset: str | None) -> str:
         return data.decode("utf-8", "replace")
 
 
-def _environment(method: str, headers: CIMultiDict[str], work: HttpWork, answer: Answer) -> dict[str, Any]:
+def _environment(method: str, headers: CIMultiDict[str], work: HttpWork, answer: HttpAnswer) -> dict[str, Any]:
     sent: dict[str, list[str]] = {}
     for name, value in headers.items():
         sent.setdefault("-".join(p.capitalize() for p in name.split("-")), []).append(value)
@@ -251,7 +251,7 @@ def _environment(method: str, headers: CIMultiDict[str], work: HttpWork, answer:
     }
 
 
-def shown(answer: Answer) -> dict[str, Any]:
+def shown(answer: HttpAnswer) -> dict[str, Any]:
     """An answer as the ledger keeps it."""
     body = answer.body if len(answer.body) <= SHOWN_BODY else answer.body[:SHOWN_BODY] + "…"
     headers = {n: "***" if sensitive_name(n) else ", ".join(v) for n, v in answer.headers.items()}

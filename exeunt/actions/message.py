@@ -18,7 +18,7 @@ _SIGNS = {"Succeeded": "✔", "Failed": "✖", "Error": "⚠", "Skipped": "○",
 _COLOURS = {"Succeeded": "#1a7f37", "Failed": "#cf222e", "Error": "#bf8700"}
 
 
-class Failure(NamedTuple):
+class FailedStep(NamedTuple):
     """A step that failed, as `workflow.failures` has it."""
 
     name: str
@@ -27,7 +27,7 @@ class Failure(NamedTuple):
     message: str
 
 
-class Step(NamedTuple):
+class EndedStep(NamedTuple):
     """A step that ended; `depth` is how many graphs it stands in, `seconds` how long it took or None."""
 
     name: str
@@ -37,7 +37,7 @@ class Step(NamedTuple):
     seconds: float | None
 
 
-class Message(NamedTuple):
+class ExitSummary(NamedTuple):
     """What an exit handler has to say when its manifest has no words of its own."""
 
     title: str
@@ -45,10 +45,10 @@ class Message(NamedTuple):
     status: str
     reason: str
     duration: str
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedStep, ...]
     more_failures: int
     link: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[EndedStep, ...] = ()
 
     @property
     def text(self) -> str:
@@ -86,7 +86,7 @@ class Message(NamedTuple):
         return f"<!DOCTYPE html><html><body>{''.join(parts)}</body></html>"
 
 
-def message_of(context: Context) -> Message:
+def summary_of(context: Context) -> ExitSummary:
     """What can be said from the exit scope alone."""
     facts = context.facts
     status, node = facts.get("phase") or facts.get("workflow.status", ""), facts.get("node", "")
@@ -99,7 +99,7 @@ def message_of(context: Context) -> Message:
     if reason and reason not in {status, "Completed"}:
         headline += f" ({reason.lower()})"
     failures = failures_of(facts)
-    return Message(
+    return ExitSummary(
         title=f"{title}: {status}" if status else title,
         headline=headline,
         status=status,
@@ -111,9 +111,9 @@ def message_of(context: Context) -> Message:
     )
 
 
-async def full_message(context: Context) -> Message:
+async def full_summary(context: Context) -> ExitSummary:
     """The same with the steps that ended, when they can be had within a moment."""
-    message = message_of(context)
+    message = summary_of(context)
     if context.tools.steps is None:
         return message
     try:
@@ -124,7 +124,7 @@ async def full_message(context: Context) -> Message:
     return message._replace(steps=tuple(_steps(ended, context.workflow)))
 
 
-def failures_of(facts: Mapping[str, str]) -> list[Failure]:
+def failures_of(facts: Mapping[str, str]) -> list[FailedStep]:
     """`workflow.failures`: JSON, quoted once more as in Argo."""
     value: Any = facts.get("workflow.failures", "")
     try:
@@ -135,7 +135,7 @@ def failures_of(facts: Mapping[str, str]) -> list[Failure]:
         return []
     found = [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
     return [
-        Failure(
+        FailedStep(
             str(v.get("displayName") or v.get("podName") or "?"),
             str(v.get("templateName") or ""),
             str(v.get("phase") or "Failed"),
@@ -153,16 +153,16 @@ def link_of(context: Context) -> str:
     return link
 
 
-def _steps(ended: Sequence[Mapping[str, Any]], workflow: str) -> list[Step]:
+def _steps(ended: Sequence[Mapping[str, Any]], workflow: str) -> list[EndedStep]:
     """In the order of their names' graphs: `wf[0].a`, `wf[0].b`, `wf[0].b[0].c`, …"""
-    steps: list[Step] = []
+    steps: list[EndedStep] = []
     for one in ended[:SHOWN_STEPS]:
         full = str(one.get("node", ""))
         name = full.removeprefix(workflow)
         depth = max(0, name.count(".") - 1)
         seconds = one.get("seconds")
         steps.append(
-            Step(
+            EndedStep(
                 name.lstrip(".") or full,
                 str(one.get("phase", "")),
                 str(one.get("message") or ""),
@@ -173,20 +173,20 @@ def _steps(ended: Sequence[Mapping[str, Any]], workflow: str) -> list[Step]:
     return steps
 
 
-def _line(failure: Failure) -> str:
+def _line(failure: FailedStep) -> str:
     template = f" ({failure.template})" if failure.template and failure.template != failure.name else ""
     said = " ".join(failure.message.split())
     said = said if len(said) <= SHOWN_TEXT else said[: SHOWN_TEXT - 1] + "…"
     return f"{failure.name}{template}: {failure.phase}{f', {said}' if said else ''}"
 
 
-def _took(step: Step) -> str:
+def _took(step: EndedStep) -> str:
     said = " ".join(step.message.split())[:SHOWN_TEXT]
     took = f" {step.seconds:.0f} s" if step.seconds is not None else ""
     return f"{took}{f' – {said}' if said else ''}"
 
 
-def _row(step: Step) -> str:
+def _row(step: EndedStep) -> str:
     colour = _COLOURS.get(step.phase, "#57606a")
     sign = _SIGNS.get(step.phase, "·")
     return (

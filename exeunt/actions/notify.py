@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from exeunt.actions.arguments import BadArguments, read
 from exeunt.actions.context import Context
-from exeunt.actions.guard import Refused
+from exeunt.actions.guard import AddressRefused
 from exeunt.actions.masking import MASK, Masker
-from exeunt.actions.message import message_of
+from exeunt.actions.message import summary_of
 from exeunt.actions.secrets import secret
 from exeunt.actions.watched import Watch, guarded, overheard
 from exeunt.engine.facts import StepOutcome
@@ -23,7 +23,7 @@ FILE_FIELDS = frozenset(
 )  # would read its files
 
 
-class Message(NamedTuple):
+class Notification(NamedTuple):
     """What is sent."""
 
     title: str
@@ -48,8 +48,8 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         kind = _type(wanted, context)
     except BadArguments as error:
         return StepOutcome(phase="Error", message=str(error))
-    usual = message_of(context)
-    message = Message(
+    usual = summary_of(context)
+    message = Notification(
         wanted.title or usual.title,
         wanted.body or usual.text,
         kind,
@@ -123,7 +123,7 @@ def hide(url: str, masker: Masker) -> None:
         masker.add(unquote(piece))
 
 
-def deliver(url: str, message: Message, watch: Watch) -> Delivery:
+def deliver(url: str, message: Notification, watch: Watch) -> Delivery:
     """Sends to one target. Blocking; never raises."""
     name = _scheme(url)
     try:
@@ -159,10 +159,10 @@ def deliver(url: str, message: Message, watch: Watch) -> Delivery:
 
 def _refuse(url: str) -> None:
     if _scheme(url) in LOCAL:
-        raise Refused(f"{_scheme(url)}:// would notify the exit handler's own machine")
+        raise AddressRefused(f"{_scheme(url)}:// would notify the exit handler's own machine")
     for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True):
         if name.lower() in FILE_FIELDS:
-            raise Refused(f"{name}= would read a file of the exit handler's machine")
+            raise AddressRefused(f"{name}= would read a file of the exit handler's machine")
 
 
 def _scheme(url: str) -> str:

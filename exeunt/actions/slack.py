@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from exeunt.actions.arguments import BadArguments, listed, read
-from exeunt.actions.context import Context
-from exeunt.actions.http import Answer, Unanswered, request, retry_after
-from exeunt.actions.message import Message, full_message
+from exeunt.actions.context import Context, NotTaken
+from exeunt.actions.http import HttpAnswer, Unanswered, request, retry_after
+from exeunt.actions.message import ExitSummary, full_summary
 from exeunt.actions.notify import hide
 from exeunt.actions.secrets import secret, secret_or
 from exeunt.engine.facts import StepOutcome
@@ -36,10 +36,6 @@ _HINTS = {
     "invalid_blocks": "Slack does not understand the blocks",
 }
 _ALREADY = {"message_already_exists", "duplicate_message"}
-
-
-class NotTaken(Exception):  # noqa: N818 - it is an answer
-    """Slack said no. The text is for people."""
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
@@ -109,7 +105,7 @@ async def _payload(wanted: Slack, context: Context) -> dict[str, Any]:
     if wanted.blocks:
         payload["blocks"] = wanted.blocks
     if not wanted.text:
-        message = await full_message(context)
+        message = await full_summary(context)
         payload["text"] = plain(message)
         if not wanted.blocks:
             payload["blocks"] = blocks_of(message)
@@ -122,12 +118,12 @@ async def _payload(wanted: Slack, context: Context) -> dict[str, Any]:
     return payload
 
 
-def plain(message: Message) -> str:
+def plain(message: ExitSummary) -> str:
     """What notifications and screen readers show."""
     return f"{_SIGNS.get(message.status, '')} {escaped(message.headline)}".strip()
 
 
-def blocks_of(message: Message) -> list[dict[str, Any]]:
+def blocks_of(message: ExitSummary) -> list[dict[str, Any]]:
     """The default message: what ended and how, how long it took, what failed, a link."""
     head = f"{_SIGNS.get(message.status, '')} *{escaped(message.title)}*\n{escaped(message.headline)}".strip()
     blocks = [_section(head)]
@@ -185,12 +181,12 @@ async def _by_token(token: str, body: dict[str, Any], context: Context) -> dict[
     return {"channel": body["channel"], "id": said.get("channel"), "ts": said.get("ts")}
 
 
-async def _post(url: str, body: dict[str, Any], context: Context, headers: dict[str, str], trusted: bool) -> Answer:
+async def _post(url: str, body: dict[str, Any], context: Context, headers: dict[str, str], trusted: bool) -> HttpAnswer:
     sent = {"Content-Type": "application/json; charset=utf-8", **headers}
     return await request("POST", url, context, headers=sent, body=msgspec.json.encode(body), trusted=trusted)
 
 
-def _limited(answer: Answer) -> None:
+def _limited(answer: HttpAnswer) -> None:
     if answer.status == 429:
         when = retry_after(answer)
         raise NotTaken(

@@ -15,7 +15,7 @@ import msgspec
 
 from exeunt.actions.arguments import BadArguments, read
 from exeunt.actions.conditions import BadCondition, Term, all_hold, failed_term, parse
-from exeunt.actions.context import Child, Context, StartRefused, Unavailable
+from exeunt.actions.context import Context, StartedWorkflow, StartRefused, Unavailable
 from exeunt.engine.facts import NodeError, ResourceWork, StepOutcome
 from exeunt.engine.values import seconds
 from exeunt.join import JoinRequest
@@ -164,7 +164,7 @@ def own(tree: Any) -> Any:
 
 
 async def _begin(
-    begin: Callable[[], Awaitable[Child]], done: str, conditions: Conditions, context: Context
+    begin: Callable[[], Awaitable[StartedWorkflow]], done: str, conditions: Conditions, context: Context
 ) -> StepOutcome:
     """Starts something, and waits for it where there are conditions."""
     if conditions.waits and context.tools.wait_workflow is None:
@@ -190,7 +190,7 @@ async def _begin(
     )
 
 
-async def _waited(child: Child, conditions: Conditions, context: Context) -> tuple[str, str]:
+async def _waited(child: StartedWorkflow, conditions: Conditions, context: Context) -> tuple[str, str]:
     """Follows the child until one of the conditions holds; a child that ends before fails the step."""
     assert context.tools.wait_workflow is not None
     name = f"{child.namespace}/{child.name}"

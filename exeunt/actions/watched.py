@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from exeunt.actions.guard import Guard, Refused
+from exeunt.actions.guard import AddressGuard, AddressRefused
 
 SHOWN = 300  # characters of a log line that stand in a message
 
@@ -58,7 +58,7 @@ class Watch:
     `answer_bytes` bounds each answer that is read with `requests`, 0 for no bound.
     """
 
-    def __init__(self, guard: Guard, answer_bytes: int = 0) -> None:
+    def __init__(self, guard: AddressGuard, answer_bytes: int = 0) -> None:
         self.refusal = ""
         self.answer_bytes = answer_bytes
         self._guard = guard
@@ -73,22 +73,24 @@ class Watch:
             self._allowed |= frozenset(self._guard.addresses(host))
 
     def check(self, address: object) -> None:
-        """Raises Refused for an address of a socket that must not be connected to."""
+        """Raises AddressRefused for an address of a socket that must not be connected to."""
         try:
             if not isinstance(address, tuple):
-                raise Refused("this is a socket of the exit handler's own machine; targets must be on the network")
+                raise AddressRefused(
+                    "this is a socket of the exit handler's own machine; targets must be on the network"
+                )
             host = str(address[0])
             if host not in self._allowed:
                 self._guard.check_name(host)
-        except Refused as error:
+        except AddressRefused as error:
             self.refusal = str(error)
             raise
 
     def opened(self, connection: socket.socket) -> None:
-        """The thread opens a connection. Raises Refused when it has been ended."""
+        """The thread opens a connection. Raises AddressRefused when it has been ended."""
         with self._lock:
             if self._over:
-                raise Refused("the time for it is over")
+                raise AddressRefused("the time for it is over")
             if connection.type & socket.SOCK_STREAM:
                 self._copies.append(connection.dup())
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt.actions import ActionSettings, Child, open_toolbox, perform
+from exeunt.actions import ActionSettings, StartedWorkflow, open_toolbox, perform
 from exeunt.actions.conditions import BadCondition, all_hold, failed_term, parse
 from exeunt.engine.facts.work import PluginWork, ResourceWork, StepOutcome
 from tests.actions.conftest import context_of
@@ -65,10 +65,10 @@ def test_any_text_is_read_or_refused(condition: str) -> None:
 
 
 async def waited(phases: list[str], work: PluginWork | ResourceWork) -> StepOutcome:
-    async def start(manifest: dict[str, Any], namespace: str, key: str) -> Child:
-        return Child("c", "u", namespace)
+    async def start(manifest: dict[str, Any], namespace: str, key: str) -> StartedWorkflow:
+        return StartedWorkflow("c", "u", namespace)
 
-    async def wait(child: Child) -> AsyncIterator[Mapping[str, Any]]:
+    async def wait(child: StartedWorkflow) -> AsyncIterator[Mapping[str, Any]]:
         for phase in phases:
             yield {"status": {"phase": phase}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exeunt.actions import ActionSettings, open_toolbox, perform
-from exeunt.actions.guard import Guard
+from exeunt.actions.guard import AddressGuard
 from exeunt.engine.facts.work import HttpWork, PluginWork
 from tests.actions.conftest import World, context_of
 
@@ -32,28 +32,28 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_addresses_that_are_refused(address: str) -> None:
-    assert Guard().why_not("some.host", address) is not None
+    assert AddressGuard().why_not("some.host", address) is not None
 
 
 @pytest.mark.parametrize(
     "address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "10.1.2.3", "192.168.0.9"]
 )
 def test_addresses_that_are_let_through(address: str) -> None:
-    assert Guard().why_not("some.host", address) is None
+    assert AddressGuard().why_not("some.host", address) is None
 
 
 def test_private_addresses_can_be_refused() -> None:
-    assert Guard(allow_private=False).why_not("db", "10.1.2.3") is not None
+    assert AddressGuard(allow_private=False).why_not("db", "10.1.2.3") is not None
 
 
 def test_a_local_cluster_allows_loopback_but_no_metadata() -> None:
-    guard = Guard(allow_loopback=True)
+    guard = AddressGuard(allow_loopback=True)
     assert guard.why_not("localhost", "127.0.0.1") is None
     assert guard.why_not("x", "169.254.169.254") is not None
 
 
 def test_named_hosts_are_let_through() -> None:
-    guard = Guard(allow_hosts={"Proxy.internal", "169.254.1.1"})
+    guard = AddressGuard(allow_hosts={"Proxy.internal", "169.254.1.1"})
     assert guard.why_not("proxy.internal", "127.0.0.1") is None
     assert guard.why_not("x", "169.254.1.1") is None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exeunt.actions import ActionSettings, Child, StartRefused, open_toolbox, perform
+from exeunt.actions import ActionSettings, StartedWorkflow, StartRefused, open_toolbox, perform
 from exeunt.actions.context import Unavailable
 from exeunt.engine.facts.work import HttpWork, PluginWork, ResourceWork, StepOutcome
 from tests.actions.conftest import context_of
@@ -22,11 +22,11 @@ class Scheduler:
         self.started: dict[str, tuple[dict[str, Any], str]] = {}
         self.error = error
 
-    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> Child:
+    async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> StartedWorkflow:
         if self.error:
             raise self.error
         self.started.setdefault(key, (manifest, namespace))
-        return Child("child-1", f"uid-{key}", namespace)
+        return StartedWorkflow("child-1", f"uid-{key}", namespace)
 
 
 async def do(scheduler: Scheduler | None, work: PluginWork | ResourceWork | HttpWork) -> StepOutcome:
