@@ -24,14 +24,9 @@ from exeunt.language.actions import Cleanup
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Removes everything named. Failed when something could not be removed; the rest is removed all the same."""
-    try:
-        wanted = read("cleanup", arguments, Cleanup)
-        if not any((wanted.paths, wanted.http, wanted.nats, wanted.objects, wanted.databases)):
-            raise BadArguments(
-                "plugin.cleanup: name at least one thing to remove (paths, http, nats, objects, databases)"
-            )
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("cleanup", arguments, Cleanup)
+    if not any((wanted.paths, wanted.http, wanted.nats, wanted.objects, wanted.databases)):
+        raise BadArguments("plugin.cleanup: name at least one thing to remove (paths, http, nats, objects, databases)")
     report = CleanupReport()
     jobs: list[Awaitable[CleanupReport]] = []
     if wanted.paths:

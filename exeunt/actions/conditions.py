@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from exeunt.actions.arguments import BadArguments
 from exeunt.language.variables import text
 
 _TERM = re.compile(
@@ -25,7 +26,7 @@ _TERM = re.compile(
 )
 
 
-class BadCondition(ValueError):  # noqa: N818 - it is an answer
+class BadCondition(BadArguments):
     """A condition that cannot be read. The text is for people."""
 
 

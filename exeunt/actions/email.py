@@ -47,12 +47,9 @@ class SmtpServer(NamedTuple):
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Sends the mail. Failed when the server refuses it or a recipient, or does not answer."""
-    try:
-        wanted = read("email", arguments, Email)
-        server = await _server(wanted, context)
-        mail, recipients = await _mail(wanted, context, server)
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("email", arguments, Email)
+    server = await _server(wanted, context)
+    mail, recipients = await _mail(wanted, context, server)
     tools = context.tools
     seconds = context.settings.smtp_timeout
     where = f"{server.host}:{server.port}"

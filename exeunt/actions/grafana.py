@@ -23,15 +23,12 @@ from exeunt.language.actions import Grafana
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Makes the annotation unless an earlier try has made it."""
-    try:
-        wanted = read("grafana", arguments, Grafana)
-        base = (wanted.url or context.settings.grafana_url).rstrip("/")
-        if not base:
-            raise BadArguments("plugin.grafana.url: name the server, or set grafana-url")
-        default = "" if wanted.url else context.settings.grafana_token  # never to another server than the setting's
-        token = await secret_or(wanted.token_from, default, "plugin.grafana.tokenFrom", context)
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("grafana", arguments, Grafana)
+    base = (wanted.url or context.settings.grafana_url).rstrip("/")
+    if not base:
+        raise BadArguments("plugin.grafana.url: name the server, or set grafana-url")
+    default = "" if wanted.url else context.settings.grafana_token  # never to another server than the setting's
+    token = await secret_or(wanted.token_from, default, "plugin.grafana.tokenFrom", context)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token.strip()}"} if token else {})}
     where = shown_url(base)
     key = f"exeunt-key:{context.idempotency_key}"

@@ -17,7 +17,6 @@ import aiohttp
 import msgspec
 from multidict import CIMultiDict
 
-from exeunt.actions.arguments import BadArguments
 from exeunt.actions.context import Context
 from exeunt.actions.guard import AddressRefused, asked_for
 from exeunt.actions.masking import sensitive_name, shown_url
@@ -56,10 +55,7 @@ class Unsent(Unanswered):
 async def perform(work: HttpWork, context: Context) -> StepOutcome:
     """Sends the request; Failed without the answer that was wanted, Error when it cannot be sent."""
     method = (work.method or "GET").upper()
-    try:
-        headers = _headers(await _with_secrets(work, context), context)
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    headers = _headers(await _with_secrets(work, context), context)
     try:
         road = _Road(work.body.encode(), context.settings.redirects)
         answer = await _send(method, headers, work, context, road)

@@ -42,12 +42,9 @@ class Delivery(NamedTuple):
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Sends the message. Failed when a target did not take it, and what it said; a retry sends to all again."""
-    try:
-        wanted = read("notify", arguments, Notify)
-        urls = await _urls(wanted, context)
-        kind = _type(wanted, context)
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("notify", arguments, Notify)
+    urls = await _urls(wanted, context)
+    kind = _type(wanted, context)
     usual = summary_of(context)
     message = Notification(
         wanted.title or usual.title,

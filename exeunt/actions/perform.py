@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from exeunt.actions import http, plugin, trigger
+from exeunt.actions.arguments import BadArguments
 from exeunt.actions.context import Context
 from exeunt.engine.facts import PluginWork, StepOutcome, Work, kind_of_work
 from exeunt.language.actions import ACTIONS
@@ -21,6 +22,7 @@ from exeunt.utf8 import valid, valid_tree
 log = logging.getLogger(__name__)
 
 Perform = Callable[[Any, Context], Awaitable[StepOutcome]]
+"""Does one piece of work and answers how it ended. BadArguments says what is wrong with it: that is its Error."""
 
 ACTIONS_DONE_HERE: dict[str, Perform] = {name: import_module(f"exeunt.actions.{name}").perform for name in ACTIONS}
 """An action is done by the module of its name, which gets what stands under that name."""
@@ -43,6 +45,8 @@ async def perform(work: Work, context: Context) -> StepOutcome:
     try:
         async with asyncio.timeout(limit):
             outcome = await WORK_DONE_HERE[kind_of_work(work)](work, context)
+    except BadArguments as error:
+        outcome = StepOutcome(phase="Error", message=str(error))
     except TimeoutError:
         outcome = StepOutcome(phase="Failed", message=f"Step exceeded its deadline of {limit or 0:g} s")
     except Exception as error:  # noqa: BLE001 - the promise of this function; it is logged, without secrets

@@ -28,19 +28,16 @@ MOST = 1000  # metrics in one push
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Pushes; twice is as good as once. Failed when the gateway refuses, Error when it does not answer."""
-    try:
-        wanted = read("pushgateway", arguments, Pushgateway)
-        base = wanted.url or context.settings.pushgateway_url
-        if not base:
-            raise BadArguments("plugin.pushgateway.url: name the gateway, or set pushgateway-url")
-        url = f"{base.rstrip('/')}/metrics/{group(wanted)}"
-        method = wanted.method.upper()
-        if method not in {"PUT", "POST", "DELETE"}:
-            raise BadArguments(f"plugin.pushgateway.method: put, post or delete is expected, not {wanted.method!r}")
-        body = b"" if method == "DELETE" else exposition(wanted.metrics or usual(context)).encode()
-        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", **await _credentials(wanted, context)}
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("pushgateway", arguments, Pushgateway)
+    base = wanted.url or context.settings.pushgateway_url
+    if not base:
+        raise BadArguments("plugin.pushgateway.url: name the gateway, or set pushgateway-url")
+    url = f"{base.rstrip('/')}/metrics/{group(wanted)}"
+    method = wanted.method.upper()
+    if method not in {"PUT", "POST", "DELETE"}:
+        raise BadArguments(f"plugin.pushgateway.method: put, post or delete is expected, not {wanted.method!r}")
+    body = b"" if method == "DELETE" else exposition(wanted.metrics or usual(context)).encode()
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", **await _credentials(wanted, context)}
     where = shown_url(base)
     try:
         answer = await request(method, url, context, headers=headers, body=body, trusted=not wanted.url)

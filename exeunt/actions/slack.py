@@ -40,16 +40,13 @@ _ALREADY = {"message_already_exists", "duplicate_message"}
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Sends to each channel. Failed when one did not take it; a retry sends to all again."""
-    try:
-        wanted = read("slack", arguments, Slack)
-        webhook, token, trusted = await _road(wanted, context)
-        channels = listed(wanted.to)
-        if not webhook and not channels:
-            raise BadArguments('plugin.slack.to: name a channel ("#ops") or a channel\'s id')
-        if len(wanted.blocks) > MOST_BLOCKS:
-            raise BadArguments(f"plugin.slack.blocks: {len(wanted.blocks)} are more than {MOST_BLOCKS}")
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("slack", arguments, Slack)
+    webhook, token, trusted = await _road(wanted, context)
+    channels = listed(wanted.to)
+    if not webhook and not channels:
+        raise BadArguments('plugin.slack.to: name a channel ("#ops") or a channel\'s id')
+    if len(wanted.blocks) > MOST_BLOCKS:
+        raise BadArguments(f"plugin.slack.blocks: {len(wanted.blocks)} are more than {MOST_BLOCKS}")
     payload = await _payload(wanted, context)
     sent: list[dict[str, Any]] = []
     errors: list[str] = []

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exeunt.actions.arguments import BadArguments, read
-from exeunt.actions.conditions import BadCondition, Term, all_hold, failed_term, parse
+from exeunt.actions.conditions import Term, all_hold, failed_term, parse
 from exeunt.actions.context import Context, StartedWorkflow, StartRefused, Unavailable
 from exeunt.engine.facts import NodeError, ResourceWork, StepOutcome
 from exeunt.engine.values import seconds
@@ -51,8 +51,6 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
         if wanted.join is not None:
             return await _join(wanted, wanted.join, arguments, conditions, context)
         manifest = await _manifest(wanted, context)
-    except (BadArguments, BadCondition) as error:
-        return StepOutcome(phase="Error", message=str(error))
     except StartRefused as error:
         return StepOutcome(phase="Failed", message=f"the workflow was refused: {error}")
     except Unavailable as error:
@@ -127,20 +125,14 @@ async def perform_resource(work: ResourceWork, context: Context) -> StepOutcome:
             phase="Error",
             message=f"resource.action {work.action!r} needs a Kubernetes API; only create of a Workflow is done here",
         )
-    try:
-        manifest = _document(work.manifest, "resource.manifest")
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    manifest = _document(work.manifest, "resource.manifest")
     kind = manifest.get("kind")
     if kind != "Workflow":
         return StepOutcome(
             phase="Error",
             message=f"resource.manifest: kind {kind!r} needs a Kubernetes API; only Workflow is started here",
         )
-    try:
-        conditions = Conditions(parse(work.success_condition), parse(work.failure_condition))
-    except BadCondition as error:
-        return StepOutcome(phase="Error", message=str(error))
+    conditions = Conditions(parse(work.success_condition), parse(work.failure_condition))
     return await _start(manifest, conditions, context)
 
 

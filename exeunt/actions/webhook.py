@@ -33,18 +33,13 @@ _OWN = ("webhook-", "ce-", "content-length", "content-type", "host")
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
     """Sends the event. Succeeded when the receiver answers 2xx, Failed for any other answer and without one."""
-    try:
-        wanted = read("webhook", arguments, Webhook)
-        url = await _url(wanted, context)
-        given = await secret_or(
-            wanted.secret_from, context.settings.webhook_secret, "plugin.webhook.secretFrom", context
-        )
-        keys = keys_of(given)
-        for text in given.split():
-            context.masker.add(text)
-        headers, body = event(wanted, context)
-    except BadArguments as error:
-        return StepOutcome(phase="Error", message=str(error))
+    wanted = read("webhook", arguments, Webhook)
+    url = await _url(wanted, context)
+    given = await secret_or(wanted.secret_from, context.settings.webhook_secret, "plugin.webhook.secretFrom", context)
+    keys = keys_of(given)
+    for text in given.split():
+        context.masker.add(text)
+    headers, body = event(wanted, context)
     stamp = int(time.time())
     headers["webhook-id"] = context.idempotency_key
     headers["webhook-timestamp"] = str(stamp)
