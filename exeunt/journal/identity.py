@@ -143,8 +143,8 @@ def _one_id(streams: Mapping[str, Stream | None]) -> str:
 
 
 HOW = (
-    "Bring back the storage of NATS, or restore its streams from a backup (deploy/README.md), and services go on where "
-    "they were. To give up what they held, start the services once with EXEUNT_ANEW={names}"
+    "Bring back the storage of NATS, or restore its streams from a backup (docs/operations.md), and services go on "
+    "where they were. To give up what they held, start the services once with EXEUNT_ANEW={names}"
 )
 
 
