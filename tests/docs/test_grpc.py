@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from exeunt.v1 import exit_service_pb2, workflow_service_pb2
+from tests.docs.blocks import ROOT, blocks
 from tests.e2e.cluster import Cluster
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "grpc.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = blocks(ROOT / "docs" / "grpc.md")
 REFUSING = {"RpcError", "ChainRefused", "Rejected", "unavailable", "wrong_state", "invalid"}
 INSIDE = {"ATTEMPT_OVER", "INVALID_STRATEGY", "MAIN_RUN_OVER", "NOT_FINISHED"}
 """Reasons that reach no user: they are about what executors and services say to each other."""
@@ -75,14 +75,14 @@ def test_its_code_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
 
-    for language, text in BLOCKS:
-        if language == "sh":
-            ran("bash", "-euc", text)
-    program = "\n".join(text for language, text in BLOCKS if language == "python")
+    for block in BLOCKS:
+        if block.language == "sh":
+            ran("bash", "-euc", block.text)
+    program = "\n".join(block.text for block in BLOCKS if block.language == "python")
     cluster = Cluster(tmp_path / "cluster")
     cluster.up()
     try:
         ran(sys.executable, "-S", "-c", program)
     finally:
         cluster.down()
-    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+    assert {block.language for block in BLOCKS} == {"sh", "python"}

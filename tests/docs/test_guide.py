@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import ROOT, blocks
 from tests.nats_server import free_ports
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(110)]
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "guide.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-INSTALLS, *COMMANDS = [text for language, text in BLOCKS if language == "sh"]
+BLOCKS = blocks(ROOT / "docs" / "guide.md")
+INSTALLS, *COMMANDS = [block.text for block in BLOCKS if block.language == "sh"]
 PORT = "8099"
 
 
@@ -38,10 +37,9 @@ def test_every_command_of_it_works(tmp_path: Path) -> None:
             script.append(f"cp {tmp_path}/*.py {tmp_path}/*.yaml .")
         if "exits replay" in commands:  # the reader has time; the test has to wait for the message
             script.append("until [ $(wc -l < received.txt) -ge 4 ]; do sleep 0.1; done")
-    for language, text in BLOCKS:
-        if language in ("python", "yaml"):
-            name = text.splitlines()[0].removeprefix("# ")
-            (tmp_path / name).write_text(text.replace(PORT, port))
+    for block in BLOCKS:
+        if block.file:
+            (tmp_path / block.file).write_text(block.text.replace(PORT, port))
     environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     for name in ("EXEUNT_SERVER", "EXEUNT_EXIT_SERVER"):

@@ -9,14 +9,10 @@ import pytest
 
 from exeunt.cli.main import COMMANDS
 from exeunt.language import support
+from tests.docs.blocks import PAGES, ROOT
 from tests.golden.rules import NAMES
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OURS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
-PAGES = sorted(
-    [*OURS, *(ROOT / f"{folder}/README.md" for folder in ("deploy", "examples", "bench")), *DOCS.rglob("*.md")]
-)
 FOLDERS = ("exeunt", "scheduler", "executor", "exithandler", "tests", "proto", "bench", "docs", "examples", "deploy")
 TOPS = tuple(f"{folder}/" for folder in FOLDERS)
 
@@ -58,6 +54,11 @@ def test_the_page_of_annotations_has_each_that_is_used() -> None:
     texts = [path.read_text() for path in files if not path.name.endswith(("_pb2.py", "_pb2_grpc.py"))]
     used = {name for text in texts for name in re.findall(r"(?:exeunt\.dev/|\{OURS\})([a-z-]+)", text)}
     assert sorted(described) == sorted(used)
+
+
+def test_the_index_has_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w-]+\.\w+)\)", (DOCS / "README.md").read_text()))
+    assert linked == {path.name for path in DOCS.iterdir() if path.is_file()} - {"README.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
