@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stubs baseline lock check quick test format clean golden soak bench
+.PHONY: help setup demo stubs baseline lock check quick test format clean diagrams golden soak bench
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ format: $(STAMP)  ## format and mend what can be mended
 
 clean:  ## remove what was set up and generated
 	@rm -rf $(VENV) exeunt/v1 exeunt/internal *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+diagrams: $(STAMP)  ## the diagrams of the pages as SVG, in build/diagrams
+	@$(BIN)/python -m tests.docs.diagrams build/diagrams
 
 golden: $(STAMP)  ## Argo's recorded cases against the engine (CASES=FILE…)
 	@$(BIN)/python -m tests.golden $(CASES)

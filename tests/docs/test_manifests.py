@@ -72,7 +72,7 @@ def templates(spec: Any) -> set[str]:
     return here | {name for key, item in spec.items() if key != "plugin" for name in templates(item)}
 
 
-@pytest.mark.parametrize("block", filter(is_manifest, MANIFESTS), ids=lambda block: f"{block.page}:{block.line}")
+@pytest.mark.parametrize("block", list(filter(is_manifest, MANIFESTS)), ids=lambda block: f"{block.page}:{block.line}")
 def test_a_manifest_of_a_page_is_accepted(block: Block) -> None:
     assert [str(problem) for problem in check([(block.page, whole(block.text))])] == []
 
