@@ -302,7 +302,7 @@ class Player:
 
 
 def played(said: Case, spec: StepSpec) -> StepOutcome:
-    """What an executor makes of the recorded outcome (golden/README.md)."""
+    """What an executor makes of the recorded outcome (docs/golden.md)."""
     phase = said.get("phase", "Succeeded")
     given = said.get("parameters", {})
     result = said.get("result", "") if spec.result and phase != "Error" else None
