@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ OF_ACTIONS = {path.stem: handlers(path) for path in EXAMPLES if path.parent.name
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_accepted(path: Path) -> None:
-    assert [str(problem) for problem in check([(path.name, path.read_text())])] == []
+def test_an_example_is_accepted_and_says_what_it_shows(path: Path) -> None:
+    text = path.read_text()
+    assert [str(problem) for problem in check([(path.name, text)])] == []
+    assert re.match(r"# (?!Needs)\w", text), "its first line says what it shows"
 
 
 @pytest.mark.parametrize("action", ACTIONS)
