@@ -55,11 +55,6 @@ def subject(namespace: str, uid: str, kind: str) -> str:
     return f"exeunt.events.{namespace}.{uid}.{kind}"
 
 
-def kind_of(subject: str) -> str:
-    """The type of an event, by its subject."""
-    return subject.split(".", 4)[4]
-
-
 def event_type(kind: str) -> str:
     """The attribute `ce-type`."""
     return f"dev.exeunt.{kind}.v{VERSION}"
