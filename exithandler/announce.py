@@ -38,7 +38,7 @@ from exeunt.replayed import first_number
 log = logging.getLogger(__name__)
 
 
-class Announcer:
+class ExitAnnouncer:
     """Publishes. One for each process."""
 
     def __init__(self, events: Events) -> None:

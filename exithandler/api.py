@@ -20,7 +20,9 @@ from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger, Line, OtherList, Wanted
 from exeunt.exithandler.record import CANCELLED, Attempt, ExitRecord, shown
+from exeunt.exithandler.replay import Replayer
 from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.owners import Owners
 from exeunt.journal.request_ids import RequestIds, given_or_new
 from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.bounds import (
@@ -57,18 +59,26 @@ _POSITION = re.compile(r"\d{1,18}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Command = Callable[[ExitRecord], Awaitable[ExitRecord]]
-OwnerOf = Callable[[int], str | None]
-"""The address of the exit handler that owns a partition: empty for this one, None where nobody does (yet)."""
 
 
 class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
     """The service, over this process's runs and the stored ledger."""
 
-    def __init__(self, runs: ExitRuns, ledger: Ledger, owner_of: OwnerOf, standing: Standing, ids: RequestIds) -> None:
+    def __init__(
+        self,
+        runs: ExitRuns,
+        replayer: Replayer,
+        ledger: Ledger,
+        *,
+        owners: Owners,
+        standing: Standing,
+        ids: RequestIds,
+    ) -> None:
         self.standing = standing
         self._runs = runs
+        self._replayer = replayer
         self._ledger = ledger
-        self._owner_of = owner_of
+        self._owners = owners
         self._ids = ids
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -143,7 +153,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         return await self._command(
             "ReplayExit",
             request,
-            lambda record: self._runs.replay(record, request.request_id, again=request.again),
+            lambda record: self._replayer.replay(record, request.request_id, again=request.again),
             nobody=f"no exit handler owns the workflow of {request.id} just now",
         )
 
@@ -167,7 +177,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         asked = await self._ids.asked(method, request, record.namespace)
         if asked is not None and asked.done:
             return listed(record)
-        owner = self._owner_of(partition_of(record.uid))
+        owner = self._owners.exit_handler_of(partition_of(record.uid))
         given, request.request_id = bool(request.request_id), given_or_new(request.request_id)
         if owner:
             return await _passed_on(owner, method, request)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 import grpc
@@ -15,11 +15,11 @@ from exeunt.engine.commands import Rejected, ResumeRun, SetNodes, selection
 from exeunt.engine.decide import Run
 from exeunt.engine.shown import each_node
 from exeunt.exithandler import steer
-from exeunt.exithandler.api import OwnerOf
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.internal.v1 import exit_run_service_pb2 as pb
 from exeunt.internal.v1 import exit_run_service_pb2_grpc
 from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.owners import Owners
 from exeunt.journal.standing import Standing, writes
 from exeunt.service.bounds import ANSWER_BYTES, PART_BYTES, PART_NODES
 from exeunt.service.errors import invalid, unavailable, wrong_state
@@ -33,10 +33,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ExitRunService(exit_run_service_pb2_grpc.ExitRunServiceServicer):
     """The service, over this process's runs."""
 
-    def __init__(self, runs: ExitRuns, owner_of: OwnerOf, standing: Standing) -> None:
+    def __init__(self, runs: ExitRuns, owners: Owners, standing: Standing, ready: Callable[[], bool]) -> None:
+        """`ready` says whether what this process owns has been loaded."""
         self.standing = standing
         self._runs = runs
-        self._owner_of = owner_of
+        self._owners = owners
+        self._ready = ready
 
     @writes
     async def SteerExitNodes(self, request: pb.SteerExitNodesRequest, context: Context) -> pb.SteerExitNodesResponse:
@@ -92,8 +94,8 @@ class ExitRunService(exit_run_service_pb2_grpc.ExitRunServiceServicer):
         """Raises UNAVAILABLE unless the exit runs of the workflow are here."""
         if not uid:
             raise invalid("uid is missing", [("uid", "the workflow's uid is expected")])
-        owner = self._owner_of(partition_of(uid))
-        if owner is None or (not owner and not self._runs.ready.is_set()):
+        owner = self._owners.exit_handler_of(partition_of(uid))
+        if owner is None or (not owner and not self._ready()):
             raise unavailable("LOADING", "the exit runs of this workflow are being loaded")
         if owner:
             raise unavailable("MOVED", f"the exit handler at {owner} owns the exit runs of this workflow")

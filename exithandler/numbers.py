@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
+from exeunt.exithandler.exit_runs import ExitRuns
+from exeunt.exithandler.obligations import Obligations
+from exeunt.exithandler.perform import ExitSteps
 from exeunt.exithandler.record import DUE, RUNNING, ExitRecord
+from exeunt.exithandler.steps_client import StepsClient
+from exeunt.journal.log import Log
 from exeunt.service.metrics import Gauge, Labels
 
-if TYPE_CHECKING:
-    from exeunt.exithandler.handler import Handler
 
-
-def register(handler: Handler) -> None:
+def register(journal: Log, runs: ExitRuns, obligations: Obligations, steps: ExitSteps, client: StepsClient) -> None:
     """Makes the numbers known. To be called once in a process."""
-    journal = handler.journal
-    Gauge("exeunt.exits.open", "Exit runs that are not finished, by state", lambda: _counts(handler), "{run}")
-    Gauge("exeunt.exits.oldest", "Age of the handler that has been owed the longest", lambda: _oldest(handler), "s")
-    Gauge("exeunt.actions.running", "Actions under way", lambda: handler.steps.busy, "{action}")
-    Gauge("exeunt.exits.steps", "Container steps of exit runs that wait or run", lambda: len(handler.client), "{step}")
+    Gauge("exeunt.exits.open", "Exit runs that are not finished, by state", lambda: _counts(runs, obligations), "{run}")
+    Gauge("exeunt.exits.oldest", "Age of the handler that has been owed the longest", lambda: _oldest(runs), "s")
+    Gauge("exeunt.actions.running", "Actions under way", lambda: steps.busy, "{action}")
+    Gauge("exeunt.exits.steps", "Container steps of exit runs that wait or run", lambda: len(client), "{step}")
     Gauge("exeunt.log.fullness", "Part of the log's room that is taken, 0 to 1", lambda: journal.fullness)
     Gauge(
         "exeunt.log.distance",
@@ -28,18 +28,18 @@ def register(handler: Handler) -> None:
     )
 
 
-def _open(handler: Handler) -> list[ExitRecord]:
-    return [run.record for run in handler.runs.runs.values()]
+def _open(runs: ExitRuns) -> list[ExitRecord]:
+    return [run.record for run in runs.runs.values()]
 
 
-def _counts(handler: Handler) -> dict[Labels, float]:
-    states = [record.state for record in _open(handler)]
+def _counts(runs: ExitRuns, obligations: Obligations) -> dict[Labels, float]:
+    states = [record.state for record in _open(runs)]
     return {
-        (("state", DUE),): states.count(DUE) + handler.runs.beginning,
+        (("state", DUE),): states.count(DUE) + len(obligations),
         (("state", RUNNING),): states.count(RUNNING),
     }
 
 
-def _oldest(handler: Handler) -> float:
+def _oldest(runs: ExitRuns) -> float:
     """In seconds; 0 when nothing is owed."""
-    return max((max(0.0, time.time() - record.due_at) for record in _open(handler)), default=0.0)
+    return max((max(0.0, time.time() - record.due_at) for record in _open(runs)), default=0.0)

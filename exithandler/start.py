@@ -67,7 +67,7 @@ class Beginning(NamedTuple):
 class RunChain:
     """What one exit run can start (`exeunt.actions.context.ExitChain`)."""
 
-    def __init__(self, starter: Starter, family: Family, obligation: Obligation, tell: Tell) -> None:
+    def __init__(self, starter: ChildStarter, family: Family, obligation: Obligation, tell: Tell) -> None:
         self._starter = starter
         self._family = family
         self._obligation = obligation
@@ -124,7 +124,7 @@ class RunChain:
         )
 
 
-class Starter:
+class ChildStarter:
     """Starts children. One for each process."""
 
     def __init__(

@@ -17,7 +17,7 @@ from exeunt.journal.reading import read
 MOST = 5000  # events that are looked at
 
 
-class Steps:
+class StepLister:
     """Lists the steps that ended (the port `exeunt.actions.context.ListSteps`). One for each process."""
 
     def __init__(self, js: JetStreamContext) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import grpc
 import msgspec
 
 from exeunt.actions import StartedWorkflow
+from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections
 from exeunt.journal.steady import Repeat
 from exeunt.journal.subjects import partition_of
@@ -29,13 +30,13 @@ DELETED = {"phase": "Error", "message": "the workflow was deleted before its end
 Tree = Mapping[str, Any]
 
 
-class Waiter:
-    """Follows children. One for each process. `address_of`: the scheduler of a partition, None while there is none."""
+class ChildWaiter:
+    """Follows children. One for each process."""
 
-    def __init__(self, projections: Projections, steady: Repeat, address_of: Callable[[int], str | None]) -> None:
+    def __init__(self, projections: Projections, steady: Repeat, owners: Owners) -> None:
         self._projections = projections
         self._steady = steady
-        self._address_of = address_of
+        self._owners = owners
         self._channels: dict[str, tuple[grpc.aio.Channel, int]] = {}  # and how many use it
 
     async def follow(self, child: StartedWorkflow) -> AsyncIterator[Tree]:
@@ -52,7 +53,7 @@ class Waiter:
             if await self._steady(lambda: self._projections.names.deleted(child.uid)):
                 yield {"metadata": child._asdict(), "status": DELETED}
                 return
-            address = self._address_of(partition_of(child.uid))
+            address = self._owners.scheduler_of(partition_of(child.uid))
             if address:
                 async with contextlib.aclosing(self._watch(address, child.uid)) as changes:
                     async for tree, final in changes:

@@ -1,11 +1,10 @@
-"""The other services of the cluster: who owns what, and calls passed on to them."""
+"""The other services of the cluster: calls that are passed on to them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import msgspec
@@ -13,8 +12,9 @@ import msgspec
 from exeunt.engine.commands import ResumeRun, SetNodes
 from exeunt.internal.v1 import exit_run_service_pb2 as inside
 from exeunt.internal.v1.exit_run_service_pb2_grpc import ExitRunServiceStub
+from exeunt.journal.owners import Owners
 from exeunt.service.channel import metadata, open_channel
-from exeunt.service.errors import RpcError, received, unavailable
+from exeunt.service.errors import received, unavailable
 from exeunt.v1 import workflow_service_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -22,25 +22,6 @@ log = logging.getLogger(__name__)
 PASSED_ON = "exeunt-passed-on"
 """Metadata of a call that one scheduler passes on to another: it is not passed on again."""
 EXITS_SECONDS = 5.0
-
-
-class Owners(Protocol):
-    """Who owns partitions now."""
-
-    on_members: list[Callable[[], None]]
-    """Called when schedulers or exit handlers came or went."""
-
-    def scheduler_of(self, partition: int) -> str | None:
-        """The address of the scheduler; empty for this one, None while there is none."""
-
-    def exit_handler_of(self, partition: int) -> str | None:
-        """The address of the exit handler, None while there is none."""
-
-    def schedulers(self) -> list[str]:
-        """The addresses of all schedulers but this one."""
-
-    def fresh(self, partition: int, since: float | None = None) -> bool:
-        """Whether it was confirmed a moment ago, or since then, that the partition is ours (`Log.fresh`)."""
 
 
 class Peers:
@@ -128,30 +109,3 @@ class Peers:
 def was_passed_on(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
     """Whether another scheduler has passed this call on."""
     return any(key == PASSED_ON for key, _ in context.invocation_metadata() or ())
-
-
-class Alone:
-    """Owners where this process is the only scheduler (`Owners`): for tests and tools."""
-
-    def __init__(self, exit_handler: Callable[[], str | None] = lambda: None) -> None:
-        self.on_members: list[Callable[[], None]] = []
-        self._exit_handler = exit_handler
-
-    def scheduler_of(self, partition: int) -> str | None:
-        """Always this one."""
-        return ""
-
-    def exit_handler_of(self, partition: int) -> str | None:
-        """The one exit handler, where there is one."""
-        return self._exit_handler()
-
-    def schedulers(self) -> list[str]:
-        """No others."""
-        return []
-
-    def fresh(self, partition: int, since: float | None = None) -> bool:
-        """Nobody else could have taken it."""
-        return True
-
-
-__all__ = ["Alone", "Owners", "Peers", "RpcError", "was_passed_on"]

@@ -56,7 +56,7 @@ class Runs:
         self.unread: dict[str, Unread] = {}  # runs that cannot be read
         self.commits = 0
         self.turns = Turns()
-        self.holding_changed: list[Callable[[], None]] = []
+        self.loaded_changed: list[Callable[[], None]] = []
         self._journal = journal
         self._blobs = blobs
         self._steps = steps
@@ -66,7 +66,7 @@ class Runs:
         self._early: dict[int, list[Record | Message]] = {}
         self._tenures: dict[int, int] = {}  # how often each partition was taken
         journal.on_lost.append(lambda partition: self.lose([partition]))
-        journal.on_snapshot = self._snapshot
+        journal.on_snapshot = self.snapshot
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class Runs:
         for record in loaded.told:
             self.hook_ended(record)
         self.around.loaded(mine)
-        self._tell_holding()
+        self._tell_loaded()
         for message in loaded.messages:
             await self._message(message)
         for partition in mine:
@@ -185,10 +185,10 @@ class Runs:
             self._drop(entry)
         self.unread = {uid: one for uid, one in self.unread.items() if one.family.partition not in gone}
         self.around.lost(gone)
-        self._tell_holding()
+        self._tell_loaded()
 
-    def _tell_holding(self) -> None:
-        for tell in self.holding_changed:
+    def _tell_loaded(self) -> None:
+        for tell in self.loaded_changed:
             tell()
 
     def release(self, partitions: Collection[int]) -> None:
@@ -324,7 +324,8 @@ class Runs:
             return  # it keeps its place in the log: the next load tries again
         self._journal.finish(message)
 
-    def _snapshot(self, families: Iterable[Family]) -> None:
+    def snapshot(self, families: Iterable[Family]) -> None:
+        """These runs shall write their whole state, so that the log can be cut behind it."""
         for family in families:
             entry = self.by_uid.get(family.uid)
             if entry is not None:

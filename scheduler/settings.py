@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exeunt.journal import identity, keyring
+from exeunt.journal.log import LogSettings
 from exeunt.language.handlers import Defaults
 from exeunt.service.settings import ServiceSettings, SettingsError, setting
 
@@ -74,6 +75,12 @@ class Settings(ServiceSettings):
     def keys(self) -> keyring.Keyring:
         """The keys that secrets are sealed with; without any, none can be stored or read. Raises SettingsError."""
         return keyring.read_keys(self.secret_key)
+
+    def log(self) -> LogSettings:
+        """How the log is kept."""
+        return LogSettings(
+            replicas=self.replicas, max_bytes=self.log_bytes, window=self.window, commit_bytes=self.commit_bytes
+        )
 
     def handlers(self) -> Defaults:
         """What every workflow gets. Raises SettingsError."""

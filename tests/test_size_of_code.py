@@ -12,12 +12,10 @@ LARGER = {
     "exeunt/driver.py": 460,
     "exeunt/journal/lanes.py": 480,
     "exeunt/journal/log.py": 500,
-    "exithandler/exit_runs.py": 485,
     "scheduler/api.py": 470,
     "scheduler/dispatch.py": 460,
 }
 LONGER = {
-    ("scheduler/core.py", "__init__"): 90,
     ("exeunt/cli/limits.py", "_of_steps"): 80,
 }
 

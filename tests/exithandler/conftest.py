@@ -14,10 +14,11 @@ import pytest
 
 from exeunt.engine.facts import commit
 from exeunt.engine.facts.events import Event, HookDue, HookOutcome, Obligation, RunClosed
-from exeunt.exithandler.handler import Handler, open_handler
+from exeunt.exithandler.parts import ExitHandler, open_parts
 from exeunt.exithandler.settings import Settings
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.log import PARTITIONS, Family, Log, Message, Record, partition_of
+from exeunt.journal.owners import FixedOwners
 from exeunt.journal.wire import connect
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow
@@ -136,16 +137,17 @@ async def main(nats_server: NatsServer) -> AsyncIterator[Main]:
     await nc.close()
 
 
-Start = Callable[..., Awaitable[Handler]]
+Start = Callable[..., Awaitable[ExitHandler]]
 
 
 @asynccontextmanager
-async def handler_at(url: str, replica: str, scheduler: str = "", **settings: Any) -> AsyncIterator[Handler]:
+async def handler_at(url: str, replica: str, scheduler: str = "", **settings: Any) -> AsyncIterator[ExitHandler]:
     """A running exit handler that owns everything."""
     nc = await connect(url, replica)
     chosen = Settings(nats_url=url, replica=replica, **{"allow_loopback": True, **settings})
     try:
-        async with open_handler(nc, chosen, address_of=lambda _: scheduler or None, owner_of=lambda _: "") as handler:
+        owners = FixedOwners(scheduler=lambda: scheduler or None, exit_handler=lambda: "")
+        async with open_parts(nc, chosen, owners) as handler:
 
             async def confirm() -> None:  # what membership does with its heartbeat
                 while True:
@@ -173,7 +175,7 @@ class Handlers:
         self._stacks: dict[str, AsyncExitStack] = {}
         self._count = 0
 
-    async def start(self, **settings: Any) -> Handler:
+    async def start(self, **settings: Any) -> ExitHandler:
         self._count += 1
         stack = AsyncExitStack()
         replica = f"x{self._count}"
@@ -181,7 +183,7 @@ class Handlers:
         self._stacks[replica] = stack
         return handler
 
-    async def kill(self, handler: Handler) -> None:
+    async def kill(self, handler: ExitHandler) -> None:
         """It stops in the middle of whatever it does."""
         await self._stacks.pop(handler.journal.replica).aclose()
 

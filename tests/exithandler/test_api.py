@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.exithandler.handler import Handler
+from exeunt.exithandler.parts import ExitHandler
 from exeunt.exithandler.record import ExitRecord
 from exeunt.internal.v1 import exit_run_service_pb2 as internal
 from exeunt.internal.v1 import exit_run_service_pb2_grpc as internal_rpc
@@ -28,7 +28,7 @@ from exeunt.words import phases
 from tests.exithandler.conftest import Handlers, Main, World
 from tests.exithandler.test_exit_runs import call, workflow
 
-Service = tuple[Handler, rpc.ExitServiceStub]
+Service = tuple[ExitHandler, rpc.ExitServiceStub]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def service(handlers: Handlers) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def inside(handler: Handler) -> AsyncIterator[internal_rpc.ExitRunServiceAsyncStub]:
+async def inside(handler: ExitHandler) -> AsyncIterator[internal_rpc.ExitRunServiceAsyncStub]:
     """What schedulers ask the handler."""
     register = partial(internal_rpc.add_ExitRunServiceServicer_to_server, handler.nodes)
     async with (
@@ -338,7 +338,7 @@ async def test_a_replay_that_is_asked_for_twice_at_once_is_one(main: Main, servi
     assert (await stub.ReplayExit(request)).replays == 1
 
 
-async def unmark(handler: Handler, request_id: str) -> None:
+async def unmark(handler: ExitHandler, request_id: str) -> None:
     """As if the exit handler had gone between doing what was asked and saying so."""
     names = handler.projections.names
     found = await names.asked("ns", request_id)

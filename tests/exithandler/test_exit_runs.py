@@ -233,7 +233,7 @@ async def test_a_fault_in_the_engine_parks_one_run_and_no_other(
     monkeypatch.undo()
     record = await handler.ledger.get(owed.hook_id)
     assert record is not None
-    await handler.runs.replay(record, "r1", again=False)
+    await handler.replayer.replay(record, "r1", again=False)
     assert (await main.result(owed, 2)).state == "succeeded"
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from exeunt.exithandler.start import Starter
+from exeunt.exithandler.start import ChildStarter
 from exeunt.join import ARRIVE, decode_arrival, uid_of_join
 from exeunt.launch import START, read_start_message
 from tests.exithandler.conftest import Handlers, Main, World
@@ -38,7 +38,7 @@ async def test_what_dies_in_the_middle_is_said_again_under_the_same_names(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Starter, "arrive" if done else "begin", never)
+        patch.setattr(ChildStarter, "arrive" if done else "begin", never)
         first = await handlers.start()
         owed = await main.owe(joining("a2"))
         async with asyncio.timeout(10):

@@ -10,8 +10,8 @@ from exeunt.chains import ROOT_LABEL
 from exeunt.cloudevents import STREAM
 from exeunt.engine.commands.inputs import Rejected
 from exeunt.engine.facts.events import HookSkipped
-from exeunt.exithandler.handler import Handler
 from exeunt.exithandler.ledger import Wanted
+from exeunt.exithandler.parts import ExitHandler
 from exeunt.exithandler.record import ExitRecord
 from exeunt.launch import START, read_start_message
 from exeunt.replayed import REPLAYED, decode_replayed
@@ -19,7 +19,7 @@ from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.exithandler.test_exit_runs import call, workflow
 
 
-async def record_of(handler: Handler, id: str) -> ExitRecord:
+async def record_of(handler: ExitHandler, id: str) -> ExitRecord:
     record = await handler.ledger.get(id)
     assert record is not None
     return record
@@ -30,7 +30,7 @@ async def test_a_failed_handler_succeeds_when_it_is_replayed(main: Main, handler
     world.reply(500)
     owed = await main.owe(workflow(call(world.url)))
     assert (await main.result(owed)).state == "failed"
-    await handler.runs.replay(await record_of(handler, owed.hook_id), "r1", again=False)
+    await handler.replayer.replay(await record_of(handler, owed.hook_id), "r1", again=False)
     assert (await main.result(owed, 2)).state == "succeeded"
     record = await record_of(handler, owed.hook_id)
     assert (record.state, record.replays, record.error) == ("succeeded", 1, "")
@@ -45,7 +45,7 @@ async def test_again_makes_new_keys_each_time(main: Main, handlers: Handlers, wo
     owed = await main.owe(workflow(call(world.url)))
     await main.result(owed)
     for i in range(2):
-        await handler.runs.replay(await record_of(handler, owed.hook_id), f"r{i}", again=True)
+        await handler.replayer.replay(await record_of(handler, owed.hook_id), f"r{i}", again=True)
         await main.result(owed, i + 2)
     keys = {r["headers"]["Idempotency-Key"] for r in world.requests}
     assert len(keys) == 3
@@ -62,7 +62,7 @@ async def test_a_replay_after_a_restart_and_one_that_is_interrupted(
     await handlers.kill(first)
     second = await handlers.start()
     world.reply_never()
-    await second.runs.replay(await record_of(second, owed.hook_id), "r1", again=False)
+    await second.replayer.replay(await record_of(second, owed.hook_id), "r1", again=False)
     await world.arrived(2)
     await handlers.kill(second)
     third = await handlers.start()
@@ -81,7 +81,7 @@ async def test_a_parked_handler_is_refused_while_its_cause_stands(main: Main, ha
     gone = await main.owe(workflow("{name: other, suspend: {}}"), bundle="0" * 32)
     await main.result(gone)
     with pytest.raises(Rejected, match="manifest is gone"):
-        await handler.runs.replay(await record_of(handler, gone.hook_id), "r1", again=False)
+        await handler.replayer.replay(await record_of(handler, gone.hook_id), "r1", again=False)
 
 
 async def test_a_running_or_skipped_handler_is_not_replayed(main: Main, handlers: Handlers, world: World) -> None:
@@ -90,21 +90,21 @@ async def test_a_running_or_skipped_handler_is_not_replayed(main: Main, handlers
     owed = await main.owe(workflow(call(world.url)))
     await world.arrived()
     with pytest.raises(Rejected, match="is running"):
-        await handler.runs.replay(await record_of(handler, owed.hook_id), "r1", again=False)
+        await handler.replayer.replay(await record_of(handler, owed.hook_id), "r1", again=False)
     skipped = obligation_of(78, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
     async with handler.ledger.watching(Wanted(workflow=skipped.name)) as records:
         record = await anext(told.record async for told in records if told.record is not None)
     assert isinstance(record, ExitRecord)
     with pytest.raises(Rejected, match="its condition was false"):
-        await handler.runs.replay(record, "r2", again=False)
+        await handler.replayer.replay(record, "r2", again=False)
 
 
 async def test_events_of_a_replay_have_ids_of_their_own(main: Main, handlers: Handlers, world: World) -> None:
     handler = await handlers.start()
     owed = await main.owe(workflow(call(world.url)))
     await main.result(owed)
-    await handler.runs.replay(await record_of(handler, owed.hook_id), "r1", again=False)
+    await handler.replayer.replay(await record_of(handler, owed.hook_id), "r1", again=False)
     await main.result(owed, 2)
     js = main.journal.wire.nc.jetstream()
     count = (await js.stream_info(STREAM)).state.messages
@@ -123,7 +123,7 @@ async def test_a_trigger_starts_its_child_once(main: Main, handlers: Handlers) -
     outcome = await main.result(owed)
     assert outcome.state == "succeeded", outcome.message
     record = await record_of(handler, owed.hook_id)
-    await handler.runs.replay(record, "r1", again=False)
+    await handler.replayer.replay(record, "r1", again=False)
     await main.result(owed, 2)
     await main.until(lambda: bool(main.messages))
     started = [read_start_message(m.data) for m in main.messages if m.to == START]

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from exeunt.client import Client
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import scheduling
@@ -19,18 +19,18 @@ __all__ = ["channel", "nats_server", "rig"]
 
 
 @pytest.fixture
-async def core(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Core]:
-    async with scheduling(nats_server.url, tmp_path) as core:
-        yield core
+async def parts(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Scheduler]:
+    async with scheduling(nats_server.url, tmp_path) as parts:
+        yield parts
 
 
 @pytest.fixture
-async def client(core: Core) -> AsyncIterator[Client]:
-    async with Client(core.address) as client:
+async def client(parts: Scheduler) -> AsyncIterator[Client]:
+    async with Client(parts.address) as client:
         yield client
 
 
 @pytest.fixture
-async def stub(core: Core) -> AsyncIterator[rpc.WorkflowServiceAsyncStub]:
-    async with grpc.aio.insecure_channel(core.address) as channel:
+async def stub(parts: Scheduler) -> AsyncIterator[rpc.WorkflowServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(parts.address) as channel:
         yield rpc.WorkflowServiceStub(channel)

@@ -15,11 +15,11 @@ from exeunt.client import Client
 from exeunt.internal.v1 import executor_service_pb2 as pb
 from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
 from exeunt.journal.log import Log
+from exeunt.journal.owners import FixedOwners
 from exeunt.journal.projections import open_projections
 from exeunt.journal.wire import connect
 from exeunt.scheduler.checks import work_here
-from exeunt.scheduler.core import Core, log_settings
-from exeunt.scheduler.peers import Alone
+from exeunt.scheduler.parts import Scheduler
 from exeunt.scheduler.settings import Settings
 from exeunt.service.grpc import serve_grpc
 
@@ -135,30 +135,35 @@ class Hands:
         return max(0, self.slots - len(self.running))
 
 
+def _always(partition: int, since: float | None) -> bool:
+    """Nobody else could have taken it."""
+    return True
+
+
 @contextlib.asynccontextmanager
-async def scheduling(url: str, folder: Path, **settings: Any) -> AsyncIterator[Core]:
-    """A scheduler alone in its cluster. Its address is `core.address`."""
+async def scheduling(url: str, folder: Path, **settings: Any) -> AsyncIterator[Scheduler]:
+    """A scheduler alone in its cluster. Its address is `parts.address`."""
     chosen = Settings(nats_url=url, data_dir=folder, **settings)
     nc = await connect(url, "scheduler")
     projections = await open_projections(nc)
     writing = asyncio.create_task(projections.run())
-    log = await Log.open(nc, "m", chosen.replica, log_settings(chosen))
-    core = Core(chosen, log, projections, Alone(), check=work_here)
+    log = await Log.open(nc, "m", chosen.replica, chosen.log())
+    parts = Scheduler(chosen, log, projections, FixedOwners(), check=work_here, fresh=_always)
     try:
-        async with serve_grpc("127.0.0.1:0", core.internal(), grace=0) as server, asyncio.TaskGroup() as group:
-            core.address = server.address
-            tasks = [group.create_task(routine) for routine in core.routines().values()]
-            await core.runs.take(range(64))
+        async with serve_grpc("127.0.0.1:0", parts.internal(), grace=0) as server, asyncio.TaskGroup() as group:
+            parts.address = server.address
+            tasks = [group.create_task(routine) for routine in parts.routines().values()]
+            await parts.runs.take(range(64))
             try:
-                yield core
+                yield parts
             finally:
-                await core.stop_intake()
+                await parts.stop_intake()
                 await server.stop(0)
-                core.runs.lose(range(64))
+                parts.runs.lose(range(64))
                 for task in tasks:
                     task.cancel()
     finally:
-        await core.peers.close()
+        await parts.peers.close()
         await log.close()
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
@@ -166,9 +171,9 @@ async def scheduling(url: str, folder: Path, **settings: Any) -> AsyncIterator[C
 
 
 @contextlib.asynccontextmanager
-async def hands(core: Core, outcome: Outcome = succeeds, **more: Any) -> AsyncIterator[Hands]:
+async def hands(parts: Scheduler, outcome: Outcome = succeeds, **more: Any) -> AsyncIterator[Hands]:
     """An executor of that scheduler."""
-    made = Hands(core.address, outcome, **more)
+    made = Hands(parts.address, outcome, **more)
     task = asyncio.create_task(made.run())
     try:
         yield made

@@ -20,7 +20,7 @@ from exeunt.language.decode import decode
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow
 from exeunt.launch import START, encode_bundle, start_message
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.words import finalizations, phases
 from tests.nats_server import NatsServer
 from tests.scheduler.rig import Outcome, final, hands, scheduling, succeeds
@@ -55,15 +55,15 @@ def mended(seen: list[str]) -> Outcome:
     return outcome
 
 
-async def failed(core: Core, client: Client) -> None:
-    async with hands(core):
+async def failed(parts: Scheduler, client: Client) -> None:
+    async with hands(parts):
         await submit(client, BAD)
         assert (await final(client, "bad"))["status"]["phase"] == "Failed"
-        await core.archiver.drained()
+        await parts.archiver.drained()
 
 
-async def test_two_retries_at_once_are_one_and_a_refusal(core: Core, client: Client) -> None:
-    await failed(core, client)
+async def test_two_retries_at_once_are_one_and_a_refusal(parts: Scheduler, client: Client) -> None:
+    await failed(parts, client)
     answers = await asyncio.gather(
         *(client.retry("bad", request_id=id) for id in ("one", "two", "one")), return_exceptions=True
     )
@@ -71,13 +71,13 @@ async def test_two_retries_at_once_are_one_and_a_refusal(core: Core, client: Cli
     assert {error.reason for error in refused} == {"WORKFLOW_RUNNING"}
     assert 1 <= len(refused) <= 2
     seen: list[str] = []
-    async with hands(core, mended(seen)):
+    async with hands(parts, mended(seen)):
         tree = await final(client, "bad")
     assert (tree["status"]["phase"], tree["status"]["runAttempt"], seen) == ("Succeeded", 1, ["exit"])
 
 
-async def test_a_retry_at_the_very_end_waits_for_the_archive(core: Core, client: Client) -> None:
-    async with hands(core):
+async def test_a_retry_at_the_very_end_waits_for_the_archive(parts: Scheduler, client: Client) -> None:
+    async with hands(parts):
         await submit(client, BAD)
         async for change in client.watch("bad"):
             if phases.word(change.workflow.phase) == "Failed":
@@ -123,9 +123,9 @@ async def test_a_scheduler_that_dies_over_a_retry(
         assert [(w.name, phases.word(w.phase)) for w in await client.list_workflows()] == [("bad", "Succeeded")]
 
 
-async def test_what_was_retried_can_be_deleted_and_its_name_is_free(core: Core, client: Client) -> None:
-    await failed(core, client)
-    async with hands(core):
+async def test_what_was_retried_can_be_deleted_and_its_name_is_free(parts: Scheduler, client: Client) -> None:
+    await failed(parts, client)
+    async with hands(parts):
         await client.retry("bad")
         await final(client, "bad")
         assert await client.delete("bad")
@@ -136,9 +136,9 @@ async def test_what_was_retried_can_be_deleted_and_its_name_is_free(core: Core, 
 class Joining:
     """The exit handler's side of a join: messages as they come out of the mailbox of the join's partition."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, parts: Scheduler) -> None:
         self.uid = uid_of_join("default", "k")
-        self._core = core
+        self._core = parts
 
     async def start(self) -> None:
         request = JoinRequest("k", ["a1", "a2"], trigger={"template": "none"})
@@ -158,11 +158,11 @@ class Joining:
 
 
 async def test_arrivals_end_their_own_nodes_once_and_in_any_order(
-    core: Core, client: Client, monkeypatch: pytest.MonkeyPatch
+    parts: Scheduler, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    joining = Joining(core)
+    joining = Joining(parts)
     finished: list[str] = []
-    monkeypatch.setattr(core.journal, "finish", lambda what: finished.append(what.id))
+    monkeypatch.setattr(parts.journal, "finish", lambda what: finished.append(what.id))
     await joining.arrive("a2")
     assert finished == [], "its run is not there yet: the message keeps its place in the log"
     await joining.start()
@@ -176,7 +176,7 @@ async def test_arrivals_end_their_own_nodes_once_and_in_any_order(
     assert (phases.word(tree.outcome), finalizations.word(tree.finalization)) == ("Succeeded", "Running"), (
         "its handler, which starts the child, is owed"
     )
-    [owed] = core.runs.by_uid[joining.uid].run.state.hooks
+    [owed] = parts.runs.by_uid[joining.uid].run.state.hooks
     assert owed.obligation is not None
     given = [owed.obligation.scope[f"workflow.outputs.parameters.{name}"] for name in ("a1", "a2")]
     assert given == ['{"p": "1"}'] * 2

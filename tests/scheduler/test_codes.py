@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from exeunt.client import Client, ClientError
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.service.errors import received
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
@@ -32,9 +32,9 @@ async def said(call: Any) -> tuple[str, list[str], str]:
 
 @pytest.mark.parametrize("over", [False, True])
 async def test_what_is_wrong_in_a_request_comes_before_the_state_of_its_workflow(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub, over: bool
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub, over: bool
 ) -> None:
-    async with hands(core):
+    async with hands(parts):
         await submit(client, WAITS)
         if over:
             await client.terminate("held")
@@ -73,9 +73,9 @@ async def test_lists_refuse_what_they_do_not_know(stub: rpc.WorkflowServiceAsync
     assert (await said(executors))[:2] == ("INVALID_ARGUMENT", ["page_token"])
 
 
-async def test_executors_are_listed_page_by_page(core: Core, stub: rpc.WorkflowServiceAsyncStub) -> None:
-    async with hands(core, id="a"), hands(core, id="b"):
-        while sum(e.link is not None for e in core.dispatch.executors.values()) < 2:  # noqa: ASYNC110 - turns of the loop
+async def test_executors_are_listed_page_by_page(parts: Scheduler, stub: rpc.WorkflowServiceAsyncStub) -> None:
+    async with hands(parts, id="a"), hands(parts, id="b"):
+        while sum(e.link is not None for e in parts.dispatch.executors.values()) < 2:  # noqa: ASYNC110 - turns of the loop
             await asyncio.sleep(0)
         first = await stub.ListExecutors(pb.ListExecutorsRequest(page_size=1))
         rest = await stub.ListExecutors(pb.ListExecutorsRequest(page_token=first.next_page_token))
@@ -99,9 +99,9 @@ async def test_a_star_is_every_namespace_for_a_watch_too(client: Client, stub: r
 
 
 async def test_who_comes_with_an_old_revision_is_told_of_what_workflow(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core):
+    async with hands(parts):
         await submit(client, WAITS)
         stale = 10**6
         calls: list[Any] = [
@@ -132,8 +132,10 @@ async def test_a_submission_that_is_only_checked_is_told_that_its_name_is_taken(
     assert (await said(stub.SubmitWorkflow(both)))[:2] == ("INVALID_ARGUMENT", ["generate_name"])
 
 
-async def test_every_delete_while_a_workflow_is_being_deleted_is_answered_alike(core: Core, client: Client) -> None:
-    async with hands(core) as executor:
+async def test_every_delete_while_a_workflow_is_being_deleted_is_answered_alike(
+    parts: Scheduler, client: Client
+) -> None:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         await executor.until_running()
         await submit(client, TWO)

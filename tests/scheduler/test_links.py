@@ -14,7 +14,7 @@ from exeunt.executor.main import serve
 from exeunt.executor.settings import Settings
 from exeunt.internal.v1 import executor_service_pb2 as pb
 from exeunt.internal.v1 import executor_service_pb2_grpc
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from tests.balancer import Balancer
 from tests.nats_server import NatsServer, nats_server
 from tests.scheduler.rig import final
@@ -44,21 +44,21 @@ async def executor(folder: Path, *seeds: str) -> AsyncIterator[None]:
 class Streams:
     """The streams that schedulers took from the executor, in the order of their beginning."""
 
-    def __init__(self, *cores: Core) -> None:
-        self.taken: list[tuple[Core, object]] = []
+    def __init__(self, *schedulers: Scheduler) -> None:
+        self.taken: list[tuple[Scheduler, object]] = []
         self._changed = asyncio.Event()
-        for core in cores:
-            self.look_at(core)
+        for parts in schedulers:
+            self.look_at(parts)
 
-    def look_at(self, core: Core) -> None:
-        attach = core.dispatch.attach
+    def look_at(self, parts: Scheduler) -> None:
+        attach = parts.dispatch.attach
 
         def counted(link, *rest):  # type: ignore[no-untyped-def]
-            self.taken.append((core, link))
+            self.taken.append((parts, link))
             self._changed.set()
             return attach(link, *rest)
 
-        core.dispatch.attach = counted  # type: ignore[method-assign]
+        parts.dispatch.attach = counted  # type: ignore[method-assign]
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
@@ -66,14 +66,14 @@ class Streams:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def of(self, core: Core) -> int:
-        return sum(taken is core for taken, _ in self.taken)
+    def of(self, parts: Scheduler) -> int:
+        return sum(taken is parts for taken, _ in self.taken)
 
-    def live(self, *cores: Core) -> bool:
+    def live(self, *schedulers: Scheduler) -> bool:
         """Whether the first stream of each of them is still the one."""
-        first = {id(core): link for core, link in reversed(self.taken)}
-        now = {id(core): core.dispatch.executors[NAME].link for core in cores}
-        return all(first[core] is link for core, link in now.items())
+        first = {id(parts): link for parts, link in reversed(self.taken)}
+        now = {id(parts): parts.dispatch.executors[NAME].link for parts in schedulers}
+        return all(first[parts] is link for parts, link in now.items())
 
 
 async def test_a_seed_that_stands_before_all_schedulers_breaks_no_stream(

@@ -13,7 +13,7 @@ import pytest
 
 from exeunt.client import Client
 from exeunt.internal.v1 import step_pb2
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from exeunt.v1.phase_pb2 import Phase
@@ -72,9 +72,9 @@ def synced(picture: Picture) -> Any:
 
 
 async def test_first_what_is_there_then_what_changes(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         [over] = await submit(client, HELLO)
         await final(client, over)
         [runs] = await submit(client, HOLD)
@@ -92,8 +92,10 @@ async def test_first_what_is_there_then_what_changes(
             assert picture.known == await listed(client)
 
 
-async def test_a_filter_says_what_leaves_it(core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub) -> None:
-    async with hands(core) as executor:
+async def test_a_filter_says_what_leaves_it(
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
+) -> None:
+    async with hands(parts) as executor:
         [name] = await submit(client, HOLD, labels={"team": "blue"})
         [step] = await executor.until_running()
         running = {"phases": [Phase.PHASE_RUNNING], "selector": "team=blue"}
@@ -115,10 +117,10 @@ async def test_a_filter_says_what_leaves_it(core: Core, client: Client, stub: rp
 
 @pytest.mark.parametrize("view", [pb.WORKFLOW_VIEW_BASIC, pb.WORKFLOW_VIEW_OBJECT])
 async def test_who_goes_on_from_any_position_ends_with_the_same_picture(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub, view: int
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub, view: int
 ) -> None:
     pictures = [Picture()]
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         names = [name for _ in range(6) for name in await submit(client, MANY)]
         steps = await executor.until_running(6)
         async with watching(stub, pictures[0], view=view) as until:
@@ -144,9 +146,9 @@ async def test_who_goes_on_from_any_position_ends_with_the_same_picture(
 
 
 async def test_a_position_that_is_too_old_begins_anew(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core):
+    async with hands(parts):
         [name] = await submit(client, HELLO)
         await final(client, name)
         for position in ("1.5", f"999999.{2**31}"):  # of 1970; ahead of all that is there
@@ -162,12 +164,12 @@ async def test_a_position_that_is_too_old_begins_anew(
 
 
 async def test_changes_only_begins_with_what_changes(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core):
+    async with hands(parts):
         [before] = await submit(client, HELLO)
         await final(client, before)
-        await core.archiver.drained()
+        await parts.archiver.drained()
         picture = Picture()
         async with watching(stub, picture, changes_only=True) as until:
             await until(synced(picture))

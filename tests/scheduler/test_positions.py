@@ -12,7 +12,7 @@ import pytest
 from exeunt.client import Client, ClientError
 from exeunt.internal.v1 import executor_service_pb2 as internal
 from exeunt.internal.v1 import step_pb2
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from tests.scheduler.rig import final, hands
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.services
 
 
 async def test_a_watch_goes_on_from_where_it_was_or_begins_anew(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         [step] = await executor.until_running()
         uid = (await client.get("held")).uid
@@ -43,7 +43,7 @@ async def test_a_watch_goes_on_from_where_it_was_or_begins_anew(
                 assert not last.reset, "nothing was missed"
         assert last.final
         await final(client, "held")
-        await core.archiver.drained()
+        await parts.archiver.drained()
         [anew] = await _read(stub, pb.WatchWorkflowRequest(uid=uid, position=first.position), 1)
         assert (anew.reset, anew.final) == (True, True), "all of it: what was between is not kept"
         [over] = await _read(stub, pb.WatchWorkflowRequest(uid=uid, position=anew.position), 1)
@@ -72,9 +72,9 @@ async def _read(
 
 
 async def test_logs_tell_stream_and_attempt_and_go_on(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         [step] = await executor.until_running()
         for number, (data, runs) in enumerate(
@@ -102,8 +102,8 @@ async def test_logs_tell_stream_and_attempt_and_go_on(
         assert [line.text async for line in client.logs("held", attempt=1)] == []
 
 
-async def test_a_verb_is_for_the_revision_that_was_looked_at(core: Core, client: Client) -> None:
-    async with hands(core):
+async def test_a_verb_is_for_the_revision_that_was_looked_at(parts: Scheduler, client: Client) -> None:
+    async with hands(parts):
         await submit(client, WAITS)
         looked = await client.get("held")
         await client.suspend("held", revision=looked.revision, request_id="r")
@@ -116,7 +116,7 @@ async def test_a_verb_is_for_the_revision_that_was_looked_at(core: Core, client:
         assert now.revision > looked.revision
         await client.terminate("held", revision=now.revision)
         await final(client, "held")
-        await core.archiver.drained()
+        await parts.archiver.drained()
         over = await client.get("held")
         for verb in (client.retry, client.stop, client.terminate, client.suspend, client.resume, client.delete):
             with pytest.raises(ClientError) as refused:
@@ -128,9 +128,9 @@ async def test_a_verb_is_for_the_revision_that_was_looked_at(core: Core, client:
 
 
 async def test_views_say_how_much_of_a_workflow_is_told(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub
 ) -> None:
-    async with hands(core):
+    async with hands(parts):
         await submit(client, TWO)
         [name] = await submit(client, HELLO)
         for one in ("two", name):

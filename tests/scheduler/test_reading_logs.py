@@ -12,7 +12,7 @@ import pytest
 from exeunt.client import Client
 from exeunt.internal.v1 import step_pb2
 from exeunt.journal.steplogs import STREAM
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.service.errors import received
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
@@ -40,15 +40,15 @@ spec:
 """
 
 
-async def consumers(core: Core) -> int:
+async def consumers(parts: Scheduler) -> int:
     """How many read the output of steps now."""
-    info: dict[str, Any] = await core.journal.wire.api(f"STREAM.INFO.{STREAM}", {}, 5.0)
+    info: dict[str, Any] = await parts.journal.wire.api(f"STREAM.INFO.{STREAM}", {}, 5.0)
     count: int = info["state"]["consumer_count"]
     return count
 
 
-async def test_the_end_of_what_is_there_and_then_what_comes(core: Core, client: Client) -> None:
-    async with hands(core) as executor:
+async def test_the_end_of_what_is_there_and_then_what_comes(parts: Scheduler, client: Client) -> None:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         (step,) = await executor.until_running()
         await executor.say(step.id, 1, "one\ntwo\nthree\n")
@@ -62,14 +62,14 @@ async def test_the_end_of_what_is_there_and_then_what_comes(core: Core, client: 
 
 @pytest.mark.parametrize("follow", [False, True])
 async def test_what_cannot_be_read_is_said(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub, follow: bool
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub, follow: bool
 ) -> None:
     async def said(**more: Any) -> str:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.GetLogs(pb.GetLogsRequest(name="held", follow=follow, **more)).read()
         return f"{received(raised.value).code.name} {received(raised.value).reason}"
 
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         (step,) = await executor.until_running()
         assert await said(tail=-1) == "INVALID_ARGUMENT INVALID_REQUEST"
@@ -83,9 +83,9 @@ async def test_what_cannot_be_read_is_said(
 
 @pytest.mark.parametrize("follow", [False, True])
 async def test_a_step_that_is_tried_again_has_the_output_of_all_its_attempts(
-    core: Core, client: Client, follow: bool
+    parts: Scheduler, client: Client, follow: bool
 ) -> None:
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         await submit(client, TRIED)
         following = client.logs("tried", node="shaky", follow=True)
         lines = asyncio.create_task(_texts(following)) if follow else None
@@ -105,9 +105,9 @@ async def test_a_step_that_is_tried_again_has_the_output_of_all_its_attempts(
 
 
 async def test_a_quiet_follow_is_heard_and_leaves_nothing_behind(
-    core: Core, client: Client, stub: rpc.WorkflowServiceAsyncStub, caplog: pytest.LogCaptureFixture
+    parts: Scheduler, client: Client, stub: rpc.WorkflowServiceAsyncStub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         (step,) = await executor.until_running()
         quiet = [stub.GetLogs(pb.GetLogsRequest(name="held", follow=True)) for _ in range(5)]
@@ -118,10 +118,10 @@ async def test_a_quiet_follow_is_heard_and_leaves_nothing_behind(
             busy = [stub.GetLogs(pb.GetLogsRequest(name="held", follow=True)) for _ in range(5)]
             for call in [*quiet, *busy]:
                 assert [line.text for line in (await call.read()).lines] == ["one"]
-            assert await consumers(core) >= 10
+            assert await consumers(parts) >= 10
             for call in [*quiet, *busy]:
                 call.cancel()
-            while await consumers(core):  # noqa: ASYNC110 - they go by themselves, and nothing tells of it
+            while await consumers(parts):  # noqa: ASYNC110 - they go by themselves, and nothing tells of it
                 await asyncio.sleep(0.02)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exeunt.client import Client, ClientError
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.words import phases
 from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HELLO, HOLD, TWO, submit
@@ -48,8 +48,8 @@ async def refusal(asked: Awaitable[Any]) -> tuple[str, str]:
     return refused.value.code, refused.value.reason
 
 
-async def test_a_repeated_delete_leaves_the_next_workflow_of_that_name_alone(core: Core, client: Client) -> None:
-    async with hands(core):
+async def test_a_repeated_delete_leaves_the_next_workflow_of_that_name_alone(parts: Scheduler, client: Client) -> None:
+    async with hands(parts):
         await submit(client, TWO)
         await final(client, "two")
         assert await client.delete("two", request_id="r")
@@ -66,9 +66,9 @@ async def test_a_repeated_delete_leaves_the_next_workflow_of_that_name_alone(cor
     [("stop", {}), ("terminate", {}), ("suspend", {}), ("resume", {}), ("set_nodes", {**APPROVE, "phase": "Failed"})],
 )
 async def test_a_repeated_verb_is_carried_out_on_the_first_workflow_only(
-    core: Core, client: Client, verb: str, more: dict[str, str]
+    parts: Scheduler, client: Client, verb: str, more: dict[str, str]
 ) -> None:
-    async with hands(core):
+    async with hands(parts):
         await submit(client, WAITS)
         first = await getattr(client, verb)("held", request_id="r", **more)
         again = await getattr(client, verb)("held", request_id="r", **more)
@@ -80,7 +80,7 @@ async def test_a_repeated_verb_is_carried_out_on_the_first_workflow_only(
         if verb == "suspend":
             async for _ in client.watch(uid=first.uid):
                 pass
-            await core.archiver.drained()
+            await parts.archiver.drained()
         await submit(client, WAITS)
         said = await refusal(getattr(client, verb)("held", request_id="r", **more))
         assert said == ("NOT_FOUND", "WORKFLOW_DELETED")
@@ -88,8 +88,8 @@ async def test_a_repeated_verb_is_carried_out_on_the_first_workflow_only(
         assert (phases.word(now.phase), now.uid != first.uid, "suspended" in now.json) == ("Running", True, False)
 
 
-async def test_a_repeated_retry_leaves_the_next_workflow_of_that_name_alone(core: Core, client: Client) -> None:
-    async with hands(core) as executor:
+async def test_a_repeated_retry_leaves_the_next_workflow_of_that_name_alone(parts: Scheduler, client: Client) -> None:
+    async with hands(parts) as executor:
         await submit(client, FAILS)
         await final(client, "held")
         first = await client.retry("held", request_id="r")
@@ -102,8 +102,10 @@ async def test_a_repeated_retry_leaves_the_next_workflow_of_that_name_alone(core
         assert len(executor.seen) == 3
 
 
-async def test_a_repeated_resubmit_has_the_first_child_when_its_source_is_gone(core: Core, client: Client) -> None:
-    async with hands(core):
+async def test_a_repeated_resubmit_has_the_first_child_when_its_source_is_gone(
+    parts: Scheduler, client: Client
+) -> None:
+    async with hands(parts):
         await submit(client, TWO)
         await final(client, "two")
         child = await client.resubmit("two", request_id="r")
@@ -116,7 +118,7 @@ async def test_a_repeated_resubmit_has_the_first_child_when_its_source_is_gone(c
         assert await refusal(client.resubmit("two", request_id="r")) == ("NOT_FOUND", "WORKFLOW_DELETED")
 
 
-async def test_a_request_id_stands_for_one_verb(core: Core, client: Client) -> None:
+async def test_a_request_id_stands_for_one_verb(parts: Scheduler, client: Client) -> None:
     await submit(client, HOLD)
     await submit(client, TWO)
     await client.suspend("two", request_id="r")
@@ -125,7 +127,7 @@ async def test_a_request_id_stands_for_one_verb(core: Core, client: Client) -> N
     assert phases.word((await client.get("two")).phase) == "Running"
 
 
-async def test_a_name_and_a_uid_have_to_fit(core: Core, client: Client) -> None:
+async def test_a_name_and_a_uid_have_to_fit(parts: Scheduler, client: Client) -> None:
     await submit(client, HOLD)
     await submit(client, TWO)
     uid = (await client.get("two")).uid
@@ -139,16 +141,16 @@ async def test_a_name_and_a_uid_have_to_fit(core: Core, client: Client) -> None:
     assert await client.delete("two", uid=uid) is False
 
 
-async def test_many_verbs_at_once_are_each_carried_out_once(core: Core, client: Client) -> None:
+async def test_many_verbs_at_once_are_each_carried_out_once(parts: Scheduler, client: Client) -> None:
     names = [name for _ in range(60) for name in await submit(client, HOLD.replace("name: held", "generateName: h-"))]
     for _ in range(2):
         answers = await asyncio.gather(*(client.suspend(name, request_id=f"r-{name}") for name in names * 2))
         assert [answer.name for answer in answers] == names * 2
-    assert {entry.run.state.requests[0] for entry in core.runs.by_uid.values()} == {f"r-{name}" for name in names}
+    assert {entry.run.state.requests[0] for entry in parts.runs.by_uid.values()} == {f"r-{name}" for name in names}
 
 
-async def test_submissions_share_their_request_ids_with_verbs(core: Core, client: Client) -> None:
-    async with hands(core):
+async def test_submissions_share_their_request_ids_with_verbs(parts: Scheduler, client: Client) -> None:
+    async with hands(parts):
         await submit(client, HOLD)
         await client.suspend("held", request_id="of a verb")
         assert await refusal(client.submit([("a", TWO)], request_id="of a verb")) == USED
@@ -163,8 +165,8 @@ async def test_submissions_share_their_request_ids_with_verbs(core: Core, client
     assert [w.name for w in await client.list_workflows()] == ["held"]
 
 
-async def test_a_resubmission_shares_its_request_id(core: Core, client: Client) -> None:
-    async with hands(core):
+async def test_a_resubmission_shares_its_request_id(parts: Scheduler, client: Client) -> None:
+    async with hands(parts):
         await submit(client, TWO)
         child = await client.resubmit("two", request_id="r", by="me")
         assert (await client.resubmit("two", request_id="r", by="me")).uid == child.uid
@@ -176,18 +178,20 @@ async def test_a_resubmission_shares_its_request_id(core: Core, client: Client) 
     assert len(await client.list_workflows()) <= 2
 
 
-async def test_who_asks_is_compared_and_names_of_files_are_not(core: Core, client: Client) -> None:
+async def test_who_asks_is_compared_and_names_of_files_are_not(parts: Scheduler, client: Client) -> None:
     [first] = (await client.submit([("a", HOLD)], request_id="r", by="me")).workflows
     assert (await client.submit([("b", HOLD)], request_id="r", by="me")).workflows[0].uid == first.uid
     assert await refusal(client.submit([("a", HOLD)], request_id="r", by="you")) == USED
 
 
-async def test_templates_that_are_submitted_alone_are_stored_once_for_a_request_id(core: Core, client: Client) -> None:
+async def test_templates_that_are_submitted_alone_are_stored_once_for_a_request_id(
+    parts: Scheduler, client: Client
+) -> None:
     await client.submit([("a", TEMPLATE)], request_id="r")
     other = TEMPLATE.replace("hello", "bye")
     await client.submit([("a", other)], request_id="s")
     await client.submit([("a", TEMPLATE)], request_id="r")
-    kept = await core.projections.manifests.get("WorkflowTemplate", "default", "greeting")
+    kept = await parts.projections.manifests.get("WorkflowTemplate", "default", "greeting")
     assert "bye" in str(kept), "what was stored since is left alone"
     assert await refusal(client.submit([("a", other)], request_id="r")) == USED
     await submit(client, HOLD)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from exeunt.client import Client, ClientError
+from exeunt.journal.holdings import Holdings
 from exeunt.journal.log import Log
+from exeunt.journal.owners import MembershipOwners
 from exeunt.journal.ownership import Member, Membership
 from exeunt.journal.projections import open_projections
 from exeunt.journal.wire import connect
 from exeunt.scheduler.checks import work_here
-from exeunt.scheduler.core import Core, log_settings
-from exeunt.scheduler.holdings import Holdings
+from exeunt.scheduler.parts import Scheduler
 from exeunt.scheduler.settings import Settings
 from exeunt.service.grpc import serve_grpc
 from exeunt.words import phases
@@ -33,11 +34,11 @@ pytestmark = pytest.mark.services
 class Loaded:
     """Waits until schedulers together have loaded everything and agree on who has what."""
 
-    def __init__(self, *cores: Core) -> None:
-        self._cores = cores
+    def __init__(self, *schedulers: Scheduler) -> None:
+        self._schedulers = schedulers
         self._changed = asyncio.Event()
-        for core in cores:
-            core.runs.holding_changed.append(self._changed.set)
+        for parts in schedulers:
+            parts.runs.loaded_changed.append(self._changed.set)
 
     async def wait(self) -> None:
         async with asyncio.timeout(20):
@@ -46,47 +47,44 @@ class Loaded:
                 await self._changed.wait()
 
     def _agree(self) -> bool:
-        held = [core.runs.loaded for core in self._cores]
+        held = [parts.runs.loaded for parts in self._schedulers]
         return sum(map(len, held)) == 64 and len(set().union(*held)) == 64 and all(held)
 
 
+async def _nothing() -> None:
+    pass
+
+
 @contextlib.asynccontextmanager
-async def scheduler(url: str, folder: Path, replica: str, *, crash: bool = False) -> AsyncIterator[Core]:
+async def scheduler(url: str, folder: Path, replica: str, *, crash: bool = False) -> AsyncIterator[Scheduler]:
     """One of several schedulers. With `crash` it ends without a word to the others."""
     settings = Settings(nats_url=url, data_dir=folder, replica=replica, expected_schedulers=2)
     nc = await connect(url, replica)
     projections = await open_projections(nc)
-    log = await Log.open(nc, "m", replica, log_settings(settings))
-    holdings = Holdings(log)
-    log.on_lost.append(holdings.lost)
-    core = Core(settings, log, projections, holdings, check=work_here)
+    log = await Log.open(nc, "m", replica, settings.log())
+    owners = MembershipOwners()
+    parts = Scheduler(settings, log, projections, owners, check=work_here)
     writing = asyncio.create_task(projections.run())
     try:
-        async with serve_grpc("127.0.0.1:0", core.internal(), grace=0) as server, asyncio.TaskGroup() as group:
-            core.address = server.address
-
-            async def confirm(sent: float) -> None:
-                await log.confirm(sent)
-                core.confirmed()
-
-            membership = await Membership.open(nc, Member("m", replica, core.address), confirm=confirm)
-            holdings.join(membership)
-            routines = [membership.run(), holdings.keep(core.runs), *core.routines().values()]
+        async with serve_grpc("127.0.0.1:0", parts.internal(), grace=0) as server, asyncio.TaskGroup() as group:
+            parts.address = server.address
+            membership = await Membership.open(nc, Member("m", replica, parts.address), confirm=parts.confirm)
+            owners.join(membership)
+            holdings = Holdings(membership, log, parts.runs)
+            routines = [membership.run(), holdings.keep(), *parts.routines().values()]
             tasks = [group.create_task(routine) for routine in routines]
             try:
-                yield core
+                yield parts
             finally:
-                holdings.stopping = True
-                await core.stop_intake()
+                await parts.stop_intake()
                 await server.stop(0)
                 if not crash:
-                    core.runs.release(set(core.runs.loaded))
-                    await membership.leave()
+                    await holdings.leave(_nothing)
                 for task in tasks:
                     task.cancel()
     finally:
-        core.runs.lose(range(64))
-        await core.peers.close()
+        parts.runs.lose(range(64))
+        await parts.peers.close()
         await log.close()
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
@@ -134,8 +132,8 @@ async def test_lists_of_several_are_newest_first(nats_server: NatsServer, tmp_pa
         await asyncio.gather(a.archiver.drained(), b.archiver.drained())
         listed = await pages(a, 100, nothing)
         assert listed == names[::-1]
-        for core, size in ((a, 1), (b, 3), (a, 5), (b, 20)):
-            assert await pages(core, size, nothing) == listed
+        for parts, size in ((a, 1), (b, 3), (a, 5), (b, 20)):
+            assert await pages(parts, size, nothing) == listed
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["handing over", "crashing"])

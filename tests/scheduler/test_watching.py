@@ -11,7 +11,7 @@ import pytest
 from exeunt.client import Client
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler import watch
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from tests.scheduler.rig import final, hands
 from tests.scheduler.test_service import HOLD, submit
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.services
 
 @pytest.mark.parametrize("before_the_rest", [False, True])
 async def test_a_client_that_stalled_is_told_the_end_when_it_reads_again(
-    core: Core, client: Client, before_the_rest: bool, monkeypatch: pytest.MonkeyPatch
+    parts: Scheduler, client: Client, before_the_rest: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the workflow ends while the message cannot be sent, or in the pause that follows a dear one."""
-    async with hands(core) as executor:
+    async with hands(parts) as executor:
         await submit(client, HOLD)
         (step,) = await executor.until_running()
-        (entry,) = core.runs.by_uid.values()
-        changes = watch.watch(core.peers, entry, 0, in_parts=False)
+        (entry,) = parts.runs.by_uid.values()
+        changes = watch.watch(parts.peers, entry, 0, in_parts=False)
         assert (await anext(changes)).reset
         if before_the_rest:
             await asyncio.sleep(1.0)  # the client does not read

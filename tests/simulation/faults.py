@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from exeunt.exithandler.exit_runs import ExitRuns
+from exeunt.scheduler.runs import Runs
 from tests.simulation.nats import WORLD
 from tests.simulation.services import SERVICES, Service, World
 
@@ -125,13 +127,14 @@ class Cluster:
         for service in [*self.of_role("m"), *self.of_role("x")]:
             if not service.started or service.process.paused:
                 continue
-            runs = getattr(getattr(service, "core", None), "runs", None)
-            handler = getattr(service, "handler", None)
-            families = [e.driver.family for e in runs.by_uid.values()] if runs else []
-            ask = runs._snapshot if runs else None
-            if handler is not None:
-                families, ask = [r.family for r in handler.runs.runs.values()], handler.runs.snapshot
-            if ask is not None and families:
+            runs = getattr(getattr(service, "parts", None), "runs", None)
+            if isinstance(runs, ExitRuns):
+                families, ask = [r.family for r in runs.runs.values()], runs.snapshot
+            elif isinstance(runs, Runs):
+                families, ask = [e.driver.family for e in runs.by_uid.values()], runs.snapshot
+            else:
+                continue
+            if families:
                 self.world.loop.call_soon(ask, families, context=service.process.context)
 
     def _sound(self) -> None:

@@ -64,9 +64,9 @@ def install() -> None:
     from exeunt.executor import session
     from exeunt.exithandler import steps_client
     from exeunt.journal import cut, log, ownership, subjects
-    from exeunt.scheduler import core, holdings
+    from exeunt.scheduler import parts
 
-    for module in (subjects, log, cut, ownership, holdings, core):
+    for module in (subjects, log, cut, ownership, parts):
         module.PARTITIONS = PARTITIONS  # type: ignore[attr-defined]  # each has its own name for it
     setattr(log, "wire_of", _same)  # noqa: B010 - the wire is made by whoever opens the log
     for client in (session, steps_client):
@@ -223,13 +223,13 @@ class Simulation:
 
     async def _submit(self, uid: str, accepted: Accepted, service: Any) -> bool:
         try:
-            await service.core.launcher.submit(Checked([accepted]), [uid], f"request-{uid}")
+            await service.parts.launcher.submit(Checked([accepted]), [uid], f"request-{uid}")
         except (RpcError, NotOwner, *NATS_AWAY):
             return False
         return True
 
     async def _command(self, uid: str, command: Any, service: Any) -> bool:
-        entry = service.core.runs.by_uid.get(uid)
+        entry = service.parts.runs.by_uid.get(uid)
         if entry is None:
             return self.watch.kept(uid)
         try:
@@ -241,24 +241,24 @@ class Simulation:
         return True
 
     async def _delete(self, uid: str, request: str, service: Any) -> bool:
-        entry = service.core.runs.by_uid.get(uid)
+        entry = service.parts.runs.by_uid.get(uid)
         if entry is not None and not entry.closed:
             return await self._command(uid, Shutdown("Stop", request, deleted=True), service)
         if uid not in self.world.durable.archive:
             return uid in self.world.durable.tombstones
         try:
-            await service.core.archiver.remove("default", self.names[uid], uid)
+            await service.parts.archiver.remove("default", self.names[uid], uid)
         except NATS_AWAY:
             return False
         return True
 
     async def _replay(self, id: str, request: str, again: bool, service: Any) -> bool:
         try:
-            record = await service.handler.ledger.get(id)
+            record = await service.parts.ledger.get(id)
             if record is None:
                 return False
             if request not in record.requests:
-                await service.handler.runs.replay(record, request, again=again)
+                await service.parts.replayer.replay(record, request, again=again)
         except Rejected as error:
             return error.reason != "EXIT_RUNNING"
         except (NotOwner, *NATS_AWAY):

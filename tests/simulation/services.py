@@ -14,7 +14,6 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from exeunt.actions import ActionSettings
-from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import NotedAttempt
@@ -24,22 +23,15 @@ from exeunt.executor.runtime.base import Ended, NotStarted, ProgramSpec
 from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.slots import Slots
 from exeunt.executor.work import StepWork
-from exeunt.exithandler.announce import Announcer
-from exeunt.exithandler.bundles import Bundles
-from exeunt.exithandler.exit_runs import ExitRuns
-from exeunt.exithandler.handler import Handler
-from exeunt.exithandler.ledger import Ledger
-from exeunt.exithandler.main import Holdings as ExitHoldings
-from exeunt.exithandler.perform import ExitSteps
-from exeunt.exithandler.start import Starter
-from exeunt.exithandler.steps_client import StepsClient
+from exeunt.exithandler.parts import ExitHandler
+from exeunt.exithandler.settings import Settings as ExitSettings
+from exeunt.journal.holdings import Holdings
 from exeunt.journal.log import Log, LogSettings
+from exeunt.journal.owners import MembershipOwners
 from exeunt.journal.ownership import Member, owner_among
-from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Role
 from exeunt.scheduler.checks import work_here
-from exeunt.scheduler.core import Core
-from exeunt.scheduler.holdings import Holdings
+from exeunt.scheduler.parts import Scheduler
 from exeunt.scheduler.settings import Settings
 from tests.simulation.loop import Process
 from tests.simulation.nats import Link, Server, SimWire, ask
@@ -216,105 +208,71 @@ class SchedulerService(Service):
     """A scheduler: `exeunt.scheduler.main` without signals, health and gRPC's sockets."""
 
     role = "m"
-    core: Core
+    parts: Scheduler
 
     def has(self, partition: int) -> bool:
-        return hasattr(self, "core") and partition in self.core.runs.loaded
+        return hasattr(self, "parts") and partition in self.parts.runs.loaded
 
     async def open(self, group: asyncio.TaskGroup) -> None:
         world = self.world
         journal = await Log.open(SimWire(self.link), "m", self.name, self.settings())  # type: ignore[arg-type]  # `wire_of` is replaced
         group.create_task(journal.ended())
         stores = Stores(world.durable, self.link)
-        self.holdings = holdings = Holdings(journal)
-        journal.on_lost.append(holdings.lost)
+        owners = MembershipOwners()
         settings = Settings(replica=self.name, grace=GRACE_SECONDS)
         wall = Wall(world, self.process)
-        self.core = core = Core(settings, journal, stores, holdings, check=work_here, clock=wall)  # type: ignore[arg-type]  # shaped alike
-        core.address = self.name
+        self.parts = parts = Scheduler(settings, journal, stores, owners, check=work_here, clock=wall)  # type: ignore[arg-type]  # shaped alike
+        parts.address = self.name
         methods: dict[str, Any] = {
-            "/exeunt.internal.v1.ExecutorService/Session": core.executors.Session,
-            "/exeunt.internal.v1.StepService/Run": core.steps.Run,
+            "/exeunt.internal.v1.ExecutorService/Session": parts.executors.Session,
+            "/exeunt.internal.v1.StepService/Run": parts.steps.Run,
         }
         world.network.endpoints[self.name] = Endpoint(self.process, methods)
-        world.watch.join(core.runs)
+        world.watch.join(parts.runs)
 
-        async def confirm(sent: float) -> None:
-            await journal.confirm(sent, verify=core.dispatch.unjudged)
-            core.confirmed()
-
-        self.members = members = Members(world, self.link, Member("m", self.name, self.name), confirm)
-        holdings.join(members)  # type: ignore[arg-type]  # shaped as Membership
+        self.members = members = Members(world, self.link, Member("m", self.name, self.name), parts.confirm)
+        owners.join(members)  # type: ignore[arg-type]  # shaped as Membership
+        self.holdings = Holdings(members, journal, parts.runs)  # type: ignore[arg-type]  # as above
         group.create_task(members.run())
-        for routine in core.routines().values():
+        for routine in parts.routines().values():
             group.create_task(routine)
-        group.create_task(holdings.keep(core.runs))
+        group.create_task(self.holdings.keep())
 
     async def finish(self) -> None:
-        await self.core.stop_intake()
-        self.holdings.stopping = True
-        try:
-            await self.core.finish()
-        finally:
-            await self.members.leave()
+        await self.parts.stop_intake()
+        await self.holdings.leave(self.parts.finish)
 
 
 class ExitService(Service):
-    """An exit handler: `exeunt.exithandler.main` and `open_handler`, joined to the simulation."""
+    """An exit handler: `exeunt.exithandler.main` without signals, health and gRPC's sockets."""
 
     role = "x"
-    handler: Handler
+    parts: ExitHandler
 
     def has(self, partition: int) -> bool:
-        return hasattr(self, "holdings") and partition in self.holdings.held
+        return hasattr(self, "parts") and partition in self.parts.loaded
 
     async def open(self, group: asyncio.TaskGroup) -> None:
         world = self.world
         journal = await Log.open(SimWire(self.link), "x", self.name, self.settings())  # type: ignore[arg-type]  # as above
         stores: Any = Stores(world.durable, self.link)
-        ledger = Ledger(stores.ledger)
-        clock = Wall(world, self.process)
-        steady = Steady(journal.wire)
-        runs = ExitRuns(journal, Bundles(stores.blobs, steady), ledger, Announcer(stores.events), clock)
-
-        async def confirm(sent: float) -> None:
-            await journal.confirm(sent)
-
-        self.members = members = Members(world, self.link, Member("x", self.name, self.name), confirm)
-        client = StepsClient(self.name, lambda p: _address(members.owner_of(p, "m")), journal.fence)
+        owners = MembershipOwners()
+        settings = ExitSettings(replica=self.name, finish_seconds=2.0)
         tools: Any = SimpleNamespace(settings=ActionSettings(), start_workflow=None, wait_workflow=None, secret=None)
-        steps = ExitSteps(
-            self.name,
-            journal,
-            tools=tools,
-            client=client,
-            starter=Starter(journal, stores, Chains(32, 2000), steady).for_run,
-            obligation_of=runs.obligation_of,
-        )
-        runs.steps = steps
-        journal.on_lost.append(lambda partition: runs.lose([partition]))
-        journal.on_snapshot = runs.snapshot
-        unused: Any = None
-        self.handler = handler = Handler(journal, stores, runs, steps, client, unused, unused, ledger)
-        world.watch.join_exits(runs)
-        self.holdings = ExitHoldings(members, handler)  # type: ignore[arg-type]  # shaped as Membership
-        for routine in handler.routines().values():
+        wall = Wall(world, self.process)
+        self.parts = parts = ExitHandler(settings, journal, stores, owners, tools=tools, clock=wall)
+        world.watch.join_exits(parts.runs, parts.steps)
+        self.members = members = Members(world, self.link, Member("x", self.name, self.name), journal.confirm)
+        owners.join(members)  # type: ignore[arg-type]  # shaped as Membership
+        self.holdings = Holdings(members, journal, parts)  # type: ignore[arg-type]  # as above
+        for routine in parts.routines().values():
             group.create_task(routine)
         group.create_task(members.run())
         group.create_task(self.holdings.keep())
-        group.create_task(handler.follow())
+        group.create_task(parts.follow())
 
     async def finish(self) -> None:
-        self.holdings.stopping = True
-        try:
-            await self.handler.finish(2.0)
-            self.handler.give(self.holdings.held)
-        finally:
-            await self.members.leave()
-
-
-def _address(member: Member | None) -> str | None:
-    return member.address if member else None
+        await self.holdings.leave(self.parts.finish)
 
 
 class ExecutorProcess(Service):

@@ -197,9 +197,9 @@ class Watch:
 
         runs._committed = committed
 
-    def join_exits(self, runs: Any) -> None:
+    def join_exits(self, runs: Any, steps: Any) -> None:
         """The same for an exit handler's, and looks at each of its actions."""
-        original, steps = runs._committed, runs.steps
+        original = runs._committed
         perform = steps._perform
 
         def committed(opened: Any, driver: Driver, events: list[Event]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.client import Client
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from tests.executor.conftest import inside
 from tests.exithandler.conftest import handler_at
 from tests.scheduler.rig import final, scheduling
@@ -41,18 +41,18 @@ spec:
 
 
 @contextlib.asynccontextmanager
-async def cluster(url: str, folder: Path) -> AsyncIterator[Core]:
+async def cluster(url: str, folder: Path) -> AsyncIterator[Scheduler]:
     """All three services in this process."""
-    async with scheduling(url, folder / "m") as core:
-        executor = inside(core, folder / "e")  # type: ignore[arg-type]  # all it wants is the address
-        async with handler_at(url, "x1", core.address), executor:
-            yield core
+    async with scheduling(url, folder / "m") as parts:
+        executor = inside(parts, folder / "e")  # type: ignore[arg-type]  # all it wants is the address
+        async with handler_at(url, "x1", parts.address), executor:
+            yield parts
 
 
-async def run(core: Core, trace: dict[str, str] | None = None) -> dict[str, Any]:
+async def run(parts: Scheduler, trace: dict[str, str] | None = None) -> dict[str, Any]:
     """Runs the workflow to its end."""
-    async with Client(core.address, trace=trace) as client:
+    async with Client(parts.address, trace=trace) as client:
         [started] = (await client.submit([("-", MANIFEST)])).workflows
         tree = await final(client, started.name)
-    await core.archiver.drained()
+    await parts.archiver.drained()
     return tree

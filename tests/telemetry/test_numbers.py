@@ -66,10 +66,10 @@ async def numbers() -> dict[str, float]:
 @pytest.mark.usefixtures("metrics")
 async def test_a_handler_that_is_owed_is_counted_until_it_has_run(nats_server: NatsServer, tmp_path: Path) -> None:
     async with (
-        scheduling(nats_server.url, tmp_path) as core,
-        handler_at(nats_server.url, "x1", core.address),
-        hands(core) as executor,
-        Client(core.address) as client,
+        scheduling(nats_server.url, tmp_path) as parts,
+        handler_at(nats_server.url, "x1", parts.address),
+        hands(parts) as executor,
+        Client(parts.address) as client,
     ):
         before = await numbers()
         assert before["exeunt_workflows_open"] == 0
@@ -91,7 +91,7 @@ async def test_a_handler_that_is_owed_is_counted_until_it_has_run(nats_server: N
         assert 0 <= during["exeunt_log_fullness"] < 1
         await executor.end(step.id, step_pb2.StepResult(phase="Succeeded", exit_code=0))
         await final(client, started.name)
-        await core.archiver.drained()
+        await parts.archiver.drained()
         after = await numbers()
     assert after["exeunt_workflows_open"] == 0
     assert after["exeunt_commits_total"] > before["exeunt_commits_total"]
@@ -104,7 +104,7 @@ async def test_a_handler_that_is_owed_is_counted_until_it_has_run(nats_server: N
 
 async def test_the_page_names_every_number(nats_server: NatsServer, tmp_path: Path) -> None:
     known = re.findall(r"^\| `([a-z._]+)` \|", PAGE.read_text(), re.MULTILINE)
-    async with cluster(nats_server.url, tmp_path) as core:
-        await run(core)
+    async with cluster(nats_server.url, tmp_path) as parts:
+        await run(parts)
         made = {number.name for number in all_numbers()}
     assert sorted(known) == sorted(name for name in made if not name.startswith("exeunt.test."))

@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from exeunt import traces
 from exeunt.journal.reading import read
-from exeunt.scheduler.core import Core
+from exeunt.scheduler.parts import Scheduler
 from exeunt.service import telemetry
 from tests.nats_server import NatsServer, nats_server
 from tests.telemetry.cluster import cluster, run
@@ -33,10 +33,10 @@ def exporter() -> Iterator[InMemorySpanExporter]:
     telemetry.current.close()
 
 
-async def event_headers(core: Core, uid: str) -> list[dict[str, str]]:
+async def event_headers(parts: Scheduler, uid: str) -> list[dict[str, str]]:
     """What subscribers got, headers only, by type."""
     found = []
-    async for message in read(core.projections.events._js, "EXEUNT_EVENTS", f"exeunt.events.*.{uid}.>"):
+    async for message in read(parts.projections.events._js, "EXEUNT_EVENTS", f"exeunt.events.*.{uid}.>"):
         found.append(dict(message.headers or {}))
     return found
 
@@ -56,10 +56,10 @@ def ids(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 async def test_one_trace_id_runs_from_the_client_to_steps_handlers_and_subscribers(
     nats_server: NatsServer, tmp_path: Path, exporter: InMemorySpanExporter
 ) -> None:
-    async with cluster(nats_server.url, tmp_path) as core:
-        tree = await run(core, SENT)
+    async with cluster(nats_server.url, tmp_path) as parts:
+        tree = await run(parts, SENT)
         uid = tree["metadata"]["uid"]
-        headers = await event_headers(core, uid)
+        headers = await event_headers(parts, uid)
     telemetry.current.close()
     found = told(tree)
     assert {"build(0:a)", "build(1:b)", "test.onExit"} <= found.keys()
@@ -85,8 +85,8 @@ async def test_one_trace_id_runs_from_the_client_to_steps_handlers_and_subscribe
 async def test_the_spans_of_a_workflow_are_exported_once_at_its_end(
     nats_server: NatsServer, tmp_path: Path, exporter: InMemorySpanExporter
 ) -> None:
-    async with cluster(nats_server.url, tmp_path) as core:
-        tree = await run(core)
+    async with cluster(nats_server.url, tmp_path) as parts:
+        tree = await run(parts)
     telemetry.current.close()
     name, uid = tree["metadata"]["name"], tree["metadata"]["uid"]
     spans = [s for s in exporter.get_finished_spans() if not s.name.startswith("exeunt.v1.")]
@@ -133,17 +133,17 @@ async def test_the_spans_of_a_workflow_are_exported_once_at_its_end(
 
 
 async def test_a_trace_that_comes_in_is_passed_on_while_traces_are_off(nats_server: NatsServer, tmp_path: Path) -> None:
-    async with cluster(nats_server.url, tmp_path) as core:
-        tree = await run(core, SENT)
-        headers = await event_headers(core, tree["metadata"]["uid"])
+    async with cluster(nats_server.url, tmp_path) as parts:
+        tree = await run(parts, SENT)
+        headers = await event_headers(parts, tree["metadata"]["uid"])
     assert {text.partition(" ")[0] for text in told(tree).values()} == {SENT["traceparent"]}
     assert {h["traceparent"] for h in headers} == {SENT["traceparent"]}
 
 
 async def test_without_a_trace_nothing_speaks_of_one(nats_server: NatsServer, tmp_path: Path) -> None:
-    async with cluster(nats_server.url, tmp_path) as core:
-        tree = await run(core)
-        headers = await event_headers(core, tree["metadata"]["uid"])
+    async with cluster(nats_server.url, tmp_path) as parts:
+        tree = await run(parts)
+        headers = await event_headers(parts, tree["metadata"]["uid"])
     assert {text.strip() for text in told(tree).values()} == {""}
     assert not [h for h in headers if "traceparent" in h]
 
@@ -151,8 +151,8 @@ async def test_without_a_trace_nothing_speaks_of_one(nats_server: NatsServer, tm
 async def test_a_trace_that_nobody_samples_is_not_exported(
     nats_server: NatsServer, tmp_path: Path, exporter: InMemorySpanExporter
 ) -> None:
-    async with cluster(nats_server.url, tmp_path) as core:
-        tree = await run(core, {"traceparent": SENT["traceparent"][:-1] + "0"})
+    async with cluster(nats_server.url, tmp_path) as parts:
+        tree = await run(parts, {"traceparent": SENT["traceparent"][:-1] + "0"})
     telemetry.current.close()
     assert not exporter.get_finished_spans()
     assert {text.split("-")[1] for text in told(tree).values()} == {TRACE}

@@ -1,10 +1,10 @@
-"""The parts of a scheduler, put together: what hears of what. Connections and tasks are made outside."""
+"""The parts of a scheduler, put together: what hears of what. Listeners, membership and signals are `main`'s."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ from exeunt.engine import decide
 from exeunt.internal.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
 from exeunt.internal.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from exeunt.journal.checks import ServerCheck
-from exeunt.journal.log import PARTITIONS, Log, LogSettings
+from exeunt.journal.log import PARTITIONS, Log
+from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections
 from exeunt.journal.refill import Refill
 from exeunt.journal.secrets import Secrets
@@ -36,7 +37,7 @@ from exeunt.scheduler.lists import Lists
 from exeunt.scheduler.logs import LogWriter
 from exeunt.scheduler.many import Many
 from exeunt.scheduler.mend import Mender
-from exeunt.scheduler.peers import Owners, Peers
+from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.replays import Replays
 from exeunt.scheduler.requests import Requests
 from exeunt.scheduler.run_steps import RunSteps
@@ -54,20 +55,13 @@ log = logging.getLogger(__name__)
 WORKFLOWS = "exeunt.v1.WorkflowService"
 
 
-def log_settings(settings: Settings) -> LogSettings:
-    """How the log is kept."""
-    return LogSettings(
-        replicas=settings.replicas,
-        max_bytes=settings.log_bytes,
-        window=settings.window,
-        commit_bytes=settings.commit_bytes,
-    )
-
+Fresh = Callable[[int, float | None], bool]
+"""Whether it was confirmed a moment ago, or since then, that a partition is ours."""
 
 SWEEP_SECONDS = 10.0  # an exit handler that restarts has asked for its steps by then
 
 
-class Core:
+class Scheduler:
     """A scheduler without its listeners: its parts, each made with what it needs, and what has to run for them."""
 
     def __init__(
@@ -78,9 +72,12 @@ class Core:
         owners: Owners,
         *,
         check: Work,
+        fresh: Fresh | None = None,
         clock: Clock | None = None,
     ) -> None:
+        """`check` reads and checks documents; `fresh` is the log's unless a test has another one (`Log.fresh`)."""
         clock = clock or Clock()
+        self._fresh = fresh or journal.fresh
         self.journal = journal
         self.projections = projections
         self.owners = owners
@@ -89,24 +86,47 @@ class Core:
         steps = RunSteps(self.dispatch)
         steady = Steady(journal.wire)
         self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
-        keys = settings.keys()
-        secrets = self._secrets = Secrets(projections.manifests, keys, steady)
-        self._changing_keys = len(keys) > 1
+        self.secrets = Secrets(projections.manifests, settings.keys(), steady)
+        self._changing_keys = len(settings.keys()) > 1
         self.runs = Runs(journal, projections.blobs, steps, clock, steady)
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
-        limits = Limits(settings.fullness, settings.open_workflows)
-        launcher = self.launcher = Launcher(
-            self.runs, self.archiver, projections, journal, limits=limits, steady=steady, standing=self.standing
+        self.launcher = Launcher(
+            self.runs,
+            self.archiver,
+            projections,
+            journal,
+            limits=Limits(settings.fullness, settings.open_workflows),
+            steady=steady,
+            standing=self.standing,
         )
-        replays = Replays(self.runs, self.archiver, self.announcer, steady)
-        self.runs.around = Around(
+        self.runs.around = self._around(steady)
+        self.executors = ExecutorService(
+            self.dispatch,
+            replica=settings.replica,
+            peers=self._addresses,
+            on_logs=self.logs.take,
+            room=self.logs.room,
+            give_secrets=Opener(self.secrets),
+        )
+        owners.on_members.append(self.executors.peers_changed)
+        self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
+        self.lists = Lists(self.runs, projections.archive, self.peers, self.standing)
+        self.workflows = WorkflowService(self._answering(settings, check, steady))
+        self._looks = bool(settings.nats_monitor)
+        self.nats = ServerCheck(journal.wire, settings.nats_monitor)
+        numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
+
+    def _around(self, steady: Steady) -> Around:
+        """What hears of the runs, and what they ask."""
+        launcher, replays = self.launcher, Replays(self.runs, self.archiver, self.announcer, steady)
+        return Around(
             told=self.announcer.put,
             told_out=self.announcer.out,
-            published=projections.events.published,
+            published=self.projections.events.published,
             closed=self.archiver.put,
             message=lambda message: (replays if message.to == REPLAYED else launcher).message(message),
             loaded=self.dispatch.loaded,
@@ -114,39 +134,36 @@ class Core:
             exit_closed=self.dispatch.exit_closed,
             broken=self.mender.broken,
         )
-        self.executors = ExecutorService(
-            self.dispatch,
-            replica=settings.replica,
-            peers=self._addresses,
-            on_logs=self.logs.take,
-            room=self.logs.room,
-            give_secrets=Opener(secrets),
-        )
-        owners.on_members.append(self.executors.peers_changed)
-        self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
+
+    def _answering(self, settings: Settings, check: Work, steady: Steady) -> Parts:
+        """What answers users' calls."""
+        projections = self.projections
         finder = Finder(self.runs, self.archiver, projections.names, self.peers, steady)
         requests = Requests(projections.names, finder, steady)
-        retries = Retries(self.runs, projections, steady)
         commands = Commands(
             requests=requests,
             finder=finder,
             peers=self.peers,
             archiver=self.archiver,
             mender=self.mender,
-            launcher=launcher,
-            retries=retries,
+            launcher=self.launcher,
+            retries=Retries(self.runs, projections, steady),
         )
-        lists = self._lists = Lists(self.runs, projections.archive, self.peers, self.standing)
-        parts = Parts(
-            checker=Checker(
-                projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets if keys else None
-            ),
-            launcher=launcher,
+        checker = Checker(
+            projections.manifests,
+            check,
+            settings.parameter_bytes,
+            settings.handlers(),
+            self.secrets if settings.keys() else None,
+        )
+        return Parts(
+            checker=checker,
+            launcher=self.launcher,
             finder=finder,
             requests=requests,
             commands=commands,
-            lists=lists,
-            many=Many(self.runs, lists, projections.archive, self.peers),
+            lists=self.lists,
+            many=Many(self.runs, self.lists, projections.archive, self.peers),
             dispatch=self.dispatch,
             peers=self.peers,
             projections=projections,
@@ -155,10 +172,6 @@ class Core:
             chains=Chains(settings.chain_depth, settings.chain_descendants),
             turns=self.runs.turns,
         )
-        self.workflows = WorkflowService(parts)
-        self._looks = bool(settings.nats_monitor)
-        self.nats = ServerCheck(journal.wire, settings.nats_monitor)
-        numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
 
     async def _told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
         """What the log tells; not of workflows that were deleted since: nobody would say so any more."""
@@ -187,7 +200,7 @@ class Core:
             "events that are gone": Refill(self.projections.events, self._told_again).run(),
             "broken runs": self.mender.run(),
             "archive": self.archiver.run(),
-            "lists": self._lists.index.run(),
+            "lists": self.lists.index.run(),
             "output of steps": self.logs.run(),
             "left attempts": self._sweep(),
         }
@@ -199,7 +212,7 @@ class Core:
 
     async def _reseal(self) -> None:
         """Keys are being changed: what was sealed with an older one is sealed with the first."""
-        count = await self._secrets.reseal()
+        count = await self.secrets.reseal()
         if count:
             log.info("sealed %d secrets with the first key", count)
 
@@ -222,10 +235,11 @@ class Core:
         await self.projections.drain()
 
     def _judges(self, partition: int, since: float | None = None) -> bool:
-        return partition in self.runs.loaded and self.owners.fresh(partition, since)
+        return partition in self.runs.loaded and self._fresh(partition, since)
 
-    def confirmed(self) -> None:
-        """Ownership has just been confirmed: what was left open for want of that can be judged."""
+    async def confirm(self, sent: float) -> None:
+        """Membership was renewed by a request sent then: what was left open for want of that can be judged."""
+        await self.journal.confirm(sent, verify=self.dispatch.unjudged)
         if self.dispatch.unjudged:
             self.dispatch.judge(self.runs.loaded)
 
