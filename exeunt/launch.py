@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.engine.facts import RunStarted, commit
 from exeunt.journal.manifests import Manifests
-from exeunt.language.decode import decode
-from exeunt.language.load import Document
-from exeunt.language.manifest import Bundle, ConfigMap, Metadata, Workflow, WorkflowTemplate
+from exeunt.language.manifest import Bundle, Metadata, Workflow
 from exeunt.language.metadata import CREATOR
 from exeunt.language.resolve import resolve
+from exeunt.language.stored import StoredManifests
 
 START = "start"
 """The mailbox name (`to`) of messages that start a workflow (docs/log.md §7)."""
@@ -41,7 +40,8 @@ OF_THE_RUN = (
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' letters for generated names: nothing can be misread, and no words come about."""
 
-M = TypeVar("M", WorkflowTemplate, ConfigMap)
+SUFFIX_LENGTHS = (5, 8, 13, 20)
+"""Letters behind a generated name: one that is taken gets more."""
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
@@ -60,7 +60,13 @@ def uid_of_trigger(key: str) -> str:
     return str(uuid.UUID(bytes=digest, version=4))
 
 
-def name_of(metadata: Metadata, uid: str, letters: int = 5) -> str:
+def names_for(metadata: Metadata, uid: str) -> Iterator[str]:
+    """The names that a workflow may get, in the order in which they are tried; more than one when it is generated."""
+    for letters in SUFFIX_LENGTHS[:1] if metadata.name else SUFFIX_LENGTHS:
+        yield name_of(metadata, uid, letters)
+
+
+def name_of(metadata: Metadata, uid: str, letters: int = SUFFIX_LENGTHS[0]) -> str:
     """The workflow's name: its own, or its generateName with a suffix that follows from the uid."""
     if metadata.name:
         return metadata.name
@@ -116,32 +122,9 @@ def read_start_message(data: bytes) -> RunStarted:
 
 async def bundle_of(workflow: Workflow, manifests: Manifests) -> Bundle:
     """The workflow with the stored templates and config maps that it names, as they are now."""
-    found: dict[tuple[str, str, str], Any] = {}
-    while True:
-        missing: set[tuple[str, str, str]] = set()
-
-        def lookup(kind: str, namespace: str, name: str) -> WorkflowTemplate | None:
-            return _known(found, missing, (kind, namespace, name), WorkflowTemplate)  # noqa: B023 - used within the turn
-
-        def config_map(namespace: str, name: str) -> ConfigMap | None:
-            return _known(found, missing, ("ConfigMap", namespace, name), ConfigMap)  # noqa: B023 - as above
-
-        bundle = resolve(workflow, lookup, config_map)
-        if not missing:
-            return bundle
-        keys = sorted(missing)
+    stored = StoredManifests()
+    while keys := stored.missing(workflow):
         trees = await asyncio.gather(*(manifests.get(*key) for key in keys))
         for key, tree in zip(keys, trees, strict=True):
-            found[key] = None if tree is None else decode(Document("/".join(p for p in key if p), tree, 0))
-
-
-def _known(
-    found: dict[tuple[str, str, str], Any],
-    missing: set[tuple[str, str, str]],
-    key: tuple[str, str, str],
-    shape: type[M],
-) -> M | None:
-    if key not in found:
-        missing.add(key)
-    manifest = found.get(key)
-    return manifest if isinstance(manifest, shape) else None
+            stored.add(key, tree)
+    return resolve(workflow, stored.template, stored.config_map)

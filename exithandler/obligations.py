@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from exeunt.bundles import Bundles, BundleUnusable
 from exeunt.engine import decide
 from exeunt.engine.commands import Cancel
 from exeunt.engine.facts import HookCancelled, HookDue, HookSkipped, Obligation, commit
-from exeunt.exithandler.bundles import Bundles, BundleUnusable
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.open_run import started_by
 from exeunt.exithandler.record import SKIPPED, new_record, unreadable

@@ -11,12 +11,12 @@ from typing import Any
 from nats.aio.client import Client
 
 from exeunt.actions import Toolbox, open_toolbox
+from exeunt.bundles import Bundles
 from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.exithandler import numbers
 from exeunt.exithandler.announce import ExitAnnouncer
 from exeunt.exithandler.api import ExitService
-from exeunt.exithandler.bundles import Bundles
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.nodes_api import ExitRunService
@@ -68,8 +68,9 @@ class ExitHandler:
         self.loaded_changed: list[Callable[[], None]] = []
         self._finish_seconds = settings.finish_seconds
         steady = Steady(journal.wire)
+        bundles = Bundles(projections.blobs, steady)
         chains = Chains(settings.chain_depth, settings.chain_descendants)
-        starter = ChildStarter(journal, projections, chains, steady, settings.handlers())
+        starter = ChildStarter(journal, projections, bundles, chains, steady=steady, handlers=settings.handlers())
         self.client = StepsClient(settings.replica, lambda p: owners.scheduler_of(p) or None, journal.fence)
         owners.on_members.append(self.client.owners_changed)
         self.steps = ExitSteps(
@@ -81,7 +82,7 @@ class ExitHandler:
             obligation_of=obligation_of_driver,
         )
         self.ledger = Ledger(projections.ledger)
-        announcer, bundles = ExitAnnouncer(projections.events), Bundles(projections.blobs, steady)
+        announcer = ExitAnnouncer(projections.events)
         self.runs = ExitRuns(journal, self.ledger, announcer, self.steps, clock)
         self.obligations = Obligations(journal, self.runs, bundles)
         self.replayer = Replayer(journal, self.runs, bundles, self.ledger)

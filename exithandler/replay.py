@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from exeunt.bundles import Bundles
 from exeunt.engine import decide
 from exeunt.engine.commands import Cancel, GoOn, Rejected, Replay
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import RunStarted
-from exeunt.exithandler.bundles import Bundles
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.open_run import started_by

@@ -6,10 +6,10 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
+from exeunt.bundles import Bundles
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Commit, Obligation, RunClosed, commit
 from exeunt.exithandler.announce import ExitAnnouncer, told
-from exeunt.exithandler.bundles import Bundles
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.obligations import Obligations, withdrawn_in

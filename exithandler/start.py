@@ -18,6 +18,7 @@ import msgspec
 from exeunt import traces
 from exeunt.actions import StartedWorkflow, StartRefused
 from exeunt.actions.context import Unavailable
+from exeunt.bundles import Bundles
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL, ChainRefused, Chains, depth_of, root_of
 from exeunt.engine.facts import Obligation, RunStarted
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
@@ -35,9 +36,9 @@ from exeunt.launch import (
     START,
     STARTED_BY,
     bundle_of,
-    decode_bundle,
     encode_bundle,
     name_of,
+    names_for,
     resubmission,
     start_message,
     uid_of_trigger,
@@ -48,7 +49,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
-SUFFIX_LENGTHS = (5, 8, 13, 20)  # a generated name that is taken gets a longer suffix
 
 
 Tell = Callable[[StartedWorkflow], Awaitable[None]]
@@ -131,7 +131,9 @@ class ChildStarter:
         self,
         journal: Log,
         projections: Projections,
+        bundles: Bundles,
         chains: Chains,
+        *,
         steady: Repeat | None = None,
         handlers: Defaults | None = None,
     ) -> None:
@@ -142,6 +144,7 @@ class ChildStarter:
         self._handlers = handlers or Defaults()
         self._journal = journal
         self._projections = projections
+        self._bundles = bundles
         self._chains = chains
         self._steady: Repeat = steady or once
 
@@ -169,7 +172,7 @@ class ChildStarter:
 
     async def bundle(self, obligation: Obligation) -> Bundle:
         """The manifests of the workflow that ended."""
-        return decode_bundle(await self._steady(lambda: self._projections.blobs.get(obligation.bundle)))
+        return await self._bundles.get(obligation.bundle)
 
     async def _until_written(self, write: Callable[[], Awaitable[T]], obligation: Obligation) -> T:
         while True:
@@ -238,13 +241,12 @@ class ChildStarter:
     async def _claim(self, workflow: Workflow, uid: str) -> str:
         """Makes the name the child's own; the scheduler claims it again, which changes nothing."""
         metadata = workflow.metadata
-        for letters in SUFFIX_LENGTHS:
-            name = name_of(metadata, uid, letters)
+        why = ""
+        for name in names_for(metadata, uid):
             try:
                 await self._projections.names.claim(metadata.namespace, name, uid)
             except NameTaken as error:
-                if metadata.name or letters == SUFFIX_LENGTHS[-1]:
-                    raise StartRefused(f"{error}; give it another name, or generateName") from None
+                why = str(error)
             else:
                 return name
-        raise AssertionError("unreachable")
+        raise StartRefused(f"{why}; give it another name, or generateName")

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exeunt.chains import wrong_labels
-from exeunt.language.decode import Loaded, decode, read_manifests
+from exeunt.language.decode import Loaded, read_manifests
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document
 from exeunt.language.manifest import ConfigMap, Parameter, Secret, Workflow, WorkflowTemplate
 from exeunt.language.metadata import check_stored
 from exeunt.language.problems import ManifestError, Problem
+from exeunt.language.resolve import resolve
 from exeunt.language.secret import check_secret, secret_values
+from exeunt.language.stored import Key, StoredManifests
 from exeunt.language.template_lookup import CLUSTER_KIND, scope_of
-from exeunt.language.validate import resolve, validate, validate_template
+from exeunt.language.validate import validate, validate_template
 from exeunt.language.variables import text as value_text
 from exeunt.launch import encode_bundle
 from exeunt.service import worker
@@ -31,9 +33,6 @@ NO_KEY = (
     "this cluster has no key for secrets, so none can be stored; give its schedulers and exit handlers the setting "
     "secret-key (EXEUNT_SECRET_KEY, see docs/secrets.md)"
 )
-
-Key = tuple[str, str, str]
-"""Kind, namespace and name of something stored."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class _Check:
     def __init__(self, job: Job, outcome: Outcome) -> None:
         self._job = job
         self._outcome = outcome
-        self._stored = _Stored(job.stored, anywhere=job.linting)
+        self._stored = SubmittedManifests(job.stored, anywhere=job.linting)
         self._handlers = Defaults(*job.handlers)
 
     def all(self, loaded: list[Loaded]) -> None:
@@ -136,7 +135,7 @@ class _Check:
             outcome.problems += _names([(workflow, one.document) for workflow, one in workflows], job.wishes)
         for template, one in templates:
             if self._there(Workflow(metadata=template.metadata, spec=template.spec)):
-                outcome.problems += one.beside(validate_template(template, stored.lookup, one.document))
+                outcome.problems += one.beside(validate_template(template, stored.template, one.document))
         for workflow, one in workflows:
             self._handlers.add_to(workflow)
             if self._there(workflow):
@@ -159,7 +158,7 @@ class _Check:
         return not missing
 
     def _workflow(self, workflow: Workflow, one: Loaded) -> None:
-        bundle = resolve(workflow, self._stored.lookup, self._stored.config_map)
+        bundle = resolve(workflow, self._stored.template, self._stored.config_map)
         found = one.beside(validate(bundle, one.document, self._stored.documents, linting=self._job.linting))
         found += _too_large(workflow, one.document, self._job.parameter_bytes)
         for label, why in wrong_labels(workflow.metadata.labels):
@@ -176,23 +175,17 @@ class _Check:
             self._outcome.workflows.append(part)
 
 
-class _Stored:
+class SubmittedManifests(StoredManifests):
     """What workflows of one submission may refer to: templates of the submission itself, and stored ones."""
 
     def __init__(self, known: list[tuple[Key, dict[str, Any] | None]], *, anywhere: bool) -> None:
         """`anywhere`: what stands in the documents serves every namespace."""
+        super().__init__()
         self._anywhere = anywhere
-        self._templates: dict[Key, WorkflowTemplate | None] = {}
-        self._config_maps: dict[tuple[str, str], ConfigMap | None] = {}
-        self._missing: set[Key] = set()
         self.documents: dict[str, Document] = {}
         self.asked = bool(known)
-        for (kind, namespace, name), tree in known:
-            model = decode(Document(f"{kind}/{name}", tree, 0)) if tree else None
-            if kind == "ConfigMap":
-                self._config_maps[namespace, name] = model if isinstance(model, ConfigMap) else None
-            else:
-                self._templates[kind, namespace, name] = model if isinstance(model, WorkflowTemplate) else None
+        for key, tree in known:
+            self.add(key, tree or None)
 
     def add_template(self, template: WorkflowTemplate, document: Document, namespace: str) -> ToStore:
         """A template of the submission itself."""
@@ -200,40 +193,23 @@ class _Stored:
             namespace = ""
         else:
             namespace = template.metadata.namespace = template.metadata.namespace or namespace
-        self._templates[template.kind, namespace, template.metadata.name] = template
+        self._known[template.kind, namespace, template.metadata.name] = template
         self.documents[scope_of(template)] = document
         return _to_store(template.kind, namespace, document)
 
     def add_config_map(self, config_map: ConfigMap, document: Document, namespace: str) -> ToStore:
         """A config map of the submission itself."""
         namespace = config_map.metadata.namespace = config_map.metadata.namespace or namespace
-        self._config_maps[namespace, config_map.metadata.name] = config_map
+        self._known["ConfigMap", namespace, config_map.metadata.name] = config_map
         return _to_store("ConfigMap", namespace, document)
 
-    def lookup(self, kind: str, namespace: str, name: str) -> WorkflowTemplate | None:
-        key = (kind, namespace, name)
+    def _get(self, key: Key) -> WorkflowTemplate | ConfigMap | None:
+        kind, _, name = key
         if self._anywhere:
-            for (known, _, called), template in self._templates.items():
-                if template is not None and (known, called) == (kind, name):
-                    return template
-        if key not in self._templates:
-            self._missing.add(key)
-        return self._templates.get(key)
-
-    def config_map(self, namespace: str, name: str) -> ConfigMap | None:
-        if self._anywhere:
-            for (_, called), config_map in self._config_maps.items():
-                if config_map is not None and called == name:
-                    return config_map
-        if (namespace, name) not in self._config_maps:
-            self._missing.add(("ConfigMap", namespace, name))
-        return self._config_maps.get((namespace, name))
-
-    def missing(self, workflow: Workflow) -> list[Key]:
-        """What the workflow refers to, directly or through others, and nobody has looked for in the store."""
-        self._missing.clear()
-        resolve(workflow, self.lookup, self.config_map)
-        return sorted(self._missing)
+            for (known, _, called), manifest in self._known.items():
+                if manifest is not None and (known, called) == (kind, name):
+                    return manifest
+        return super()._get(key)
 
 
 def _to_store(kind: str, namespace: str, document: Document) -> ToStore:

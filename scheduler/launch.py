@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exeunt.bundles import Bundles
 from exeunt.engine.commands import Rejected, SetNodes
 from exeunt.engine.facts import RunStarted
 from exeunt.join import ARRIVE, decode_arrival
@@ -20,7 +22,7 @@ from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import Message, partition_of
 from exeunt.language.manifest import Bundle, Metadata
 from exeunt.language.metadata import CREATOR
-from exeunt.launch import START, name_of, read_start_message
+from exeunt.launch import START, names_for, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.entry import Entry
 from exeunt.scheduler.runs import Runs
@@ -29,8 +31,6 @@ from exeunt.service import telemetry
 from exeunt.service.errors import Code, RpcError, unavailable
 
 log = logging.getLogger(__name__)
-
-SUFFIX_LENGTHS = (5, 8, 13, 20)  # a generated name that is taken gets a longer suffix
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Launcher:
         projections: Projections,
         journal: Log,
         *,
+        bundles: Bundles,
         limits: Limits,
         steady: Steady,
         standing: Standing,
@@ -59,6 +60,7 @@ class Launcher:
         self._archiver = archiver
         self._projections = projections
         self._journal = journal
+        self._bundles = bundles
         self._limits = limits
         self._steady = steady
         self._standing = standing
@@ -95,7 +97,7 @@ class Launcher:
         await self._store(checked)
         for accepted in checked.workflows:
             await self._projections.blobs.put(accepted.content)
-            self._runs.remember(accepted.digest, accepted.bundle, len(accepted.content))
+            self._bundles.keep(accepted.digest, accepted.bundle, len(accepted.content))
         return await self._claim_all(checked.workflows, uids, request_id, fresh)
 
     async def store(self, checked: Checked) -> None:
@@ -156,13 +158,10 @@ class Launcher:
         return found
 
     async def _claim(self, namespace: str, metadata: Metadata, uid: str, request_id: str) -> tuple[str, bool]:
-        for letters in SUFFIX_LENGTHS:
-            name = name_of(metadata, uid, letters)
-            try:
+        name = ""
+        for name in names_for(metadata, uid):
+            with contextlib.suppress(NameTaken):
                 return name, await self._projections.names.claim(namespace, name, uid, request_id)
-            except NameTaken:
-                if metadata.name:
-                    break
         raise _exists(namespace, name)
 
     async def check_names(self, checked: Checked, uids: Sequence[str]) -> None:
@@ -272,7 +271,7 @@ class Launcher:
         if await self._projections.names.deleted(started.uid):
             return None
         await self._projections.names.claim(started.namespace, started.name, started.uid)
-        return await self._runs.bundle(started.bundle)
+        return await self._bundles.get(started.bundle)
 
 
 def content_of(checked: Checked, by: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
+from exeunt.bundles import Bundles
 from exeunt.chains import Chains
 from exeunt.driver import Clock
 from exeunt.engine import decide
@@ -88,7 +89,8 @@ class Scheduler:
         self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
         self.secrets = Secrets(projections.manifests, settings.keys(), steady)
         self._changing_keys = len(settings.keys()) > 1
-        self.runs = Runs(journal, projections.blobs, steps, clock, steady)
+        self.bundles = Bundles(projections.blobs, steady)
+        self.runs = Runs(journal, self.bundles, steps, clock, steady)
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = Announcer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
@@ -99,6 +101,7 @@ class Scheduler:
             self.archiver,
             projections,
             journal,
+            bundles=self.bundles,
             limits=Limits(settings.fullness, settings.open_workflows),
             steady=steady,
             standing=self.standing,

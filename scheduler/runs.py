@@ -14,20 +14,18 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
-from exeunt.cache import ByteCache
+from exeunt.bundles import Bundles
 from exeunt.cloudevents import WorkflowEnded
 from exeunt.driver import Clock, Driver
 from exeunt.engine import decide
 from exeunt.engine.commands import HookEnded, Input
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Commit, Event, RunClosed, RunStarted, State, commit
-from exeunt.journal.blobs import Blobs
 from exeunt.journal.log import Log, LogClosed, NotOwner
 from exeunt.journal.replay import Loaded, OpenRun
 from exeunt.journal.steady import Steady, surely
 from exeunt.journal.subjects import Family, Message, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
-from exeunt.launch import decode_bundle
 from exeunt.scheduler.announce import Announcement, announcements
 from exeunt.scheduler.around import Around
 from exeunt.scheduler.entry import Entry
@@ -39,7 +37,6 @@ from exeunt.turns import Turns
 log = logging.getLogger(__name__)
 
 BREATH = 100  # runs that are restored before others get a turn
-BUNDLE_BYTES = 64 * 1024 * 1024
 
 
 class Runs:
@@ -47,7 +44,7 @@ class Runs:
 
     around: Around
 
-    def __init__(self, journal: Log, blobs: Blobs, steps: RunSteps, clock: Clock, steady: Steady) -> None:
+    def __init__(self, journal: Log, bundles: Bundles, steps: RunSteps, clock: Clock, steady: Steady) -> None:
         self.by_uid: dict[str, Entry] = {}
         self.by_name: dict[tuple[str, str], Entry] = {}
         self.order: list[tuple[float, str]] = []  # time of creation and uid of each, as lists have them
@@ -58,11 +55,10 @@ class Runs:
         self.turns = Turns()
         self.loaded_changed: list[Callable[[], None]] = []
         self._journal = journal
-        self._blobs = blobs
+        self._bundles = bundles
         self._steps = steps
         self._clock = clock
         self._steady = steady
-        self._bundles: ByteCache[str, Bundle] = ByteCache(BUNDLE_BYTES)
         self._early: dict[int, list[Record | Message]] = {}
         self._tenures: dict[int, int] = {}  # how often each partition was taken
         journal.on_lost.append(lambda partition: self.lose([partition]))
@@ -95,7 +91,7 @@ class Runs:
         Raises NotOwner, Rejected.
         """
         uid = state.started.uid
-        bundle = await self.bundle(state.started.bundle)
+        bundle = await self._bundles.get(state.started.bundle)
         entry = self.by_uid.get(uid)
         if entry is not None:  # somebody else was quicker
             await entry.ready_now()
@@ -133,19 +129,6 @@ class Runs:
         """Which time it is that the partition is ours. Raises UNAVAILABLE unless it is ours and loaded."""
         self.require(partition)
         return self._tenures[partition]
-
-    async def bundle(self, digest: str) -> Bundle:
-        """The manifest bundle of that hash."""
-        bundle = self._bundles.get(digest)
-        if bundle is None:
-            content = await self._steady(lambda: self._blobs.get(digest))
-            bundle = decode_bundle(content)
-            self.remember(digest, bundle, len(content))
-        return bundle
-
-    def remember(self, digest: str, bundle: Bundle, size: int) -> None:
-        """Keeps a bundle, of so many bytes as it is stored, at hand."""
-        self._bundles.put(digest, bundle, size)
 
     # --- partitions ---------------------------------------------------------------------------------------------------
 
@@ -242,13 +225,7 @@ class Runs:
         Waits for NATS. Raises what the fold raises.
         """
         commits = [commit.decode(record.data) for record in found.records]
-        while True:
-            try:
-                run = decide.replay(self._bundle_at_hand, commits[:1])
-                break
-            except _BundleWanted as wanted:
-                digest = wanted.digest
-                await surely(lambda: self.bundle(digest))  # noqa: B023 - used within the turn
+        run = await self._bundles.replayed(commits[:1])
         told = announcements(run, commits[0].events)
 
         def on(later: Commit) -> list[Announcement]:
@@ -274,12 +251,6 @@ class Runs:
                 log.warning("what %s told is not told again: it cannot be read: %s", found.family.uid, error)
                 continue
             yield [one._asdict() for one in told]
-
-    def _bundle_at_hand(self, digest: str) -> Bundle:
-        bundle = self._bundles.get(digest)
-        if bundle is None:
-            raise _BundleWanted(digest)
-        return bundle
 
     # --- what comes from the log --------------------------------------------------------------------------------------
 
@@ -403,12 +374,6 @@ class Runs:
         self._journal.done(entry.driver.family)
         entry.driver.drop()
         self.forget(entry)
-
-
-class _BundleWanted(Exception):  # noqa: N818 - a question
-    def __init__(self, digest: str) -> None:
-        super().__init__(digest)
-        self.digest = digest
 
 
 def _closing(record: Record) -> RunClosed | None:

@@ -18,8 +18,9 @@ from exeunt.journal.secrets import Secrets
 from exeunt.language.handlers import Defaults
 from exeunt.language.manifest import Bundle
 from exeunt.language.problems import ManifestError, Problem
+from exeunt.language.stored import Key
 from exeunt.launch import decode_bundle
-from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, Job, Key, Outcome, Part, ToStore, Wishes
+from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, Job, Outcome, Part, ToStore, Wishes
 from exeunt.service.errors import Code, RpcError, invalid
 from exeunt.service.worker import TooMuchWorkError
 from exeunt.v1 import workflow_service_pb2 as pb

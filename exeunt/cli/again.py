@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
@@ -45,29 +45,15 @@ def _options(function: F) -> F:
 @click.option("--message", "-m", default="", help="Why; shown to people.")
 @_options
 def retry_command(
-    *,
-    names: tuple[str, ...],
-    namespace: str,
-    parameters: tuple[str, ...],
-    message: str,
-    by: str,
-    request_id: str,
-    wait: bool,
-    watch: bool,
-    timeout: float | None,
-    output: str | None,
+    *, names: tuple[str, ...], namespace: str, parameters: tuple[str, ...], message: str, by: str, **others: Any
 ) -> int:
     """Runs again what failed of workflows that have ended; what went well stays, and exit handlers are due anew."""
     given = read_parameters(parameters, None)
 
-    async def work(client: Client) -> int:
-        again = [
-            await client.retry(name, namespace, parameters=given, message=message, by=by, request_id=request_id)
-            for name in names
-        ]
-        return await _ended(client, again, output, wait=wait, watch=watch)
+    def retried(client: Client, name: str, request_id: str) -> Awaitable[pb.Workflow]:
+        return client.retry(name, namespace, parameters=given, message=message, by=by, request_id=request_id)
 
-    return with_client(work, timeout)
+    return _run_again(names, retried, **others)
 
 
 @click.command("resubmit")
@@ -81,27 +67,34 @@ def resubmit_command(
     parameters: tuple[str, ...],
     labels: tuple[str, ...],
     by: str,
+    **others: Any,
+) -> int:
+    """Submits workflows once more, as new ones with the same manifest and arguments, and prints their names."""
+    given, more = read_parameters(parameters, None), read_parameters(labels, None)
+
+    def resubmitted(client: Client, name: str, request_id: str) -> Awaitable[pb.Workflow]:
+        return client.resubmit(name, namespace, parameters=given, labels=more, by=by, request_id=request_id)
+
+    return _run_again(names, resubmitted, **others)
+
+
+def _run_again(
+    names: tuple[str, ...],
+    call: Callable[[Client, str, str], Awaitable[pb.Workflow]],
+    *,
     request_id: str,
     wait: bool,
     watch: bool,
     timeout: float | None,
     output: str | None,
 ) -> int:
-    """Submits workflows once more, as new ones with the same manifest and arguments, and prints their names."""
-    given, more = read_parameters(parameters, None), read_parameters(labels, None)
+    """Runs each workflow once more by `call`, which is given the client, its name and the request id."""
 
     async def work(client: Client) -> int:
-        new = [
-            await client.resubmit(name, namespace, parameters=given, labels=more, by=by, request_id=request_id)
-            for name in names
-        ]
-        return await _ended(client, new, output, wait=wait, watch=watch)
+        workflows = [await call(client, name, request_id) for name in names]
+        if wait or watch:
+            return await finish(client, workflows, output, quiet=not watch)
+        print_submitted(workflows, output or "name")
+        return SUCCEEDED
 
     return with_client(work, timeout)
-
-
-async def _ended(client: Client, workflows: list[pb.Workflow], output: str | None, *, wait: bool, watch: bool) -> int:
-    if wait or watch:
-        return await finish(client, workflows, output, quiet=not watch)
-    print_submitted(workflows, output or "name")
-    return SUCCEEDED

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, Unpack
 
 from exeunt.client.calls import Calls
 from exeunt.client.errors import ClientError
@@ -16,8 +16,6 @@ from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1.phase_pb2 import Phase
 from exeunt.visible import quoted
 from exeunt.words import phases as words
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -243,25 +241,21 @@ class Workflows(Calls):
         self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[Explained]
     ) -> pb.Workflow:
         """Ends the main run; exit handlers run. With a selector: only waiting suspend nodes that fit."""
-        request = _verb(pb.StopWorkflowRequest, name, namespace, asked, node_field_selector=selector)
-        return await self._call(self._workflows.StopWorkflow, request)
+        return await self._verb("StopWorkflow", name, namespace, asked, node_field_selector=selector)
 
     async def terminate(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> pb.Workflow:
         """Ends everything; exit handlers run only where the workflow's annotation asks for it."""
-        request = _verb(pb.TerminateWorkflowRequest, name, namespace, asked)
-        return await self._call(self._workflows.TerminateWorkflow, request)
+        return await self._verb("TerminateWorkflow", name, namespace, asked)
 
     async def suspend(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> pb.Workflow:
         """Starts no further steps until resumed."""
-        request = _verb(pb.SuspendWorkflowRequest, name, namespace, asked)
-        return await self._call(self._workflows.SuspendWorkflow, request)
+        return await self._verb("SuspendWorkflow", name, namespace, asked)
 
     async def resume(
         self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[Explained]
     ) -> pb.Workflow:
         """Resumes a workflow and its suspend nodes, or only the nodes that the selector names."""
-        request = _verb(pb.ResumeWorkflowRequest, name, namespace, asked, node_field_selector=selector)
-        return await self._call(self._workflows.ResumeWorkflow, request)
+        return await self._verb("ResumeWorkflow", name, namespace, asked, node_field_selector=selector)
 
     async def set_nodes(
         self,
@@ -274,16 +268,10 @@ class Workflows(Calls):
         **asked: Unpack[Explained],
     ) -> pb.Workflow:
         """Gives waiting suspend nodes their outputs or their end."""
-        request = _verb(
-            pb.SetNodesRequest,
-            name,
-            namespace,
-            asked,
-            node_field_selector=selector,
-            output_parameters=_values(outputs),
-            phase=_number(phase) if phase else Phase.PHASE_UNSPECIFIED,
+        given, ended = _values(outputs), _number(phase) if phase else Phase.PHASE_UNSPECIFIED
+        return await self._verb(
+            "SetNodes", name, namespace, asked, node_field_selector=selector, output_parameters=given, phase=ended
         )
-        return await self._call(self._workflows.SetNodes, request)
 
     async def retry(
         self,
@@ -294,8 +282,7 @@ class Workflows(Calls):
         **asked: Unpack[Explained],
     ) -> pb.Workflow:
         """Runs again what failed of a workflow that has ended, its exit handlers included."""
-        request = _verb(pb.RetryWorkflowRequest, name, namespace, asked, parameters=_values(parameters))
-        return await self._call(self._workflows.RetryWorkflow, request)
+        return await self._verb("RetryWorkflow", name, namespace, asked, parameters=_values(parameters))
 
     async def resubmit(
         self,
@@ -307,15 +294,20 @@ class Workflows(Calls):
         **asked: Unpack[Asked],
     ) -> pb.Workflow:
         """Submits a new workflow of the manifest and arguments of another."""
-        values = _values(parameters)
-        request = _verb(pb.ResubmitWorkflowRequest, name, namespace, asked, parameters=values, labels=labels or {})
-        return await self._call(self._workflows.ResubmitWorkflow, request)
+        given = _values(parameters)
+        return await self._verb("ResubmitWorkflow", name, namespace, asked, parameters=given, labels=labels or {})
 
     async def delete(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
-        request = _verb(pb.DeleteWorkflowRequest, name, namespace, asked)
+        request = _request_of("DeleteWorkflow", name, namespace, asked)
         answer: pb.DeleteWorkflowResponse = await self._call(self._workflows.DeleteWorkflow, request)
         return answer.gone
+
+    async def _verb(self, method: str, name: str, namespace: str, asked: Asked, **more: object) -> pb.Workflow:
+        """Has something done to a workflow, by this method of the service."""
+        request = _request_of(method, name, namespace, asked, **more)
+        answer: pb.Workflow = await self._call(getattr(self._workflows, method), request)
+        return answer
 
     async def executors(self) -> list[pb.ExecutorInfo]:
         """The executors that are connected."""
@@ -326,9 +318,10 @@ class Workflows(Calls):
         return await self._pages(self._workflows.ListExecutors, request, lambda answer: answer.executors, 0)
 
 
-def _verb(kind: Callable[..., R], name: str, namespace: str, asked: Asked, **more: object) -> R:
+def _request_of(method: str, name: str, namespace: str, asked: Asked, **more: object) -> object:
     """The request of a verb."""
-    return kind(name=name, namespace=namespace, **{"request_id": new_request_id(), **asked, **more})
+    given = {"request_id": new_request_id(), **asked, **more}
+    return getattr(pb, f"{method}Request")(name=name, namespace=namespace, **given)
 
 
 def _values(given: Mapping[str, str] | None) -> list[pb.ParameterValue]:

@@ -1,4 +1,4 @@
-"""Manifest bundles of exit runs: got from the blobs by their hash, decoded once, kept while there is room."""
+"""Manifest bundles of runs: got from the blobs by their hash, decoded once, kept while there is room."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BundleUnusable(Exception):  # noqa: N818 - it is an answer
     """There is no bundle of that hash, or it cannot be read. Trying again does not help."""
 
 
-class _Missing(Exception):  # noqa: N818 - it is a question
+class _NotAtHand(Exception):  # noqa: N818 - it is a question
     """The fold needs a bundle that is not at hand."""
 
     def __init__(self, name: str) -> None:
@@ -43,6 +43,10 @@ class Bundles:
         self._blobs = blobs
         self._steady: Repeat = steady or once
         self._kept: ByteCache[str, Bundle] = ByteCache(KEPT_BYTES)
+
+    def keep(self, name: str, bundle: Bundle, size: int) -> None:
+        """Keeps a bundle, of so many bytes as it is stored, at hand."""
+        self._kept.put(name, bundle, size)
 
     def known(self, name: str) -> Bundle | None:
         """The bundle, if it is at hand."""
@@ -65,7 +69,7 @@ class Bundles:
                 log.warning("the manifest %s cannot be got yet: %s", name, error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._kept.put(name, bundle, len(content))
+            self.keep(name, bundle, len(content))
 
     async def replayed(self, commits: Iterable[Commit]) -> Run:
         """The fold of a run's commits, with whatever bundle they name. Raises what the fold raises."""
@@ -73,11 +77,11 @@ class Bundles:
         while True:
             try:
                 return decide.replay(self._at_hand, found)
-            except _Missing as error:
+            except _NotAtHand as error:
                 await self.get(error.name)
 
     def _at_hand(self, name: str) -> Bundle:
         bundle = self.known(name)
         if bundle is None:
-            raise _Missing(name)
+            raise _NotAtHand(name)
         return bundle
