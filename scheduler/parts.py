@@ -27,7 +27,7 @@ from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import Announcer
-from exeunt.scheduler.api import Parts, WorkflowService
+from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
 from exeunt.scheduler.around import Around
 from exeunt.scheduler.commands import Commands
@@ -39,6 +39,7 @@ from exeunt.scheduler.logs import LogWriter
 from exeunt.scheduler.many import Many
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Peers
+from exeunt.scheduler.reading import WorkflowReader
 from exeunt.scheduler.replays import Replays
 from exeunt.scheduler.requests import Requests
 from exeunt.scheduler.run_steps import RunSteps
@@ -47,6 +48,7 @@ from exeunt.scheduler.secrets import Opener
 from exeunt.scheduler.sessions import ExecutorService
 from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.step_service import StepService
+from exeunt.scheduler.submissions import Submissions
 from exeunt.scheduler.submit import Checker, Work
 from exeunt.service.grpc import Register
 from exeunt.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
@@ -118,7 +120,7 @@ class Scheduler:
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         self.lists = Lists(self.runs, projections.archive, self.peers, self.standing)
-        self.workflows = WorkflowService(self._answering(settings, check, steady))
+        self.workflows = self._workflow_service(settings, check, steady)
         self._looks = bool(settings.nats_monitor)
         self.nats = ServerCheck(journal.wire, settings.nats_monitor)
         numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
@@ -138,41 +140,43 @@ class Scheduler:
             broken=self.mender.broken,
         )
 
-    def _answering(self, settings: Settings, check: Work, steady: Steady) -> Parts:
+    def _workflow_service(self, settings: Settings, check: Work, steady: Steady) -> WorkflowService:
         """What answers users' calls."""
-        projections = self.projections
-        finder = Finder(self.runs, self.archiver, projections.names, self.peers, steady)
+        projections, peers = self.projections, self.peers
+        finder = Finder(self.runs, self.archiver, projections.names, peers, steady)
         requests = Requests(projections.names, finder, steady)
+        reader = WorkflowReader(finder, peers, self.standing, self.runs.turns)
+        secrets = self.secrets if settings.keys() else None
+        checker = Checker(projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets)
+        submissions = Submissions(
+            checker=checker,
+            launcher=self.launcher,
+            requests=requests,
+            reader=reader,
+            peers=peers,
+            chains=Chains(settings.chain_depth, settings.chain_descendants),
+            documents=settings.documents,
+        )
         commands = Commands(
             requests=requests,
             finder=finder,
-            peers=self.peers,
+            peers=peers,
             archiver=self.archiver,
             mender=self.mender,
             launcher=self.launcher,
             retries=Retries(self.runs, projections, steady),
         )
-        checker = Checker(
-            projections.manifests,
-            check,
-            settings.parameter_bytes,
-            settings.handlers(),
-            self.secrets if settings.keys() else None,
-        )
-        return Parts(
+        return WorkflowService(
             checker=checker,
-            launcher=self.launcher,
-            finder=finder,
-            requests=requests,
-            commands=commands,
+            submissions=submissions,
+            reader=reader,
             lists=self.lists,
-            many=Many(self.runs, self.lists, projections.archive, self.peers),
+            many=Many(self.runs, self.lists, projections.archive, peers),
+            commands=commands,
             dispatch=self.dispatch,
-            peers=self.peers,
-            projections=projections,
+            peers=peers,
+            logs=projections.logs,
             standing=self.standing,
-            documents=settings.documents,
-            chains=Chains(settings.chain_depth, settings.chain_descendants),
             turns=self.runs.turns,
         )
 
