@@ -13,7 +13,7 @@ from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Commit
 from exeunt.journal.blobs import BlobMissingError, Blobs
-from exeunt.journal.steady import Repeat, once
+from exeunt.journal.repeat import Repeat, once
 from exeunt.language.manifest import Bundle
 from exeunt.launch import decode_bundle
 
@@ -38,10 +38,10 @@ class _NotAtHand(Exception):  # noqa: N818 - it is a question
 class Bundles:
     """Bundles by hash."""
 
-    def __init__(self, blobs: Blobs, steady: Repeat | None = None) -> None:
-        """`steady` makes calls again that were cut off with the connection to NATS (`exeunt.journal.steady`)."""
+    def __init__(self, blobs: Blobs, repeat: Repeat | None = None) -> None:
+        """`repeat` makes calls again that were cut off with the connection to NATS (`exeunt.journal.repeat`)."""
         self._blobs = blobs
-        self._steady: Repeat = steady or once
+        self._repeat: Repeat = repeat or once
         self._kept: ByteCache[str, Bundle] = ByteCache(KEPT_BYTES)
 
     def keep(self, name: str, bundle: Bundle, size: int) -> None:
@@ -59,7 +59,7 @@ class Bundles:
             if bundle is not None:
                 return bundle
             try:
-                content = await self._steady(lambda: self._blobs.get(name))
+                content = await self._repeat(lambda: self._blobs.get(name))
                 bundle = decode_bundle(content)
             except BlobMissingError as error:
                 raise BundleUnusable(f"the workflow's manifest is gone: {error}") from None

@@ -18,13 +18,13 @@ from exeunt import cloudevents
 from exeunt.engine.commands import Rejected
 from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
-from exeunt.exithandler.ledger import Ledger, Line, OtherList, Wanted
-from exeunt.exithandler.record import CANCELLED, Attempt, ExitRecord, shown
+from exeunt.exithandler.ledger import ExitFilter, Ledger, Line, OtherList
+from exeunt.exithandler.record import CANCELLED, AttemptRecord, ExitRecord, shown
 from exeunt.exithandler.replay import Replayer
+from exeunt.journal.access import NatsAccess, reads, writes
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.owners import Owners
 from exeunt.journal.request_ids import RequestIds, given_or_new
-from exeunt.journal.standing import Standing, reads, writes
 from exeunt.service.bounds import (
     ANSWER_BYTES,
     LISTED_BYTES,
@@ -71,10 +71,10 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         ledger: Ledger,
         *,
         owners: Owners,
-        standing: Standing,
+        access: NatsAccess,
         ids: RequestIds,
     ) -> None:
-        self.standing = standing
+        self.access = access
         self._runs = runs
         self._replayer = replayer
         self._ledger = ledger
@@ -89,7 +89,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
 
     async def ReadExit(self, request: pb.ReadExitRequest, context: Context) -> AsyncIterator[pb.ReadExitResponse]:
         """The same in parts."""
-        async with self.standing.reading.required():
+        async with self.access.reading.required():
             record = await self._record(request.id)
         for part in parts(record):
             yield pb.ReadExitResponse(exit=part)
@@ -130,7 +130,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         if request.position and not _POSITION.fullmatch(request.position):
             raise invalid("position cannot be read", [("position", "give the last position as it came, or none")])
         position = int(request.position) if request.position else None
-        async with self.standing.reading.required():
+        async with self.access.reading.required():
             last = await self._ledger.position()
         await context.send_initial_metadata(())
         if position is not None and position > last:
@@ -213,9 +213,9 @@ def _require_revision(record: ExitRecord, wanted: int) -> None:
         raise RpcError(Code.ABORTED, "REVISION_CHANGED", text, resource=("exit", record.id))
 
 
-def _wanted(request: pb.ListExitsRequest | pb.WatchExitsRequest) -> Wanted:
+def _wanted(request: pb.ListExitsRequest | pb.WatchExitsRequest) -> ExitFilter:
     """What a list or a watch has. Raises INVALID_ARGUMENT."""
-    return Wanted(
+    return ExitFilter(
         namespace=_narrowed(request.namespace),
         workflow=request.workflow,
         uid=request.uid,
@@ -316,7 +316,7 @@ def text_of(record: ExitRecord) -> str:
     return json.dumps(shown(record), default=str)
 
 
-def _attempt(one: Attempt) -> pb.ExitAttempt:
+def _attempt(one: AttemptRecord) -> pb.ExitAttempt:
     return pb.ExitAttempt(
         node=one.node or one.id,
         start_time=_time(one.started_at),
@@ -327,7 +327,7 @@ def _attempt(one: Attempt) -> pb.ExitAttempt:
     )
 
 
-def message(record: ExitRecord, text: str, attempts: Iterable[Attempt]) -> pb.Exit:
+def message(record: ExitRecord, text: str, attempts: Iterable[AttemptRecord]) -> pb.Exit:
     """A record as the API shows it, with this JSON and these attempts."""
     return pb.Exit(
         id=record.id,

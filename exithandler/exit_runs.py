@@ -22,7 +22,7 @@ from exeunt.exithandler.perform import ExitSteps
 from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, fold, new_record
 from exeunt.exithandler.tasks import PartitionTasks, failed
 from exeunt.journal.log import PARTITIONS, Address, Family, Log, NotOwner, family_of, partition_of
-from exeunt.journal.steady import surely
+from exeunt.journal.repeat import until_answered
 from exeunt.replayed import FORMAT, REPLAYED, Replayed, encode_replayed, replayed_id
 from exeunt.service.metrics import Counter
 from exeunt.turns import Turns
@@ -145,7 +145,7 @@ class ExitRuns:
 
     async def until_written(self, record: ExitRecord) -> None:
         """Writes a record to the ledger, however long that takes."""
-        await surely(lambda: self._ledger.settle(record))
+        await until_answered(lambda: self._ledger.settle(record))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from exeunt.exithandler.record import ExitRecord, read_record
-from exeunt.journal.index import LAST, Index, Place, stored
+from exeunt.journal.index import LAST, Place, RecordIndex, stored
 from exeunt.journal.records import Gone, LedgerSummary, Records
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ SOON_SECONDS = 0.5
 AGAIN_SECONDS = 0.1
 
 
-class Stored(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record as it was written, by its summary, and where."""
 
     summary: LedgerSummary
@@ -41,7 +41,7 @@ class _Loaded:
     """All that was there has come."""
 
 
-Changes = asyncio.Queue[ExitRecord | Stored | _Loaded | Exception]
+Changes = asyncio.Queue[ExitRecord | StoredRecord | _Loaded | Exception]
 """What a watcher is told: records of this process, what comes from the store, that all that was there has come, or what
 ended the reading of it."""
 
@@ -64,7 +64,7 @@ class OtherList(Exception):  # noqa: N818 - an answer
     """The token of a page is that of a list of other records."""
 
 
-class Wanted(NamedTuple):
+class ExitFilter(NamedTuple):
     """Which records are asked for; what is empty or 0 narrows nothing. Times, in seconds, are those of becoming due."""
 
     namespace: str = ""
@@ -97,7 +97,7 @@ class Ledger:
     """One for each process."""
 
     def __init__(self, store: Records[LedgerSummary]) -> None:
-        self.index = Index(store, _place)
+        self.index = RecordIndex(store, _place)
         self._store = store
         self._live: dict[str, ExitRecord] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
@@ -194,7 +194,7 @@ class Ledger:
         found = await self._store.get(id)
         return read_record(found[1]) if found else None
 
-    async def page(self, wanted: Wanted, *, size: int, token: str, room: Room, full: bool) -> str:
+    async def page(self, wanted: ExitFilter, *, size: int, token: str, room: Room, full: bool) -> str:
         """Gives `room` the records that fit, newest first: so many, or until it says that there is no more room.
 
         Answers the token of the next page, empty at the end. Raises ValueError for a token that is none of ours,
@@ -243,7 +243,7 @@ class Ledger:
 
     @asynccontextmanager
     async def watching(
-        self, wanted: Wanted, *, position: int | None = None, changes_only: bool = False, full: bool = True
+        self, wanted: ExitFilter, *, position: int | None = None, changes_only: bool = False, full: bool = True
     ) -> AsyncIterator[AsyncIterator[Told]]:
         """Records that fit as they change, here or with another exit handler; those that are there come first.
 
@@ -268,7 +268,7 @@ class Ledger:
                 await asyncio.wait([follow], timeout=AGAIN_SECONDS)
 
     async def _changes(
-        self, wanted: Wanted, queue: Changes, position: int, *, anew: bool, full: bool
+        self, wanted: ExitFilter, queue: Changes, position: int, *, anew: bool, full: bool
     ) -> AsyncIterator[Told]:
         """`anew`: of what the watcher has not been told it knows nothing."""
         told: OrderedDict[str, LedgerSummary | None] = OrderedDict()  # None: that it left the filter
@@ -279,7 +279,9 @@ class Ledger:
             if isinstance(found, _Loaded):
                 yield Told(None, position=position)
                 continue
-            sequence, summary = (found.sequence, found.summary) if isinstance(found, Stored) else (0, found.summary())
+            sequence, summary = (
+                (found.sequence, found.summary) if isinstance(found, StoredRecord) else (0, found.summary())
+            )
             position = max(position, sequence)
             fits = wanted.fits(summary)
             known = summary.id in told
@@ -306,7 +308,7 @@ class Ledger:
                         position = change.sequence
                         # of those that are live here changes are told as they happen
                         if not isinstance(change.found, Gone) and change.key not in self._live:
-                            queue.put_nowait(Stored(change.found, position))
+                            queue.put_nowait(StoredRecord(change.found, position))
                 queue.put_nowait(_Loaded())
         except Exception as error:  # noqa: BLE001 - it belongs to whoever watches
             queue.put_nowait(error)
@@ -321,11 +323,11 @@ def _place(summary: LedgerSummary) -> Place:
     return summary.due_at, summary.id
 
 
-def _token(last: LedgerSummary, wanted: Wanted) -> str:
+def _token(last: LedgerSummary, wanted: ExitFilter) -> str:
     return base64.urlsafe_b64encode(f"{wanted.digest}:{last.due_at!r}:{last.id}".encode()).decode()
 
 
-def _read_token(token: str, wanted: Wanted) -> Place | None:
+def _read_token(token: str, wanted: ExitFilter) -> Place | None:
     if not token:
         return None
     digest, due, id = base64.urlsafe_b64decode(token.encode()).decode().split(":", 2)

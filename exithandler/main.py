@@ -10,14 +10,14 @@ from exeunt.journal.health import OwnerHealth
 from exeunt.journal.holdings import Holdings
 from exeunt.journal.identity import LogLostError, lost, open_streams
 from exeunt.journal.owners import MembershipOwners
-from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.ownership import ClusterMember, Membership
 from exeunt.journal.projections import all_streams
 from exeunt.journal.wire import connect, wire_of
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.listeners import serve_both
 from exeunt.service.program import Program, closing, run
-from exeunt.service.tokens import Guard, read_tokens
+from exeunt.service.tokens import TokenGuard, read_tokens
 
 
 async def serve(settings: Settings) -> None:
@@ -40,20 +40,20 @@ async def _start(program: Program, settings: Settings) -> None:
     identity = await open_streams(await wire_of(nc), streams, settings.data_dir, settings.anew)
     owners = MembershipOwners()
     parts = await program.enter(open_parts(nc, settings, owners))
-    for gatherer in parts.standing.gatherers:
+    for gatherer in parts.access.gatherers:
         gatherer.on_nobody.append(identity.look)
     program.background("streams", identity.keep(lambda: parts.journal.stored))
-    server = await program.enter(serve_both(settings, parts.public(), parts.internal(), Guard(tokens)))
+    server = await program.enter(serve_both(settings, parts.public(), parts.internal(), TokenGuard(tokens)))
     membership = await Membership.open(
         nc,
-        Member("x", settings.replica, server.advertised),
+        ClusterMember("x", settings.replica, server.advertised),
         confirm=parts.journal.confirm,
         single=settings.expected_exithandlers == 1,
         replicas=settings.replicas,
     )
     owners.join(membership)
     holdings = Holdings(membership, parts.journal, parts)
-    health = OwnerHealth(server, parts.standing.writing, lambda: parts.ready)
+    health = OwnerHealth(server, parts.access.writing, lambda: parts.ready)
     parts.loaded_changed.append(health.look)
     for name, routine in parts.routines().items():
         program.background(name, routine)

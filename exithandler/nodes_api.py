@@ -18,9 +18,9 @@ from exeunt.exithandler import steer
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.internal.v1 import exit_run_service_pb2 as pb
 from exeunt.internal.v1 import exit_run_service_pb2_grpc
+from exeunt.journal.access import NatsAccess, writes
 from exeunt.journal.log import NotOwner, partition_of
 from exeunt.journal.owners import Owners
-from exeunt.journal.standing import Standing, writes
 from exeunt.service.bounds import ANSWER_BYTES, PART_BYTES, PART_NODES
 from exeunt.service.errors import invalid, unavailable, wrong_state
 
@@ -33,9 +33,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ExitRunService(exit_run_service_pb2_grpc.ExitRunServiceServicer):
     """The service, over this process's runs."""
 
-    def __init__(self, runs: ExitRuns, owners: Owners, standing: Standing, ready: Callable[[], bool]) -> None:
+    def __init__(self, runs: ExitRuns, owners: Owners, access: NatsAccess, ready: Callable[[], bool]) -> None:
         """`ready` says whether what this process owns has been loaded."""
-        self.standing = standing
+        self.access = access
         self._runs = runs
         self._owners = owners
         self._ready = ready

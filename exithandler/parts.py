@@ -31,14 +31,14 @@ from exeunt.exithandler.steps_client import StepsClient
 from exeunt.exithandler.tree import StepLister
 from exeunt.exithandler.wait import ChildWaiter
 from exeunt.internal.v1.exit_run_service_pb2_grpc import add_ExitRunServiceServicer_to_server
+from exeunt.journal.access import NatsAccess
 from exeunt.journal.log import Log, Record
 from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.refill import Refill
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.request_ids import RequestIds
 from exeunt.journal.secrets import Secrets
-from exeunt.journal.standing import Standing
-from exeunt.journal.steady import Steady
 from exeunt.service.grpc import Register
 from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
 
@@ -67,10 +67,10 @@ class ExitHandler:
         self.ready = False  # the first load is complete
         self.loaded_changed: list[Callable[[], None]] = []
         self._finish_seconds = settings.finish_seconds
-        steady = Steady(journal.wire)
-        bundles = Bundles(projections.blobs, steady)
+        repeat = RepeatOnReconnect(journal.wire)
+        bundles = Bundles(projections.blobs, repeat)
         chains = Chains(settings.chain_depth, settings.chain_descendants)
-        starter = ChildStarter(journal, projections, bundles, chains, steady=steady, handlers=settings.handlers())
+        starter = ChildStarter(journal, projections, bundles, chains, repeat=repeat, handlers=settings.handlers())
         self.client = StepsClient(settings.replica, lambda p: owners.scheduler_of(p) or None, journal.fence)
         owners.on_members.append(self.client.owners_changed)
         self.steps = ExitSteps(
@@ -91,16 +91,16 @@ class ExitHandler:
         )
         journal.on_lost.append(lambda partition: self.runs.lose([partition]))
         journal.on_snapshot = self.runs.snapshot
-        self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
+        self.access = NatsAccess(journal.wire, [journal.gatherer, *projections.gatherers])
         self.service = ExitService(
             self.runs,
             self.replayer,
             self.ledger,
             owners=owners,
-            standing=self.standing,
-            ids=RequestIds(projections.names, steady),
+            access=self.access,
+            ids=RequestIds(projections.names, repeat),
         )
-        self.nodes = ExitRunService(self.runs, owners, self.standing, lambda: self.ready)
+        self.nodes = ExitRunService(self.runs, owners, self.access, lambda: self.ready)
         numbers.register(journal, self.runs, self.obligations, self.steps, self.client)
 
     def public(self) -> dict[str, Register]:
@@ -174,9 +174,9 @@ async def open_parts(
     )
     journal = await Log.open(nc, "x", settings.replica, settings.log())
     try:
-        steady = Steady(journal.wire)
-        waiter = ChildWaiter(projections, steady, owners)
-        secrets = Secrets(projections.manifests, settings.keys(), steady)
+        repeat = RepeatOnReconnect(journal.wire)
+        waiter = ChildWaiter(projections, repeat, owners)
+        secrets = Secrets(projections.manifests, settings.keys(), repeat)
         lister = StepLister(nc.jetstream(timeout=15))
         async with open_toolbox(
             settings.actions(), wait_workflow=waiter.follow, steps=lister, secret=secrets.text

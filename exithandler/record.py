@@ -46,7 +46,7 @@ _HOOK = re.compile(r"(.*)\.(?:onExit|hooks\.([^.()]+))")
 MOST_ATTEMPTS = 1000  # kept of one exit run; the first and the latest
 
 
-class Attempt(msgspec.Struct, omit_defaults=True):
+class AttemptRecord(msgspec.Struct, omit_defaults=True):
     """One try of one step or action. Times in seconds since the epoch, 0 where there is none yet."""
 
     id: str  # the node's id
@@ -86,7 +86,7 @@ class ExitRecord(msgspec.Struct, omit_defaults=True):
     due_at: float = 0.0
     started_at: float = 0.0
     finished_at: float = 0.0
-    attempts: list[Attempt] = []
+    attempts: list[AttemptRecord] = []
     dropped_attempts: int = 0
     replays: int = 0
     requests: list[str] = []  # request ids of what people did with it, the latest last
@@ -256,7 +256,9 @@ def _due(record: ExitRecord, event: StepDue, now: float) -> None:
                 before.finished_at, before.phase, before.error = now, "Error", LOST
         work = describe(event.step.work)
         record.attempts.append(
-            Attempt(event.node, event.attempt, node=event.step.template, replay=record.replays, due_at=now, work=work)
+            AttemptRecord(
+                event.node, event.attempt, node=event.step.template, replay=record.replays, due_at=now, work=work
+            )
         )
         if len(record.attempts) > MOST_ATTEMPTS:
             del record.attempts[MOST_ATTEMPTS // 2]
@@ -286,7 +288,7 @@ def _finished(record: ExitRecord, event: StepFinished, now: float) -> None:
         record.children.append(child)
 
 
-def _find(record: ExitRecord, node: str, number: int, replay: int | None = None) -> Attempt | None:
+def _find(record: ExitRecord, node: str, number: int, replay: int | None = None) -> AttemptRecord | None:
     for attempt in reversed(record.attempts):
         if attempt.id == node and attempt.attempt == number and replay in (None, attempt.replay):
             return attempt

@@ -15,8 +15,8 @@ from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.obligations import Obligations, withdrawn_in
 from exeunt.exithandler.open_run import OpenExitRun
 from exeunt.exithandler.record import ExitRecord, fold, new_record, unreadable
-from exeunt.journal.log import Family, Loaded, Log, OpenRun
-from exeunt.journal.steady import surely
+from exeunt.journal.log import Family, LoadedLog, Log, OpenRun
+from exeunt.journal.repeat import until_answered
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,13 @@ class Restorer:
         self._ledger = ledger
         self._announcer = announcer
 
-    async def restore(self, loaded: Loaded) -> None:
+    async def restore(self, loaded: LoadedLog) -> None:
         """Goes on with the runs, and takes up the obligations, that a load has found."""
         for closed in loaded.closed:  # everything of them was out before they closed
             self._journal.done(closed.family)
         restored = [run for found in loaded.runs if (run := await self._read(found)) is not None]
         oldest = min((r.obligation.due_at for r in restored), default=0.0)
-        await surely(lambda: self._announcer.look([r.obligation.uid for r in restored], oldest))
+        await until_answered(lambda: self._announcer.look([r.obligation.uid for r in restored], oldest))
         self._runs.lose([r.family.partition for r in restored if not self._journal.owns(r.family.partition)])
         for opened in restored:
             if self._runs.runs.get(opened.id) is opened:
@@ -90,7 +90,7 @@ class Restorer:
         """The record that all commits make, and the run that the first `most` make. Raises what the fold raises."""
         stored = None
         if found.records[0].snapshot:
-            stored = await surely(lambda: self._ledger.get(found.family.hook_id))
+            stored = await until_answered(lambda: self._ledger.get(found.family.hook_id))
         run = await self._bundles.replayed(commits[:most])
         if run.obligation is None:
             raise ValueError("it does not begin with an obligation")
@@ -109,7 +109,7 @@ class Restorer:
             self._runs.closed_with(opened, opened.commits.hand_over(driver.run.now, opened.ending))
 
     async def _park_unreadable(self, family: Family, error: Exception) -> None:
-        stored = await surely(lambda: self._ledger.get(family.hook_id))
+        stored = await until_answered(lambda: self._ledger.get(family.hook_id))
         why, now = f"its commits cannot be read: {error}", self._runs.clock.now()
         await self._runs.until_written(unreadable(family.hook_id, family.uid, why, now, stored))
 

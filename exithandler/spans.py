@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from exeunt import steps, traces
 from exeunt.engine.facts import Obligation
-from exeunt.exithandler.record import CANCELLED, PARKED, SKIPPED, SUCCEEDED, Attempt, ExitRecord
+from exeunt.exithandler.record import CANCELLED, PARKED, SKIPPED, SUCCEEDED, AttemptRecord, ExitRecord
 from exeunt.service import telemetry
 from exeunt.service.past import PastSpan
 
@@ -54,7 +54,9 @@ def exit_spans(obligation: Obligation, record: ExitRecord) -> Iterator[PastSpan]
             yield _attempt_span(obligation, record, attempt, trace_id, own)
 
 
-def _attempt_span(obligation: Obligation, record: ExitRecord, attempt: Attempt, trace_id: str, parent: str) -> PastSpan:
+def _attempt_span(
+    obligation: Obligation, record: ExitRecord, attempt: AttemptRecord, trace_id: str, parent: str
+) -> PastSpan:
     id = steps.AttemptKey(obligation.uid, attempt.id, attempt.attempt, record.id).id
     display = traces.task_name(attempt.node)
     own = not display or display == obligation.display  # the handler is this one step

@@ -25,7 +25,7 @@ from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode
 from exeunt.journal.log import Address, Family, Log, LogClosed, LogFull, NotOwner, partition_of
 from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
-from exeunt.journal.steady import NATS_AWAY, Repeat, once
+from exeunt.journal.repeat import NATS_AWAY, Repeat, once
 from exeunt.language.decode import decode
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document
@@ -134,10 +134,10 @@ class ChildStarter:
         bundles: Bundles,
         chains: Chains,
         *,
-        steady: Repeat | None = None,
+        repeat: Repeat | None = None,
         handlers: Defaults | None = None,
     ) -> None:
-        """`steady` makes calls again that were cut off with the connection to NATS (`exeunt.journal.steady`).
+        """`repeat` makes calls again that were cut off with the connection to NATS (`exeunt.journal.repeat`).
 
         `handlers` are the exit handlers that every workflow gets.
         """
@@ -146,7 +146,7 @@ class ChildStarter:
         self._projections = projections
         self._bundles = bundles
         self._chains = chains
-        self._steady: Repeat = steady or once
+        self._repeat: Repeat = repeat or once
 
     def for_run(self, family: Family, obligation: Obligation, tell: Tell) -> RunChain:
         """The port of one action of an exit run."""
@@ -192,16 +192,16 @@ class ChildStarter:
     ) -> StartedWorkflow:
         """Everything that a start writes, in its order. A repeat finds what was written and changes nothing."""
         uid = wanted.uid
-        bundle = await self._steady(lambda: self._bundle(wanted))
+        bundle = await self._repeat(lambda: self._bundle(wanted))
         metadata = bundle.workflow.metadata
-        if await self._steady(lambda: self._projections.names.deleted(uid)):  # its name may be another's by now
+        if await self._repeat(lambda: self._projections.names.deleted(uid)):  # its name may be another's by now
             return StartedWorkflow(name_of(metadata, uid), uid, metadata.namespace)
-        name = await self._steady(lambda: self._claim(bundle.workflow, uid))
+        name = await self._repeat(lambda: self._claim(bundle.workflow, uid))
         started = RunStarted(
             uid=uid,
             name=name,
             namespace=metadata.namespace,
-            bundle=await self._steady(lambda: self._projections.blobs.put(encode_bundle(bundle))),
+            bundle=await self._repeat(lambda: self._projections.blobs.put(encode_bundle(bundle))),
             labels={**metadata.labels, **above},
             annotations={**metadata.annotations, STARTED_BY: f"{obligation.namespace}/{obligation.name}"},
             trace=traces.of_exit(obligation.trace, obligation.hook_id),

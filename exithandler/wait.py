@@ -14,7 +14,7 @@ import msgspec
 from exeunt.actions import StartedWorkflow
 from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections
-from exeunt.journal.steady import Repeat
+from exeunt.journal.repeat import Repeat
 from exeunt.journal.subjects import partition_of
 from exeunt.service.channel import metadata, open_channel
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -33,9 +33,9 @@ Tree = Mapping[str, Any]
 class ChildWaiter:
     """Follows children. One for each process."""
 
-    def __init__(self, projections: Projections, steady: Repeat, owners: Owners) -> None:
+    def __init__(self, projections: Projections, repeat: Repeat, owners: Owners) -> None:
         self._projections = projections
-        self._steady = steady
+        self._repeat = repeat
         self._owners = owners
         self._channels: dict[str, tuple[grpc.aio.Channel, int]] = {}  # and how many use it
 
@@ -46,11 +46,11 @@ class ChildWaiter:
         """
         pause = FIRST_PAUSE
         while True:
-            found = await self._steady(lambda: self._projections.archive.get(child.uid))
+            found = await self._repeat(lambda: self._projections.archive.get(child.uid))
             if found is not None:
                 yield found[1]["workflow"]
                 return
-            if await self._steady(lambda: self._projections.names.deleted(child.uid)):
+            if await self._repeat(lambda: self._projections.names.deleted(child.uid)):
                 yield {"metadata": child._asdict(), "status": DELETED}
                 return
             address = self._owners.scheduler_of(partition_of(child.uid))

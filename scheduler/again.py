@@ -12,9 +12,9 @@ import msgspec
 from exeunt.engine.commands import RetryRun
 from exeunt.engine.facts import State
 from exeunt.journal.projections import Projections
-from exeunt.journal.steady import Steady
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.scheduler.archive import Archived
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs
 from exeunt.service.errors import wrong_state
 
@@ -22,12 +22,12 @@ from exeunt.service.errors import wrong_state
 class Retries:
     """Opens workflows of the archive again."""
 
-    def __init__(self, runs: Runs, projections: Projections, steady: Steady) -> None:
+    def __init__(self, runs: Runs, projections: Projections, repeat: RepeatOnReconnect) -> None:
         self._runs = runs
         self._projections = projections
-        self._steady = steady
+        self._repeat = repeat
 
-    async def retry(self, found: Archived, command: RetryRun) -> Entry:
+    async def retry(self, found: Archived, command: RetryRun) -> OpenWorkflow:
         """The workflow, open again, when that is durable. Raises FAILED_PRECONDITION where it cannot be."""
         metadata, phase = found.head["metadata"], found.head["status"].get("phase", "")
         resource = ("workflow", f"{metadata['namespace']}/{metadata['name']}")
@@ -42,5 +42,5 @@ class Retries:
         state = msgspec.msgpack.decode(found.state, type=State)
         entry = await self._runs.reopen(state, found.version, command)
         uid = state.started.uid
-        await self._steady(lambda: self._projections.archive.remove(uid, state.started.namespace, again=True))
+        await self._repeat(lambda: self._projections.archive.remove(uid, state.started.namespace, again=True))
         return entry

@@ -25,7 +25,7 @@ NEVER = (TooLarge, Refused)
 """What is wrong with the event itself."""
 
 
-class Announcement(NamedTuple):
+class EventToPublish(NamedTuple):
     """One event, ready to be published."""
 
     namespace: str
@@ -40,15 +40,15 @@ class Announcement(NamedTuple):
     run: str = ""  # of whose events it keeps the order (`Events.post`)
 
 
-def announcements(run: Run, events: Sequence[Event]) -> list[Announcement]:
+def announcements(run: Run, events: Sequence[Event]) -> list[EventToPublish]:
     """What a durable commit tells, numbered on from what the run has told before. To be called once for each commit."""
-    found: list[Announcement] = []
+    found: list[EventToPublish] = []
     state = run.state
     trace = traces.of_run(state.started.trace, run.uid) if state.started.trace else {}
     for event in decide.public_events(run, events):
         state.outgoing += not event.hook
         found.append(
-            Announcement(
+            EventToPublish(
                 namespace=run.namespace,
                 uid=run.uid,
                 workflow=run.name,
@@ -63,10 +63,10 @@ def announcements(run: Run, events: Sequence[Event]) -> list[Announcement]:
     return found
 
 
-def deleted(ending: Ending, number: int, by: str, why: str, at: float) -> Announcement:
+def deleted(ending: Ending, number: int, by: str, why: str, at: float) -> EventToPublish:
     """What is told of a workflow that was over and is deleted: its own event of this number."""
     known = {name: getattr(ending, name) for name in Workflow.__struct_fields__}
-    return Announcement(
+    return EventToPublish(
         namespace=ending.namespace,
         uid=ending.uid,
         workflow=ending.workflow,
@@ -79,14 +79,14 @@ def deleted(ending: Ending, number: int, by: str, why: str, at: float) -> Announ
     )
 
 
-class Announcer:
+class RunAnnouncer:
     """Publishes what it is given; `run` does the work, and nobody waits for it but by `out`."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._queue: asyncio.Queue[Announcement | asyncio.Future[None]] = asyncio.Queue()
+        self._queue: asyncio.Queue[EventToPublish | asyncio.Future[None]] = asyncio.Queue()
 
-    def put(self, announcements: list[Announcement]) -> None:
+    def put(self, announcements: list[EventToPublish]) -> None:
         """Takes events; those of one run in their order."""
         for announcement in announcements:
             self._queue.put_nowait(announcement)
@@ -110,13 +110,13 @@ class Announcer:
                 self._take(item)
             await asyncio.sleep(0)
 
-    def _take(self, item: Announcement | asyncio.Future[None]) -> None:
+    def _take(self, item: EventToPublish | asyncio.Future[None]) -> None:
         if isinstance(item, asyncio.Future):
             self._events.out().add_done_callback(partial(_tell, item))
         else:
             self._post(item).add_done_callback(partial(_given_up, item))
 
-    def _post(self, a: Announcement) -> asyncio.Future[int]:
+    def _post(self, a: EventToPublish) -> asyncio.Future[int]:
         return self._events.post(**a._asdict())
 
 
@@ -125,7 +125,7 @@ def _tell(asked: asyncio.Future[None], out: asyncio.Future[None]) -> None:
         asked.set_result(None)
 
 
-def _given_up(announcement: Announcement, posted: asyncio.Future[int]) -> None:
+def _given_up(announcement: EventToPublish, posted: asyncio.Future[int]) -> None:
     error = None if posted.cancelled() else posted.exception()
     if isinstance(error, NEVER):
         log.error("%s of %s is given up: %s", announcement.kind, announcement.uid, error)

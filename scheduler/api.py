@@ -13,21 +13,21 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun, selection
+from exeunt.journal.access import NatsAccess, reads, writes
 from exeunt.journal.request_ids import given_or_new
-from exeunt.journal.standing import Standing, reads, writes
 from exeunt.journal.steplogs import StepLogs
 from exeunt.scheduler import answers, logs, refusal, watch
 from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Elsewhere
-from exeunt.scheduler.lists import Lists, filter_of, page_size, read_behind, write_behind
-from exeunt.scheduler.many import Many
+from exeunt.scheduler.lists import WorkflowLists, filter_of, page_size, read_behind, write_behind
+from exeunt.scheduler.many import WorkflowsWatcher
 from exeunt.scheduler.peers import Peers, was_passed_on
 from exeunt.scheduler.reading import WorkflowReader
 from exeunt.scheduler.submissions import Submissions
-from exeunt.scheduler.submit import Checker
+from exeunt.scheduler.submit import SubmissionChecker
 from exeunt.scheduler.view import parts, whole
 from exeunt.service.bounds import check_message
 from exeunt.service.errors import invalid
@@ -47,19 +47,19 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     def __init__(
         self,
         *,
-        checker: Checker,
+        checker: SubmissionChecker,
         submissions: Submissions,
         reader: WorkflowReader,
-        lists: Lists,
-        many: Many,
+        lists: WorkflowLists,
+        many: WorkflowsWatcher,
         commands: Commands,
         dispatch: Dispatch,
         peers: Peers,
         logs: StepLogs,
-        standing: Standing,
+        access: NatsAccess,
         turns: Turns,
     ) -> None:
-        self.standing = standing
+        self.access = access
         self._checker = checker
         self._submissions = submissions
         self._reader = reader
@@ -102,7 +102,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: pb.ReadWorkflowRequest, context: Context
     ) -> AsyncIterator[pb.ReadWorkflowResponse]:
         """The same in parts."""
-        async with self.standing.reading.required():
+        async with self.access.reading.required():
             found = await self._reader.find(context, request)
         if isinstance(found, Elsewhere):
             async for answer in self._reader.stream(found, "ReadWorkflow", request):
@@ -123,11 +123,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> AsyncIterator[pb.WatchWorkflowResponse]:
         """To the end of the handlers."""
         watch.check_position(request.position)
-        async with self.standing.reading.required():
+        async with self.access.reading.required():
             found = await self._reader.find(context, request)
         if isinstance(found, Elsewhere):
             changes = self._reader.stream(found, "WatchWorkflow", request)
-        elif isinstance(found, Entry):
+        elif isinstance(found, OpenWorkflow):
             changes = watch.watch(self._peers, found, request.position, in_parts=request.parts)
         else:
             seen = await self._reader.whole(found)
@@ -141,7 +141,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> AsyncIterator[pb.WatchWorkflowsResponse]:
         """Many at once, for ever."""
         wanted = filter_of(request)
-        async with self.standing.reading.required():
+        async with self.access.reading.required():
             self._lists.check_loaded()
         await context.send_initial_metadata(())
         many = self._many
@@ -153,14 +153,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.GetLogsResponse]:
         """Kept output first, then live."""
         wanted = logs.wanted(request)
-        async with self.standing.reading.required():
+        async with self.access.reading.required():
             found = await self._reader.find(context, request)
         await context.send_initial_metadata(())  # lines may be long in coming: the caller knows that it is heard
         kept = self._logs
         if isinstance(found, Elsewhere):
             answers = self._reader.stream(found, "GetLogs", request)
-        elif isinstance(found, Entry):
-            display = logs.Display(await self._reader.whole(found), wanted, found.run)
+        elif isinstance(found, OpenWorkflow):
+            display = logs.ChosenNodes(await self._reader.whole(found), wanted, found.run)
             if request.follow:
                 answers = logs.followed(kept, found, display, wanted)
             else:
@@ -168,7 +168,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         else:
             seen = await self._reader.whole(found)
             metadata = seen.head["metadata"]
-            answers = logs.kept(kept, logs.Display(seen, wanted), metadata["namespace"], metadata["uid"], wanted)
+            answers = logs.kept(kept, logs.ChosenNodes(seen, wanted), metadata["namespace"], metadata["uid"], wanted)
         async with aclosing(answers) as all_lines:
             async for lines in all_lines:
                 yield lines

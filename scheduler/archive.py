@@ -19,11 +19,11 @@ from exeunt.engine.shown import each_node, ending, head
 from exeunt.journal.index import Place
 from exeunt.journal.projections import Projections
 from exeunt.journal.records import ArchiveSummary, Revision
-from exeunt.scheduler.announce import Announcer, deleted
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.announce import RunAnnouncer, deleted
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
-from exeunt.scheduler.view import Seen, Tree, summary
+from exeunt.scheduler.view import Tree, WorkflowView, summary
 from exeunt.service import telemetry
 from exeunt.service.metrics import Histogram
 
@@ -52,13 +52,13 @@ class Archived:
     ending: Ending | None = None  # as its last event told it
     outgoing: int = 0  # events that it has told
 
-    def looking(self) -> Generator[None, None, Seen]:
+    def looking(self) -> Generator[None, None, WorkflowView]:
         """All of it, as it is shown."""
         nodes: dict[str, bytes] = {}
         for id, node in self.nodes.items():
             nodes[id] = msgspec.json.encode(msgspec.msgpack.decode(node))
             yield
-        return Seen(self.head, nodes, self.version)
+        return WorkflowView(self.head, nodes, self.version)
 
 
 class _Workflow(msgspec.Struct, rename="camel"):
@@ -82,16 +82,16 @@ class _Record(msgspec.Struct):
 class Archiver:
     """Writes the records of closed runs; then the log and the memory need to keep nothing of them."""
 
-    def __init__(self, runs: Runs, projections: Projections, announcer: Announcer) -> None:
+    def __init__(self, runs: Runs, projections: Projections, announcer: RunAnnouncer) -> None:
         self._runs = runs
         self._projections = projections
         self._announcer = announcer
-        self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self._queue: asyncio.Queue[OpenWorkflow] = asyncio.Queue()
         self.waiting = 0
         self._idle = asyncio.Event()
         self._asked: dict[str, asyncio.Future[None]] = {}
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: OpenWorkflow) -> None:
         """A run is over."""
         self.waiting += 1
         self._queue.put_nowait(entry)
@@ -114,7 +114,7 @@ class Archiver:
                 for entry, _ in failed:
                     self._queue.put_nowait(entry)
 
-    async def _keep(self, entry: Entry) -> None:
+    async def _keep(self, entry: OpenWorkflow) -> None:
         run = entry.run
         if self._runs.by_uid.get(run.uid) is not entry:
             self._asked.pop(run.uid, asyncio.get_running_loop().create_future()).cancel()
@@ -154,7 +154,7 @@ class Archiver:
             self._idle.clear()
             await self._idle.wait()
 
-    async def settled(self, entry: Entry) -> None:
+    async def settled(self, entry: OpenWorkflow) -> None:
         """Waits until the closed run is in the archive."""
         uid = entry.run.uid
         if self._runs.by_uid.get(uid) is not entry:
@@ -201,7 +201,7 @@ class Archiver:
 
 
 def place_of(record: ArchiveSummary) -> Place:
-    """Where a finished workflow stands in lists, and where it did while it was open (`Entry.place`)."""
+    """Where a finished workflow stands in lists, and where it did while it was open (`OpenWorkflow.place`)."""
     return record.created_at, record.uid
 
 

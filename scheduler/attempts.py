@@ -12,7 +12,7 @@ from exeunt.scheduler.placement import Slot
 from exeunt.steps import AttemptKey, attempt_key
 
 
-class State(Enum):
+class FlightState(Enum):
     """Where an attempt stands."""
 
     WAITING = 1  # for a slot
@@ -34,7 +34,7 @@ class Owner(Protocol):
         """It is lost with its executor: commit, then `acknowledge`; nothing more will come of it."""
 
 
-class Over:
+class FinishedRunsOwner:
     """Who owns attempts whose run is over: nobody needs to know what becomes of them."""
 
     def __init__(self, acknowledge: Callable[[str], None]) -> None:
@@ -101,15 +101,15 @@ class Flight:
         self.key = key  # the owner's own
         self.make = make
         self.secretive = secretive  # its work may name secrets, which are put in as it is sent
-        self.state = State.WAITING
+        self.state = FlightState.WAITING
         self.slot: Slot | None = None
         self.executor = ""
         self.cancelled = False
-        self.report: Report | None = None
+        self.report: AttemptReport | None = None
         self.since = 0.0
 
 
-class Placed:
+class PlacementNotices:
     """Attempts that got a slot: their owners hear of all that did in one turn of the loop together."""
 
     def __init__(self, flights: Mapping[str, Flight]) -> None:
@@ -126,7 +126,7 @@ class Placed:
         by_owner: dict[int, list[Flight]] = {}
         placed, self._placed = self._placed, []
         for flight in placed:
-            if flight.state is State.PLACED and self._flights.get(flight.id) is flight:
+            if flight.state is FlightState.PLACED and self._flights.get(flight.id) is flight:
                 by_owner.setdefault(id(flight.owner), []).append(flight)
         for flights in by_owner.values():
             flights[0].owner.placed(flights)
@@ -142,7 +142,7 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-class Report(NamedTuple):
+class AttemptReport(NamedTuple):
     """How an attempt ended; `lost` when it did only because its executor was restarted."""
 
     id: str
@@ -150,7 +150,7 @@ class Report(NamedTuple):
     lost: bool = False
 
 
-class Profile(NamedTuple):
+class ExecutorProfile(NamedTuple):
     """What an executor says of itself."""
 
     id: str
@@ -163,13 +163,13 @@ class Profile(NamedTuple):
 class Executor:
     """An executor as it is known here; also one that was heard of only from the log."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: ExecutorProfile) -> None:
         self.profile = profile
         self.link: Link | None = None
         self.draining = False
         self.flights: dict[str, Flight] = {}  # sent there, not settled
         self.listed: set[str] = set()  # attempts that it knows
-        self.held: dict[str, Report] = {}  # reports that nobody has asked for yet
+        self.held: dict[str, AttemptReport] = {}  # reports that nobody has asked for yet
         self.heard = 0.0  # by the loop's clock
         self.seen_at = 0.0  # the same by the wall clock
         self.timer: asyncio.TimerHandle | None = None

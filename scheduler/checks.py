@@ -56,7 +56,7 @@ class ToStore(NamedTuple):
     tree: dict[str, Any]
 
 
-class Job(msgspec.Struct):
+class CheckJob(msgspec.Struct):
     """Documents (file, text), what the caller wishes, and what is stored of what they refer to, as far as known."""
 
     documents: list[tuple[str, str]]
@@ -88,7 +88,7 @@ class Outcome(msgspec.Struct):
     asked: bool = False  # the answer depends on what is stored
 
 
-def check(job: Job) -> Outcome:
+def check(job: CheckJob) -> Outcome:
     """Looks through all documents of a job as one submission."""
     outcome = Outcome()
     loaded: list[Loaded] = []
@@ -109,7 +109,7 @@ def check(job: Job) -> Outcome:
 
 
 class _Check:
-    def __init__(self, job: Job, outcome: Outcome) -> None:
+    def __init__(self, job: CheckJob, outcome: Outcome) -> None:
         self._job = job
         self._outcome = outcome
         self._stored = SubmittedManifests(job.stored, anywhere=job.linting)
@@ -267,7 +267,7 @@ def _too_large(workflow: Workflow, document: Document, most: int) -> list[Proble
 
 def work(data: bytes) -> bytes:
     """A job and its outcome as bytes."""
-    return msgspec.msgpack.encode(check(msgspec.msgpack.decode(data, type=Job)))
+    return msgspec.msgpack.encode(check(msgspec.msgpack.decode(data, type=CheckJob)))
 
 
 async def work_here(data: bytes) -> bytes:

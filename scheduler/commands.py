@@ -16,12 +16,12 @@ from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.answers import shown
 from exeunt.scheduler.archive import Archived, Archiver
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Elsewhere, Finder, named
 from exeunt.scheduler.launch import Launcher
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Peers
-from exeunt.scheduler.requests import Requests, Turn, deleted_since, uid_of
+from exeunt.scheduler.requests import ClaimedCommand, Requests, deleted_since, uid_of
 from exeunt.scheduler.unread import Unread
 from exeunt.service.errors import Code, RpcError, unavailable, wrong_state
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -58,7 +58,7 @@ class Commands:
         """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
         turn = await self._requests.turn(method, request, context)
         found = turn.found
-        if isinstance(found, Entry | Archived) and not turn.done and command.request_id not in _requests(found):
+        if isinstance(found, OpenWorkflow | Archived) and not turn.done and command.request_id not in _requests(found):
             uid = uid_of(found)
             _require_revision(found, command.revision)
             # of a workflow that is over a handler may run again
@@ -87,7 +87,7 @@ class Commands:
         """Opens what is over again."""
         turn = await self._requests.turn("RetryWorkflow", request, context)
         found = turn.found
-        if isinstance(found, Entry) and found.closed:
+        if isinstance(found, OpenWorkflow) and found.closed:
             await self._archiver.settled(found)
             found = await self._finder.find(context, "", "", found.uid)
         if isinstance(found, Elsewhere):
@@ -101,7 +101,7 @@ class Commands:
         if turn.done or command.request_id in _requests(found):
             return await shown(found)
         _require_revision(found, request.revision)
-        if isinstance(found, Entry):
+        if isinstance(found, OpenWorkflow):
             await self._ask(found, command)  # refused: it runs
             return await shown(found)
         self._launcher.admit(1)
@@ -114,14 +114,14 @@ class Commands:
         await self._requests.carried_out(turn, request)
         return await shown(opened)
 
-    async def _delete(self, found: Entry | Archived | Unread, command: Shutdown) -> bool:
+    async def _delete(self, found: OpenWorkflow | Archived | Unread, command: Shutdown) -> bool:
         """Whether it is gone by now."""
         archiver = self._archiver
         if isinstance(found, Unread):
             _require_revision(found, command.revision)
             await self._end_unread(found, command)
             return True
-        if isinstance(found, Entry):
+        if isinstance(found, OpenWorkflow):
             if found.closed:
                 _require_revision(found, command.revision)
             else:
@@ -143,7 +143,7 @@ class Commands:
         await archiver.delete(found, command.by, command.message)
         return True
 
-    async def _carry_out(self, turn: Turn, method: str, request: Any, command: Any) -> pb.Workflow:
+    async def _carry_out(self, turn: ClaimedCommand, method: str, request: Any, command: Any) -> pb.Workflow:
         found = turn.found
         if isinstance(found, Elsewhere):
             request.request_id = command.request_id
@@ -156,7 +156,7 @@ class Commands:
             await self._requests.carried_out(turn, request)
         return await shown(found)
 
-    async def _do(self, found: Entry | Archived | Unread, method: str, command: Any) -> None:
+    async def _do(self, found: OpenWorkflow | Archived | Unread, method: str, command: Any) -> None:
         if isinstance(found, Unread):
             if not (isinstance(command, Shutdown) and command.strategy == "Terminate"):
                 raise _rests(found)
@@ -179,7 +179,7 @@ class Commands:
             await self._mender.end_unread(found, command)
         await self._archiver.keep_unread(found, deleted=command.deleted)
 
-    async def _ask(self, entry: Entry, command: Any) -> None:
+    async def _ask(self, entry: OpenWorkflow, command: Any) -> None:
         try:
             if entry.driver.rests and isinstance(command, Shutdown) and command.strategy == "Terminate":
                 await self._mender.end(entry, command)
@@ -196,9 +196,9 @@ def _rests(found: Unread) -> RpcError:
     return wrong_state("WORKFLOW_RESTS", text, ("workflow", f"{found.namespace}/{found.name}"))
 
 
-def _require_revision(found: Entry | Archived | Unread, wanted: int) -> None:
+def _require_revision(found: OpenWorkflow | Archived | Unread, wanted: int) -> None:
     """Raises ABORTED unless the workflow stands at that revision; any will do for 0."""
-    if isinstance(found, Entry):
+    if isinstance(found, OpenWorkflow):
         require(wanted, found.run.commits, named(found))
     elif isinstance(found, Archived):
         require(wanted, found.version, named(found))
@@ -220,7 +220,7 @@ def _rejected(error: Rejected, resource: tuple[str, str]) -> RpcError:
     return wrong_state(error.reason, str(error), resource)
 
 
-def _requests(found: Entry | Archived) -> Collection[str]:
+def _requests(found: OpenWorkflow | Archived) -> Collection[str]:
     """The commands that were carried out on it."""
     return found.requests if isinstance(found, Archived) else found.run.state.requests
 

@@ -14,25 +14,27 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Executor, Flight, Link, Over, Placed, Profile, Report, State, named
+from exeunt.scheduler.attempts import (
+    AttemptReport,
+    Executor,
+    ExecutorProfile,
+    FinishedRunsOwner,
+    Flight,
+    FlightState,
+    Link,
+    PlacementNotices,
+    named,
+)
 from exeunt.scheduler.lost_executors import Silence
 from exeunt.scheduler.placement import Placement, Slot
+from exeunt.scheduler.strays import Judges, StrayAttempts
 from exeunt.wire_work import kinds_for
 
 log = logging.getLogger(__name__)
 
 
-Judges = Callable[[int, float | None], bool]
-
-
 class Dispatch:
-    """All attempts and all executors of this scheduler.
-
-    `judges(partition, since)` tells whether this scheduler owns the partition, has loaded it, and has had that
-    confirmed a moment ago, or since then. `unjudged` is true when something was left open because it had not: call
-    `judge` again. What nobody here knows is given up only by who was found to be the owner after it had come: a former
-    owner that is cut off and does not know it yet would have the executor forget what a new owner waits for.
-    """
+    """All attempts and all executors of this scheduler."""
 
     def __init__(self, *, grace: float, judges: Judges, now: Callable[[], float]) -> None:
         self.grace = grace
@@ -41,14 +43,17 @@ class Dispatch:
         self.placement: Placement[Flight] = Placement()
         self.sent = 0  # attempts sent, ever
         self.waited_seconds = 0.0  # the sum of their times from due to sent
-        self.unjudged = False
         self._judges = judges
         self._now = now  # wall clock, for people
-        self._placed = Placed(self.flights)
-        self._over = Over(self.acknowledge)
+        self._placed = PlacementNotices(self.flights)
+        self._over = FinishedRunsOwner(self.acknowledge)
         self._silence = Silence(grace, self._lose)
-        self._unclaimed: set[str] = set()  # what the last sweep found
-        self._met: dict[str, float] = {}  # attempts that nobody here knows, and since when executors tell of them
+        self._strays = StrayAttempts(self.flights, judges, self._let_go)
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether something was left open because ownership had not been confirmed: call `judge` when it has been."""
+        return self._strays.unjudged
 
     # --- for those who want steps run ---------------------------------------------------------------------------------
 
@@ -71,9 +76,9 @@ class Dispatch:
     def send(self, id: str, executor: str) -> None:
         """The placement is durable: the attempt goes out. Unknown ids (withdrawn meanwhile) are passed over."""
         flight = self.flights.get(id)
-        if flight is None or flight.state not in {State.WAITING, State.PLACED}:
+        if flight is None or flight.state not in {FlightState.WAITING, FlightState.PLACED}:
             return
-        if flight.state is State.PLACED and flight.executor == executor:
+        if flight.state is FlightState.PLACED and flight.executor == executor:
             self._give(flight, self._executor(executor))
         else:  # it was asked for again on a new stream, and the answer to the old one is what the log says
             self._withdraw(flight)
@@ -90,14 +95,14 @@ class Dispatch:
             self._ended(flight, report)
         elif flight.id in there.listed:
             there.flights[flight.id] = flight
-            flight.state = State.SENT
+            flight.state = FlightState.SENT
         else:
             self._give(flight, there)
 
     def expect_cancelled(self, flight: Flight) -> None:
         """The log says that the attempt was cancelled; where it runs, if it does, an executor will say."""
         self._add(flight)
-        flight.state = State.SENT
+        flight.state = FlightState.SENT
         flight.cancelled = True
         for executor in self.executors.values():
             if flight.id in executor.listed:
@@ -106,7 +111,7 @@ class Dispatch:
     def end(self, flight: Flight, executor: str) -> None:
         """The log says that the attempt was placed there and then cancelled: it ends there, or has, or never began."""
         self._add(flight)
-        flight.state = State.SENT
+        flight.state = FlightState.SENT
         flight.cancelled = True
         there = self._executor(executor)
         self._bind(flight, there)
@@ -124,12 +129,12 @@ class Dispatch:
         flight = self.flights.get(id)
         if flight is None:
             return
-        if flight.cancelled and flight.state is State.SENT:
+        if flight.cancelled and flight.state is FlightState.SENT:
             return
         flight.cancelled = True
-        if flight.state in {State.WAITING, State.PLACED}:
+        if flight.state in {FlightState.WAITING, FlightState.PLACED}:
             self._withdraw(flight)
-        elif flight.state is State.ENDED:
+        elif flight.state is FlightState.ENDED:
             if flight.report is not None:
                 self._ended(flight, flight.report)  # what was fed before may have changed nothing: settle it anew
         elif (executor := self.executors.get(flight.executor)) is not None and executor.link is not None:
@@ -145,7 +150,7 @@ class Dispatch:
             for executor in self.executors.values():
                 if id in executor.listed:
                     self._let_go(executor, id)
-        elif flight.state is State.ENDED:
+        elif flight.state is FlightState.ENDED:
             self._remove(flight)
             if flight.executor in self.executors:
                 self._let_go(self.executors[flight.executor], id, flight.report)
@@ -153,7 +158,7 @@ class Dispatch:
     def drop(self, group: dict[str, Flight]) -> None:
         """Lets go of all attempts of a run or stream: another owner will ask for those that are with executors."""
         for flight in list(group.values()):
-            if flight.state in {State.WAITING, State.PLACED}:
+            if flight.state in {FlightState.WAITING, FlightState.PLACED}:
                 self._withdraw(flight)
                 continue
             self._remove(flight)
@@ -167,9 +172,9 @@ class Dispatch:
             flight.owner = self._over
             flight.group.pop(flight.id, None)
             flight.group = {}
-            if flight.state is State.ENDED:
+            if flight.state is FlightState.ENDED:
                 self.acknowledge(flight.id)
-            elif flight.state is State.SENT and not flight.executor:
+            elif flight.state is FlightState.SENT and not flight.executor:
                 self._remove(flight)  # cancelled in an earlier life, and no executor has told of it
             else:
                 self.cancel(flight.id)
@@ -177,9 +182,7 @@ class Dispatch:
 
     def judge(self, partitions: Collection[int]) -> None:
         """Says what becomes of attempts of these partitions that executors know and nobody here does."""
-        self.unjudged = False
-        told = set().union(*(executor.listed for executor in self.executors.values()))
-        self._met = {id: since for id, since in self._met.items() if id in told}
+        self._strays.begin(self.executors.values())
         for executor in list(self.executors.values()):
             if executor.link is not None:
                 self._bring(executor)
@@ -220,34 +223,21 @@ class Dispatch:
         if now is not None and now.cancelled:
             self._never_began(now)
         elif now is not None:
-            self.unjudged = True
+            self._strays.unjudged = True
         if flight.slot is not None:
             slot, flight.slot = flight.slot, None
             self._match(self.placement.give_back(slot))
         return False
 
     def sweep(self, over: Callable[[str, str], bool]) -> None:
-        """Executors forget what is left of exit runs that are over, where nobody has asked for it since the last sweep.
-
-        As a rule `exit_closed` says so. An executor or a scheduler that was away at that moment, or that the
-        acknowledgement did not reach, has such an attempt for ever. `over` is told the workflow's uid and the hook's
-        id; a replay of the exit run has until the next sweep to ask.
-        """
-        unclaimed: set[str] = set()
-        for executor in self.executors.values():
-            for id in [id for id in executor.listed if id not in self.flights]:
-                attempt = named(id)
-                if attempt is None or not attempt.hook_id or not over(attempt.uid, attempt.hook_id):
-                    continue
-                if id in self._unclaimed:
-                    self._let_go(executor, id)
-                else:
-                    unclaimed.add(id)
-        self._unclaimed = unclaimed
+        """Has forgotten what is left of exit runs that are over (`StrayAttempts.sweep`)."""
+        self._strays.sweep(self.executors.values(), over)
 
     # --- for the executors' streams -----------------------------------------------------------------------------------
 
-    def attach(self, link: Link, profile: Profile, attempts: Iterable[str], reports: Iterable[Report]) -> Executor:
+    def attach(
+        self, link: Link, profile: ExecutorProfile, attempts: Iterable[str], reports: Iterable[AttemptReport]
+    ) -> Executor:
         """An executor has said hello. A stream of it that is still there is closed: the newest counts."""
         executor = self.executors.get(profile.id)
         if executor is None:
@@ -265,7 +255,7 @@ class Dispatch:
             executor.listed.add(report.id)
             self.update(executor, report)
         for flight in list(executor.flights.values()):
-            if flight.state is not State.SENT:
+            if flight.state is not FlightState.SENT:
                 continue
             if flight.cancelled and flight.id not in executor.listed:
                 self._never_began(flight)
@@ -297,20 +287,20 @@ class Dispatch:
         if self.executors.get(executor.profile.id) is executor:
             self._match(self.placement.lend(executor.profile.id, ordinary=ordinary, kept=kept, seen=seen))
 
-    def update(self, executor: Executor, report: Report) -> None:
+    def update(self, executor: Executor, report: AttemptReport) -> None:
         """An attempt ended."""
         id = report.id
         flight = self.flights.get(id)
         if flight is not None and flight.executor in {"", executor.profile.id}:
-            if flight.state is State.SENT:
+            if flight.state is FlightState.SENT:
                 self._bind(flight, executor)
                 self._ended(flight, report)
-            elif flight.state is State.ENDED:
+            elif flight.state is FlightState.ENDED:
                 if flight.report is None:  # it is counted as lost, and that is being written
                     executor.held[id] = report
             else:
                 log.warning("executor %s reports %s, which was not sent to it", executor.profile.id, id)
-        elif self._stale(id):
+        elif self._strays.nobody_wants(id):
             self._let_go(executor, id, report)
         else:
             executor.held[id] = report
@@ -319,35 +309,12 @@ class Dispatch:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _judge(self, executor: Executor, partitions: Collection[int] | None) -> None:
-        """Says what becomes of attempts that the executor knows and nobody here does. None: of all partitions."""
+        """Says what becomes of attempts that the executor knows. None: of all partitions."""
         for id in list(executor.listed):
             flight = self.flights.get(id)
-            if flight is not None:
-                if not flight.executor and flight.state is State.SENT:
-                    self._found(flight, executor)
-                continue
-            attempt = named(id)
-            if attempt is None:
-                log.warning("executor %s knows an attempt of no readable name: %r", executor.profile.id, id)
-                continue
-            if attempt.hook_id or (partitions is not None and partition_of(attempt.uid) not in partitions):
-                continue
-            if self._stale(id):
-                self._let_go(executor, id)
-
-    def _stale(self, id: str) -> bool:
-        """True when nobody wants this attempt, for certain: a main run's, of a partition that is ours and loaded."""
-        attempt = named(id)
-        if attempt is None:
-            return True
-        if attempt.hook_id or id in self.flights:
-            return False
-        since = self._met.setdefault(id, asyncio.get_running_loop().time())
-        if self._judges(partition_of(attempt.uid), since):
-            self._met.pop(id)
-            return True
-        self.unjudged = True
-        return False
+            if flight is not None and not flight.executor and flight.state is FlightState.SENT:
+                self._found(flight, executor)
+        self._strays.judge(executor, partitions)
 
     def _match(self, placed: list[tuple[Flight, Slot]]) -> None:
         for flight, slot in placed:
@@ -372,7 +339,7 @@ class Dispatch:
 
     def _withdraw(self, flight: Flight) -> None:
         self._remove(flight)
-        if flight.state is State.WAITING:
+        if flight.state is FlightState.WAITING:
             self.placement.withdraw(flight)
         elif flight.slot is not None:
             slot, flight.slot = flight.slot, None
@@ -381,11 +348,11 @@ class Dispatch:
     def _got(self, flight: Flight, slot: Slot) -> None:
         flight.slot = slot
         flight.executor = slot.executor
-        flight.state = State.PLACED
+        flight.state = FlightState.PLACED
 
     def _give(self, flight: Flight, executor: Executor) -> None:
         """Sends the attempt, or keeps it for when the executor is there."""
-        flight.state = State.SENT
+        flight.state = FlightState.SENT
         executor.flights[flight.id] = flight
         if executor.link is not None:
             if flight.slot is None:
@@ -395,7 +362,7 @@ class Dispatch:
             self.sent += 1
             self.waited_seconds += asyncio.get_running_loop().time() - flight.since
 
-    def _let_go(self, executor: Executor, id: str, report: Report | None = None) -> None:
+    def _let_go(self, executor: Executor, id: str, report: AttemptReport | None = None) -> None:
         """Nobody needs the attempt any more: its result is not kept, and it is ended if it runs."""
         executor.listed.discard(id)
         report = executor.held.pop(id, report)
@@ -407,7 +374,7 @@ class Dispatch:
     def _bring(self, executor: Executor) -> None:
         """Sends what is to be there and is not."""
         for flight in list(executor.flights.values()):
-            if flight.state is State.SENT and not flight.cancelled and flight.id not in executor.listed:
+            if flight.state is FlightState.SENT and not flight.cancelled and flight.id not in executor.listed:
                 self._give(flight, executor)
 
     def _never_began(self, flight: Flight) -> None:
@@ -428,8 +395,8 @@ class Dispatch:
         flight.executor = executor.profile.id
         executor.flights[flight.id] = flight
 
-    def _ended(self, flight: Flight, report: Report) -> None:
-        flight.state = State.ENDED
+    def _ended(self, flight: Flight, report: AttemptReport) -> None:
+        flight.state = FlightState.ENDED
         flight.report = report
         if report.lost and not flight.cancelled:
             flight.owner.lost(flight, report.result.message)
@@ -440,7 +407,7 @@ class Dispatch:
         """The executor of that id, also when it has not been seen yet: then it has the grace period to come."""
         executor = self.executors.get(id)
         if executor is None:
-            executor = self.executors[id] = Executor(Profile(id, {}, (), 0, 0))
+            executor = self.executors[id] = Executor(ExecutorProfile(id, {}, (), 0, 0))
             self.listen(executor)
         return executor
 
@@ -454,6 +421,6 @@ class Dispatch:
             executor.link = None
         for flight in list(executor.flights.values()):
             executor.flights.pop(flight.id)
-            if flight.state is State.SENT:
-                flight.state = State.ENDED  # without a report; known until that is written
+            if flight.state is FlightState.SENT:
+                flight.state = FlightState.ENDED  # without a report; known until that is written
                 flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")

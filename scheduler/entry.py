@@ -9,14 +9,14 @@ from exeunt.driver import Driver
 from exeunt.engine.decide import Run
 from exeunt.engine.shown import count_nodes, head
 from exeunt.journal.log import LogClosed, NotOwner
-from exeunt.scheduler.view import Seen, Tree, at_once, looking, resting
+from exeunt.scheduler.view import Tree, WorkflowView, at_once, looking, resting
 from exeunt.service.errors import unavailable
 
 FEW = 100
 """Nodes that are looked through at once."""
 
 
-class Entry:
+class OpenWorkflow:
     """A run in memory. `ready` is done when its first commit is durable."""
 
     __slots__ = ("_looking", "changed", "closed", "created", "driver", "ending", "ready", "waiters")
@@ -27,9 +27,9 @@ class Entry:
         self.ready: asyncio.Future[None] | None = None
         self.closed = False
         self.ending: Tree | None = None  # the whole workflow, as its last event told it
-        self.waiters: list[tuple[asyncio.Future[Seen], bool]] = []  # who wants to see it, and its nodes
+        self.waiters: list[tuple[asyncio.Future[WorkflowView], bool]] = []  # who wants to see it, and its nodes
         self.changed: set[Callable[[], None]] = set()  # who wants to hear of each commit
-        self._looking: asyncio.Future[Seen] | None = None
+        self._looking: asyncio.Future[WorkflowView] | None = None
 
     @property
     def run(self) -> Run:
@@ -54,7 +54,7 @@ class Entry:
             except (NotOwner, LogClosed):
                 raise unavailable("MOVED", "the workflow belongs to another scheduler by now; ask again") from None
 
-    async def view(self, *, nodes: bool = True) -> Seen:
+    async def view(self, *, nodes: bool = True) -> WorkflowView:
         """The workflow as it is, with nothing in it that might be taken back; or only what stands beside its nodes.
 
         While many nodes are looked through nothing is decided. What came first is decided before that.
@@ -62,7 +62,7 @@ class Entry:
         while self.driver.waits and not self.driver.busy and self._looking is None:
             await self.driver.turns.do(lambda: None)
         if self.driver.busy and not self.driver.dropped:
-            waiter: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[WorkflowView] = asyncio.get_running_loop().create_future()
             self.waiters.append((waiter, nodes))
             found = await waiter
         elif not nodes:
@@ -78,17 +78,17 @@ class Entry:
         """Whether it has more nodes than may be looked through at once."""
         return count_nodes(self.run) > FEW
 
-    def _head(self) -> Seen:
-        return Seen(head(self.run), {}, self.run.commits)
+    def _head(self) -> WorkflowView:
+        return WorkflowView(head(self.run), {}, self.run.commits)
 
-    def _look(self) -> asyncio.Future[Seen]:
+    def _look(self) -> asyncio.Future[WorkflowView]:
         """All of it. Who comes while it is being looked through gets the same."""
         if self._looking is None:
             self.driver.hold()
             self._looking = asyncio.ensure_future(self._looked())
         return asyncio.shield(self._looking)
 
-    async def _looked(self) -> Seen:
+    async def _looked(self) -> WorkflowView:
         try:
             return await self.driver.turns.through(looking(self.run))
         finally:
@@ -122,7 +122,7 @@ class Entry:
             tell()
 
 
-def _give(looked: asyncio.Future[Seen], waiters: list[asyncio.Future[Seen]]) -> None:
+def _give(looked: asyncio.Future[WorkflowView], waiters: list[asyncio.Future[WorkflowView]]) -> None:
     for waiter in waiters:
         if waiter.done():
             continue

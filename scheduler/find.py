@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 
-from exeunt.journal.names import Names
-from exeunt.journal.steady import Steady
+from exeunt.journal.names import WorkflowNames
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.archive import Archived, Archiver
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
@@ -27,18 +27,20 @@ class Elsewhere:
     address: str
 
 
-Found = Entry | Archived | Unread | Elsewhere
+Found = OpenWorkflow | Archived | Unread | Elsewhere
 
 
 class Finder:
     """Finds workflows by name or uid."""
 
-    def __init__(self, runs: Runs, archiver: Archiver, names: Names, peers: Peers, steady: Steady) -> None:
+    def __init__(
+        self, runs: Runs, archiver: Archiver, names: WorkflowNames, peers: Peers, repeat: RepeatOnReconnect
+    ) -> None:
         self._runs = runs
         self._archiver = archiver
         self._names = names
         self._peers = peers
-        self._steady = steady
+        self._repeat = repeat
 
     async def find(self, context: Context | None, namespace: str, name: str, uid: str = "") -> Found:
         """The workflow of that name or uid. Raises NOT_FOUND, UNAVAILABLE while its partition has no owner or loads.
@@ -70,7 +72,7 @@ class Finder:
             if entry is not None:
                 await entry.ready_now()
                 return entry
-            taken = await self._steady(lambda: self._names.lookup(namespace, name))
+            taken = await self._repeat(lambda: self._names.lookup(namespace, name))
             if not taken:
                 raise not_found("workflow", shown)
             uid, by_name = taken, True
@@ -88,15 +90,15 @@ class Finder:
             if by_name:
                 unread.named(namespace, name)
             return unread
-        archived = await self._steady(lambda: self._archiver.get(uid))
+        archived = await self._repeat(lambda: self._archiver.get(uid))
         if archived is None:
             raise not_found("workflow", shown)
         return archived
 
 
-def named(found: Entry | Archived | Unread) -> tuple[str, str]:
+def named(found: OpenWorkflow | Archived | Unread) -> tuple[str, str]:
     """Namespace and name; empty where they cannot be told."""
-    if isinstance(found, Entry):
+    if isinstance(found, OpenWorkflow):
         return found.run.namespace, found.run.name
     if isinstance(found, Archived):
         metadata = found.head["metadata"]

@@ -12,19 +12,19 @@ from exeunt.bundles import Bundles
 from exeunt.engine.commands import Rejected, SetNodes
 from exeunt.engine.facts import RunStarted
 from exeunt.join import ARRIVE, decode_arrival
+from exeunt.journal.access import NatsAccess
 from exeunt.journal.blobs import digest
 from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken, RequestUsed
 from exeunt.journal.projections import Projections
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.request_ids import used
-from exeunt.journal.standing import Standing
-from exeunt.journal.steady import Steady
-from exeunt.journal.subjects import Message, partition_of
+from exeunt.journal.subjects import MailboxMessage, partition_of
 from exeunt.language.manifest import Bundle, Metadata
 from exeunt.language.metadata import CREATOR
 from exeunt.launch import START, names_for, read_start_message
 from exeunt.scheduler.archive import Archived, Archiver
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.submit import Accepted, Checked
 from exeunt.service import telemetry
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class AdmissionLimits:
     """What keeps new work out: `fullness` is a part of the log's room, 0 to 1."""
 
     fullness: float = 0.8
@@ -52,9 +52,9 @@ class Launcher:
         journal: Log,
         *,
         bundles: Bundles,
-        limits: Limits,
-        steady: Steady,
-        standing: Standing,
+        limits: AdmissionLimits,
+        repeat: RepeatOnReconnect,
+        access: NatsAccess,
     ) -> None:
         self._runs = runs
         self._archiver = archiver
@@ -62,12 +62,12 @@ class Launcher:
         self._journal = journal
         self._bundles = bundles
         self._limits = limits
-        self._steady = steady
-        self._standing = standing
+        self._repeat = repeat
+        self._access = access
 
     async def submit(
         self, checked: Checked, uids: Sequence[str], request_id: str, by: str = "", content: str = ""
-    ) -> list[Entry | Archived]:
+    ) -> list[OpenWorkflow | Archived]:
         """Starts all workflows of a request; each is answered as it is when it was started by this request before.
 
         `content` is what the request id stands for; `content_of` the submission unless given.
@@ -77,7 +77,7 @@ class Launcher:
         known = [self._runs.by_uid.get(uid) for uid in uids]
         if None in known:
             self.admit(known.count(None))
-        prepared = await self._steady(lambda: self._prepare(checked, uids, request_id, content))
+        prepared = await self._repeat(lambda: self._prepare(checked, uids, request_id, content))
         jobs = zip(checked.workflows, uids, prepared, tenures, strict=True)
         if len(uids) == 1:
             return [await self._start(*next(jobs), request_id=request_id, by=by)]
@@ -85,7 +85,7 @@ class Launcher:
 
     async def _prepare(
         self, checked: Checked, uids: Sequence[str], request_id: str, content: str
-    ) -> list[str | Entry | Archived]:
+    ) -> list[str | OpenWorkflow | Archived]:
         """Stores what the workflows need, and claims their names. Safe to repeat.
 
         Each workflow's name, or what it has become when it was started by this request before.
@@ -102,7 +102,7 @@ class Launcher:
 
     async def store(self, checked: Checked) -> None:
         """Keeps what a submission has beside workflows: templates, config maps, secrets. Safe to repeat."""
-        await self._steady(lambda: self._store(checked))
+        await self._repeat(lambda: self._store(checked))
 
     async def _store(self, checked: Checked) -> None:
         for manifest in checked.stored:
@@ -110,10 +110,10 @@ class Launcher:
 
     def admit(self, count: int) -> None:
         """Raises UNAVAILABLE or RESOURCE_EXHAUSTED when there is no room for so many more workflows."""
-        if not self._standing.reading.trouble and self._standing.writing.trouble:
+        if not self._access.reading.trouble and self._access.writing.trouble:
             raise unavailable(
                 "NO_WRITES",
-                f"{self._standing.writing.trouble}; workflows that run wait for it, and so must new ones",
+                f"{self._access.writing.trouble}; workflows that run wait for it, and so must new ones",
                 5.0,
             )
         if self._journal.fullness > self._limits.fullness:
@@ -135,9 +135,9 @@ class Launcher:
 
     async def _claim_all(
         self, workflows: Sequence[Accepted], uids: Sequence[str], request_id: str, fresh: bool
-    ) -> list[str | Entry | Archived]:
+    ) -> list[str | OpenWorkflow | Archived]:
         """Names for all, or for none. When the request is not `fresh`, its workflows may be there already."""
-        found: list[str | Entry | Archived] = []
+        found: list[str | OpenWorkflow | Archived] = []
         claimed: list[tuple[str, str, str]] = []
         try:
             for accepted, uid in zip(workflows, uids, strict=True):
@@ -172,12 +172,19 @@ class Launcher:
                 raise _exists(namespace, name)
 
     async def _taken(self, namespace: str, name: str) -> str | None:
-        return await self._steady(lambda: self._projections.names.lookup(namespace, name))
+        return await self._repeat(lambda: self._projections.names.lookup(namespace, name))
 
     async def _start(
-        self, accepted: Accepted, uid: str, prepared: str | Entry | Archived, tenure: int, *, request_id: str, by: str
-    ) -> Entry | Archived:
-        if isinstance(prepared, Entry):
+        self,
+        accepted: Accepted,
+        uid: str,
+        prepared: str | OpenWorkflow | Archived,
+        tenure: int,
+        *,
+        request_id: str,
+        by: str,
+    ) -> OpenWorkflow | Archived:
+        if isinstance(prepared, OpenWorkflow):
             await prepared.ready_now()  # an earlier try of the request may still be on its way
         if not isinstance(prepared, str):
             return prepared
@@ -211,7 +218,7 @@ class Launcher:
 
     # --- starts that others ask for -----------------------------------------------------------------------------------
 
-    async def message(self, message: Message) -> None:
+    async def message(self, message: MailboxMessage) -> None:
         """A message of the mailbox: a workflow that an exit run or a schedule starts. One that is known starts once."""
         if message.to == ARRIVE:
             await self._arrived(message)
@@ -230,14 +237,14 @@ class Launcher:
             return
         tenure = self._runs.tenure(partition_of(started.uid))
         try:
-            bundle = await self._steady(lambda: self._wanted(started))
+            bundle = await self._repeat(lambda: self._wanted(started))
         except NameTaken as error:
             log.error("%s/%s cannot be started: %s", started.namespace, started.name, error)  # noqa: TRY400 - no fault of ours
             return
         if bundle is not None:
             await self._runs.begin(started, bundle, tenure)
 
-    async def _arrived(self, message: Message) -> None:
+    async def _arrived(self, message: MailboxMessage) -> None:
         """A member of a join has arrived: its node in the join's run ends. What comes again, or late, is nothing."""
         try:
             arrival = decode_arrival(message.data)
@@ -247,8 +254,8 @@ class Launcher:
         uid = arrival.uid
         entry = self._runs.by_uid.get(uid)
         if entry is None:
-            known = await self._steady(lambda: self._archiver.get(uid))
-            if known is None and not await self._steady(lambda: self._projections.names.deleted(uid)):
+            known = await self._repeat(lambda: self._archiver.get(uid))
+            if known is None and not await self._repeat(lambda: self._projections.names.deleted(uid)):
                 raise LookupError(f"the run of the join {uid} is not there yet")  # the next load tries again
             return
         await entry.ready_now()

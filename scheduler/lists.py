@@ -21,12 +21,12 @@ import msgspec
 
 from exeunt import words
 from exeunt.engine.facts import phases
-from exeunt.journal.index import LAST, Index, Place, stored
+from exeunt.journal.access import NatsAccess
+from exeunt.journal.index import LAST, Place, RecordIndex, stored
 from exeunt.journal.records import ArchiveSummary, Records
-from exeunt.journal.standing import Standing
 from exeunt.journal.subjects import PARTITIONS
 from exeunt.scheduler.archive import place_of
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.peers import Peers, was_passed_on
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.selectors import Matches, SelectorError, selector
@@ -53,7 +53,7 @@ T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Token(msgspec.Struct, array_like=True, tag="workflows"):
+class PageToken(msgspec.Struct, array_like=True, tag="workflows"):
     """Where a list goes on: below this place. `filter` is a hash of what the list has."""
 
     created: float
@@ -68,20 +68,20 @@ def page_size(asked: int) -> int:
     return min(asked or DEFAULT_SIZE, LARGEST_SIZE)
 
 
-def read_token(text: str, wanted: Filter) -> Place:
+def read_token(text: str, wanted: WorkflowFilter) -> Place:
     """Where the page before has ended. Raises INVALID_ARGUMENT."""
     if not text:
         return LAST
-    token = _read(text, Token)
+    token = _read(text, PageToken)
     if token.filter != wanted.digest:
         told = "page_token is of a list with another namespace, selector or phases"
         raise invalid(told, [("page_token", "give it with the same namespace, selector and phases, or begin anew")])
     return token.created, token.uid
 
 
-def write_token(place: Place, wanted: Filter) -> str:
+def write_token(place: Place, wanted: WorkflowFilter) -> str:
     """Where a page has ended, as text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(Token(float(place[0]), place[1], wanted.digest))).decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(PageToken(float(place[0]), place[1], wanted.digest))).decode()
 
 
 class Behind(msgspec.Struct, array_like=True, tag="executors"):
@@ -107,7 +107,7 @@ def _read(text: str, kind: type[T]) -> T:
         raise invalid("page_token cannot be read", [("page_token", "give next_page_token as it came")]) from None
 
 
-class Filter(NamedTuple):
+class WorkflowFilter(NamedTuple):
     """Which workflows a list or a watch has."""
 
     namespace: str  # or ALL
@@ -120,7 +120,7 @@ class Filter(NamedTuple):
         return self.namespace in {ALL, namespace} and (not self.phases or phase in self.phases) and self.labels(labels)
 
 
-def filter_of(request: pb.ListWorkflowsRequest | pb.WatchWorkflowsRequest) -> Filter:
+def filter_of(request: pb.ListWorkflowsRequest | pb.WatchWorkflowsRequest) -> WorkflowFilter:
     """What a request asks for. Raises INVALID_ARGUMENT."""
     try:
         labels = selector(request.selector)
@@ -136,7 +136,7 @@ def filter_of(request: pb.ListWorkflowsRequest | pb.WatchWorkflowsRequest) -> Fi
         raise invalid(text, [("view", text)])
     namespace, chosen = request.namespace or ALL, frozenset(words.phases.words(request.phases))
     said = msgspec.json.encode([namespace, sorted(chosen), request.selector])
-    return Filter(namespace, chosen, labels, hashlib.blake2b(said, digest_size=6).hexdigest())
+    return WorkflowFilter(namespace, chosen, labels, hashlib.blake2b(said, digest_size=6).hexdigest())
 
 
 class Line(NamedTuple):
@@ -163,21 +163,21 @@ class Page:
         self._bytes += size
         return True
 
-    def answer(self, wanted: Filter, *, more: bool) -> pb.ListWorkflowsResponse:
+    def answer(self, wanted: WorkflowFilter, *, more: bool) -> pb.ListWorkflowsResponse:
         """The page as an answer."""
         token = write_token(self.lines[-1].place, wanted) if more else ""
         return pb.ListWorkflowsResponse(workflows=[line.workflow for line in self.lines], next_page_token=token)
 
 
-class Lists:
+class WorkflowLists:
     """Answers ListWorkflows."""
 
-    def __init__(self, runs: Runs, archive: Records[ArchiveSummary], peers: Peers, standing: Standing) -> None:
-        self.index = Index(archive, place_of)
+    def __init__(self, runs: Runs, archive: Records[ArchiveSummary], peers: Peers, access: NatsAccess) -> None:
+        self.index = RecordIndex(archive, place_of)
         self._runs = runs
         self._archive = archive
         self._peers = peers
-        self._standing = standing
+        self._access = access
 
     async def page(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
         """One page. A scheduler that is asked by another one answers with its own open workflows only."""
@@ -208,12 +208,12 @@ class Lists:
                 raise unavailable("LOADING", "a part of the workflows is being loaded; ask again in a moment")
 
     async def _open(
-        self, request: pb.ListWorkflowsRequest, wanted: Filter, place: Place, size: int
+        self, request: pb.ListWorkflowsRequest, wanted: WorkflowFilter, place: Place, size: int
     ) -> tuple[Page, bool]:
         """The next ones that are open here, as far as a page holds them, and whether there are more."""
         page = Page(size)
         async with (
-            self._standing.writing.required(),  # what is decided is shown once it is durable
+            self._access.writing.required(),  # what is decided is shown once it is durable
             aclosing(self._below(wanted, place, min(TOGETHER, size + 1))) as coming,
         ):
             async for some in coming:
@@ -224,7 +224,7 @@ class Lists:
         return page, False
 
     async def _all_open(
-        self, request: pb.ListWorkflowsRequest, wanted: Filter, place: Place, size: int
+        self, request: pb.ListWorkflowsRequest, wanted: WorkflowFilter, place: Place, size: int
     ) -> tuple[dict[str, Line], Place]:
         """The next ones that are open with any scheduler, and the place below which some of them may be missing."""
         asked = pb.ListWorkflowsRequest()
@@ -247,7 +247,7 @@ class Lists:
     async def _finished(  # noqa: PLR0917 - all of one page
         self,
         request: pb.ListWorkflowsRequest,
-        wanted: Filter,
+        wanted: WorkflowFilter,
         place: Place,
         lowest: Place,
         before: int,
@@ -279,14 +279,16 @@ class Lists:
                 take(at, record)
         return found
 
-    async def _below(self, wanted: Filter, place: Place, together: int) -> AsyncGenerator[list[Entry | Unread], None]:
+    async def _below(
+        self, wanted: WorkflowFilter, place: Place, together: int
+    ) -> AsyncGenerator[list[OpenWorkflow | Unread], None]:
         """Open workflows that fit, newest first, some at a time."""
         unread = sorted(self._unread(wanted, place), key=_place_of)
         while True:
             number = bisect_left(self._runs.order, place)
             places = self._runs.order[max(0, number - together) : number]
             lowest = places[0] if places else NOWHERE
-            some: list[Entry | Unread] = []
+            some: list[OpenWorkflow | Unread] = []
             while unread and _place_of(unread[-1]) >= lowest:
                 some.append(unread.pop())
             for _, uid in places:
@@ -301,20 +303,20 @@ class Lists:
             place = lowest
             await asyncio.sleep(0)
 
-    def fits(self, wanted: Filter, one: Entry | Unread) -> bool:
+    def fits(self, wanted: WorkflowFilter, one: OpenWorkflow | Unread) -> bool:
         """Whether an open workflow is among those that are asked for."""
         if isinstance(one, Unread):
             return wanted.fits(one.namespace, phases.RUNNING, one.labels)
         return wanted.fits(one.run.namespace, one.run.phase, one.run.state.started.labels)
 
-    async def line(self, one: Entry | Unread, view: int) -> pb.Workflow:
+    async def line(self, one: OpenWorkflow | Unread, view: int) -> pb.Workflow:
         """A workflow that is open. In its turn: a list of many large manifests takes long."""
         if isinstance(one, Unread):
             return listed(one.tree(), one.number, view)
         seen = await one.view(nodes=False)
         return await self._runs.turns.do(lambda: listed(seen.head, seen.version, view))
 
-    def _unread(self, wanted: Filter, place: Place) -> list[Unread]:
+    def _unread(self, wanted: WorkflowFilter, place: Place) -> list[Unread]:
         """Those that cannot be read, on the page that they belong to by their start."""
         return [one for one in self._runs.unread.values() if _place_of(one) < place and self.fits(wanted, one)]
 
@@ -326,11 +328,11 @@ def _passed_on(workflow: pb.Workflow) -> Line:
     return Line(place, workflow)
 
 
-def _place_of(one: Entry | Unread) -> Place:
+def _place_of(one: OpenWorkflow | Unread) -> Place:
     return (round(one.created, 3), one.uid) if isinstance(one, Unread) else one.place
 
 
-def _fits(wanted: Filter, record: ArchiveSummary) -> bool:
+def _fits(wanted: WorkflowFilter, record: ArchiveSummary) -> bool:
     return wanted.fits(record.namespace, record.phase, record.labels)
 
 

@@ -18,10 +18,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from exeunt import interleaved
 from exeunt.engine.decide import Run
 from exeunt.internal.v1 import step_pb2
-from exeunt.journal.steplogs import Frame, StepLogs
-from exeunt.scheduler.entry import Entry
+from exeunt.journal.steplogs import OutputFrame, StepLogs
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs
-from exeunt.scheduler.view import Seen
+from exeunt.scheduler.view import WorkflowView
 from exeunt.service.bounds import moment
 from exeunt.service.errors import invalid, not_found, unavailable
 from exeunt.steps import attempt_key
@@ -52,7 +52,7 @@ class LogWriter:
     def __init__(self, logs: StepLogs, runs: Runs) -> None:
         self._logs = logs
         self._runs = runs
-        self._waiting: deque[tuple[str, str, Frame]] = deque()
+        self._waiting: deque[tuple[str, str, OutputFrame]] = deque()
         self._bytes = 0  # of these
         self._some = asyncio.Event()
         self._room = asyncio.Event()
@@ -84,7 +84,9 @@ class LogWriter:
             at = frame.time.seconds + frame.time.nanos / 1e9
             node = quote_node(attempt.node)
             runs = tuple(frame.runs)
-            kept = Frame(node, attempt.attempt, frame.number, at, frame.data, frame.end, attempt.hook_id, runs=runs)
+            kept = OutputFrame(
+                node, attempt.attempt, frame.number, at, frame.data, frame.end, attempt.hook_id, runs=runs
+            )
             self._waiting.append((namespace, attempt.uid, kept))
             self._bytes += len(frame.data)
             self._some.set()
@@ -102,7 +104,7 @@ class LogWriter:
                 async with asyncio.timeout(ROOM_SECONDS):
                     await self._room.wait()
 
-    def _take(self) -> tuple[str, str, Frame]:
+    def _take(self) -> tuple[str, str, OutputFrame]:
         taken = self._waiting.popleft()
         self._bytes -= len(taken[2].data)
         if self._bytes <= WAITING_BYTES // 2:
@@ -132,7 +134,7 @@ _TRIED = re.compile(r"\(\d+\)")
 _ATTEMPT = re.compile(r"\((\d+)\)$")
 
 
-class Wanted(NamedTuple):
+class LineFilter(NamedTuple):
     """Which lines are asked for."""
 
     node: str = ""
@@ -143,7 +145,7 @@ class Wanted(NamedTuple):
     stream: int = pb.LOG_STREAM_UNSPECIFIED
 
 
-def wanted(request: pb.GetLogsRequest) -> Wanted:
+def wanted(request: pb.GetLogsRequest) -> LineFilter:
     """What a request asks for. Raises INVALID_ARGUMENT."""
     if request.tail < 0:
         raise invalid("tail is negative", [("tail", "0 means all lines")])
@@ -156,7 +158,7 @@ def wanted(request: pb.GetLogsRequest) -> Wanted:
         raise invalid(text, [("tail", text)])
     if request.stream not in pb.LogStream.values():
         raise invalid("stream is none", [("stream", "LOG_STREAM_STDOUT and LOG_STREAM_STDERR are")])
-    return Wanted(
+    return LineFilter(
         node=request.node,
         tail=request.tail,
         after=int(request.position or 0),
@@ -174,13 +176,13 @@ class _Names(msgspec.Struct, rename="camel"):
     display_name: str = ""
 
 
-class Display:
+class ChosenNodes:
     """Names of nodes for people, and which of them are asked for. Nodes that begin later are known to their run.
 
     A step that is tried again has a node of its own, without output: who asks for that gets all of its attempts.
     """
 
-    def __init__(self, found: Seen, wanted: Wanted, run: Run | None = None) -> None:
+    def __init__(self, found: WorkflowView, wanted: LineFilter, run: Run | None = None) -> None:
         self._nodes = found.nodes
         self._run = run
         self._wanted = wanted.node
@@ -237,7 +239,7 @@ class Display:
         return fits
 
 
-def lines(frame: Frame, display: Display, wanted: Wanted) -> list[pb.LogLine]:
+def lines(frame: OutputFrame, display: ChosenNodes, wanted: LineFilter) -> list[pb.LogLine]:
     """The lines of a frame that are asked for."""
     node = unquote(frame.node)
     if frame.at < wanted.since or not display.wants(node):
@@ -266,7 +268,7 @@ def lines(frame: Frame, display: Display, wanted: Wanted) -> list[pb.LogLine]:
     return found
 
 
-def _streams(frame: Frame) -> Iterator[tuple[pb.LogStream.ValueType, bytes]]:
+def _streams(frame: OutputFrame) -> Iterator[tuple[pb.LogStream.ValueType, bytes]]:
     try:
         for stdout, data in interleaved.pieces(frame.data, frame.runs):
             yield pb.LOG_STREAM_STDOUT if stdout else pb.LOG_STREAM_STDERR, data
@@ -293,12 +295,12 @@ class _Tail:
                 yield pb.GetLogsResponse(lines=lines[start : start + TOGETHER])
 
 
-def _answer(found: list[pb.LogLine], frame: Frame) -> pb.GetLogsResponse:
+def _answer(found: list[pb.LogLine], frame: OutputFrame) -> pb.GetLogsResponse:
     return pb.GetLogsResponse(lines=found, position=str(frame.sequence))
 
 
 async def kept(
-    logs: StepLogs, display: Display, namespace: str, uid: str, wanted: Wanted
+    logs: StepLogs, display: ChosenNodes, namespace: str, uid: str, wanted: LineFilter
 ) -> AsyncGenerator[pb.GetLogsResponse, None]:
     """What is kept now; with `tail` only the last lines of each step. Raises NOT_FOUND for a node that there is not."""
     await display.look()
@@ -316,7 +318,7 @@ async def kept(
 
 
 async def followed(
-    logs: StepLogs, entry: Entry, display: Display, wanted: Wanted
+    logs: StepLogs, entry: OpenWorkflow, display: ChosenNodes, wanted: LineFilter
 ) -> AsyncGenerator[pb.GetLogsResponse, None]:
     """What is kept (with `tail` the last lines of each step), then what comes, until all has ended and was read.
 
@@ -361,9 +363,11 @@ async def followed(
     display.require()
 
 
-async def _until(frames: AsyncGenerator[Frame, None], over: asyncio.Task[Any]) -> AsyncGenerator[Frame, None]:
+async def _until(
+    frames: AsyncGenerator[OutputFrame, None], over: asyncio.Task[Any]
+) -> AsyncGenerator[OutputFrame, None]:
     """What comes, until that is done. Nothing is being read any more when this is closed: a consumer would stay."""
-    coming: asyncio.Task[Frame] | None = None
+    coming: asyncio.Task[OutputFrame] | None = None
     try:
         while not over.done():
             coming = asyncio.ensure_future(anext(frames))

@@ -9,7 +9,7 @@ from exeunt.journal.holdings import Holdings
 from exeunt.journal.identity import LogLostError, lost, open_streams
 from exeunt.journal.log import Log
 from exeunt.journal.owners import MembershipOwners
-from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.ownership import ClusterMember, Membership
 from exeunt.journal.projections import all_streams, open_projections
 from exeunt.journal.wire import connect, wire_of
 from exeunt.scheduler.parts import Scheduler
@@ -19,7 +19,7 @@ from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.listeners import serve_both
 from exeunt.service.program import Program, closing, run
-from exeunt.service.tokens import Guard, read_tokens
+from exeunt.service.tokens import TokenGuard, read_tokens
 from exeunt.service.worker import Workers
 
 
@@ -34,7 +34,7 @@ async def serve(settings: Settings) -> None:
 
 async def _start(program: Program, settings: Settings) -> None:
     tokens = read_tokens(settings.token)
-    guard = Guard(tokens, read_tokens(settings.executor_token, "executor-token"))
+    guard = TokenGuard(tokens, read_tokens(settings.executor_token, "executor-token"))
     known_by(tokens)
     servers = [url.strip() for url in settings.nats_url.split(",")]
     nc = await connect(servers, f"scheduler {settings.replica}", password=settings.nats_password)
@@ -54,7 +54,7 @@ async def _start(program: Program, settings: Settings) -> None:
     program.routine("checks", checkers.warm())
     owners = MembershipOwners()
     parts = Scheduler(settings, journal, projections, owners, check=checkers)
-    for gatherer in parts.standing.gatherers:
+    for gatherer in parts.access.gatherers:
         gatherer.on_nobody.append(identity.look)
     program.background("streams", identity.keep(lambda: journal.stored))
     await program.enter(closing(parts.peers, parts.peers.close))
@@ -62,14 +62,14 @@ async def _start(program: Program, settings: Settings) -> None:
     parts.address = server.advertised
     membership = await Membership.open(
         nc,
-        Member("m", settings.replica, server.advertised),
+        ClusterMember("m", settings.replica, server.advertised),
         confirm=parts.confirm,
         single=settings.expected_schedulers == 1,
         replicas=settings.replicas,
     )
     owners.join(membership)
     holdings = Holdings(membership, journal, parts.runs)
-    health = OwnerHealth(server, parts.standing.writing, lambda: parts.loaded)
+    health = OwnerHealth(server, parts.access.writing, lambda: parts.loaded)
     parts.runs.loaded_changed.append(health.look)
     program.background("membership", membership.run())
     for name, routine in parts.routines().items():

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import grpc
 
 from exeunt.journal.records import GONE_SECONDS, ArchiveSummary, Gone, Records
-from exeunt.scheduler.entry import Entry
-from exeunt.scheduler.lists import FINAL, Filter, Lists
+from exeunt.scheduler.entry import OpenWorkflow
+from exeunt.scheduler.lists import FINAL, WorkflowFilter, WorkflowLists
 from exeunt.scheduler.peers import PASSED_ON, Peers
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
@@ -65,7 +65,7 @@ class _Removed(NamedTuple):
     name: str
 
 
-_Item = Entry | Unread | pb.Workflow | ArchiveSummary | _Left | _Removed
+_Item = OpenWorkflow | Unread | pb.Workflow | ArchiveSummary | _Left | _Removed
 
 
 def start_of(position: str, last: int) -> Start:
@@ -81,17 +81,17 @@ def start_of(position: str, last: int) -> Start:
     return Start(sequence, anew=False)
 
 
-class Many:
+class WorkflowsWatcher:
     """Answers WatchWorkflows."""
 
-    def __init__(self, runs: Runs, lists: Lists, archive: Records[ArchiveSummary], peers: Peers) -> None:
+    def __init__(self, runs: Runs, lists: WorkflowLists, archive: Records[ArchiveSummary], peers: Peers) -> None:
         self._runs = runs
         self._lists = lists
         self._archive = archive
         self._peers = peers
 
     async def own(
-        self, request: pb.WatchWorkflowsRequest, wanted: Filter
+        self, request: pb.WatchWorkflowsRequest, wanted: WorkflowFilter
     ) -> AsyncGenerator[pb.WatchWorkflowsResponse, None]:
         """What another scheduler asks: the workflows that run here."""
         watch = _Watch(self._lists, request, wanted, anew=False, position=0)
@@ -100,7 +100,7 @@ class Many:
                 yield one
 
     async def all(
-        self, request: pb.WatchWorkflowsRequest, wanted: Filter
+        self, request: pb.WatchWorkflowsRequest, wanted: WorkflowFilter
     ) -> AsyncGenerator[pb.WatchWorkflowsResponse, None]:
         """What users ask: all of them."""
         last = await self._archive.position()
@@ -218,7 +218,13 @@ class _Watch:
     """What one client knows, and what it has yet to be told."""
 
     def __init__(
-        self, lists: Lists, request: pb.WatchWorkflowsRequest, wanted: Filter, *, anew: bool, position: int
+        self,
+        lists: WorkflowLists,
+        request: pb.WatchWorkflowsRequest,
+        wanted: WorkflowFilter,
+        *,
+        anew: bool,
+        position: int,
     ) -> None:
         self.wanted = wanted
         self.loading: set[str] = set()  # sources of which what is there has not come yet
@@ -233,7 +239,7 @@ class _Watch:
         self._some = asyncio.Event()
         self._synced = False
 
-    def take_entry(self, entry: Entry) -> None:
+    def take_entry(self, entry: OpenWorkflow) -> None:
         """A run has changed."""
         self.take(entry.uid, entry)
 
@@ -320,14 +326,14 @@ class _Watch:
         return pb.WatchWorkflowsResponse(kind=Kind.KIND_CHANGED, workflow=workflow)
 
     async def _looked(
-        self, item: Entry | Unread | pb.Workflow | ArchiveSummary | _Left
+        self, item: OpenWorkflow | Unread | pb.Workflow | ArchiveSummary | _Left
     ) -> tuple[pb.Workflow | None, bool]:
         """The workflow, and whether it fits."""
         if isinstance(item, pb.Workflow):
             return item, True
         if isinstance(item, _Left):
             return item.workflow, False
-        if isinstance(item, Entry) and item.driver.dropped and not item.closed:
+        if isinstance(item, OpenWorkflow) and item.driver.dropped and not item.closed:
             return None, False  # who has it now tells of it
         shown = (
             of_summary(item, self._view)

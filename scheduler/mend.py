@@ -15,9 +15,9 @@ from exeunt.engine import decide
 from exeunt.engine.commands import Shutdown
 from exeunt.engine.facts import MESSAGE_BYTES, Event, RunClosed, ShutdownSet, commit
 from exeunt.journal.log import Log
+from exeunt.journal.repeat import until_answered
 from exeunt.journal.replay import OpenRun
-from exeunt.journal.steady import surely
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
@@ -55,7 +55,7 @@ class Mender:
                 driver.rest()
 
     async def _give_up(self, driver: Driver) -> None:
-        records = await surely(lambda: self._journal.read(driver.family))
+        records = await until_answered(lambda: self._journal.read(driver.family))
         if records:
             run, _ = await self._runs.folded(OpenRun(driver.family, records))
             events: list[Event] = []
@@ -68,10 +68,10 @@ class Mender:
             driver.give_up(run, events)
             self._steps.keep(driver)
 
-    async def end(self, entry: Entry, command: Shutdown) -> None:
+    async def end(self, entry: OpenWorkflow, command: Shutdown) -> None:
         """Ends a run that rests, with all that it owes: what people ask for when nothing else helps."""
         driver = entry.driver
-        records = await surely(lambda: self._journal.read(driver.family))
+        records = await until_answered(lambda: self._journal.read(driver.family))
         run, _ = await self._runs.folded(OpenRun(driver.family, records))
         events = decide.end(run, command, driver.broken, self._clock.now())
         await driver.end(run, events)

@@ -14,29 +14,29 @@ from exeunt.driver import Clock
 from exeunt.engine import decide
 from exeunt.internal.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
 from exeunt.internal.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
+from exeunt.journal.access import NatsAccess
 from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import PARTITIONS, Log
 from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections
 from exeunt.journal.refill import Refill
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.secrets import Secrets
-from exeunt.journal.standing import Standing
-from exeunt.journal.steady import Steady
 from exeunt.journal.subjects import partition_of
 from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries
-from exeunt.scheduler.announce import Announcer
+from exeunt.scheduler.announce import RunAnnouncer
 from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
-from exeunt.scheduler.around import Around
+from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.find import Finder
-from exeunt.scheduler.launch import Launcher, Limits
-from exeunt.scheduler.lists import Lists
+from exeunt.scheduler.launch import AdmissionLimits, Launcher
+from exeunt.scheduler.lists import WorkflowLists
 from exeunt.scheduler.logs import LogWriter
-from exeunt.scheduler.many import Many
+from exeunt.scheduler.many import WorkflowsWatcher
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.reading import WorkflowReader
@@ -49,7 +49,7 @@ from exeunt.scheduler.sessions import ExecutorService
 from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.step_service import StepService
 from exeunt.scheduler.submissions import Submissions
-from exeunt.scheduler.submit import Checker, Work
+from exeunt.scheduler.submit import SubmissionChecker, Work
 from exeunt.service.grpc import Register
 from exeunt.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
 
@@ -87,14 +87,14 @@ class Scheduler:
         self.address = ""
         self.dispatch = Dispatch(grace=settings.grace, judges=self._judges, now=clock.now)
         steps = RunSteps(self.dispatch)
-        steady = Steady(journal.wire)
-        self.standing = Standing(journal.wire, [journal.gatherer, *projections.gatherers])
-        self.secrets = Secrets(projections.manifests, settings.keys(), steady)
+        repeat = RepeatOnReconnect(journal.wire)
+        self.access = NatsAccess(journal.wire, [journal.gatherer, *projections.gatherers])
+        self.secrets = Secrets(projections.manifests, settings.keys(), repeat)
         self._changing_keys = len(settings.keys()) > 1
-        self.bundles = Bundles(projections.blobs, steady)
-        self.runs = Runs(journal, self.bundles, steps, clock, steady)
+        self.bundles = Bundles(projections.blobs, repeat)
+        self.runs = Runs(journal, self.bundles, steps, clock, repeat)
         self.mender = Mender(self.runs, journal, steps, clock)
-        self.announcer = Announcer(projections.events)
+        self.announcer = RunAnnouncer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
@@ -104,11 +104,11 @@ class Scheduler:
             projections,
             journal,
             bundles=self.bundles,
-            limits=Limits(settings.fullness, settings.open_workflows),
-            steady=steady,
-            standing=self.standing,
+            limits=AdmissionLimits(settings.fullness, settings.open_workflows),
+            repeat=repeat,
+            access=self.access,
         )
-        self.runs.around = self._around(steady)
+        self.runs.callbacks = self._callbacks(repeat)
         self.executors = ExecutorService(
             self.dispatch,
             replica=settings.replica,
@@ -119,16 +119,16 @@ class Scheduler:
         )
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
-        self.lists = Lists(self.runs, projections.archive, self.peers, self.standing)
-        self.workflows = self._workflow_service(settings, check, steady)
+        self.lists = WorkflowLists(self.runs, projections.archive, self.peers, self.access)
+        self.workflows = self._workflow_service(settings, check, repeat)
         self._looks = bool(settings.nats_monitor)
         self.nats = ServerCheck(journal.wire, settings.nats_monitor)
         numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
 
-    def _around(self, steady: Steady) -> Around:
+    def _callbacks(self, repeat: RepeatOnReconnect) -> RunCallbacks:
         """What hears of the runs, and what they ask."""
-        launcher, replays = self.launcher, Replays(self.runs, self.archiver, self.announcer, steady)
-        return Around(
+        launcher, replays = self.launcher, Replays(self.runs, self.archiver, self.announcer, repeat)
+        return RunCallbacks(
             told=self.announcer.put,
             told_out=self.announcer.out,
             published=self.projections.events.published,
@@ -140,14 +140,16 @@ class Scheduler:
             broken=self.mender.broken,
         )
 
-    def _workflow_service(self, settings: Settings, check: Work, steady: Steady) -> WorkflowService:
+    def _workflow_service(self, settings: Settings, check: Work, repeat: RepeatOnReconnect) -> WorkflowService:
         """What answers users' calls."""
         projections, peers = self.projections, self.peers
-        finder = Finder(self.runs, self.archiver, projections.names, peers, steady)
-        requests = Requests(projections.names, finder, steady)
-        reader = WorkflowReader(finder, peers, self.standing, self.runs.turns)
+        finder = Finder(self.runs, self.archiver, projections.names, peers, repeat)
+        requests = Requests(projections.names, finder, repeat)
+        reader = WorkflowReader(finder, peers, self.access, self.runs.turns)
         secrets = self.secrets if settings.keys() else None
-        checker = Checker(projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets)
+        checker = SubmissionChecker(
+            projections.manifests, check, settings.parameter_bytes, settings.handlers(), secrets
+        )
         submissions = Submissions(
             checker=checker,
             launcher=self.launcher,
@@ -164,19 +166,19 @@ class Scheduler:
             archiver=self.archiver,
             mender=self.mender,
             launcher=self.launcher,
-            retries=Retries(self.runs, projections, steady),
+            retries=Retries(self.runs, projections, repeat),
         )
         return WorkflowService(
             checker=checker,
             submissions=submissions,
             reader=reader,
             lists=self.lists,
-            many=Many(self.runs, self.lists, projections.archive, peers),
+            many=WorkflowsWatcher(self.runs, self.lists, projections.archive, peers),
             commands=commands,
             dispatch=self.dispatch,
             peers=peers,
             logs=projections.logs,
-            standing=self.standing,
+            access=self.access,
             turns=self.runs.turns,
         )
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import grpc
 
-from exeunt.journal.standing import Standing
+from exeunt.journal.access import NatsAccess
 from exeunt.scheduler import watch
 from exeunt.scheduler.archive import Archived
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Elsewhere, Finder, Found
 from exeunt.scheduler.peers import PASSED_ON, Peers
 from exeunt.scheduler.unread import Unread
-from exeunt.scheduler.view import Seen, seen
+from exeunt.scheduler.view import WorkflowView, seen
 from exeunt.service.channel import metadata
 from exeunt.service.errors import received
 from exeunt.turns import Turns
@@ -27,30 +27,30 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class WorkflowReader:
     """Reads workflows."""
 
-    def __init__(self, finder: Finder, peers: Peers, standing: Standing, turns: Turns) -> None:
+    def __init__(self, finder: Finder, peers: Peers, access: NatsAccess, turns: Turns) -> None:
         self._finder = finder
         self._peers = peers
-        self._standing = standing
+        self._access = access
         self._turns = turns
 
     async def find(self, context: Context, request: Any) -> Found:
         """The workflow that a request names (`Finder.find`). Raises NOT_FOUND, UNAVAILABLE."""
         return await self._finder.find(context, request.namespace, request.name, request.uid)
 
-    async def whole(self, found: Entry | Archived | Unread) -> Seen:
+    async def whole(self, found: OpenWorkflow | Archived | Unread) -> WorkflowView:
         """All of a workflow, with the nodes of running exit handlers."""
         if isinstance(found, Unread):
             return seen(found.tree(), found.number)
         if isinstance(found, Archived):
             return await self._turns.through(found.looking())
-        async with self._standing.writing.required():  # what is decided is shown once it is durable
+        async with self._access.writing.required():  # what is decided is shown once it is durable
             looked = await found.view()
         return await watch.merged(self._peers, found, looked)
 
     async def manifest(self, namespace: str, name: str, uid: str) -> tuple[dict[str, Any], int]:
         """A workflow without its nodes, and its version; whoever has it."""
         found = await self._finder.find(None, namespace, name, uid)
-        if isinstance(found, Entry):
+        if isinstance(found, OpenWorkflow):
             looked = await found.view(nodes=False)
             return looked.head, looked.version
         if isinstance(found, Archived):

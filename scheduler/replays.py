@@ -14,12 +14,12 @@ from exeunt.engine.commands import Rejected, ReplayEnded
 from exeunt.engine.facts import BAD, note_replay, pack, unpack
 from exeunt.engine.shown import NODE_BYTES, whole
 from exeunt.journal.records import ArchiveSummary
-from exeunt.journal.steady import Steady
-from exeunt.journal.subjects import Message
+from exeunt.journal.repeat import RepeatOnReconnect
+from exeunt.journal.subjects import MailboxMessage
 from exeunt.replayed import Replayed, decode_replayed, first_number
-from exeunt.scheduler.announce import Announcement, Announcer
+from exeunt.scheduler.announce import EventToPublish, RunAnnouncer
 from exeunt.scheduler.archive import Archiver
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.view import Tree
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 class Replays:
     """Takes in messages of exit handlers."""
 
-    def __init__(self, runs: Runs, archiver: Archiver, announcer: Announcer, steady: Steady) -> None:
+    def __init__(self, runs: Runs, archiver: Archiver, announcer: RunAnnouncer, repeat: RepeatOnReconnect) -> None:
         self._runs = runs
         self._archiver = archiver
         self._announcer = announcer
-        self._steady = steady
+        self._repeat = repeat
 
-    async def message(self, message: Message) -> None:
+    async def message(self, message: MailboxMessage) -> None:
         """A replay has ended. One that comes again changes nothing."""
         try:
             told = decode_replayed(message.data)
@@ -46,7 +46,7 @@ class Replays:
         while True:
             entry = self._runs.by_uid.get(told.uid)
             if entry is None:
-                body = await self._steady(lambda: self._archiver.revise(told.uid, change))
+                body = await self._repeat(lambda: self._archiver.revise(told.uid, change))
                 if told.uid not in self._runs.by_uid:  # of one that was deleted nothing is kept
                     if body is not None:
                         await self._tell(body, told)
@@ -59,12 +59,12 @@ class Replays:
     async def _tell(self, body: dict[str, Any], told: Replayed) -> None:
         """Subscribers hear of the workflow's new state; returns when that is durable, or not to be waited for."""
         event = finalized(body, told)
-        out = await self._steady(lambda: self._runs.around.published([told.uid], 0.0)) if event is not None else ()
+        out = await self._repeat(lambda: self._runs.callbacks.published([told.uid], 0.0)) if event is not None else ()
         if event is not None and f"{event.uid}.{event.number}" not in out:
             self._announcer.put([event])
             await self._announcer.out()
 
-    async def _open(self, entry: Entry, told: Replayed) -> bool:
+    async def _open(self, entry: OpenWorkflow, told: Replayed) -> bool:
         """Tells the run that is in memory; False when it has closed."""
         if entry.closed:
             return False
@@ -75,7 +75,7 @@ class Replays:
             return False
         return True
 
-    async def _archived(self, entry: Entry) -> None:
+    async def _archived(self, entry: OpenWorkflow) -> None:
         """Waits until the run that closed is in the archive. Raises LookupError when it is another owner's by now."""
         await asyncio.wait([asyncio.ensure_future(self._archiver.settled(entry))])
         if self._runs.by_uid.get(entry.run.uid) is entry:
@@ -95,14 +95,14 @@ def revised(summary: ArchiveSummary, body: dict[str, Any], told: Replayed) -> tu
     return msgspec.structs.replace(summary, finalization=tree["status"]["finalization"]), changed
 
 
-def finalized(body: dict[str, Any], told: Replayed) -> Announcement | None:
+def finalized(body: dict[str, Any], told: Replayed) -> EventToPublish | None:
     """What is told of a revised record; None of one that an older release has written."""
     if body.get("ending") is None:
         return None
     tree = body["workflow"]
     metadata = tree["metadata"]
     complete = len(tree["status"].get("nodes") or ()) * NODE_BYTES <= BODY_BYTES
-    return Announcement(
+    return EventToPublish(
         namespace=metadata["namespace"],
         uid=told.uid,
         workflow=metadata["name"],

@@ -7,12 +7,12 @@ from typing import Any
 
 import grpc
 
-from exeunt.journal.names import Asked, Names
+from exeunt.journal.names import ClaimedRequest, WorkflowNames
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.request_ids import RequestIds
-from exeunt.journal.steady import Steady
 from exeunt.scheduler.archive import Archived
 from exeunt.scheduler.checks import DEFAULT_NAMESPACE
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Elsewhere, Finder, Found
 from exeunt.service.errors import Code, RpcError
 
@@ -20,14 +20,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True)
-class Turn:
+class ClaimedCommand:
     """A command that is to be carried out on what was found; None where that has been deleted since it was asked for.
 
     `done`: it was carried out before.
     """
 
     found: Found | None
-    asked: Asked | None = None  # what its request id stands for; None without one, and for what is elsewhere
+    asked: ClaimedRequest | None = None  # what its request id stands for; None without one, and for what is elsewhere
 
     @property
     def done(self) -> bool:
@@ -38,13 +38,13 @@ class Turn:
 class Requests:
     """Request ids of commands."""
 
-    def __init__(self, names: Names, finder: Finder, steady: Steady) -> None:
-        self.ids = RequestIds(names, steady)
+    def __init__(self, names: WorkflowNames, finder: Finder, repeat: RepeatOnReconnect) -> None:
+        self.ids = RequestIds(names, repeat)
         self._names = names
         self._finder = finder
-        self._steady = steady
+        self._repeat = repeat
 
-    async def turn(self, method: str, request: Any, context: Context) -> Turn:
+    async def turn(self, method: str, request: Any, context: Context) -> ClaimedCommand:
         """The workflow that a command is for. Raises NOT_FOUND, and ALREADY_EXISTS for an id that was used otherwise.
 
         What is elsewhere is claimed there.
@@ -53,32 +53,32 @@ class Requests:
         if asked is None:
             found = await self._finder.find(context, request.namespace, request.name, request.uid)
             if isinstance(found, Elsewhere) or not request.request_id:
-                return Turn(found)
+                return ClaimedCommand(found)
             asked = await self.ask(method, request, uid_of(found))
         try:
             found = await self._finder.find(context, request.namespace, request.name, asked.uid)
         except RpcError as error:
             uid = asked.uid
-            if error.code is Code.NOT_FOUND and await self._steady(lambda: self._names.deleted(uid)):
-                return Turn(None, asked)
+            if error.code is Code.NOT_FOUND and await self._repeat(lambda: self._names.deleted(uid)):
+                return ClaimedCommand(None, asked)
             raise
-        return Turn(found, None if isinstance(found, Elsewhere) else asked)
+        return ClaimedCommand(found, None if isinstance(found, Elsewhere) else asked)
 
-    async def asked(self, method: str, request: Any) -> Asked | None:
+    async def asked(self, method: str, request: Any) -> ClaimedRequest | None:
         """What a repeated request is about; None for a new one."""
         return await self.ids.asked(method, request, namespace_of(request))
 
-    async def ask(self, method: str, request: Any, uid: str, *, lasting: bool = False) -> Asked:
+    async def ask(self, method: str, request: Any, uid: str, *, lasting: bool = False) -> ClaimedRequest:
         """Claims the request id for this workflow; answers for which one it stands."""
         return await self.ids.ask(method, request, namespace_of(request), uid, lasting=lasting)
 
-    async def carried_out(self, turn: Turn, request: Any) -> None:
+    async def carried_out(self, turn: ClaimedCommand, request: Any) -> None:
         """What was asked for is durable."""
         await self.ids.carried_out(request, namespace_of(request), turn.asked)
 
     async def deleted(self, uid: str) -> bool:
         """Whether a workflow of that uid existed and was deleted."""
-        return await self._steady(lambda: self._names.deleted(uid))
+        return await self._repeat(lambda: self._names.deleted(uid))
 
 
 def uid_of(found: Any) -> str:
@@ -86,7 +86,7 @@ def uid_of(found: Any) -> str:
     uid: str
     if isinstance(found, Archived):
         uid = found.head["metadata"]["uid"]
-    elif isinstance(found, Entry):
+    elif isinstance(found, OpenWorkflow):
         uid = found.run.uid
     else:
         uid = found.uid

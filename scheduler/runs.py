@@ -22,13 +22,13 @@ from exeunt.engine.commands import HookEnded, Input
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Commit, Event, RunClosed, RunStarted, State, commit
 from exeunt.journal.log import Log, LogClosed, NotOwner
-from exeunt.journal.replay import Loaded, OpenRun
-from exeunt.journal.steady import Steady, surely
-from exeunt.journal.subjects import Family, Message, Record, family_of, partition_of
+from exeunt.journal.repeat import RepeatOnReconnect, until_answered
+from exeunt.journal.replay import LoadedLog, OpenRun
+from exeunt.journal.subjects import Family, MailboxMessage, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
-from exeunt.scheduler.announce import Announcement, announcements
-from exeunt.scheduler.around import Around
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.announce import EventToPublish, announcements
+from exeunt.scheduler.callbacks import RunCallbacks
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.unread import Unread, unread
 from exeunt.service.errors import unavailable
@@ -40,15 +40,17 @@ BREATH = 100  # runs that are restored before others get a turn
 
 
 class Runs:
-    """All of them. `around` is set before any partition is taken."""
+    """All of them. `callbacks` are set before any partition is taken."""
 
-    around: Around
+    callbacks: RunCallbacks
 
-    def __init__(self, journal: Log, bundles: Bundles, steps: RunSteps, clock: Clock, steady: Steady) -> None:
-        self.by_uid: dict[str, Entry] = {}
-        self.by_name: dict[tuple[str, str], Entry] = {}
+    def __init__(
+        self, journal: Log, bundles: Bundles, steps: RunSteps, clock: Clock, repeat: RepeatOnReconnect
+    ) -> None:
+        self.by_uid: dict[str, OpenWorkflow] = {}
+        self.by_name: dict[tuple[str, str], OpenWorkflow] = {}
         self.order: list[tuple[float, str]] = []  # time of creation and uid of each, as lists have them
-        self.on_changed: set[Callable[[Entry], None]] = set()  # who wants to hear of each commit of any run
+        self.on_changed: set[Callable[[OpenWorkflow], None]] = set()  # who wants to hear of each commit of any run
         self.loaded: set[int] = set()
         self.unread: dict[str, Unread] = {}  # runs that cannot be read
         self.commits = 0
@@ -58,15 +60,15 @@ class Runs:
         self._bundles = bundles
         self._steps = steps
         self._clock = clock
-        self._steady = steady
-        self._early: dict[int, list[Record | Message]] = {}
+        self._repeat = repeat
+        self._early: dict[int, list[Record | MailboxMessage]] = {}
         self._tenures: dict[int, int] = {}  # how often each partition was taken
         journal.on_lost.append(lambda partition: self.lose([partition]))
         journal.on_snapshot = self.snapshot
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
-    async def begin(self, started: RunStarted, bundle: Bundle, tenure: int) -> Entry:
+    async def begin(self, started: RunStarted, bundle: Bundle, tenure: int) -> OpenWorkflow:
         """Starts a run; answers when its first commit is durable. One that is here already is answered as it is.
 
         `tenure` is that of the moment before it was looked for elsewhere: another owner may have had it meanwhile.
@@ -85,7 +87,7 @@ class Runs:
         await entry.ready_now()
         return entry
 
-    async def reopen(self, state: State, commits: int, command: Input) -> Entry:
+    async def reopen(self, state: State, commits: int, command: Input) -> OpenWorkflow:
         """Takes up a run that had closed after so many commits, and answers when the command has opened it again.
 
         Raises NotOwner, Rejected.
@@ -149,7 +151,7 @@ class Runs:
                 self._tell_changed(entry)
         for record in loaded.told:
             self.hook_ended(record)
-        self.around.loaded(mine)
+        self.callbacks.loaded(mine)
         self._tell_loaded()
         for message in loaded.messages:
             await self._message(message)
@@ -167,7 +169,7 @@ class Runs:
         for entry in [e for e in self.by_uid.values() if e.driver.family.partition in gone]:
             self._drop(entry)
         self.unread = {uid: one for uid, one in self.unread.items() if one.family.partition not in gone}
-        self.around.lost(gone)
+        self.callbacks.lost(gone)
         self._tell_loaded()
 
     def _tell_loaded(self) -> None:
@@ -179,8 +181,8 @@ class Runs:
         self.lose(partitions)
         self._journal.release(partitions)
 
-    async def _restore(self, loaded: Loaded) -> list[Entry]:
-        entries: list[Entry] = []
+    async def _restore(self, loaded: LoadedLog) -> list[OpenWorkflow]:
+        entries: list[OpenWorkflow] = []
         out = await self._told_before(loaded.runs + loaded.closed)
         closed = {found.family for found in loaded.closed}
         for i, found in enumerate(loaded.runs + loaded.closed):
@@ -194,7 +196,7 @@ class Runs:
             entry.driver.sequence = found.records[-1].sequence
             if run.closed:
                 entry.closed = True
-                self.around.closed(entry)
+                self.callbacks.closed(entry)
             else:
                 entries.append(entry)
         return entries
@@ -206,7 +208,7 @@ class Runs:
             with contextlib.suppress(Exception):  # one that cannot be read is met again below
                 since = min(since, commit.decode(one.records[0].data).now)
         uids = [one.family.uid for one in found]
-        return await self._steady(lambda: self.around.published(uids, since - 1.0)) if uids else set()
+        return await self._repeat(lambda: self.callbacks.published(uids, since - 1.0)) if uids else set()
 
     async def _read(self, found: OpenRun, out: set[str]) -> Run | None:
         """The run that these commits make. One that cannot be read rests and holds its place in the log."""
@@ -216,10 +218,10 @@ class Runs:
             log.exception("the run %s cannot be read and rests", found.family.uid)
             self.unread[found.family.uid] = unread(found, error)
             return None
-        self.around.told([one for one in told if f"{one.uid}.{one.number}" not in out])
+        self.callbacks.told([one for one in told if f"{one.uid}.{one.number}" not in out])
         return run
 
-    async def folded(self, found: OpenRun, *, whole: bool = True) -> tuple[Run, list[Announcement]]:
+    async def folded(self, found: OpenRun, *, whole: bool = True) -> tuple[Run, list[EventToPublish]]:
         """The run that these commits make, and what they tell; not `whole`: others get turns in between.
 
         Waits for NATS. Raises what the fold raises.
@@ -228,7 +230,7 @@ class Runs:
         run = await self._bundles.replayed(commits[:1])
         told = announcements(run, commits[0].events)
 
-        def on(later: Commit) -> list[Announcement]:
+        def on(later: Commit) -> list[EventToPublish]:
             for event in later.events:
                 decide.apply(run, event, later.now)
             run.commits += 1
@@ -263,7 +265,7 @@ class Runs:
             else:  # read, but its runs are still being restored
                 self._early.setdefault(partition, []).append(what)
 
-    async def _given(self, what: Record | Message) -> None:
+    async def _given(self, what: Record | MailboxMessage) -> None:
         if isinstance(what, Record):
             self.hook_ended(what)
         else:
@@ -274,7 +276,7 @@ class Runs:
         entry = self.by_uid.get(record.family.uid)
         closed = _closing(record)
         if closed is not None and closed.hook is not None:
-            self.around.exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
+            self.callbacks.exit_closed(record.family.uid, record.family.hook_id, closed.hook.attempt)
         if record.family.uid in self.unread:
             return  # it keeps its place in the log until its run can be read
         if entry is None or entry.closed or closed is None or closed.hook is None:
@@ -287,9 +289,9 @@ class Runs:
         if not asked.cancelled() and asked.exception() is None:
             self._journal.finish(record)
 
-    async def _message(self, message: Message) -> None:
+    async def _message(self, message: MailboxMessage) -> None:
         try:
-            await surely(lambda: self.around.message(message))
+            await until_answered(lambda: self.callbacks.message(message))
         except Exception:
             log.exception("the message %s to partition %02x failed", message.id, message.partition)
             return  # it keeps its place in the log: the next load tries again
@@ -300,11 +302,11 @@ class Runs:
         for family in families:
             entry = self.by_uid.get(family.uid)
             if entry is not None:
-                entry.driver.write_snapshot(self.around.told_out)
+                entry.driver.write_snapshot(self.callbacks.told_out)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _add(self, run: Run, family: Family) -> Entry:
+    def _add(self, run: Run, family: Family) -> OpenWorkflow:
         driver = Driver(
             run,
             family,
@@ -314,9 +316,9 @@ class Runs:
             turns=self.turns,
             on_commit=self._committed,
             on_lost=self._driver_lost,
-            on_broken=self.around.broken,
+            on_broken=self.callbacks.broken,
         )
-        entry = Entry(driver, created=run.created_at)
+        entry = OpenWorkflow(driver, created=run.created_at)
         if run.uid not in self.by_uid:
             insort(self.order, entry.place)
         self.by_uid[run.uid] = entry
@@ -329,12 +331,12 @@ class Runs:
             return
         self.commits += 1
         told = announcements(driver.run, events)
-        self.around.told(told)
+        self.callbacks.told(told)
         if driver.run.closed and not entry.closed:
             entry.closed = True
             entry.ending = next((o.data.tree() for o in reversed(told) if isinstance(o.data, WorkflowEnded)), None)
             self._steps.close(driver)
-            self.around.closed(entry)
+            self.callbacks.closed(entry)
         if entry.waiters or entry.changed:
             entry.show()
         self._tell_changed(entry)
@@ -345,17 +347,17 @@ class Runs:
             return
         self._drop(entry)
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: OpenWorkflow) -> None:
         entry.driver.drop()
         self._steps.drop(entry.driver)
         self.forget(entry)
         entry.gone()
 
-    def _tell_changed(self, entry: Entry) -> None:
+    def _tell_changed(self, entry: OpenWorkflow) -> None:
         for tell in list(self.on_changed):
             tell(entry)
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, entry: OpenWorkflow) -> None:
         """The run is not kept here any more: it is in the archive, deleted, or somebody else's."""
         run = entry.run
         if self.by_uid.get(run.uid) is entry:
@@ -369,7 +371,7 @@ class Runs:
         self._journal.done(one.family)
         self.unread.pop(one.family.uid, None)
 
-    def done(self, entry: Entry) -> None:
+    def done(self, entry: OpenWorkflow) -> None:
         """All that is derived from the closed run is durable elsewhere."""
         self._journal.done(entry.driver.family)
         entry.driver.drop()

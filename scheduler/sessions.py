@@ -13,7 +13,7 @@ import grpc
 
 from exeunt.internal.v1 import executor_service_pb2 as pb
 from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
-from exeunt.scheduler.attempts import Executor, Flight, Profile, Report
+from exeunt.scheduler.attempts import AttemptReport, Executor, ExecutorProfile, Flight
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import FRAME_BYTES, too_large
 
@@ -28,7 +28,7 @@ GiveSecrets = Callable[[Sequence[step_pb2.Step]], Awaitable[list[step_pb2.Step]]
 """Steps with the secrets that they name. See `exeunt.scheduler.secrets`."""
 
 
-class Stream:
+class ExecutorStream:
     """One stream. What is to be said is gathered until the stream takes the next frame."""
 
     def __init__(self, dispatch: Dispatch, welcome: pb.Welcome, give_secrets: GiveSecrets) -> None:
@@ -128,7 +128,7 @@ class Stream:
             self._dispatch.placement.sent(self.executor.profile.id, self._number, ordinary=ordinary, kept=kept)
         for id, result in refused:
             if self.executor is not None:
-                self._dispatch.update(self.executor, Report(id, result))
+                self._dispatch.update(self.executor, AttemptReport(id, result))
         frame.acknowledged.extend(_some(self._acknowledged))
         frame.forgotten.extend(_some(self._forgotten))
         if not (self._steps or self._ready):  # never ahead of the step that is to be ended
@@ -155,7 +155,7 @@ class Stream:
         if request.logs:
             on_logs(request.logs)
         for update in request.updates:
-            self._dispatch.update(executor, Report(update.id, update.result, update.lost))
+            self._dispatch.update(executor, AttemptReport(update.id, update.result, update.lost))
         self.lend(request)
         if not (request.updates or request.logs):
             self.answer()
@@ -189,7 +189,7 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         self._replica = replica
         self._peers = peers
         self._on_logs = on_logs
-        self._sessions: set[Stream] = set()
+        self._sessions: set[ExecutorStream] = set()
         self._stopping = False
 
     async def Session(  # type: ignore[override]  # grpc.aio also takes a coroutine that writes by itself
@@ -208,7 +208,7 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         if self._has_another(first.hello):
             await context.write(pb.SessionResponse(number=1, welcome=pb.Welcome(replica=self._replica, refused=True)))
             return
-        session = Stream(self._dispatch, self._welcome(), self._give_secrets)
+        session = ExecutorStream(self._dispatch, self._welcome(), self._give_secrets)
         self._sessions.add(session)
         tasks: list[asyncio.Task[object]] = []
         try:
@@ -259,13 +259,13 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         for session in self._sessions:
             session.close()
 
-    def _hello(self, session: Stream, first: pb.SessionRequest) -> None:
+    def _hello(self, session: ExecutorStream, first: pb.SessionRequest) -> None:
         hello = session.hello = first.hello
-        profile = Profile(
+        profile = ExecutorProfile(
             hello.id, dict(hello.labels), tuple(hello.capabilities), max(0, hello.slots), max(0, hello.exit_slots)
         )
         session.executor = self._dispatch.attach(
-            session, profile, hello.attempts, [Report(u.id, u.result, u.lost) for u in first.updates]
+            session, profile, hello.attempts, [AttemptReport(u.id, u.result, u.lost) for u in first.updates]
         )
         session.executor.draining = first.draining
         session.answer()
@@ -274,7 +274,7 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         session.lend(first)
         log.info("executor %s is here: %d slots, %d attempts", hello.id, hello.slots, len(hello.attempts))
 
-    async def _read(self, session: Stream, requests: AsyncIterator[pb.SessionRequest]) -> None:
+    async def _read(self, session: ExecutorStream, requests: AsyncIterator[pb.SessionRequest]) -> None:
         async for request in requests:
             session.take(request, self._on_logs)
             if request.logs:

@@ -13,7 +13,7 @@ import grpc
 from exeunt.internal.v1 import step_pb2, step_service_pb2_grpc
 from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.subjects import partition_of
-from exeunt.scheduler.attempts import Flight, State
+from exeunt.scheduler.attempts import Flight, FlightState
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.steps import FRAME_BYTES, AttemptKey, attempt_key
 from exeunt.wire_work import secrets_wanted
@@ -77,7 +77,7 @@ class StepStream:
             self._dispatch.expect(self._flight(step), want.executor)
         elif known is None:
             self._dispatch.wait(self._flight(step))
-        elif known.state is State.PLACED:
+        elif known.state is FlightState.PLACED:
             self.placed([known])
 
     def _ours(self, id: str) -> AttemptKey | None:

@@ -10,7 +10,7 @@ import grpc
 
 from exeunt.chains import ChainRefused, Chains
 from exeunt.journal.errors import LogClosed, NotOwner
-from exeunt.journal.names import Asked, uids
+from exeunt.journal.names import ClaimedRequest, uids
 from exeunt.journal.request_ids import given_or_new
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
@@ -22,8 +22,8 @@ from exeunt.scheduler.launch import Launcher, content_of
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.reading import WorkflowReader
 from exeunt.scheduler.requests import Requests, deleted_since, namespace_of
-from exeunt.scheduler.submit import Checker, check_once
-from exeunt.scheduler.view import Seen, fitted
+from exeunt.scheduler.submit import SubmissionChecker, check_once
+from exeunt.scheduler.view import WorkflowView, fitted
 from exeunt.service.bounds import ANSWER_BYTES
 from exeunt.service.errors import Code, RpcError, invalid, unavailable, wrong_state
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -37,7 +37,7 @@ class Submissions:
     def __init__(
         self,
         *,
-        checker: Checker,
+        checker: SubmissionChecker,
         launcher: Launcher,
         requests: Requests,
         reader: WorkflowReader,
@@ -104,7 +104,7 @@ class Submissions:
             if error.code is not Code.NOT_FOUND:
                 raise
         else:
-            return fitted(Seen(tree, {}, version), ANSWER_BYTES, left_out=True)
+            return fitted(WorkflowView(tree, {}, version), ANSWER_BYTES, left_out=True)
         if await self._requests.deleted(uid):
             raise deleted_since("what this request has made")
         return None
@@ -155,7 +155,9 @@ class Submissions:
             await self._launcher.check_names(checked, all_uids)
             return pb.SubmitWorkflowResponse(warnings=warnings)
         if not checked.workflows:
-            asked = await self._requests.ids.claim(request, namespace, Asked(content=content_of(checked, request.by)))
+            asked = await self._requests.ids.claim(
+                request, namespace, ClaimedRequest(content=content_of(checked, request.by))
+            )
             if not asked.done:
                 await self._launcher.store(checked)
                 await self._requests.ids.carried_out(request, namespace, asked)

@@ -20,7 +20,7 @@ from exeunt.language.manifest import Bundle
 from exeunt.language.problems import ManifestError, Problem
 from exeunt.language.stored import Key
 from exeunt.launch import decode_bundle
-from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, Job, Outcome, Part, ToStore, Wishes
+from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, CheckJob, Outcome, Part, ToStore, Wishes
 from exeunt.service.errors import Code, RpcError, invalid
 from exeunt.service.worker import TooMuchWorkError
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -60,7 +60,7 @@ class Checked:
     content: str = ""
 
 
-class Checker:
+class SubmissionChecker:
     """Reads and checks documents; knows the stored templates and config maps."""
 
     def __init__(
@@ -122,8 +122,8 @@ class Checker:
         problems = (await self._outcome(job)).problems
         return sorted(problems, key=lambda p: (order.get(p.file, len(order)), p.line))
 
-    def _job(self, documents: Iterable[tuple[str, str]], wishes: Wishes) -> Job:
-        return Job(
+    def _job(self, documents: Iterable[tuple[str, str]], wishes: Wishes) -> CheckJob:
+        return CheckJob(
             documents=list(documents),
             wishes=wishes,
             parameter_bytes=self._parameter_bytes,
@@ -131,7 +131,7 @@ class Checker:
             sealable=self._secrets is not None,
         )
 
-    async def _outcome(self, job: Job) -> Outcome:
+    async def _outcome(self, job: CheckJob) -> Outcome:
         """Does the job, and again with what it asks for of what is stored."""
         seen: set[Key] = set()
         for _ in range(REFERENCES_DEEP):
@@ -174,7 +174,7 @@ def check_once(field: str, given: Iterable[pb.ParameterValue]) -> None:
         raise invalid(violations[0][1], violations[:MOST_TOLD])
 
 
-def _content(job: Job) -> str:
+def _content(job: CheckJob) -> str:
     """A hash of what was asked for: the names of files are no part of it."""
     return digest(msgspec.msgpack.encode(([text for _, text in job.documents], msgspec.to_builtins(job.wishes))))
 

@@ -29,7 +29,7 @@ RESTING = "Resting"
 """The condition of a run that does not go on by itself."""
 
 
-class Seen(NamedTuple):
+class WorkflowView(NamedTuple):
     """A workflow at one moment. `head` is the object in Argo's shape without status.nodes."""
 
     head: Tree
@@ -42,35 +42,35 @@ class Seen(NamedTuple):
         return sum(map(len, self.nodes.values()))
 
 
-def looking(run: Run) -> Generator[None, None, Seen]:
+def looking(run: Run) -> Generator[None, None, WorkflowView]:
     """The workflow of a run, which must not change meanwhile."""
     nodes: dict[str, bytes] = {}
     for id, tree in each_node(run):
         nodes[id] = msgspec.json.encode(tree)
         yield
-    return Seen(head(run), nodes, run.commits)
+    return WorkflowView(head(run), nodes, run.commits)
 
 
-def at_once(run: Run) -> Seen:
+def at_once(run: Run) -> WorkflowView:
     """The same without a break: for a few nodes."""
     work = looking(run)
     while True:
         try:
             next(work)
         except StopIteration as end:
-            found: Seen = end.value
+            found: WorkflowView = end.value
             return found
 
 
-def seen(tree: Tree, version: int) -> Seen:
+def seen(tree: Tree, version: int) -> WorkflowView:
     """A small workflow that is there as a whole."""
     status = dict(tree["status"])
     nodes = status.pop("nodes", None) or {}
     encoded = {id: msgspec.json.encode(node) for id, node in nodes.items()}
-    return Seen({**tree, "status": status}, encoded, version)
+    return WorkflowView({**tree, "status": status}, encoded, version)
 
 
-def resting(found: Seen, why: str) -> Seen:
+def resting(found: WorkflowView, why: str) -> WorkflowView:
     """A run that does not go on: it says so."""
     status = found.head["status"]
     told = {"type": RESTING, "status": "True", "message": why}
@@ -78,13 +78,13 @@ def resting(found: Seen, why: str) -> Seen:
     return found._replace(head={**found.head, "status": {**status, **changed}})
 
 
-def text_of(found: Seen) -> bytes:
+def text_of(found: WorkflowView) -> bytes:
     """The whole object as JSON."""
     nodes = {id: msgspec.Raw(node) for id, node in found.nodes.items()}
     return msgspec.json.encode({**found.head, "status": {**found.head["status"], "nodes": nodes}})
 
 
-def whole(found: Seen, instead: str = "ReadWorkflow gives it in parts") -> pb.Workflow:
+def whole(found: WorkflowView, instead: str = "ReadWorkflow gives it in parts") -> pb.Workflow:
     """The workflow as one message. Raises RESOURCE_EXHAUSTED, with what to do instead, where it is too large."""
     if found.size <= ANSWER_BYTES:
         text = text_of(found)
@@ -94,7 +94,7 @@ def whole(found: Seen, instead: str = "ReadWorkflow gives it in parts") -> pb.Wo
     raise RpcError(Code.RESOURCE_EXHAUSTED, "WORKFLOW_TOO_LARGE", said)
 
 
-def fitted(found: Seen, most: int, *, left_out: bool = False) -> pb.Workflow:
+def fitted(found: WorkflowView, most: int, *, left_out: bool = False) -> pb.Workflow:
     """The workflow as one message of so many bytes: what is largest is left out, and named; the nodes if `left_out`."""
     if found.size <= most and not left_out:
         text = text_of(found)

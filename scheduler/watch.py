@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from exeunt.scheduler.entry import Entry
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.peers import Peers
-from exeunt.scheduler.view import Seen, parts, whole
+from exeunt.scheduler.view import WorkflowView, parts, whole
 from exeunt.service.bounds import PART_BYTES
 from exeunt.service.errors import RpcError, invalid, unavailable
 from exeunt.turns import Turns
@@ -30,7 +30,7 @@ EXITS_SECONDS = 0.5
 """How often running exit handlers are asked for their nodes: their commits are not in our log."""
 
 
-async def merged(peers: Peers, entry: Entry, found: Seen) -> Seen:
+async def merged(peers: Peers, entry: OpenWorkflow, found: WorkflowView) -> WorkflowView:
     """The workflow with the nodes of exit runs that are under way; a condition says so when they cannot be had."""
     status = found.head["status"]
     if not entry.run.state.open_hooks:
@@ -43,7 +43,7 @@ async def merged(peers: Peers, entry: Entry, found: Seen) -> Seen:
     return found._replace(nodes={**nodes, **found.nodes})  # what the main run has folded already stands as it is there
 
 
-class Known(NamedTuple):
+class KnownNodes(NamedTuple):
     """What a client has of a workflow: hashes of its nodes, by id, and one of all of them and its status."""
 
     hashes: dict[str, int]
@@ -54,7 +54,7 @@ class Known(NamedTuple):
         return f"{uid}.{revision}.{self.digest:016x}"
 
 
-NOTHING = Known({}, 0)
+NOTHING = KnownNodes({}, 0)
 
 
 def check_position(position: str) -> None:
@@ -64,7 +64,7 @@ def check_position(position: str) -> None:
 
 
 async def over(
-    turns: Turns, found: Seen, position: str, *, in_parts: bool
+    turns: Turns, found: WorkflowView, position: str, *, in_parts: bool
 ) -> AsyncGenerator[pb.WatchWorkflowResponse, None]:
     """The one change of a workflow that is over."""
     news, known = await turns.through(_compared(found, NOTHING))
@@ -77,7 +77,7 @@ async def over(
 
 
 async def watch(
-    peers: Peers, entry: Entry, position: str, *, in_parts: bool
+    peers: Peers, entry: OpenWorkflow, position: str, *, in_parts: bool
 ) -> AsyncGenerator[pb.WatchWorkflowResponse, None]:
     """Everything, or nothing where all is as at that position; then each change until the end of the handlers."""
     changed, over = asyncio.Event(), asyncio.Event()
@@ -88,7 +88,7 @@ async def watch(
             over.set()
 
     entry.changed.add(look)
-    known: Known | None = None
+    known: KnownNodes | None = None
     try:
         while True:
             changed.clear()
@@ -125,7 +125,7 @@ async def watch(
         entry.changed.discard(look)
 
 
-def _compared(found: Seen, known: Known) -> Generator[None, None, tuple[dict[str, bytes], Known]]:
+def _compared(found: WorkflowView, known: KnownNodes) -> Generator[None, None, tuple[dict[str, bytes], KnownNodes]]:
     """The nodes that are new or different, and what is known now."""
     news: dict[str, bytes] = {}
     now: dict[str, int] = {}
@@ -136,7 +136,7 @@ def _compared(found: Seen, known: Known) -> Generator[None, None, tuple[dict[str
         if known.hashes.get(id) != one:
             news[id] = node
         yield
-    return news, Known(now, digest)
+    return news, KnownNodes(now, digest)
 
 
 def _hash(text: bytes) -> int:
@@ -144,7 +144,7 @@ def _hash(text: bytes) -> int:
 
 
 def _messages(
-    found: Seen, position: str, *, in_parts: bool, reset: bool, final: bool
+    found: WorkflowView, position: str, *, in_parts: bool, reset: bool, final: bool
 ) -> Iterator[pb.WatchWorkflowResponse]:
     """A change as one message, or as several where it is large. Raises RESOURCE_EXHAUSTED where it may not be that."""
     if not in_parts or found.size <= PART_BYTES:

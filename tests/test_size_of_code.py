@@ -12,7 +12,6 @@ LARGER = {
     "exeunt/driver.py": 460,
     "exeunt/journal/lanes.py": 480,
     "exeunt/journal/log.py": 500,
-    "scheduler/dispatch.py": 460,
 }
 LONGER = {
     ("exeunt/cli/limits.py", "_of_steps"): 80,

@@ -50,7 +50,7 @@ class Spec:
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """A running child. `facts` is what it said when it was ready."""
 
     spec: Spec
@@ -108,7 +108,7 @@ class Child:
             raise
 
 
-def start(spec: Spec) -> Child:
+def start(spec: Spec) -> ChildProcess:
     """Starts a child; the running loop watches it from then on."""
     loop = asyncio.get_running_loop()
     log = _open_log(spec.log)
@@ -137,7 +137,7 @@ def start(spec: Spec) -> Child:
         raise
     finally:
         os.close(writing)
-    child = Child(spec, process.pid, _process=process)
+    child = ChildProcess(spec, process.pid, _process=process)
     lines = _Lines(child, reading, log if spec.ready is not None else None)
     if spec.ready is None:
         log.close()
@@ -160,7 +160,7 @@ def start(spec: Spec) -> Child:
 class _Lines:
     """Reads what comes through the pipe: the ready line, or a whole log of which one line says ready."""
 
-    def __init__(self, child: Child, reading: int, log: IO[bytes] | None) -> None:
+    def __init__(self, child: ChildProcess, reading: int, log: IO[bytes] | None) -> None:
         self._child = child
         self._reading = reading
         self._log = log

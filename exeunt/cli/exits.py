@@ -28,7 +28,7 @@ NOT_AGAIN = ("due", "running", "skipped")
 """States in which there is nothing to replay."""
 
 
-class Wanted(NamedTuple):
+class ExitChoice(NamedTuple):
     """Which records: what the options say."""
 
     namespace: str
@@ -45,7 +45,7 @@ def which(function: F) -> F:
         *, namespace: str, workflow: str, hook: str, failed: bool, states: tuple[str, ...], **others: Any
     ) -> object:
         chosen = [Exit.State.Value(f"{PREFIX}{state.upper()}") for state in states] + list(FAILED) * failed
-        return function(wanted=Wanted(namespace, workflow, hook, chosen), **others)
+        return function(wanted=ExitChoice(namespace, workflow, hook, chosen), **others)
 
     wrapped: Any = call
     for option in (
@@ -77,7 +77,7 @@ def exits_command() -> None:
 @until_option
 @click.option("--limit", type=click.IntRange(0), default=0, help="At most this many.  [default: all]")
 @output_option
-def exits_list(*, wanted: Wanted, since: Any, until: Any, limit: int, output: str | None) -> None:
+def exits_list(*, wanted: ExitChoice, since: Any, until: Any, limit: int, output: str | None) -> None:
     """Lists records, newest first."""
     view = EXIT_VIEW_FULL if output in ("json", "yaml") else EXIT_VIEW_BASIC
     found = with_client(
@@ -119,7 +119,7 @@ def exits_get(*, exit_id: str, output: str | None) -> None:
 @click.option("--all", "everything", is_flag=True, help="Begin with the records that are there.")
 @click.option("-o", "--output", type=click.Choice(["wide", "json", "name"]), help="json: one record for each line.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop after this; exit code 3.")
-def exits_watch(*, wanted: Wanted, everything: bool, output: str | None, timeout: float | None) -> None:
+def exits_watch(*, wanted: ExitChoice, everything: bool, output: str | None, timeout: float | None) -> None:
     """Prints records as they change, until it is interrupted."""
 
     async def work(client: Client) -> None:
@@ -170,7 +170,7 @@ def exits_cancel(*, exit_ids: tuple[str, ...], message: str, by: str) -> int:
 def exits_replay(
     *,
     exit_ids: tuple[str, ...],
-    wanted: Wanted,
+    wanted: ExitChoice,
     since: Any,
     until: Any,
     again: bool,

@@ -17,11 +17,11 @@ CHILD_SECONDS = 30.0
 """How long a started workflow may take to be known: its start is in the log before its scheduler has read it."""
 
 
-class Followed:
+class FollowedWorkflows:
     """The workflows of one command: those submitted, in their order, then those that they started."""
 
     def __init__(
-        self, client: Client, on_change: Callable[[Followed, Workflow, Nodes], None], *, children: bool = True
+        self, client: Client, on_change: Callable[[FollowedWorkflows, Workflow, Nodes], None], *, children: bool = True
     ) -> None:
         self.client = client
         self.order: list[str] = []

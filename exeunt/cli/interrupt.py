@@ -12,7 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from exeunt.cli.failure import TIMED_OUT, CommandError
-from exeunt.cli.follow import Followed
+from exeunt.cli.follow import FollowedWorkflows
 from exeunt.cli.output import note
 from exeunt.cli.word import whoami
 from exeunt.client import Client, ClientError
@@ -73,7 +73,7 @@ class Interrupts:
             self._came.notify_all()
 
 
-class Ending:
+class RunWaiter:
     """Waits for the workflows of one `run`, and ends them in good order when it is told to."""
 
     def __init__(self, interrupts: Interrupts, seconds: float | None, *, abandon: bool, kept: str) -> None:
@@ -91,7 +91,7 @@ class Ending:
         if self._seconds is not None:
             self.ends = asyncio.get_running_loop().time() + self._seconds
 
-    async def wait(self, client: Client, followed: Followed, submitted: Sequence[pb.Workflow]) -> None:
+    async def wait(self, client: Client, followed: FollowedWorkflows, submitted: Sequence[pb.Workflow]) -> None:
         """Returns when all have ended. Raises CommandError when they were given up. `code` is not 0 if it was early."""
         self._interrupts.working = True
         waiting = asyncio.ensure_future(followed.wait(submitted))
@@ -131,7 +131,7 @@ class Ending:
             return True
         return False
 
-    async def _give_up(self, client: Client, followed: Followed, why: str) -> None:
+    async def _give_up(self, client: Client, followed: FollowedWorkflows, why: str) -> None:
         raise CommandError(f"{why}; {await _owed(client, followed)}. {self._lost()}", code=self.code)
 
     def _lost(self) -> str:
@@ -140,7 +140,7 @@ class Ending:
         return "The cluster is temporary: what has not run by its end is lost"
 
 
-async def _stop(client: Client, followed: Followed, why: str) -> None:
+async def _stop(client: Client, followed: FollowedWorkflows, why: str) -> None:
     """Stops what has not ended. What exit handlers started is owed, as they are, and goes on."""
 
     async def one(name: str, namespace: str) -> None:
@@ -155,7 +155,7 @@ async def _stop(client: Client, followed: Followed, why: str) -> None:
     await asyncio.gather(*(one(found["name"], found["namespace"]) for found in running))
 
 
-async def _owed(client: Client, followed: Followed) -> str:
+async def _owed(client: Client, followed: FollowedWorkflows) -> str:
     """What has not run yet, for people."""
     open_ = [state["metadata"]["name"] for uid, state in followed.states.items() if state and uid not in followed.final]
     said = f"{_count(open_, 'workflow')} not ended"

@@ -41,10 +41,10 @@ def lint_command(*, files: tuple[str, ...], parameter: tuple[str, ...], paramete
 
 def check(documents: Sequence[tuple[str, str]], parameters: dict[str, str] | None = None) -> list[Problem]:
     """All problems of documents, in the order of files and lines; nothing but these is stored anywhere."""
-    from exeunt.scheduler.checks import Job, Wishes
+    from exeunt.scheduler.checks import CheckJob, Wishes
     from exeunt.scheduler.checks import check as look
 
-    job = Job(documents=list(documents), wishes=Wishes(parameters=tuple((parameters or {}).items())), linting=True)
+    job = CheckJob(documents=list(documents), wishes=Wishes(parameters=tuple((parameters or {}).items())), linting=True)
     outcome = look(job)
     while outcome.missing:
         job.stored += [(key, None) for key in outcome.missing]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.live import Live
 
-    from exeunt.cli.follow import Followed
+    from exeunt.cli.follow import FollowedWorkflows
 
 Workflow = Mapping[str, Any]
 Node = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Display:
         self._command = command
         self._told: set[tuple[str, str]] = set()
         self._live: Live | None = None
-        self._followed: Followed | None = None
+        self._followed: FollowedWorkflows | None = None
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and not self._quiet:
@@ -56,7 +56,7 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, followed: Followed, workflow: Workflow, changed: Mapping[str, Node]) -> None:
+    def __call__(self, followed: FollowedWorkflows, workflow: Workflow, changed: Mapping[str, Node]) -> None:
         """Some nodes of a workflow have changed."""
         self._followed = followed
         if self._live is None and not self._quiet:

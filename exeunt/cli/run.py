@@ -16,7 +16,7 @@ import click
 from exeunt.cli.cluster import Cluster, start_cluster
 from exeunt.cli.failure import SUCCEEDED, TIMED_OUT, UNREACHABLE, WRONG_INPUT, CommandError
 from exeunt.cli.files import read_documents
-from exeunt.cli.interrupt import Ending, Interrupts
+from exeunt.cli.interrupt import Interrupts, RunWaiter
 from exeunt.cli.lint import check
 from exeunt.cli.output import note
 from exeunt.cli.submit import finish, submission, submission_options, submit
@@ -64,7 +64,7 @@ def run_command(
         async def main() -> int:
             interrupts = Interrupts()
             kept = "" if data_dir is None else str(data_dir)
-            ending = Ending(interrupts, timeout, abandon=abandon, kept=kept)
+            ending = RunWaiter(interrupts, timeout, abandon=abandon, kept=kept)
             async with interrupts.heard(), start_cluster(options, kept=False) as cluster:
                 return await _work(cluster, documents, wishes, ending, output=output, quiet=quiet)
 
@@ -75,7 +75,7 @@ async def _work(
     cluster: Cluster,
     documents: list[tuple[str, str]],
     wishes: dict[str, Any],
-    ending: Ending,
+    ending: RunWaiter,
     *,
     output: str | None,
     quiet: bool,

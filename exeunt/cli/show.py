@@ -12,7 +12,7 @@ import click
 from exeunt.cli import times
 from exeunt.cli.connect import command_for, with_client
 from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
-from exeunt.cli.follow import Followed
+from exeunt.cli.follow import FollowedWorkflows
 from exeunt.cli.live import Display
 from exeunt.cli.output import (
     note,
@@ -79,7 +79,7 @@ def watch_command(*, names: tuple[str, ...], namespace: str, timeout: float | No
     async def work(client: Client) -> int:
         workflows = [(await client.read(name, namespace))[0] for name in names]
         with Display(command=command_for(client.server)) as display:
-            followed = Followed(client, display, children=False)
+            followed = FollowedWorkflows(client, display, children=False)
             try:
                 await followed.wait(workflows)
             except BaseExceptionGroup as errors:  # one workflow that cannot be followed ends them all

@@ -27,7 +27,7 @@ class AlreadyRunningError(CommandError):
 
 
 @dataclass(frozen=True)
-class Known:
+class RunningCluster:
     """A local cluster that runs now."""
 
     data_dir: Path
@@ -114,14 +114,14 @@ def unregister(data_dir: Path) -> None:
     _entry(data_dir).unlink(missing_ok=True)
 
 
-def known_clusters() -> list[Known]:
+def known_clusters() -> list[RunningCluster]:
     """The clusters of this user that run now: those of `up` first, in each kind the latest first."""
     found = []
     with contextlib.suppress(OSError):
         for entry in entries():
             facts = read_facts(entry["data_dir"])
             if facts is not None and is_locked(entry["data_dir"]):
-                found.append(Known(entry["data_dir"], entry["kept"], entry["started"], facts))
+                found.append(RunningCluster(entry["data_dir"], entry["kept"], entry["started"], facts))
     return sorted(found, key=lambda known: (not known.kept, -known.started))
 
 

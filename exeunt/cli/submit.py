@@ -10,7 +10,7 @@ import click
 from exeunt.cli.connect import command_for, with_client
 from exeunt.cli.failure import SUCCEEDED, WRONG_INPUT, CommandError
 from exeunt.cli.files import read_documents, read_parameters
-from exeunt.cli.follow import Followed
+from exeunt.cli.follow import FollowedWorkflows
 from exeunt.cli.live import Display
 from exeunt.cli.output import note, output_option, print_workflows
 from exeunt.cli.visible import echo
@@ -19,7 +19,7 @@ from exeunt.client import Client
 from exeunt.v1 import workflow_service_pb2 as pb
 
 F = TypeVar("F", bound=Callable[..., Any])
-Wait = Callable[[Client, Followed, Sequence[pb.Workflow]], Awaitable[None]]
+Wait = Callable[[Client, FollowedWorkflows, Sequence[pb.Workflow]], Awaitable[None]]
 
 
 def submission_options(function: F) -> F:
@@ -91,7 +91,7 @@ async def finish(
 ) -> int:
     """Waits for workflows, in a way of the caller's where there is one; prints them, and returns the exit code."""
     with Display(quiet=quiet, command=command_for(client.server)) as display:
-        followed = Followed(client, display)
+        followed = FollowedWorkflows(client, display)
         try:
             await (followed.wait(workflows) if wait is None else wait(client, followed, workflows))
         except BaseExceptionGroup as errors:  # one workflow that cannot be followed ends them all

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from exeunt.cli.child import Child, Spec, start, tail
+from exeunt.cli.child import ChildProcess, Spec, start, tail
 from exeunt.cli.failure import UNREACHABLE, CommandError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Supervised:
 
     def __init__(self, spec: Spec, on_change: Callable[[], None]) -> None:
         self.spec = spec
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self.restarts = 0
         self._on_change = on_change
         self._ending = False
@@ -39,7 +39,7 @@ class Supervised:
         """Of the child that fills this place; 0 between two."""
         return self.child.pid if self.child is not None else 0
 
-    async def begin(self, group: asyncio.TaskGroup) -> Child:
+    async def begin(self, group: asyncio.TaskGroup) -> ChildProcess:
         """Starts the first child and returns when it is ready; from then on the place is kept filled.
 
         Raises CommandError with the end of its log when it ends instead.
@@ -62,7 +62,7 @@ class Supervised:
         if self._keeper is not None:
             self._keeper.cancel()
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self, child: ChildProcess) -> None:
         loop = asyncio.get_running_loop()
         quick_deaths = 0
         while True:
@@ -82,7 +82,7 @@ class Supervised:
             child = self.child = await self._started()
             self._on_change()
 
-    async def _mend(self, child: Child) -> None:
+    async def _mend(self, child: ChildProcess) -> None:
         """Ends a child that is stuck, once a new one would not be; the place is then filled again as after any end."""
         why = await child.stuck()
         log.error("%s needs a new start, once that helps: %s", self.spec.name, why)
@@ -90,7 +90,7 @@ class Supervised:
             await asyncio.sleep(LOOK_SECONDS)
         await child.end()
 
-    async def _started(self) -> Child:
+    async def _started(self) -> ChildProcess:
         """A new child. A machine without memory or processes to spare is asked again and again: it recovers."""
         while True:
             try:

@@ -90,7 +90,7 @@ async def subscribe(
     cancel the task, or close it with `contextlib.aclosing`. Raises ClientError when NATS cannot be reached at first
     (UNAVAILABLE), keeps no events (NOT_FOUND) or refuses (PERMISSION_DENIED, INVALID_ARGUMENT).
     """
-    wanted = _Wanted(namespace or "*", uid or "*", tuple(types), workflow)
+    wanted = _EventFilter(namespace or "*", uid or "*", tuple(types), workflow)
     if durable and not _NAME.fullmatch(durable):
         raise _wrong(f"durable={durable!r}: letters, digits, - and _ are allowed")
     async with contextlib.AsyncExitStack() as stack:
@@ -122,7 +122,7 @@ async def last(
 
     One request, whatever else happened. `nats` is as for `subscribe`. Raises ClientError.
     """
-    _Wanted(namespace, uid, (), "")
+    _EventFilter(namespace, uid, (), "")
     async with contextlib.AsyncExitStack() as stack:
         refusals: list[str] = []
         connection = nats if isinstance(nats, Nats) else await stack.enter_async_context(_connected(nats, refusals))
@@ -168,7 +168,7 @@ def _time(text: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _EventFilter:
     """Which events are wanted. NATS chooses by subject, as far as one subject can say it; the rest is chosen here."""
 
     namespace: str

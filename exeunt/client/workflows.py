@@ -32,7 +32,7 @@ class Followed:
     final: bool
 
 
-class Asked(TypedDict, total=False):
+class VerbOptions(TypedDict, total=False):
     """What every verb may be told: who asks, for which workflow and revision of it, and under which request id."""
 
     by: str
@@ -41,7 +41,7 @@ class Asked(TypedDict, total=False):
     request_id: str
 
 
-class Explained(Asked, total=False):
+class ExplainedOptions(VerbOptions, total=False):
     """The same, and why."""
 
     message: str
@@ -238,21 +238,21 @@ class Workflows(Calls):
                 request.position, request.tail = answer.position, 0
 
     async def stop(
-        self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[Explained]
+        self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[ExplainedOptions]
     ) -> pb.Workflow:
         """Ends the main run; exit handlers run. With a selector: only waiting suspend nodes that fit."""
         return await self._verb("StopWorkflow", name, namespace, asked, node_field_selector=selector)
 
-    async def terminate(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> pb.Workflow:
+    async def terminate(self, name: str = "", namespace: str = "", **asked: Unpack[ExplainedOptions]) -> pb.Workflow:
         """Ends everything; exit handlers run only where the workflow's annotation asks for it."""
         return await self._verb("TerminateWorkflow", name, namespace, asked)
 
-    async def suspend(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> pb.Workflow:
+    async def suspend(self, name: str = "", namespace: str = "", **asked: Unpack[ExplainedOptions]) -> pb.Workflow:
         """Starts no further steps until resumed."""
         return await self._verb("SuspendWorkflow", name, namespace, asked)
 
     async def resume(
-        self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[Explained]
+        self, name: str = "", namespace: str = "", *, selector: str = "", **asked: Unpack[ExplainedOptions]
     ) -> pb.Workflow:
         """Resumes a workflow and its suspend nodes, or only the nodes that the selector names."""
         return await self._verb("ResumeWorkflow", name, namespace, asked, node_field_selector=selector)
@@ -265,7 +265,7 @@ class Workflows(Calls):
         selector: str,
         outputs: Mapping[str, str] | None = None,
         phase: str = "",
-        **asked: Unpack[Explained],
+        **asked: Unpack[ExplainedOptions],
     ) -> pb.Workflow:
         """Gives waiting suspend nodes their outputs or their end."""
         given, ended = _values(outputs), _number(phase) if phase else Phase.PHASE_UNSPECIFIED
@@ -279,7 +279,7 @@ class Workflows(Calls):
         namespace: str = "",
         *,
         parameters: Mapping[str, str] | None = None,
-        **asked: Unpack[Explained],
+        **asked: Unpack[ExplainedOptions],
     ) -> pb.Workflow:
         """Runs again what failed of a workflow that has ended, its exit handlers included."""
         return await self._verb("RetryWorkflow", name, namespace, asked, parameters=_values(parameters))
@@ -291,19 +291,19 @@ class Workflows(Calls):
         *,
         parameters: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[VerbOptions],
     ) -> pb.Workflow:
         """Submits a new workflow of the manifest and arguments of another."""
         given = _values(parameters)
         return await self._verb("ResubmitWorkflow", name, namespace, asked, parameters=given, labels=labels or {})
 
-    async def delete(self, name: str = "", namespace: str = "", **asked: Unpack[Explained]) -> bool:
+    async def delete(self, name: str = "", namespace: str = "", **asked: Unpack[ExplainedOptions]) -> bool:
         """Deletes a workflow; True when it is gone, False while its exit handlers still run."""
         request = _request_of("DeleteWorkflow", name, namespace, asked)
         answer: pb.DeleteWorkflowResponse = await self._call(self._workflows.DeleteWorkflow, request)
         return answer.gone
 
-    async def _verb(self, method: str, name: str, namespace: str, asked: Asked, **more: object) -> pb.Workflow:
+    async def _verb(self, method: str, name: str, namespace: str, asked: VerbOptions, **more: object) -> pb.Workflow:
         """Has something done to a workflow, by this method of the service."""
         request = _request_of(method, name, namespace, asked, **more)
         answer: pb.Workflow = await self._call(getattr(self._workflows, method), request)
@@ -318,7 +318,7 @@ class Workflows(Calls):
         return await self._pages(self._workflows.ListExecutors, request, lambda answer: answer.executors, 0)
 
 
-def _request_of(method: str, name: str, namespace: str, asked: Asked, **more: object) -> object:
+def _request_of(method: str, name: str, namespace: str, asked: VerbOptions, **more: object) -> object:
     """The request of a verb."""
     given = {"request_id": new_request_id(), **asked, **more}
     return getattr(pb, f"{method}Request")(name=name, namespace=namespace, **given)

@@ -19,7 +19,7 @@ from nats.errors import NoRespondersError, TimeoutError
 
 from exeunt.journal import public
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.identity import Stream, look
+from exeunt.journal.identity import KnownStream, look
 from exeunt.journal.ownership import presence
 from exeunt.journal.projections import all_streams
 from exeunt.journal.streams import MEMBERS, NOT_FOUND
@@ -48,7 +48,7 @@ class Kept(msgspec.Struct):
     size: int = 0
 
 
-class Index(msgspec.Struct):
+class BackupContents(msgspec.Struct):
     """What a backup holds. `running`: services were at work while it was made."""
 
     format: int
@@ -90,13 +90,13 @@ async def running(wire: Wire) -> list[str]:
     return sorted(found)
 
 
-async def backup(wire: Wire, folder: Path, tell: Tell) -> Index:
+async def backup(wire: Wire, folder: Path, tell: Tell) -> BackupContents:
     """Writes all streams into a folder that is not there yet, or empty. Raises ProgramError."""
     _empty(folder)
     there = await look(wire, names())
     if there[LOG] is None:
         raise ProgramError(f"there is no stream {LOG}: nothing was kept in this NATS, or this is another account")
-    index = Index(FORMAT, time.time(), bool(await running(wire)), [])
+    index = BackupContents(FORMAT, time.time(), bool(await running(wire)), [])
     for name in names():
         if there[name] is not None:
             kept = await _save(wire, name, folder / f"{name}.snapshot")
@@ -106,7 +106,7 @@ async def backup(wire: Wire, folder: Path, tell: Tell) -> Index:
     return index
 
 
-async def restore(wire: Wire, folder: Path, tell: Tell, *, replicas: int = 0, replace: bool = False) -> Index:
+async def restore(wire: Wire, folder: Path, tell: Tell, *, replicas: int = 0, replace: bool = False) -> BackupContents:
     """Makes all streams of a backup, with so many copies of each (0: as many as they had). Raises ProgramError.
 
     Nothing may be at work meanwhile. Streams that are there are refused, or with `replace` removed first.
@@ -131,10 +131,10 @@ async def restore(wire: Wire, folder: Path, tell: Tell, *, replicas: int = 0, re
     return index
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path) -> BackupContents:
     """What a backup says of itself. Raises ProgramError when it is none, or not whole."""
     try:
-        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
+        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=BackupContents)
     except (OSError, msgspec.MsgspecError) as error:
         raise ProgramError(f"{folder} holds no whole backup: {INDEX}: {error}") from error
     if index.format != FORMAT:
@@ -157,7 +157,7 @@ def _config(kept: dict[str, Any], replicas: int) -> dict[str, Any]:
     }
 
 
-def _may_replace(there: dict[str, Stream | None], replace: bool) -> None:
+def _may_replace(there: dict[str, KnownStream | None], replace: bool) -> None:
     used = [name for name, stream in there.items() if stream is not None and stream.last]
     if used and not replace:
         raise ProgramError(

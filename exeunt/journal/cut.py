@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _SECONDS = 5.0
 
 
-class Announcement(msgspec.Struct):
+class MarkAnnouncement(msgspec.Struct):
     """What one process announces: partition → (its fence, its mark)."""
 
     role: Role
@@ -37,7 +37,7 @@ class Cutter:
     async def announce(self, marks: Marks) -> None:
         """Says what this process needs of each partition, each with the fence that it belongs to."""
         found = {p: (needs.fence, needs.mark()) for p, needs in marks}
-        data = msgspec.json.encode(Announcement(self._role, found))
+        data = msgspec.json.encode(MarkAnnouncement(self._role, found))
         if self._made_on != self._wire.connected_since:  # the bucket lives in memory: gone when the server was
             await ensure_stream(self._wire, members_stream(self._replicas))
             self._made_on = self._wire.connected_since
@@ -81,7 +81,7 @@ class Cutter:
             _, data = await last_on(self._wire, f"KV_{MEMBERS}", subject)
             if not data:
                 continue
-            said = msgspec.json.decode(data, type=Announcement)
+            said = msgspec.json.decode(data, type=MarkAnnouncement)
             for partition, (fence, mark) in said.marks.items():
                 found.setdefault((said.role, partition), []).append((fence, mark))
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from exeunt.journal.gather import Entry
+from exeunt.journal.gather import QueuedWrite
 from exeunt.journal.sizes import TooLarge
 from exeunt.journal.subjects import (
     COMMIT,
@@ -50,7 +50,7 @@ class Write(NamedTuple):
         return (self.of, self.ident, self.part)
 
 
-def of_commit(family: Family, number: int, kind: str, data: bytes, most: int, *, snapshot: bool) -> list[Entry]:
+def of_commit(family: Family, number: int, kind: str, data: bytes, most: int, *, snapshot: bool) -> list[QueuedWrite]:
     """The requests that write a commit, one after the other. One over `most` bytes has failed with TooLarge."""
     headers = b"%b: %d\r\n" % (COMMIT.encode(), number)
     if snapshot:
@@ -69,7 +69,7 @@ def of_commit(family: Family, number: int, kind: str, data: bytes, most: int, *,
     return entries
 
 
-def of_message(sender: int, to: Address, ident: str, data: bytes) -> Entry:
+def of_message(sender: int, to: Address, ident: str, data: bytes) -> QueuedWrite:
     """The request that writes a message. One over MESSAGE_BYTES has failed with TooLarge."""
     entry = _entry(message_subject(to, ident), b"", data, sender)
     entry.tag = Write(to, ident, _divide(entry, b"", 0, -(-len(data) // PART_BYTES)))
@@ -78,11 +78,11 @@ def of_message(sender: int, to: Address, ident: str, data: bytes) -> Entry:
     return entry
 
 
-def _entry(subject: str, headers: bytes, data: bytes, partition: int) -> Entry:
-    return Entry(subject, headers, data, partition, asyncio.get_running_loop().create_future())
+def _entry(subject: str, headers: bytes, data: bytes, partition: int) -> QueuedWrite:
+    return QueuedWrite(subject, headers, data, partition, asyncio.get_running_loop().create_future())
 
 
-def _divide(entry: Entry, headers: bytes, before: int, count: int) -> int:
+def _divide(entry: QueuedWrite, headers: bytes, before: int, count: int) -> int:
     """Makes parts of the entry's data where the whole has several: number `before + 1` and so on. Answers the last."""
     if count <= 1:
         return 1

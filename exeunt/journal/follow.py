@@ -11,7 +11,7 @@ from exeunt.journal.subjects import (
     STREAM,
     Fence,
     Joiner,
-    Message,
+    MailboxMessage,
     MessagePiece,
     Piece,
     Record,
@@ -21,7 +21,7 @@ from exeunt.journal.subjects import (
 )
 from exeunt.journal.wire import Wire
 
-Given = Record | Message
+Given = Record | MailboxMessage
 OnFence = Callable[[int, int, bytes], None]
 
 

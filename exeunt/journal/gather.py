@@ -35,7 +35,7 @@ PASSING = frozenset({IN_FLIGHT, NO_RESPONDERS, 10008, 10009, 10023, 10028, 10118
 """Nothing is wrong with the message: one before it is in flight, a batch came apart, or there is no leader just now."""
 
 
-class Entry:
+class QueuedWrite:
     """One thing to write: a message, or several that are stored together or not at all."""
 
     __slots__ = ("alone", "data", "done", "floor", "headers", "key", "parts", "size", "subject", "tag")
@@ -84,7 +84,7 @@ def plan(waiting: int, in_flight: int, plain_limit: int) -> Literal["nothing", "
     return "plain" if waiting <= plain_limit else "batch"
 
 
-def take_batch(queue: deque[Entry]) -> list[Entry]:
+def take_batch(queue: deque[QueuedWrite]) -> list[QueuedWrite]:
     """Takes from the queue what fits into one request: at most 500 messages and 8 MB, and at least one entry."""
     taken = [queue.popleft()]
     messages, size = taken[0].count, taken[0].size
@@ -102,19 +102,19 @@ class _Flight:
 
     __slots__ = ("entries", "sent", "token")
 
-    def __init__(self, entries: list[Entry], sent: float) -> None:
+    def __init__(self, entries: list[QueuedWrite], sent: float) -> None:
         self.entries = entries
         self.sent = sent
         self.token = ""
 
 
 Stamp = Callable[[int], bytes | None]
-Stored = Callable[[Entry, int], None]
-OnRefused = Callable[[Entry, Answer], None]
-Settle = Callable[[list[Entry]], Awaitable[list[Entry]]]
+Stored = Callable[[QueuedWrite, int], None]
+OnRefused = Callable[[QueuedWrite, Answer], None]
+Settle = Callable[[list[QueuedWrite]], Awaitable[list[QueuedWrite]]]
 
 
-async def _send_again(entries: list[Entry]) -> list[Entry]:
+async def _send_again(entries: list[QueuedWrite]) -> list[QueuedWrite]:
     return entries
 
 
@@ -152,10 +152,10 @@ class Gatherer:
         self._stored = stored
         self._refused: OnRefused = refused or _refuse
         self._settle: Settle = settle or _send_again
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[QueuedWrite] = deque()
         self._waiting = 0  # messages in the queue
         self._flights: dict[str, _Flight] = {}
-        self._unanswered: list[Entry] = []
+        self._unanswered: list[QueuedWrite] = []
         self._exclusive: deque[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -171,11 +171,11 @@ class Gatherer:
 
     def put(self, subject: str, data: bytes, headers: bytes = b"", key: int = 0) -> asyncio.Future[int]:
         """Writes one message. `headers` are whole lines (`Name: value`, each with CR LF). Done when it is durable."""
-        entry = Entry(subject, headers, data, key, self._loop.create_future())
+        entry = QueuedWrite(subject, headers, data, key, self._loop.create_future())
         self.add(entry)
         return entry.done
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: QueuedWrite) -> None:
         """Writes an entry; its future tells the rest."""
         if self._closed:
             entry.fail(LogClosed("the log is closed"))
@@ -267,7 +267,7 @@ class Gatherer:
             self._tell("")  # nothing waits, so nothing would tell when it is over
             self._tell_idle()
 
-    def _next(self) -> list[Entry]:
+    def _next(self) -> list[QueuedWrite]:
         """What goes out as one request now; nothing while the way is not free."""
         if not self._queue:
             return []
@@ -281,7 +281,7 @@ class Gatherer:
             case _:
                 return []
 
-    def _launch(self, entries: list[Entry]) -> list[bytes]:
+    def _launch(self, entries: list[QueuedWrite]) -> list[bytes]:
         """The frames of one request, which counts as on its way from here on."""
         messages = []
         sent = []
@@ -321,7 +321,7 @@ class Gatherer:
         if self._queue or self._exclusive or not self._flights:
             self._wake.set()
 
-    def _store(self, entries: list[Entry], last: int) -> None:
+    def _store(self, entries: list[QueuedWrite], last: int) -> None:
         self._pause = 0.0
         self.full = False
         self._tell("")
@@ -334,7 +334,7 @@ class Gatherer:
             if not entry.done.done():
                 entry.done.set_result(sequence)
 
-    def _not_stored(self, entries: list[Entry], answer: Answer) -> None:
+    def _not_stored(self, entries: list[QueuedWrite], answer: Answer) -> None:
         """A refused batch was refused as a whole: its members go again one by one, so that each gets its own answer."""
         self.full = self.full or answer.code in FULL
         if answer.code in FULL or answer.code in PASSING:
@@ -350,7 +350,7 @@ class Gatherer:
         else:
             self._refused(entries[0], answer)
 
-    def _put_back(self, entries: list[Entry]) -> None:
+    def _put_back(self, entries: list[QueuedWrite]) -> None:
         self._queue.extendleft(reversed(entries))
         self._waiting += sum(e.count for e in entries)
         self._wake.set()
@@ -445,5 +445,5 @@ class Gatherer:
                 future.set_result(None)
 
 
-def _refuse(entry: Entry, answer: Answer) -> None:
+def _refuse(entry: QueuedWrite, answer: Answer) -> None:
     entry.fail(Refused(answer.code, answer.description))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from exeunt.journal.standing import Condition
+from exeunt.journal.access import Condition
 from exeunt.service.listeners import Listeners
 
 log = logging.getLogger(__name__)

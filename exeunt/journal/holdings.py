@@ -11,7 +11,7 @@ from typing import Protocol
 from exeunt.journal.errors import NotOwner
 from exeunt.journal.log import Log
 from exeunt.journal.ownership import Membership
-from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.repeat import NATS_AWAY
 
 log = logging.getLogger(__name__)
 

@@ -81,7 +81,7 @@ class LogLostError(ProgramError):
     hopeless = True
 
 
-class Stream(NamedTuple):
+class KnownStream(NamedTuple):
     """What is known of a stream that is there."""
 
     id: str = ""
@@ -97,7 +97,7 @@ class Verdict(NamedTuple):
     mark: list[str]
 
 
-def judge(found: Mapping[str, Stream | None], known: str, anew: Collection[str], fresh: str) -> Verdict:
+def judge(found: Mapping[str, KnownStream | None], known: str, anew: Collection[str], fresh: str) -> Verdict:
     """Whether the streams found, by name, can be worked with. The log is among them.
 
     `known`: the id of the log that this service worked with before; `anew`: as `HELP` says; `fresh`: an id for a new
@@ -138,7 +138,7 @@ def judge(found: Mapping[str, Stream | None], known: str, anew: Collection[str],
     return Verdict(id, missing, marked)
 
 
-def _one_id(streams: Mapping[str, Stream | None]) -> str:
+def _one_id(streams: Mapping[str, KnownStream | None]) -> str:
     return next((stream.id for stream in streams.values() if stream is not None and stream.id), "")
 
 
@@ -218,7 +218,7 @@ class Identity:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _changed(found: Mapping[str, Stream | None], id: str, head: int) -> str:
+def _changed(found: Mapping[str, KnownStream | None], id: str, head: int) -> str:
     """What is wrong with the streams of a running service; empty when nothing is."""
     try:
         judge(found, id, (), id)
@@ -237,10 +237,10 @@ def _changed(found: Mapping[str, Stream | None], id: str, head: int) -> str:
     return ""
 
 
-async def look(wire: Wire, names: Collection[str]) -> dict[str, Stream | None]:
+async def look(wire: Wire, names: Collection[str]) -> dict[str, KnownStream | None]:
     """What is there of these streams. Raises JetStreamError or TimeoutError when that cannot be told now."""
 
-    async def one(name: str) -> Stream | None:
+    async def one(name: str) -> KnownStream | None:
         try:
             info = await wire.api(f"STREAM.INFO.{name}", seconds=READ_SECONDS)
         except JetStreamError as error:
@@ -249,7 +249,7 @@ async def look(wire: Wire, names: Collection[str]) -> dict[str, Stream | None]:
             raise
         metadata = info["config"].get("metadata") or {}
         listed = tuple(filter(None, metadata.get(LISTED, "").split(",")))
-        return Stream(metadata.get(ID, ""), listed, int(info["state"]["last_seq"]))
+        return KnownStream(metadata.get(ID, ""), listed, int(info["state"]["last_seq"]))
 
     return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
 

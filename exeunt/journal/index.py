@@ -42,7 +42,7 @@ class _Held(NamedTuple):
     raw: bytes
 
 
-class Index(Generic[S]):
+class RecordIndex(Generic[S]):
     """One for each process and stream. `place_of` says where a record stands; that must not change but by a rewrite."""
 
     def __init__(self, records: Records[S], place_of: Callable[[S], Place], most: int = MOST) -> None:

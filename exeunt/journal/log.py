@@ -17,15 +17,15 @@ from exeunt.journal.entries import Write, of_commit, of_message
 from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
 from exeunt.journal.fences import Fences
 from exeunt.journal.follow import Follower
-from exeunt.journal.gather import WRONG_LAST, Entry, Gatherer
+from exeunt.journal.gather import WRONG_LAST, Gatherer, QueuedWrite
 from exeunt.journal.history import history
 from exeunt.journal.marks import Marks, affordable, due_snapshots, window
 from exeunt.journal.reader import Reader, first_of
-from exeunt.journal.replay import Loaded, OpenRun, Sorter
+from exeunt.journal.repeat import NATS_AWAY
+from exeunt.journal.replay import LoadedLog, OpenRun, Sorter
 from exeunt.journal.settings import LogSettings
 from exeunt.journal.settle import find
 from exeunt.journal.sizes import TooLarge
-from exeunt.journal.steady import NATS_AWAY
 from exeunt.journal.streams import ensure_stream, last_on, log_stream
 from exeunt.journal.subjects import (
     CLOSING,
@@ -35,7 +35,7 @@ from exeunt.journal.subjects import (
     Address,
     Family,
     Joiner,
-    Message,
+    MailboxMessage,
     Piece,
     Record,
     Role,
@@ -51,12 +51,12 @@ __all__ = [
     "PARTITIONS",
     "Address",
     "Family",
-    "Loaded",
+    "LoadedLog",
     "Log",
     "LogClosed",
     "LogFull",
     "LogSettings",
-    "Message",
+    "MailboxMessage",
     "NotOwner",
     "OpenRun",
     "Record",
@@ -170,7 +170,7 @@ class Log:
         self._add_next(entries, self._tenures.get(family.partition, 0), done)
         return done
 
-    def _add_next(self, entries: list[Entry], tenure: int, done: asyncio.Future[int]) -> None:
+    def _add_next(self, entries: list[QueuedWrite], tenure: int, done: asyncio.Future[int]) -> None:
         """Writes one request of a commit after the other, as long as its partition stays ours without a break."""
         entry = entries.pop(0)
 
@@ -199,7 +199,7 @@ class Log:
         """
         return self._add(of_message(sender, to, ident, data))
 
-    def _add(self, entry: Entry) -> asyncio.Future[int]:
+    def _add(self, entry: QueuedWrite) -> asyncio.Future[int]:
         if entry.done.done():
             return entry.done
         if self._closing:
@@ -210,7 +210,7 @@ class Log:
             self._gatherer.add(entry)
         return entry.done
 
-    def _stored(self, entry: Entry, sequence: int) -> None:
+    def _stored(self, entry: QueuedWrite, sequence: int) -> None:
         self.stored = max(self.stored, sequence)
         self.head = max(self.head, sequence)
         self._bytes += entry.size
@@ -228,7 +228,7 @@ class Log:
             if write.kind in CLOSING[self.role]:
                 self._marks.closed(family, sequence)
 
-    def _refused(self, entry: Entry, answer: Answer) -> None:
+    def _refused(self, entry: QueuedWrite, answer: Answer) -> None:
         if answer.code == WRONG_LAST:
             self._fences.drop(entry.key)
             self._lose(entry.key)
@@ -237,7 +237,7 @@ class Log:
             log.error("a commit was refused (%d: %s) on %s", answer.code, answer.description, entry.subject)
             entry.fail(Refused(answer.code, answer.description))
 
-    async def _settle(self, entries: list[Entry]) -> list[Entry]:
+    async def _settle(self, entries: list[QueuedWrite]) -> list[QueuedWrite]:
         """Renews the fences, so that nothing unanswered can come, then looks what has come (docs/log.md §3)."""
         await self._fences.renew({e.key for e in entries}, {})
         mine = [e for e in entries if e.key in self._fences]
@@ -280,7 +280,7 @@ class Log:
         self._advance(partitions)
         log.info("took %d partitions (%s)", len(partitions), self.role)
 
-    async def load(self, partitions: Collection[int]) -> Loaded:
+    async def load(self, partitions: Collection[int]) -> LoadedLog:
         """Reads the partitions up to our fences, in one pass. Afterwards `follow` gives what comes behind.
 
         Raises NotOwner when one of them is not ours (any more): take what is, and load again.
@@ -340,7 +340,7 @@ class Log:
         """What the log still holds of runs in our partitions; changes nothing (`exeunt.journal.history`)."""
         return history(self.wire, self.role, self._fences.held, closed=closed)
 
-    async def follow(self) -> AsyncIterator[Record | Message]:
+    async def follow(self) -> AsyncIterator[Record | MailboxMessage]:
         """What comes behind the loads, in the log's order, until the log is closed.
 
         For `m` closing commits of exit runs, for `x` commits of kinds `h` and `e`; and the role's mailbox. Give each to
@@ -349,7 +349,7 @@ class Log:
         async for what in self._follower.given():
             yield what
 
-    def finish(self, what: Record | Message) -> None:
+    def finish(self, what: Record | MailboxMessage) -> None:
         """What was loaded or followed has been acted on, durably (or needs no action): the mark may pass it."""
         partition = what.family.partition if isinstance(what, Record) else what.partition
         self._marks.finished(partition, what.sequence)

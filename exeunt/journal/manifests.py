@@ -42,7 +42,7 @@ def _subject(kind: str, namespace: str, name: str) -> str:
     return f"xt.{kind}.{namespace or CLUSTER}.{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
 
 
-class Stored(NamedTuple):
+class StoredManifest(NamedTuple):
     """A manifest in its place."""
 
     subject: str
@@ -81,7 +81,7 @@ class Manifests:
             return None
         return await self._tree(message)
 
-    async def each(self, kind: str) -> AsyncIterator[Stored]:
+    async def each(self, kind: str) -> AsyncIterator[StoredManifest]:
         """Every manifest of a kind, as it is now."""
         info = await whole(self._js.stream_info(STREAM, subjects_filter=f"xt.{kind}.>"))
         for subject in info.state.subjects or {}:
@@ -89,9 +89,9 @@ class Manifests:
                 message = await whole(self._js.get_last_msg(STREAM, subject))
                 tree = await self._tree(message)
                 if tree is not None:
-                    yield Stored(subject, message.seq or 0, tree)
+                    yield StoredManifest(subject, message.seq or 0, tree)
 
-    async def replace(self, stored: Stored, manifest: Any) -> bool:
+    async def replace(self, stored: StoredManifest, manifest: Any) -> bool:
         """Puts a manifest in place of the one that was read; False when another one came in between."""
         expected = {"Nats-Expected-Last-Subject-Sequence": str(stored.sequence)}
         try:

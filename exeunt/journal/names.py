@@ -49,7 +49,7 @@ class NameTaken(Exception):  # noqa: N818 - an answer
         self.claim = claim
 
 
-class Asked(msgspec.Struct, omit_defaults=True):
+class ClaimedRequest(msgspec.Struct, omit_defaults=True):
     """What a request id stands for. `content` is a hash of what was asked; empty once it was let go.
 
     A command is to the workflow, or the exit run, of this `uid`; a submission has none.
@@ -63,7 +63,7 @@ class Asked(msgspec.Struct, omit_defaults=True):
 class _Said(NamedTuple):
     """What stands on the subject of a uid, and its position; 0 where nothing does."""
 
-    asked: Asked
+    asked: ClaimedRequest
     sequence: int
     deleted: bool = False
 
@@ -112,7 +112,7 @@ def _request_subject(namespace: str, request_id: str) -> str:
     return f"xn.t.{uids(namespace, request_id, 1)[0]}"
 
 
-class Names:
+class WorkflowNames:
     """Claims, looks up and releases names. `publish` gathers writes; it resolves once one is durable."""
 
     def __init__(self, js: JetStreamContext, publish: Publish) -> None:
@@ -150,22 +150,24 @@ class Names:
 
         True when it is the first such request: then none of its workflows exists. A deleted one is known by `deleted`.
         """
-        known = await self._stand(f"xn.t.{uid}", Asked(content=content), {})
+        known = await self._stand(f"xn.t.{uid}", ClaimedRequest(content=content), {})
         if known is not None and known.content not in ("", content):
             raise RequestUsed(uid)
         return known is None
 
     async def unbind(self, uid: str) -> None:
         """Lets go of a request of which nothing was started: it may come again with another content."""
-        data = msgspec.json.encode(Asked())
+        data = msgspec.json.encode(ClaimedRequest())
         await whole(self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15))
 
-    async def asked(self, namespace: str, request_id: str) -> Asked | None:
+    async def asked(self, namespace: str, request_id: str) -> ClaimedRequest | None:
         """What the request id stands for; None when there is nothing, or it was too long ago."""
         said = await self._said(_request_subject(namespace, request_id))
         return said.asked if said.asked.content or said.deleted else None
 
-    async def ask(self, namespace: str, request_id: str, asked: Asked, *, lasting: bool = False) -> Asked:
+    async def ask(
+        self, namespace: str, request_id: str, asked: ClaimedRequest, *, lasting: bool = False
+    ) -> ClaimedRequest:
         """Makes the request id stand for this, unless it stands for something already; answers what it stands for.
 
         It is kept as long as it is known of a workflow that it was deleted; `lasting`: as long as the workflow is
@@ -174,7 +176,7 @@ class Names:
         headers = {} if lasting else {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
         return await self._stand(_request_subject(namespace, request_id), asked, headers) or asked
 
-    async def _stand(self, subject: str, asked: Asked, headers: dict[str, str]) -> Asked | None:
+    async def _stand(self, subject: str, asked: ClaimedRequest, headers: dict[str, str]) -> ClaimedRequest | None:
         """Writes what a request stands for; answers what it stood for already, None when that was nothing."""
         data, expected = msgspec.json.encode(asked), 0
         while True:
@@ -190,18 +192,18 @@ class Names:
                 return said.asked
             expected = said.sequence  # it was let go, or is not there any more
 
-    async def carried_out(self, namespace: str, request_id: str, asked: Asked) -> None:
+    async def carried_out(self, namespace: str, request_id: str, asked: ClaimedRequest) -> None:
         """What was asked was carried out, durably: a repeat has only to be answered. Saying so twice is fine."""
-        done = msgspec.json.encode(Asked(asked.uid, asked.content, done=True))
+        done = msgspec.json.encode(ClaimedRequest(asked.uid, asked.content, done=True))
         await self._write(_request_subject(namespace, request_id), done, {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"})
 
     async def _said(self, subject: str) -> _Said:
         try:
             message = await whole(self._js.get_last_msg(STREAM, subject))
         except NotFoundError:
-            return _Said(Asked(), 0)
+            return _Said(ClaimedRequest(), 0)
         said = message.data or (message.headers or {}).get(WAS, "{}").encode()
-        return _Said(msgspec.json.decode(said, type=Asked), message.seq or 0, deleted=not message.data)
+        return _Said(msgspec.json.decode(said, type=ClaimedRequest), message.seq or 0, deleted=not message.data)
 
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         """One claim of a name after the other: two in one batch are refused as being in each other's way (10164).

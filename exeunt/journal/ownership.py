@@ -36,7 +36,7 @@ TURN_SECONDS = 0.15
 Confirm = Callable[[float], Awaitable[None]]
 
 
-class Member(msgspec.Struct, frozen=True):
+class ClusterMember(msgspec.Struct, frozen=True):
     """One process: `address` is where it takes calls, `formats` which commit formats it reads."""
 
     role: Role
@@ -60,7 +60,7 @@ class Membership:
     """
 
     def __init__(
-        self, wire: Wire, me: Member, *, confirm: Confirm | None = None, single: bool = False, replicas: int = 1
+        self, wire: Wire, me: ClusterMember, *, confirm: Confirm | None = None, single: bool = False, replicas: int = 1
     ) -> None:
         self.me = me
         self.ready = asyncio.Event()
@@ -71,7 +71,7 @@ class Membership:
         self._confirm = confirm
         self._single = single
         self._loop = asyncio.get_running_loop()
-        self._members: dict[tuple[Role, str], Member] = {(me.role, me.replica): me}
+        self._members: dict[tuple[Role, str], ClusterMember] = {(me.role, me.replica): me}
         self._heard: dict[tuple[Role, str], float] = {}
         self._confirmed = float("-inf")
         self._began = self._loop.time()
@@ -82,7 +82,7 @@ class Membership:
 
     @classmethod
     async def open(
-        cls, nc: Client, me: Member, *, confirm: Confirm | None = None, single: bool = False, replicas: int = 1
+        cls, nc: Client, me: ClusterMember, *, confirm: Confirm | None = None, single: bool = False, replicas: int = 1
     ) -> Membership:
         """Makes the bucket where it is missing. `replicas` is that of the streams."""
         check_token(me.replica)
@@ -90,11 +90,11 @@ class Membership:
         await ensure_stream(wire, members_stream(replicas))
         return cls(wire, me, confirm=confirm, single=single, replicas=replicas)
 
-    def members(self, role: Role) -> list[Member]:
+    def members(self, role: Role) -> list[ClusterMember]:
         """Who is there in that role, by name."""
         return sorted((m for m in self._members.values() if m.role == role), key=lambda m: m.replica)
 
-    def owner_of(self, partition: int, role: Role) -> Member | None:
+    def owner_of(self, partition: int, role: Role) -> ClusterMember | None:
         """Who should own the partition; None when nobody is there, and in our own role before `ready`.
 
         In the other role whoever has been heard of will do: nobody takes anything for it, and one who is asked for what
@@ -167,7 +167,7 @@ class Membership:
             self._drop(("x" if role == "x" else "m", replica), "has left")
             return
         try:
-            member = msgspec.json.decode(message.data, type=Member)
+            member = msgspec.json.decode(message.data, type=ClusterMember)
         except msgspec.DecodeError:
             return
         key = (member.role, member.replica)
@@ -230,7 +230,7 @@ async def _here(message: Msg) -> None:
     await message.respond(b"")
 
 
-def _entry(member: Member) -> str:
+def _entry(member: ClusterMember) -> str:
     return f"$KV.{MEMBERS}.member.{member.role}.{member.replica}"
 
 

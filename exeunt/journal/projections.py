@@ -31,7 +31,7 @@ class Projections:
     events: public.Events
     archive: Records[ArchiveSummary]
     ledger: Records[LedgerSummary]
-    names: names.Names
+    names: names.WorkflowNames
     logs: steplogs.StepLogs
     blobs: blobs.Blobs
     manifests: manifests.Manifests
@@ -100,7 +100,7 @@ async def open_projections(nc: Client, *, replicas: int = 1, ledger_days: float 
             blobs=store,
             publish=functools.partial(outbox.put, records.LEDGER),
         ),
-        names=names.Names(js, functools.partial(outbox.put, names.STREAM)),
+        names=names.WorkflowNames(js, functools.partial(outbox.put, names.STREAM)),
         logs=steplogs.StepLogs(nc, js),
         blobs=store,
         manifests=manifests.Manifests(js, store),

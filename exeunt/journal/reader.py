@@ -35,7 +35,7 @@ _HEARTBEAT, _EXPIRED = "100", "408"
 _SENT = "Nats-Last-Consumer"  # in heartbeats: the number of the last message that was sent
 
 
-class Item(NamedTuple):
+class StoredMessage(NamedTuple):
     """One message of the stream."""
 
     sequence: int
@@ -77,7 +77,7 @@ class Reader:
         self._expected = 1
         self._subscription: Subscription | None = None
 
-    async def __aiter__(self) -> AsyncGenerator[Item, None]:
+    async def __aiter__(self) -> AsyncGenerator[StoredMessage, None]:
         self._wire.on_back.append(self._again)
         try:
             while True:
@@ -94,7 +94,7 @@ class Reader:
             self._wire.on_back.remove(self._again)
             await self._drop()
 
-    async def _items(self) -> AsyncGenerator[Item, None]:
+    async def _items(self) -> AsyncGenerator[StoredMessage, None]:
         """The messages of one consumer, until it has to be made anew."""
         asked = 0  # messages that were asked for and have not come
         while True:
@@ -124,7 +124,7 @@ class Reader:
                 return
             asked -= 1
             self._expected += 1
-            yield Item(sequence, message.subject, message.headers, message.data, pending)
+            yield StoredMessage(sequence, message.subject, message.headers, message.data, pending)
 
     async def _pull(self) -> None:
         request = {"batch": AHEAD, "expires": PULL_SECONDS * 10**9, "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from nats.js import JetStreamContext
 
-from exeunt.journal.reader import Item, Reader
+from exeunt.journal.reader import Reader, StoredMessage
 from exeunt.journal.wire import wire_of
 
 
@@ -20,7 +20,7 @@ async def read(
     headers_only: bool = False,
     start: int = 1,
     start_time: str = "",
-) -> AsyncGenerator[Item, None]:
+) -> AsyncGenerator[StoredMessage, None]:
     """The messages in their order, up to what is there at the end of reading; with `follow` also those yet to come.
 
     `start` (a position) and `start_time` (RFC 3339) leave out older ones. Goes on where it was when NATS was away.

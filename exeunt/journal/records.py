@@ -26,7 +26,7 @@ from nats.js.errors import NotFoundError
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.errors import Refused
 from exeunt.journal.gather import PASSING, WRONG_LAST
-from exeunt.journal.reader import Item
+from exeunt.journal.reader import StoredMessage
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import is_token
 from exeunt.natspy import whole
@@ -331,7 +331,7 @@ class Records(Generic[S]):
             async for message in items:
                 yield self._change(message)
 
-    def _change(self, message: Item) -> Change[S]:
+    def _change(self, message: StoredMessage) -> Change[S]:
         _, namespace, _, key = message.subject.split(".")
         headers = message.headers or {}
         gone, raw = headers.get(GONE), headers.get(SUMMARY, "").encode()
@@ -342,7 +342,7 @@ class Records(Generic[S]):
         """A summary as it stands in a record (`Change.raw`)."""
         return msgspec.json.decode(raw, type=self._summary)
 
-    def _summary_of(self, message: Item) -> S:
+    def _summary_of(self, message: StoredMessage) -> S:
         return msgspec.json.decode((message.headers or {})[SUMMARY], type=self._summary)
 
 

@@ -14,7 +14,7 @@ from exeunt.journal.subjects import (
     Family,
     Fence,
     Joiner,
-    Message,
+    MailboxMessage,
     MessagePiece,
     Piece,
     Record,
@@ -40,7 +40,7 @@ class FenceNote(msgspec.Struct, omit_defaults=True):
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedLog:
     """What a new owner finds in its partitions."""
 
     runs: list[OpenRun] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Loaded:
     """Closed runs whose projections may not be out: project them (again), then `Log.done(family)`."""
     told: list[Record] = field(default_factory=list)
     """For `m`: closing commits of exit runs of open main runs. For `x`: kinds `h` and `e`. Each needs `Log.finish`."""
-    messages: list[Message] = field(default_factory=list)
+    messages: list[MailboxMessage] = field(default_factory=list)
     """The role's mailbox. Each needs `Log.finish`."""
     hooks: set[str] = field(default_factory=set)
     """For `x`: hook ids that have an exit run in the log, open or closed."""
@@ -71,7 +71,7 @@ class Sorter:
         self._open: dict[Family, list[Record]] = {}
         self._closed: dict[int, dict[Family, list[Record]]] = {p: {} for p in positions}
         self._told: list[Record] = []
-        self._messages: list[Message] = []
+        self._messages: list[MailboxMessage] = []
         self._hooks: set[str] = set()
         self.unknown = 0
 
@@ -127,7 +127,7 @@ class Sorter:
             for family in [f for f, records in kept.items() if records[-1].sequence < note.projected]:
                 del kept[family]
 
-    def result(self, first: int = 0) -> Loaded:
+    def result(self, first: int = 0) -> LoadedLog:
         """What was found. For `m`, results of runs that are not open are of no use to anyone.
 
         `first` is the log's first message when all was read. Whoever owned the partitions before may have had the log
@@ -144,7 +144,7 @@ class Sorter:
         told = self._told
         if self._role == "m":
             told = [r for r in told if Family(r.family.partition, r.family.uid) in self._open]
-        return Loaded(
+        return LoadedLog(
             runs=[OpenRun(f, records) for f, records in self._open.items()],
             closed=[OpenRun(f, records) for kept in self._closed.values() for f, records in kept.items()],
             told=told,

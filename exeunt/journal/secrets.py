@@ -11,7 +11,7 @@ import msgspec
 
 from exeunt.journal.keyring import CannotOpen, Keyring, Sealed
 from exeunt.journal.manifests import Manifests
-from exeunt.journal.steady import NATS_AWAY, Repeat, once
+from exeunt.journal.repeat import NATS_AWAY, Repeat, once
 from exeunt.language.secret import SecretMissing, SecretUnreadable, text_of
 
 T = TypeVar("T")
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 class Secrets:
     """Puts and gets secrets by namespace and name."""
 
-    def __init__(self, manifests: Manifests, keys: Keyring, steady: Repeat = once) -> None:
+    def __init__(self, manifests: Manifests, keys: Keyring, repeat: Repeat = once) -> None:
         self._manifests = manifests
         self._keys = keys
-        self._steady = steady
+        self._repeat = repeat
 
     def sealed(self, namespace: str, name: str, values: Mapping[str, bytes]) -> dict[str, Any]:
         """A secret as it is stored: its name, and the rest sealed. Only with a key."""
@@ -82,7 +82,7 @@ class Secrets:
     async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         while True:
             try:
-                return await self._steady(call)
+                return await self._repeat(call)
             except NATS_AWAY as error:
                 log.warning("the store of secrets does not answer yet: %s", error or type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -21,7 +21,7 @@ from nats.js.api import (
 )
 
 from exeunt import interleaved
-from exeunt.journal.reader import Item
+from exeunt.journal.reader import StoredMessage
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import PART_BYTES
 from exeunt.natspy import whole
@@ -35,7 +35,7 @@ EXIT = "Exeunt-Exit"
 RUNS = "Exeunt-Runs"
 
 
-class Frame(NamedTuple):
+class OutputFrame(NamedTuple):
     """Some lines of one attempt."""
 
     node: str
@@ -82,7 +82,7 @@ class StepLogs:
         self._nc = nc
         self._js = js
 
-    async def put(self, namespace: str, uid: str, frame: Frame) -> None:
+    async def put(self, namespace: str, uid: str, frame: OutputFrame) -> None:
         """Hands a frame to the server, in pieces where it is large; output is not acknowledged."""
         subject = f"xo.{namespace}.{uid}.{frame.node}.{frame.attempt}"
         for piece in _pieces(frame):
@@ -99,7 +99,7 @@ class StepLogs:
 
     async def read(
         self, namespace: str, uid: str, node: str = "*", *, follow: bool = False
-    ) -> AsyncGenerator[Frame, None]:
+    ) -> AsyncGenerator[OutputFrame, None]:
         """The frames of a workflow (or of one node) as they came; with `follow` also those yet to come, for ever."""
         seen: dict[tuple[str, int, str], tuple[int, int]] = {}
         async with aclosing(read(self._js, STREAM, f"xo.{namespace}.{uid}.{node}.*", follow=follow)) as messages:
@@ -114,7 +114,7 @@ class StepLogs:
         await whole(self._js.purge_stream(STREAM, subject=f"xo.{namespace}.{uid}.>"))
 
 
-def _pieces(frame: Frame) -> Iterator[Frame]:
+def _pieces(frame: OutputFrame) -> Iterator[OutputFrame]:
     """The frame as messages hold it: cut at the ends of lines where there are any."""
     data, runs, piece = frame.data, list(frame.runs), 0
     while len(data) > PART_BYTES:
@@ -125,10 +125,10 @@ def _pieces(frame: Frame) -> Iterator[Frame]:
     yield frame._replace(data=data, piece=piece, runs=tuple(runs))
 
 
-def _frame(message: Item) -> Frame:
+def _frame(message: StoredMessage) -> OutputFrame:
     _, _, _, node, attempt = message.subject.split(".")
     headers = message.headers or {}
-    return Frame(
+    return OutputFrame(
         node=node,
         attempt=int(attempt),
         number=int(headers.get(NUMBER, "0")),

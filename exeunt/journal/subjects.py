@@ -56,7 +56,7 @@ class Address(NamedTuple):
     to: str
 
 
-class Message(NamedTuple):
+class MailboxMessage(NamedTuple):
     """Something that an owner of another partition tells the owner of this one (docs/log.md §7).
 
     `sequence` is the position of its last part, `first` that of its first.
@@ -143,7 +143,7 @@ def parse(
             return Fence(sequence, partition, _role(tokens[3]), data)
         index, _, count = headers.get(PART, "1/1").partition("/")
         if tokens[2] == "q":
-            message = Message(sequence, partition, _role(tokens[3]), tokens[4], tokens[5], data, sequence)
+            message = MailboxMessage(sequence, partition, _role(tokens[3]), tokens[4], tokens[5], data, sequence)
             return MessagePiece(message, int(index), int(count))
         number = int(headers[COMMIT])
         hook, kind = ("", tokens[4]) if len(tokens) == _RUN_TOKENS else (tokens[4], tokens[5])
@@ -179,7 +179,7 @@ class Piece:
 class MessagePiece:
     """One part of a message between partitions: the whole of it unless `count` is more than one."""
 
-    message: Message
+    message: MailboxMessage
     index: int
     count: int
 
@@ -196,14 +196,14 @@ class Joiner:
 
     def __init__(self) -> None:
         self._open: dict[Family, list[Piece]] = {}
-        self._messages: dict[tuple[int, str, str, str], list[Message]] = {}
+        self._messages: dict[tuple[int, str, str, str], list[MailboxMessage]] = {}
 
     @property
     def waits_from(self) -> int:
         """The position of the first part of a message whose other parts have not been read yet."""
         return min((parts[0].sequence for parts in self._messages.values()), default=_FAR)
 
-    def join_message(self, piece: MessagePiece) -> Message | None:
+    def join_message(self, piece: MessagePiece) -> MailboxMessage | None:
         """The message that this piece completes, or None."""
         message = piece.message
         key = (message.partition, message.role, message.to, message.id)

@@ -19,12 +19,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from exeunt.service import telemetry
 from exeunt.service.bounds import check_fields
 from exeunt.service.errors import Code, RpcError, abort_with, invalid
-from exeunt.service.health import Health
+from exeunt.service.health import HealthServicer
 from exeunt.service.metrics import Counter, Histogram
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import join_address, split_address
 from exeunt.service.streams import Streams, stopping
-from exeunt.service.tokens import Guard
+from exeunt.service.tokens import TokenGuard
 from exeunt.visible import quoted
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class GrpcServer:
     answers, the named ones only while `ready` says so. So a probe of "" restarts what hangs, and nothing else."""
 
     def __init__(
-        self, server: grpc.aio.Server, health: Health, names: tuple[str, ...], address: str, streams: Streams
+        self, server: grpc.aio.Server, health: HealthServicer, names: tuple[str, ...], address: str, streams: Streams
     ) -> None:
         self.address = address
         self._server = server
@@ -108,7 +108,7 @@ async def serve_grpc(
     *,
     health_of: Sequence[str] = (),
     grace: float = 5.0,
-    guard: Guard | None = None,
+    guard: TokenGuard | None = None,
 ) -> AsyncIterator[GrpcServer]:
     """Serves until the block is left. `services` maps full names to what registers them:
 
@@ -118,13 +118,13 @@ async def serve_grpc(
     Raises ProgramError when the address cannot be taken.
     """
     streams = Streams()
-    server = grpc.aio.server(interceptors=[_Interceptor(guard or Guard(), streams)], options=SERVER_OPTIONS)
-    health = Health()
+    server = grpc.aio.server(interceptors=[_Interceptor(guard or TokenGuard(), streams)], options=SERVER_OPTIONS)
+    health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     for register in services.values():
         register(server)
     names = tuple(services)
-    _reflect((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    _reflect((*names, "grpc.health.v1.HealthServicer", reflection.SERVICE_NAME), server)
     host, _ = split_address(listen)
     try:
         port = server.add_insecure_port(listen)
@@ -159,7 +159,7 @@ def _reflect(names: tuple[str, ...], server: grpc.aio.Server) -> None:
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Wraps every call of ours: errors get details, deadlines are kept, calls are counted and traced."""
 
-    def __init__(self, guard: Guard, streams: Streams) -> None:
+    def __init__(self, guard: TokenGuard, streams: Streams) -> None:
         self._guard = guard
         self._streams = streams
         self._made: dict[Any, grpc.RpcMethodHandler[Any, Any]] = {}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exeunt.service.grpc import GrpcServer, Register, serve_grpc
 from exeunt.service.settings import ServiceSettings
-from exeunt.service.tokens import Guard
+from exeunt.service.tokens import TokenGuard
 
 
 class Listeners(NamedTuple):
@@ -35,7 +35,7 @@ class Listeners(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def serve_both(
-    settings: ServiceSettings, users: Mapping[str, Register], internal: Mapping[str, Register], guard: Guard
+    settings: ServiceSettings, users: Mapping[str, Register], internal: Mapping[str, Register], guard: TokenGuard
 ) -> AsyncIterator[Listeners]:
     """Serves until the block is left. Raises ProgramError when an address cannot be taken."""
     async with (

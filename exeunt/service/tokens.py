@@ -49,7 +49,7 @@ def bearer(tokens: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((HEADER, f"Bearer {token}") for token in list(tokens)[:1])
 
 
-class Guard:
+class TokenGuard:
     """Who may call what. Without tokens everybody may."""
 
     def __init__(self, tokens: Iterable[str] = (), executors: Iterable[str] = ()) -> None:

@@ -17,7 +17,7 @@ from exeunt.engine.facts.events import Event, HookDue, HookOutcome, Obligation, 
 from exeunt.exithandler.parts import ExitHandler, open_parts
 from exeunt.exithandler.settings import Settings
 from exeunt.journal.blobs import Blobs
-from exeunt.journal.log import PARTITIONS, Family, Log, Message, Record, partition_of
+from exeunt.journal.log import PARTITIONS, Family, Log, MailboxMessage, Record, partition_of
 from exeunt.journal.owners import FixedOwners
 from exeunt.journal.wire import connect
 from exeunt.language.decode import load_manifests
@@ -45,7 +45,7 @@ class Main:
     journal: Log
     blobs: Blobs
     results: dict[str, list[RunClosed]] = field(default_factory=dict)
-    messages: list[Message] = field(default_factory=list)
+    messages: list[MailboxMessage] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 

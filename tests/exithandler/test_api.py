@@ -19,7 +19,7 @@ from exeunt.exithandler.parts import ExitHandler
 from exeunt.exithandler.record import ExitRecord
 from exeunt.internal.v1 import exit_run_service_pb2 as internal
 from exeunt.internal.v1 import exit_run_service_pb2_grpc as internal_rpc
-from exeunt.journal.names import Asked, _request_subject, uids
+from exeunt.journal.names import ClaimedRequest, _request_subject, uids
 from exeunt.service.errors import received
 from exeunt.service.grpc import serve_grpc
 from exeunt.v1 import exit_service_pb2 as pb
@@ -344,7 +344,9 @@ async def unmark(handler: ExitHandler, request_id: str) -> None:
     found = await names.asked("ns", request_id)
     assert found is not None
     assert found.done
-    await names._write(_request_subject("ns", request_id), msgspec.json.encode(Asked(found.uid, found.content)), {})
+    await names._write(
+        _request_subject("ns", request_id), msgspec.json.encode(ClaimedRequest(found.uid, found.content)), {}
+    )
 
 
 async def refuses(asked: Awaitable[pb.Exit]) -> None:

@@ -11,7 +11,7 @@ from exeunt.cloudevents import STREAM
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import Input, StepEnded
 from exeunt.engine.facts.events import Event, HookCancelled, HookDue, HookSkipped
-from exeunt.exithandler.ledger import Wanted
+from exeunt.exithandler.ledger import ExitFilter
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.nats_server import NatsServer
 
@@ -116,7 +116,7 @@ async def test_what_cannot_be_carried_out_is_parked_and_holds_up_nobody(
     assert (lost.state, lost.phase) == ("parked", "Error")
     assert "manifest is gone" in lost.message
     states = {}
-    async with handler.ledger.watching(Wanted()) as records:
+    async with handler.ledger.watching(ExitFilter()) as records:
         async for told in records:
             if told.record is not None:
                 states[told.record.uid] = told.record.state
@@ -148,7 +148,7 @@ async def test_a_skipped_handler_stands_in_the_ledger_with_the_reason(main: Main
     handler = await handlers.start()
     skipped = obligation_of(77, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
-    async with handler.ledger.watching(Wanted(namespace="ns", workflow=skipped.name)) as records:
+    async with handler.ledger.watching(ExitFilter(namespace="ns", workflow=skipped.name)) as records:
         record = await anext(told.record async for told in records if told.record is not None)
     assert (record.state, record.error) == ("skipped", "its condition was false")
 

@@ -10,7 +10,7 @@ from exeunt.chains import ROOT_LABEL
 from exeunt.cloudevents import STREAM
 from exeunt.engine.commands.inputs import Rejected
 from exeunt.engine.facts.events import HookSkipped
-from exeunt.exithandler.ledger import Wanted
+from exeunt.exithandler.ledger import ExitFilter
 from exeunt.exithandler.parts import ExitHandler
 from exeunt.exithandler.record import ExitRecord
 from exeunt.launch import START, read_start_message
@@ -93,7 +93,7 @@ async def test_a_running_or_skipped_handler_is_not_replayed(main: Main, handlers
         await handler.replayer.replay(await record_of(handler, owed.hook_id), "r1", again=False)
     skipped = obligation_of(78, "0" * 32)
     await main.write(skipped.uid, [HookSkipped(obligation=skipped, why="its condition was false")])
-    async with handler.ledger.watching(Wanted(workflow=skipped.name)) as records:
+    async with handler.ledger.watching(ExitFilter(workflow=skipped.name)) as records:
         record = await anext(told.record async for told in records if told.record is not None)
     assert isinstance(record, ExitRecord)
     with pytest.raises(Rejected, match="its condition was false"):

@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 import psutil
 
-from exeunt.cli.child import Child, Spec, start, tail
+from exeunt.cli.child import ChildProcess, Spec, start, tail
 from exeunt.v1 import exit_service_pb2_grpc as exits_rpc
 from exeunt.v1 import workflow_service_pb2_grpc as rpc
 from tests.nats_server import NatsServer, free_ports
@@ -41,7 +41,7 @@ class Service:
     name: str
     address: str
     spec: Spec
-    child: Child | None = None
+    child: ChildProcess | None = None
 
     @property
     def internal(self) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from exeunt.journal.reader import Reader
 from exeunt.journal.replay import FenceNote
-from exeunt.journal.subjects import STREAM, Family, Fence, Message, MessagePiece, Piece, parse
+from exeunt.journal.subjects import STREAM, Family, Fence, MailboxMessage, MessagePiece, Piece, parse
 from exeunt.journal.wire import Wire
 
 
@@ -21,7 +21,7 @@ class History:
 
     pieces: list[Piece] = field(default_factory=list)
     fences: list[tuple[Fence, str]] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
+    messages: list[MailboxMessage] = field(default_factory=list)
     first: int = 0
 
     def commits(self) -> Counter[tuple[Family, int]]:

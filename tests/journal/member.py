@@ -7,14 +7,14 @@ import signal
 import sys
 from typing import cast
 
-from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.ownership import ClusterMember, Membership
 from exeunt.journal.subjects import Role
 from exeunt.journal.wire import connect
 
 
 async def main(url: str, role: Role, replica: str) -> None:
     nc = await connect(url, replica)
-    membership = await Membership.open(nc, Member(role, replica, f"{replica}:1"))
+    membership = await Membership.open(nc, ClusterMember(role, replica, f"{replica}:1"))
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     async with asyncio.TaskGroup() as group:

@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from exeunt.journal.errors import LogClosed, Refused
-from exeunt.journal.gather import BATCH_BYTES, BATCH_MESSAGES, Entry, Gatherer, plan, take_batch
+from exeunt.journal.gather import BATCH_BYTES, BATCH_MESSAGES, Gatherer, QueuedWrite, plan, take_batch
 from exeunt.journal.log import Log, LogSettings, family_of
 from exeunt.journal.outbox import Outbox
 from exeunt.journal.streams import ensure_stream
@@ -18,8 +18,8 @@ from tests.journal.history import history
 from tests.nats_server import NatsServer
 
 
-def entry(size: int = 10) -> Entry:
-    return Entry("s", b"", bytes(size), 0, asyncio.get_running_loop().create_future())
+def entry(size: int = 10) -> QueuedWrite:
+    return QueuedWrite("s", b"", bytes(size), 0, asyncio.get_running_loop().create_future())
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ class Spy:
         self.most = 0
         real = log._gatherer._launch
 
-        def launch(entries: list[Entry]) -> list[bytes]:
+        def launch(entries: list[QueuedWrite]) -> list[bytes]:
             frames = real(entries)
             self.most = max(self.most, len(log._gatherer._flights))
             return frames

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exeunt.journal.identity import LISTED, MARK, Identity, LogLostError, Stream, judge, look, open_streams
+from exeunt.journal.identity import LISTED, MARK, Identity, KnownStream, LogLostError, judge, look, open_streams
 from exeunt.journal.projections import all_streams
 from exeunt.journal.wire import Wire, connect, wire_of
 from exeunt.service.settings import SettingsError
@@ -20,18 +20,19 @@ from tests.nats_server import NatsServer, nats_server
 __all__ = ["nats_server"]
 
 LOG = "EXEUNT_LOG"
-MADE = Stream("id", ("A", "B"), 9)
-Found = Mapping[str, Stream | None]
+MADE = KnownStream("id", ("A", "B"), 9)
+Found = Mapping[str, KnownStream | None]
 
 
-def found(log: Stream | None, a: Stream | None, b: Stream | None) -> Found:
+def found(log: KnownStream | None, a: KnownStream | None, b: KnownStream | None) -> Found:
     return {"A": a, "B": b, LOG: log}
 
 
-OURS = Stream("id", (), 9)
-EMPTY = Stream("id", (), 0)
-OTHER = Stream("other", (), 9)
-PLAIN = Stream("", (), 9)
+OURS = KnownStream("id", (), 9)
+EMPTY = KnownStream("id", (), 0)
+OTHER = KnownStream("other", (), 9)
+PLAIN = KnownStream("", (), 9)
+FRESH, NEW = KnownStream("new", ("A", "B"), 0), KnownStream("new")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,9 @@ PLAIN = Stream("", (), 9)
         pytest.param(found(None, EMPTY, None), "", ["B", LOG], [], id="making them was interrupted"),
         pytest.param(found(MADE, OURS, OURS), "", [], [], id="all is there"),
         pytest.param(found(MADE, OURS, OURS), "id", [], [], id="all is there, and known"),
-        pytest.param(found(Stream("id", ("A",), 9), OURS, None), "id", ["B"], [LOG], id="a newer version has one more"),
+        pytest.param(
+            found(KnownStream("id", ("A",), 9), OURS, None), "id", ["B"], [LOG], id="a newer version has one more"
+        ),
         pytest.param(found(PLAIN, PLAIN, PLAIN), "", [], ["A", "B", LOG], id="made before there were ids"),
     ],
 )
@@ -59,8 +62,7 @@ def test_work_may_begin(streams: Found, known: str, make: list[str], mark: list[
         pytest.param(found(None, OURS, OURS), "", "EXEUNT_LOG: NATS does not have a stream", [LOG], id="log gone"),
         pytest.param(found(None, EMPTY, EMPTY), "id", "EXEUNT_LOG: NATS does not have", [LOG], id="log gone, empty"),
         pytest.param(found(MADE, OURS, None), "", "B: NATS does not have a stream", ["B"], id="another one is gone"),
-        pytest.param(found(Stream("new", ("A", "B"), 0), Stream("new"), Stream("new")), "id", "of the log new", [LOG],
-                     id="replaced by a fresh one"),
+        pytest.param(found(FRESH, NEW, NEW), "id", "of the log new", [LOG], id="replaced by a fresh one"),
         pytest.param(found(MADE, OTHER, OURS), "id", "A: what NATS has .* of the log other", ["A"], id="foreign"),
         pytest.param(found(MADE, PLAIN, OURS), "id", "A: what NATS has .* no known log", ["A"], id="one made by hand"),
         pytest.param(found(PLAIN, OURS, OURS), "", "EXEUNT_LOG: what NATS has", [LOG], id="a log made by hand"),

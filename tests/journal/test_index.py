@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exeunt.journal.index import LAST, Index, Place, stored
+from exeunt.journal.index import LAST, Place, RecordIndex, stored
 from exeunt.journal.projections import Projections
 from exeunt.journal.records import ArchiveSummary, Gone
 from tests.journal.test_projections import stores, summary
@@ -27,14 +27,14 @@ async def put(stores: Projections, uid: str, at: float) -> None:
     await stores.archive.put("default", at, uid, shown, {})
 
 
-async def following(index: Index[ArchiveSummary]) -> AsyncIterator[None]:
+async def following(index: RecordIndex[ArchiveSummary]) -> AsyncIterator[None]:
     task = asyncio.create_task(index.run())
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def caught_up(stores: Projections, index: Index[ArchiveSummary]) -> None:
+async def caught_up(stores: Projections, index: RecordIndex[ArchiveSummary]) -> None:
     async with asyncio.timeout(10):
         while not await index.at(await stores.archive.position()):  # noqa: ASYNC110 - asked as lists ask
             await asyncio.sleep(0.01)
@@ -45,7 +45,7 @@ async def test_the_index_gives_what_the_stream_holds(stores: Projections, most: 
     now = time.time()
     for number in range(12):
         await put(stores, f"u{number}", now - 1000 * ((number * 5) % 12))
-    index = Index(stores.archive, place_of, most)
+    index = RecordIndex(stores.archive, place_of, most)
     async for _ in following(index):
         await caught_up(stores, index)
         wanted = [place async for place, _ in stored(stores.archive, place_of, LAST)]
@@ -61,7 +61,7 @@ async def test_what_is_written_anew_or_removed_is_so_in_the_index(stores: Projec
     now = time.time()
     for number in range(4):
         await put(stores, f"u{number}", now + number)
-    index = Index(stores.archive, place_of)
+    index = RecordIndex(stores.archive, place_of)
     async for _ in following(index):
         await caught_up(stores, index)
         since = await stores.archive.position()
@@ -94,7 +94,7 @@ async def test_a_last_record_that_is_gone_holds_nothing_up(stores: Projections) 
     await put(stores, "u1", now)
     await put(stores, "u2", now)
     await stores.archive._js.purge_stream("EXEUNT_ARCHIVE", subject="xa.*.*.u2")
-    index = Index(stores.archive, place_of)
+    index = RecordIndex(stores.archive, place_of)
     async for _ in following(index):
         await caught_up(stores, index)
         assert [one.uid async for _, one in index.below(LAST)] == ["u1"]

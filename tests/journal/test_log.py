@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from exeunt.journal.log import Address, Log, LogClosed, Message, NotOwner, Record, family_of
-from exeunt.journal.reader import Item, Reader
+from exeunt.journal.log import Address, Log, LogClosed, MailboxMessage, NotOwner, Record, family_of
+from exeunt.journal.reader import Reader, StoredMessage
 from tests.journal.conftest import OpenLog
 from tests.journal.history import eventually
 from tests.nats_server import NatsServer
@@ -77,7 +77,7 @@ async def test_what_is_cut_while_it_is_loaded_is_no_open_run(
     end = await log.append(over, 2, "z", b"2")
     await log.append(open_, 1, "c", b"1")
 
-    async def read(*given: Any) -> AsyncIterator[Item]:
+    async def read(*given: Any) -> AsyncIterator[StoredMessage]:
         async for item in Reader(*given):
             if not beginning < item.sequence <= end:
                 yield item
@@ -189,7 +189,7 @@ async def test_a_message_to_another_partition_is_heard_by_its_owner(open_log: Op
     log = await owner(open_log)
     await log.send(3, Address(7, "m", "child"), "start-1", b"please")
     message = await anext(log.follow())
-    assert isinstance(message, Message)
+    assert isinstance(message, MailboxMessage)
     assert (message.partition, message.to, message.id, message.data) == (7, "child", "start-1", b"please")
     heir = await open_log()
     await heir.take(ALL)

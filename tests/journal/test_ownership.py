@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.journal.ownership import Member, Membership, owner_among
+from exeunt.journal.ownership import ClusterMember, Membership, owner_among
 from exeunt.journal.subjects import PARTITIONS, Role
 from exeunt.journal.wire import connect
 from tests.journal.conftest import OpenLog
@@ -32,7 +32,7 @@ async def join(nats_server: NatsServer) -> AsyncIterator[Join]:
 
         async def make(role: Role, replica: str, **options: object) -> Membership:
             nc = await connect(nats_server.url, replica)
-            member = Member(role, replica, f"{replica}:1")
+            member = ClusterMember(role, replica, f"{replica}:1")
             membership = await Membership.open(nc, member, **options)  # type: ignore[arg-type]  # a test's shorthand
             running.append((group.create_task(membership.run()), nc))
             return membership

@@ -11,10 +11,10 @@ import pytest
 
 from exeunt.cloudevents import Workflow
 from exeunt.journal.blobs import BlobMissingError
-from exeunt.journal.names import Asked, NameTaken, RequestUsed, uids
+from exeunt.journal.names import ClaimedRequest, NameTaken, RequestUsed, uids
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.records import ArchiveSummary, hour_of
-from exeunt.journal.steplogs import Frame
+from exeunt.journal.steplogs import OutputFrame
 from exeunt.journal.wire import connect
 from tests.nats_server import NatsServer
 
@@ -177,22 +177,22 @@ async def test_submissions_and_commands_share_their_request_ids(stores: Projecti
     first, second = (uids("ns", id, 1)[0] for id in ("r", "s"))
     assert await names.asked("ns", "r") is None
     await names.bind(first, "submitted")
-    stands = Asked(content="submitted")
-    assert await names.ask("ns", "r", Asked("u", "stopped")) == stands
+    stands = ClaimedRequest(content="submitted")
+    assert await names.ask("ns", "r", ClaimedRequest("u", "stopped")) == stands
     await names.release("ns", "w", first)
     await names.release("ns", "w", first)
-    assert await names.asked("ns", "r") == await names.ask("ns", "r", Asked("u", "stopped")) == stands
-    assert await names.ask("ns", "s", Asked("u", "stopped")) == Asked("u", "stopped")
+    assert await names.asked("ns", "r") == await names.ask("ns", "r", ClaimedRequest("u", "stopped")) == stands
+    assert await names.ask("ns", "s", ClaimedRequest("u", "stopped")) == ClaimedRequest("u", "stopped")
     with pytest.raises(RequestUsed):
         await names.bind(second, "submitted")
-    await names.carried_out("ns", "s", Asked("u", "stopped"))
-    assert await names.asked("ns", "s") == Asked("u", "stopped", done=True)
+    await names.carried_out("ns", "s", ClaimedRequest("u", "stopped"))
+    assert await names.asked("ns", "s") == ClaimedRequest("u", "stopped", done=True)
     assert not await names.deleted(second)
     third = uids("ns", "t", 1)[0]
     assert await names.bind(third, "submitted")
     await names.unbind(third)
     assert await names.asked("ns", "t") is None
-    assert await names.ask("ns", "t", Asked("u", "stopped")) == Asked("u", "stopped")
+    assert await names.ask("ns", "t", ClaimedRequest("u", "stopped")) == ClaimedRequest("u", "stopped")
 
 
 async def test_of_many_claimants_one_wins(stores: Projections) -> None:
@@ -204,10 +204,10 @@ async def test_of_many_claimants_one_wins(stores: Projections) -> None:
 
 
 async def test_output_comes_back_in_order_and_without_repeats(stores: Projections) -> None:
-    frames = [Frame("n1", 0, i, 0.0, b"line %d\n" % i, i == 3) for i in (1, 2, 3)]
+    frames = [OutputFrame("n1", 0, i, 0.0, b"line %d\n" % i, i == 3) for i in (1, 2, 3)]
     for frame in [frames[0], frames[1], frames[1], frames[2]]:
         await stores.logs.put("default", "u1", frame)
-    followed: list[Frame] = []
+    followed: list[OutputFrame] = []
     async for frame in stores.logs.read("default", "u1", follow=True):  # they are sent without waiting for an answer
         followed.append(frame)
         if frame.end:
@@ -219,10 +219,10 @@ async def test_output_comes_back_in_order_and_without_repeats(stores: Projection
 
 async def test_a_frame_that_no_message_holds_is_kept_in_pieces_and_whole_lines(stores: Projections) -> None:
     lines = b"".join(b"line %d\n" % i for i in range(300_000))
-    frames = [Frame("n1", 0, 1, 0.0, lines, False), Frame("n1", 0, 2, 0.0, b"x" * 1_200_000, True)]
+    frames = [OutputFrame("n1", 0, 1, 0.0, lines, False), OutputFrame("n1", 0, 2, 0.0, b"x" * 1_200_000, True)]
     for frame in [*frames, frames[1]]:
         await stores.logs.put("default", "u1", frame)
-    kept: dict[int, list[Frame]] = {1: [], 2: []}
+    kept: dict[int, list[OutputFrame]] = {1: [], 2: []}
     async for frame in stores.logs.read("default", "u1", follow=True):
         kept[frame.number].append(frame)
         if frame.end:

@@ -12,8 +12,8 @@ import pytest
 
 from exeunt.journal.keyring import KEY_BYTES, CannotOpen, Keyring, Sealed, new_key, read_keys
 from exeunt.journal.manifests import STREAM, Manifests, config
+from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.secrets import Secrets
-from exeunt.journal.steady import Steady
 from exeunt.journal.streams import ensure_stream
 from exeunt.journal.wire import connect, wire_of
 from exeunt.language.secret import SecretMissing, SecretUnreadable
@@ -114,7 +114,7 @@ async def test_reading_waits_for_nats(nats_server: NatsServer) -> None:
     js = nc.jetstream()
     await ensure_stream(await wire_of(nc), config(1).as_dict())
     await put(Manifests(js), (keys := read_keys(new_key())))
-    secrets = Secrets(Manifests(js), keys, Steady(await wire_of(nc)))
+    secrets = Secrets(Manifests(js), keys, RepeatOnReconnect(await wire_of(nc)))
     await nats_server.kill()
     reading = asyncio.create_task(secrets.values("ns", "api"))
     await nats_server.begin()

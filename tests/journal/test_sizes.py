@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.journal.log import Address, Log, Message, TooLarge, family_of
+from exeunt.journal.log import Address, Log, MailboxMessage, TooLarge, family_of
 from exeunt.journal.outbox import Outbox
 from exeunt.journal.projections import open_projections
 from exeunt.journal.records import ARCHIVE, ArchiveSummary
@@ -147,7 +147,7 @@ async def test_a_message_of_megabytes_comes_whole_whether_it_is_followed_or_load
     content = os.urandom(5 * 1024 * 1024)
     await log.send(3, Address(7, "m", "start"), "child", content)
     found = await anext(log.follow())
-    assert isinstance(found, Message)
+    assert isinstance(found, MailboxMessage)
     assert (found.id, found.data) == ("child", content)
     heir: Log = await open_log()
     await heir.take(ALL)

@@ -15,7 +15,7 @@ from exeunt.engine.facts.events import RunStarted
 from exeunt.internal.v1 import step_pb2
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
 from exeunt.journal.blobs import digest
-from exeunt.journal.subjects import Message, partition_of
+from exeunt.journal.subjects import MailboxMessage, partition_of
 from exeunt.language.decode import decode
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow
@@ -153,8 +153,8 @@ class Joining:
         arrival = Arrival(FORMAT, self.uid, member, '{"p": "1"}', "default/w")
         await self._core.runs._message(self.message(ARRIVE, arrival_id(arrival), encode_arrival(arrival)))
 
-    def message(self, to: str, id: str, data: bytes) -> Message:
-        return Message(1, partition_of(self.uid), "m", to, id, data)
+    def message(self, to: str, id: str, data: bytes) -> MailboxMessage:
+        return MailboxMessage(1, partition_of(self.uid), "m", to, id, data)
 
 
 async def test_arrivals_end_their_own_nodes_once_and_in_any_order(

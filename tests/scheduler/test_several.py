@@ -13,7 +13,7 @@ from exeunt.client import Client, ClientError
 from exeunt.journal.holdings import Holdings
 from exeunt.journal.log import Log
 from exeunt.journal.owners import MembershipOwners
-from exeunt.journal.ownership import Member, Membership
+from exeunt.journal.ownership import ClusterMember, Membership
 from exeunt.journal.projections import open_projections
 from exeunt.journal.wire import connect
 from exeunt.scheduler.checks import work_here
@@ -68,7 +68,7 @@ async def scheduler(url: str, folder: Path, replica: str, *, crash: bool = False
     try:
         async with serve_grpc("127.0.0.1:0", parts.internal(), grace=0) as server, asyncio.TaskGroup() as group:
             parts.address = server.address
-            membership = await Membership.open(nc, Member("m", replica, parts.address), confirm=parts.confirm)
+            membership = await Membership.open(nc, ClusterMember("m", replica, parts.address), confirm=parts.confirm)
             owners.join(membership)
             holdings = Holdings(membership, log, parts.runs)
             routines = [membership.run(), holdings.keep(), *parts.routines().values()]

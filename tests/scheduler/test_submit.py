@@ -15,7 +15,7 @@ from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import partition_of
 from exeunt.language.problems import ManifestError
 from exeunt.scheduler.checks import Wishes, work_here
-from exeunt.scheduler.submit import Checker
+from exeunt.scheduler.submit import SubmissionChecker
 
 TEXT = """
 apiVersion: argoproj.io/v1alpha1
@@ -42,9 +42,9 @@ class Store:
         return self.trees.get(name)
 
 
-def checker(store: Store | None = None, key: str = "") -> Checker:
+def checker(store: Store | None = None, key: str = "") -> SubmissionChecker:
     manifests = cast("Manifests", store or Store())
-    return Checker(manifests, work_here, secrets=Secrets(manifests, read_keys(key)) if key else None)
+    return SubmissionChecker(manifests, work_here, secrets=Secrets(manifests, read_keys(key)) if key else None)
 
 
 @given(st.text(max_size=20), st.text(max_size=128), st.integers(1, 12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exeunt.service.tokens import MISSING, WRONG, Guard
+from exeunt.service.tokens import MISSING, WRONG, TokenGuard
 
 TOKEN = "A-token-of-20-signs."
 
@@ -14,7 +14,7 @@ TOKEN = "A-token-of-20-signs."
 def test_the_scheme_has_no_case(scheme: str, raw: bool) -> None:
     sent = f"{scheme} {TOKEN}"
     given = sent.encode() if raw else sent
-    assert Guard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [("authorization", given)]) is None
+    assert TokenGuard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [("authorization", given)]) is None
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ def test_the_scheme_has_no_case(scheme: str, raw: bool) -> None:
     ["", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN.lower()}", f"Bearer {TOKEN}x", f"Bearer{TOKEN}"],
 )
 def test_another_token_or_scheme_is_refused(sent: str) -> None:
-    refusal = Guard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [("authorization", sent)])
+    refusal = TokenGuard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [("authorization", sent)])
     assert refusal is not None
     assert str(refusal) == WRONG
 
 
 def test_none_is_refused() -> None:
-    refusal = Guard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [])
+    refusal = TokenGuard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [])
     assert refusal is not None
     assert str(refusal) == MISSING

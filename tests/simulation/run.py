@@ -14,7 +14,7 @@ from exeunt.engine.commands.inputs import Rejected, ResumeRun, Shutdown, Suspend
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.journal.blobs import digest
 from exeunt.journal.log import NotOwner, partition_of
-from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.repeat import NATS_AWAY
 from exeunt.language.decode import decode
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow

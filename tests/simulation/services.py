@@ -28,7 +28,7 @@ from exeunt.exithandler.settings import Settings as ExitSettings
 from exeunt.journal.holdings import Holdings
 from exeunt.journal.log import Log, LogSettings
 from exeunt.journal.owners import MembershipOwners
-from exeunt.journal.ownership import Member, owner_among
+from exeunt.journal.ownership import ClusterMember, owner_among
 from exeunt.journal.subjects import Role
 from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.parts import Scheduler
@@ -74,17 +74,19 @@ class Wall(Clock):
 class Members:
     """Membership as the server has it (`exeunt.journal.ownership.Membership`)."""
 
-    def __init__(self, world: World, link: Link, me: Member, confirm: Callable[[float], Coroutine[Any, Any, None]]):
+    def __init__(
+        self, world: World, link: Link, me: ClusterMember, confirm: Callable[[float], Coroutine[Any, Any, None]]
+    ):
         self.me = me
         self.on_change: list[Callable[[], None]] = []
         self._world, self._link, self._confirm = world, link, confirm
-        self._seen: tuple[Member, ...] = ()
+        self._seen: tuple[ClusterMember, ...] = ()
         self._left = False
 
-    def members(self, role: Role) -> list[Member]:
+    def members(self, role: Role) -> list[ClusterMember]:
         return [m for m in self._seen if m.role == role]
 
-    def owner_of(self, partition: int, role: Role) -> Member | None:
+    def owner_of(self, partition: int, role: Role) -> ClusterMember | None:
         found = {m.replica: m for m in self.members(role)}
         name = owner_among(partition, sorted(found))
         return None if name is None else found[name]
@@ -113,7 +115,7 @@ class Members:
         self._left = True
         await ask(self._link, self._renew, 1.0)
 
-    def _renew(self) -> tuple[Member, ...]:
+    def _renew(self) -> tuple[ClusterMember, ...]:
         heard, now = self._world.server.heard, self._world.loop.time()
         key = (self.me.role, self.me.replica)
         if self._left:
@@ -230,7 +232,7 @@ class SchedulerService(Service):
         world.network.endpoints[self.name] = Endpoint(self.process, methods)
         world.watch.join(parts.runs)
 
-        self.members = members = Members(world, self.link, Member("m", self.name, self.name), parts.confirm)
+        self.members = members = Members(world, self.link, ClusterMember("m", self.name, self.name), parts.confirm)
         owners.join(members)  # type: ignore[arg-type]  # shaped as Membership
         self.holdings = Holdings(members, journal, parts.runs)  # type: ignore[arg-type]  # as above
         group.create_task(members.run())
@@ -262,7 +264,7 @@ class ExitService(Service):
         wall = Wall(world, self.process)
         self.parts = parts = ExitHandler(settings, journal, stores, owners, tools=tools, clock=wall)
         world.watch.join_exits(parts.runs, parts.steps)
-        self.members = members = Members(world, self.link, Member("x", self.name, self.name), journal.confirm)
+        self.members = members = Members(world, self.link, ClusterMember("x", self.name, self.name), journal.confirm)
         owners.join(members)  # type: ignore[arg-type]  # shaped as Membership
         self.holdings = Holdings(members, journal, parts)  # type: ignore[arg-type]  # as above
         for routine in parts.routines().values():

@@ -52,7 +52,7 @@ class Stores:
         except TimeoutError:
             raise NatsTimeout from None
 
-    async def surely(self, work: Callable[[], Any]) -> Any:
+    async def until_answered(self, work: Callable[[], Any]) -> Any:
         """As often as it takes: what the outbox does."""
         while True:
             try:
@@ -81,7 +81,7 @@ class _Events:
     async def _after(self, before: asyncio.Task[int] | None, event: dict[str, Any]) -> int:
         if before is not None and not before.done():
             await asyncio.wait([before])
-        found: int = await self._stores.surely(lambda: self._put(event))
+        found: int = await self._stores.until_answered(lambda: self._put(event))
         return found
 
     def _put(self, event: dict[str, Any]) -> int:
@@ -119,7 +119,7 @@ class _Records:
             self._kept[key] = (summary, msgspec.msgpack.encode(body))
             return 1
 
-        found: int = await self._stores.surely(work)
+        found: int = await self._stores.until_answered(work)
         return found
 
     async def put_version(self, namespace: str, at: float, key: str, summary: Any, body: Any, *, version: int) -> bool:
@@ -130,7 +130,7 @@ class _Records:
             self._kept[key] = (summary, msgspec.msgpack.encode(body))
             return True
 
-        written: bool = await self._stores.surely(work)
+        written: bool = await self._stores.until_answered(work)
         return written
 
     async def get(self, key: str, namespace: str = "*", type: Any = Any) -> tuple[Any, Any] | None:

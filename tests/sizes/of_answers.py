@@ -9,18 +9,18 @@ from exeunt.exithandler import api as exits
 from exeunt.exithandler.record import ExitRecord
 from exeunt.scheduler import view
 from exeunt.scheduler.lists import Line, Page
-from exeunt.scheduler.view import Seen
+from exeunt.scheduler.view import WorkflowView
 from exeunt.service.bounds import LISTED_BYTES
 from exeunt.service.errors import RpcError
 from exeunt.v1 import workflow_service_pb2 as pb
 from tests.sizes.walk import Services, row
 
 
-def _seen(size: int) -> Seen:
+def _seen(size: int) -> WorkflowView:
     """A workflow whose JSON has so many bytes, half of them in a node."""
     head: dict[str, Any] = {"metadata": {}, "spec": {}, "status": {"message": ""}}
     node = b'"' + b"x" * (size // 2) + b'"'
-    found = Seen(head, {"n": node}, 1)
+    found = WorkflowView(head, {"n": node}, 1)
     head["status"]["message"] = "m" * (size - len(view.text_of(found)))
     return found
 

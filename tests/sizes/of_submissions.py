@@ -12,7 +12,7 @@ import pytest
 from exeunt.client import Client, ClientError
 from exeunt.scheduler import checks
 from exeunt.scheduler.checks import Wishes
-from exeunt.scheduler.submit import Checker
+from exeunt.scheduler.submit import SubmissionChecker
 from exeunt.service.errors import RpcError
 from exeunt.service.worker import Workers
 from exeunt.v1 import exit_service_pb2 as exits
@@ -177,7 +177,7 @@ async def _checked(document: str, *, seconds: float, memory: int) -> str:
     store: Any = None  # nothing that is stored is asked for
     workers = Workers(checks.__name__, count=1, seconds=seconds, memory=memory)
     try:
-        await Checker(store, workers).check([("f", document)], Wishes())
+        await SubmissionChecker(store, workers).check([("f", document)], Wishes())
     except RpcError as error:
         return f"{error.reason} {error}" if error.reason == "TOO_LARGE_TO_CHECK" else ""
     finally:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Repeat(Protocol):
-    """Makes a call that is safe to repeat, as often as it takes (`Steady`), or just once."""
+    """Makes a call that is safe to repeat, as often as it takes (`RepeatOnReconnect`), or just once."""
 
     async def __call__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T: ...
 
@@ -33,7 +33,7 @@ NATS_AWAY = (NatsError, JetStreamError, OSError, TimeoutError)
 RETRY_SECONDS = 1.0
 
 
-async def surely(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def until_answered(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Makes a call that is safe to repeat until it is answered, however long NATS is away or says nothing."""
     while True:
         try:
@@ -43,7 +43,7 @@ async def surely(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-class Steady:
+class RepeatOnReconnect:
     """Makes calls that are safe to repeat. An answer to what was sent on a lost connection never comes."""
 
     def __init__(self, wire: Wire) -> None:

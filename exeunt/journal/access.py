@@ -1,4 +1,4 @@
-"""Whether this process can read and write what is kept in NATS: what health says, and what calls are answered by.
+"""Whether this process can read and write what is kept in NATS: what health says, and how calls are answered.
 
 A call that needs NATS while it is away is not left to its deadline: it is UNAVAILABLE with a hint when to come again,
 and so is a call that changes something while the streams take no writes. A short absence, as of a restart, is waited
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from exeunt.journal.gather import Gatherer
-from exeunt.journal.steady import NATS_AWAY
+from exeunt.journal.repeat import NATS_AWAY
 from exeunt.journal.wire import Wire
 from exeunt.service.errors import RpcError, unavailable
 
@@ -61,7 +61,7 @@ class Condition:
             raise _away(self.trouble or AWAY) from None
 
 
-class Standing:
+class NatsAccess:
     """`reading` holds while NATS is there, `writing` while it takes what is written, too."""
 
     def __init__(self, wire: Wire, gatherers: Iterable[Gatherer]) -> None:
@@ -83,10 +83,10 @@ class Standing:
         return self._cannot_read() or next((g.trouble for g in self.gatherers if g.trouble), "")
 
 
-class Stands(Protocol):
+class UsesNats(Protocol):
     """A servicer whose calls rest on NATS."""
 
-    standing: Standing
+    access: NatsAccess
 
 
 Method = Callable[..., Awaitable[Any]]
@@ -94,19 +94,19 @@ Method = Callable[..., Awaitable[Any]]
 
 def reads(method: Method) -> Method:
     """A unary call that needs NATS to be there."""
-    return _resting(method, lambda standing: standing.reading)
+    return _resting(method, lambda access: access.reading)
 
 
 def writes(method: Method) -> Method:
     """A unary call that changes something: it needs NATS to take writes."""
-    return _resting(method, lambda standing: standing.writing)
+    return _resting(method, lambda access: access.writing)
 
 
-def _resting(method: Method, on: Callable[[Standing], Condition]) -> Method:
+def _resting(method: Method, on: Callable[[NatsAccess], Condition]) -> Method:
     @functools.wraps(method)
-    async def call(self: Stands, request: Any, context: Any) -> Any:
+    async def call(self: UsesNats, request: Any, context: Any) -> Any:
         try:
-            async with on(self.standing).required():
+            async with on(self.access).required():
                 return await method(self, request, context)
         except RpcError:
             raise

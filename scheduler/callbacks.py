@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from exeunt.driver import Driver, Told
-from exeunt.journal.log import Message
-from exeunt.scheduler.announce import Announcement
-from exeunt.scheduler.entry import Entry
+from exeunt.journal.log import MailboxMessage
+from exeunt.scheduler.announce import EventToPublish
+from exeunt.scheduler.entry import OpenWorkflow
 
 
 @dataclass(frozen=True, kw_only=True)
-class Around:
+class RunCallbacks:
     """Given to `Runs` once, before it takes any partition: these parts need the runs themselves."""
 
-    told: Callable[[list[Announcement]], None]
+    told: Callable[[list[EventToPublish]], None]
     """Hears what subscribers shall hear of durable commits, those of one run in their order."""
     told_out: Told
     """Done when all that was told so far is stored, or is not to be waited for: snapshots wait for it."""
     published: Callable[[Collection[str], float], Coroutine[Any, Any, set[str]]]
     """Which events of these workflows are out, at least of those since a time."""
-    closed: Callable[[Entry], None]
+    closed: Callable[[OpenWorkflow], None]
     """Hears of each run that is over: it goes to the archive."""
-    message: Callable[[Message], Coroutine[Any, Any, None]]
+    message: Callable[[MailboxMessage], Coroutine[Any, Any, None]]
     """Acts on a message of another partition's owner. What it raises has the message tried again at the next load."""
     loaded: Callable[[Collection[int]], None]
     """Hears that these partitions are loaded: attempts of theirs can be judged."""
