@@ -10,8 +10,11 @@ import pytest
 from exeunt.cloudevents import STREAM
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import Input, StepEnded
-from exeunt.engine.facts.events import Event, HookCancelled, HookDue, HookSkipped
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import Event, HookCancelled, HookDue, HookSkipped, Reopened
 from exeunt.exithandler.ledger import ExitFilter
+from exeunt.journal.subjects import commit_subject
+from exeunt.journal.wire import connect
 from tests.exithandler.conftest import Handlers, Main, World, obligation_of
 from tests.nats_server import NatsServer
 
@@ -123,6 +126,35 @@ async def test_what_cannot_be_carried_out_is_parked_and_holds_up_nobody(
             if len(states) == 4 and "running" not in states.values():
                 break
     assert states == {good.uid: "succeeded", missing.uid: "parked", gone.uid: "parked", "uid-broken": "parked"}
+
+
+async def test_an_event_that_may_not_follow_parks_its_run_and_no_other(
+    main: Main, handlers: Handlers, world: World, nats_server: NatsServer
+) -> None:
+    """Met while an exit handler reads the log (`exeunt.engine.facts.transitions`)."""
+    first = await handlers.start()
+    world.reply_never()
+    spoilt = await main.owe(workflow(call(world.url)))
+    await world.arrived()
+    world.reply_never()
+    sound = await main.owe(workflow(call(world.url)))
+    await world.arrived(2)
+    run = first.runs.runs[spoilt.hook_id]
+    assert run.driver is not None
+    await run.driver.settled()
+    number = run.commits.durable + 1
+    await handlers.kill(first)
+    illegal = commit.encode(time.time(), [Reopened(replay=1)])  # of a run that is under way
+    nc = await connect(nats_server.url, "test")
+    subject = commit_subject(run.family, "c")
+    await nc.jetstream().publish(subject, illegal, headers={"Exeunt-Commit": str(number)})
+    await nc.close()
+    second = await handlers.start()
+    assert (await main.result(sound)).state == "succeeded"
+    record = await second.ledger.get(spoilt.hook_id)
+    assert record is not None
+    assert record.state == "parked"
+    assert record.error == "its commits cannot be read: exit run: Reopened cannot follow running"
 
 
 async def test_a_cancelled_handler_closes_as_cancelled(main: Main, handlers: Handlers, world: World) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import nats
 import pytest
 
+from exeunt.engine.facts import commit
+from exeunt.engine.facts.events import Retried
 from exeunt.journal.subjects import commit_subject, family_of
 from tests.e2e.cluster import Cluster
 from tests.sizes.manifests import BYE, canary, text, workflow
@@ -16,14 +18,19 @@ from tests.sizes.manifests import BYE, canary, text, workflow
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
 
-async def unreadable(cluster: Cluster) -> tuple[str, str]:
-    """A workflow whose log goes on with something that is no commit, after a restart: its name and uid."""
+NO_COMMIT = b"this is no commit"
+ILLEGAL = commit.encode(time.time(), [Retried()])
+"""A commit whose event may not follow in a run that is under way (`exeunt.engine.facts.transitions`)."""
+
+
+async def unreadable(cluster: Cluster, data: bytes) -> tuple[str, str]:
+    """A workflow whose log goes on with `data`, after a restart of the scheduler: its name and uid."""
     [name] = cluster.submit(text(workflow("rests", {"name": "main", "suspend": {}}, BYE, onExit="bye")))
     uid = cluster.wait(name, ["Running"])["metadata"]["uid"]
     nc = await nats.connect(cluster.facts()["nats"]["url"])
     try:
         subject = commit_subject(family_of(uid), "c")
-        await nc.jetstream().publish(subject, b"this is no commit", headers={"Exeunt-Commit": "9"})
+        await nc.jetstream().publish(subject, data, headers={"Exeunt-Commit": "9"})
     finally:
         await nc.close()
     cluster.signal("scheduler")
@@ -44,12 +51,20 @@ def condition(found: dict[str, Any]) -> str:
     return str(told)
 
 
-async def test_it_says_so_and_can_be_terminated_and_deleted(cluster: Cluster) -> None:
-    name, uid = await unreadable(cluster)
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        pytest.param(NO_COMMIT, "", id="no commit"),
+        pytest.param(ILLEGAL, "main run: Retried cannot follow running", id="an event that may not follow"),
+    ],
+)
+async def test_it_says_so_and_can_be_terminated_and_deleted(cluster: Cluster, data: bytes, why: str) -> None:
+    name, uid = await unreadable(cluster, data)
     found = cluster.get(name)
     assert found["metadata"]["uid"] == uid
     assert found["status"]["phase"] == "Running"
     assert "cannot be read from the log" in condition(found)
+    assert why in condition(found)
     listed = json.loads(cluster.call("list", "-o", "json").stdout)
     [row] = [w for w in listed if w["metadata"]["name"] == name]
     assert "cannot be read from the log" in row["status"]["message"]
@@ -67,6 +82,6 @@ async def test_it_says_so_and_can_be_terminated_and_deleted(cluster: Cluster) ->
 
 
 async def test_it_can_be_deleted_at_once(cluster: Cluster) -> None:
-    name, _ = await unreadable(cluster)
+    name, _ = await unreadable(cluster, NO_COMMIT)
     assert cluster.call("delete", name).returncode == 0
     assert cluster.call("get", name).returncode != 0
