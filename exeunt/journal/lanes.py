@@ -16,13 +16,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import uuid
-from collections import deque
 from collections.abc import Callable
 
 from nats.errors import Error as NatsError
 
 from exeunt.journal.errors import JetStreamError, LogClosed
+from exeunt.journal.lane_queues import LaneMessage, LaneQueues
 from exeunt.journal.streams import NO_MESSAGE, READ_SECONDS
 from exeunt.journal.wire import NO_RESPONDERS, Answer, Wire, frame
 from exeunt.service.metrics import Counter, Gauge
@@ -35,8 +34,6 @@ PATIENCE_SECONDS = 2.0
 DEADLINE_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 2.0
 SAY_SECONDS = 10.0
-MESSAGE_BYTES = 400
-"""What a waiting message takes besides its own text."""
 
 dropped = Counter("exeunt.events.dropped", "Events given up: too many waited for the stream to take them", "{event}")
 usurped = Counter("exeunt.events.usurped", "Events whose id somebody else had used: stored under another", "{event}")
@@ -44,22 +41,6 @@ usurped = Counter("exeunt.events.usurped", "Events whose id somebody else had us
 
 class Crowded(Exception):  # noqa: N818 - an answer
     """The stream takes nothing, and no more messages may wait for it."""
-
-
-class _Message:
-    """One to publish. `ident` is the id by which the stream drops a repeat."""
-
-    __slots__ = ("data", "done", "headers", "ident", "over", "size", "subject", "suffix")
-
-    def __init__(self, subject: str, headers: bytes, data: bytes, ident: str, done: asyncio.Future[int]) -> None:
-        self.subject = subject
-        self.headers = headers
-        self.data = data
-        self.ident = ident
-        self.done = done
-        self.over = False
-        self.suffix = ""  # behind the id, which somebody else had used, or the stream remembers of what is gone
-        self.size = len(subject) + len(headers) + len(data) + MESSAGE_BYTES
 
 
 class Lanes:
@@ -90,15 +71,9 @@ class Lanes:
         self._patience = patience
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
-        self._lanes: dict[str, deque[_Message]] = {}
-        self._ready: deque[str] = deque()  # lanes of which none is on its way
-        self._flights: dict[str, tuple[str, _Message, float]] = {}  # token → lane, message, when it was sent
-        self._doubted: list[tuple[str, _Message, int]] = []  # the stream has one of that id, at that position
-        self._in_hand: set[str] = set()  # lanes whose first message is on its way, or doubted
-        self._order: deque[_Message] = deque()  # in which they were given
-        self._bytes = 0
-        self._given = self._over = 0  # how many were given, and of how many of the first nothing is to be done
-        self._outs: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._queues = LaneQueues()
+        self._flights: dict[str, tuple[str, LaneMessage, float]] = {}  # token → lane, message, when it was sent
+        self._doubted: list[tuple[str, LaneMessage, int]] = []  # the stream has one of that id, at that position
         self._wake = asyncio.Event()
         self._pause = 0.0
         self._paused: asyncio.TimerHandle | None = None
@@ -106,15 +81,12 @@ class Lanes:
         self._waiting: asyncio.TimerHandle | None = None
         self._closed = False
         self._said = float("-inf")
-        self._held = False
-        self._free: set[str] = set()  # lanes that go on while the others are held
-        self._aside: list[str] = []  # ready, and held
         self._landed: list[asyncio.Future[None]] = []
         wire.on_lost.append(self._lost)
         wire.on_back.append(self._wake.set)
         for counter in (dropped, usurped):
             counter.add(0)  # so that the first one is seen as an increase
-        Gauge("exeunt.events.waiting", "Events that are not stored yet", lambda: len(self._order), "{event}")
+        Gauge("exeunt.events.waiting", "Events that are not stored yet", lambda: len(self._queues), "{event}")
         Gauge("exeunt.events.stuck", "1 while the events' stream takes nothing: the log says why", lambda: self.stuck)
 
     # --- what others call ---------------------------------------------------------------------------------------------
@@ -125,23 +97,16 @@ class Lanes:
         `headers` are whole lines. The future raises TooLarge when it can never be stored, Crowded when there is no room
         to wait, LogClosed at the end.
         """
-        message = _Message(subject, headers, data, ident, self._loop.create_future())
+        message = LaneMessage(subject, headers, data, ident, self._loop.create_future())
         if self._closed:
-            _fail(message, LogClosed("nothing is published any more"))
-        elif self._bytes + message.size > self._most:
+            message.fail(LogClosed("nothing is published any more"))
+        elif self._queues.bytes + message.size > self._most:
             dropped.add()
-            _fail(message, Crowded(f"{self.trouble or 'too many wait'}; {len(self._order):,} events wait already"))
+            message.fail(Crowded(f"{self.trouble or 'too many wait'}; {len(self._queues):,} events wait already"))
         else:
-            self._bytes += message.size
-            self._given += 1
-            self._order.append(message)
-            waiting = self._lanes.get(lane)
-            if waiting is None:
-                self._lanes[lane] = deque([message])
-                self._ready.append(lane)
+            self._queues.put(lane, message)
+            if self._queues.ready:
                 self._wake.set()
-            else:
-                waiting.append(message)
         return message.done
 
     def hold(self, *, emptied: bool) -> None:
@@ -149,8 +114,7 @@ class Lanes:
 
         The stream was `emptied`, which people are told of; or it has just been made and never held anything.
         """
-        self._held = True
-        self._free.clear()
+        self._queues.hold()
         if emptied:
             self._tell("the stream was emptied, and is being filled again from the log")
 
@@ -167,61 +131,43 @@ class Lanes:
         Those that wait in it already are left out. They count in no bound: whoever gives them waits for them. They come
         behind the one that is on its way, if there is one: it cannot be called back.
         """
-        waiting = self._lanes.get(lane)
-        there = {message.ident for message in waiting} if waiting else set()
-        added = [
-            _Message(subject, headers, data, ident, self._loop.create_future())
+        given = [
+            LaneMessage(subject, headers, data, ident, self._loop.create_future())
             for subject, data, headers, ident in messages
-            if ident not in there
         ]
-        for message in added:
-            message.suffix = _fresh()  # it is not there, whatever the stream remembers
-            self._bytes += message.size
-            self._given += 1
-            self._order.append(message)
-        if added and waiting is None:
-            self._lanes[lane] = deque(added)
-            self._ready.append(lane)
-        elif waiting is not None:
-            first = [waiting.popleft()] if lane in self._in_hand else []
-            waiting.extendleft(reversed([*first, *added]))
+        for message in given:
+            message.another_id()  # it is not there, whatever the stream remembers
+        added = self._queues.before(lane, given)
         self.free(lane)
         return [message.done for message in added]
 
     @property
     def held(self) -> bool:
         """Whether lanes are held."""
-        return self._held
+        return self._queues.held
 
     def waits(self, lane: str) -> bool:
         """Whether messages of the lane wait."""
-        return lane in self._lanes
+        return lane in self._queues
 
     def free(self, lane: str) -> None:
         """Lets a lane go on that is held."""
-        if self._held:
-            self._free.add(lane)
-            if lane in self._aside:
-                self._aside.remove(lane)
-                self._ready.append(lane)
+        self._queues.free(lane)
         self._wake.set()
 
     def release(self) -> None:
         """All lanes go on."""
-        self._held = False
-        self._free.clear()
-        self._ready.extend(self._aside)
-        self._aside.clear()
+        self._queues.release()
         self._tell("")
         self._wake.set()
 
     def out(self) -> asyncio.Future[None]:
         """Done when all that was given so far is stored or given up; at once while the stream takes nothing."""
         done: asyncio.Future[None] = self._loop.create_future()
-        if self.stuck or self._closed or self._over == self._given:
+        if self.stuck or self._closed:
             done.set_result(None)
         else:
-            self._outs.append((self._given, done))
+            self._queues.all_over(done)
         return done
 
     def go_on(self) -> None:
@@ -247,40 +193,26 @@ class Lanes:
         while self._doubted and self._wire.connected.is_set():
             await self._look_at(*self._doubted.pop())
         frames: list[bytes] = []
-        while self._may_send():
-            lane = self._ready.popleft()
-            if self._passes(lane):
-                frames += self._launch(lane, self._lanes[lane][0])
-            else:
-                self._aside.append(lane)
+        while self._may_send() and (found := self._queues.next()) is not None:
+            frames += self._launch(*found)
         if frames:
             await self._wire.post(frames)
 
     def _may_send(self) -> bool:
-        free = self._paused is None and len(self._flights) < AT_ONCE
-        return bool(self._ready) and free and self._wire.connected.is_set()
+        return self._paused is None and len(self._flights) < AT_ONCE and self._wire.connected.is_set()
 
-    def _passes(self, lane: str) -> bool:
-        """Whether the lane is not held, or begins now."""
-        if not self._held or lane in self._free:
-            return True
-        if not self._lanes[lane][0].ident.endswith(".1"):
-            return False
-        self._free.add(lane)
-        return True
-
-    def _launch(self, lane: str, message: _Message) -> list[bytes]:
+    def _launch(self, lane: str, message: LaneMessage) -> list[bytes]:
         ident = message.ident.encode() + message.suffix.encode()
         headers = b"%bNats-Msg-Id: %b\r\n" % (message.headers, ident)
         refused = self._wire.refuses(message.subject, headers, message.data)
         if refused is not None:
             log.error("%s: it is not published", refused)
-            self._end(lane, message, refused)
+            message.fail(refused)
+            self._end(lane, message)
             return []
         token = ""
         reply, token = self._wire.expect(lambda answer: self._answered(token, answer))
         self._flights[token] = lane, message, self._loop.time()
-        self._in_hand.add(lane)
         if self._timer is None:
             self._timer = self._loop.call_later(self._deadline, self._overdue)
         return [frame(message.subject, reply, headers, message.data)]
@@ -293,66 +225,48 @@ class Lanes:
             return
         lane, message, _ = flight
         if answer.code:  # no room, no leader, no stream, one that people have changed: nothing is wrong with this one
-            self._back(lane)
+            self._queues.back(lane, first=True)
             self._rest(answer)
         elif answer.duplicate:
             self._doubted.append((lane, message, answer.sequence))
         else:
             self._stored(lane, message, answer.sequence)
-        if self._ready or self._doubted:
+        if self._queues.ready or self._doubted:
             self._wake.set()
         self._look_whether_landed()
-
-    def _back(self, lane: str) -> None:
-        """The lane's first message has to go once more, before those of others."""
-        self._in_hand.discard(lane)
-        self._ready.appendleft(lane)
 
     def _look_whether_landed(self) -> None:
         if not self._flights:
             while self._landed:
-                _done(self._landed.pop())
+                landed = self._landed.pop()
+                if not landed.done():
+                    landed.set_result(None)
 
-    def _stored(self, lane: str, message: _Message, sequence: int) -> None:
+    def _stored(self, lane: str, message: LaneMessage, sequence: int) -> None:
         self._pause = 0.0
-        if not self._held:
+        if not self._queues.held:
             self._tell("")
         self.high, self.high_at = sequence, self._loop.time()
         if not message.done.done():
             message.done.set_result(sequence)
         self._end(lane, message)
 
-    def _end(self, lane: str, message: _Message, error: Exception | None = None) -> None:
-        """The message is dealt with; its lane goes on."""
-        if error is not None:
-            _fail(message, error)
-        message.over = True
-        self._bytes -= message.size
-        self._in_hand.discard(lane)
-        waiting = self._lanes[lane]
-        waiting.popleft()
-        if waiting:
-            self._ready.append(lane)
+    def _end(self, lane: str, message: LaneMessage) -> None:
+        self._queues.end(lane, message)
+        if self._queues.ready:
             self._wake.set()
-        else:
-            del self._lanes[lane]
-        while self._order and self._order[0].over:
-            self._order.popleft()
-            self._over += 1
-        while self._outs and self._outs[0][0] <= self._over:
-            _done(self._outs.popleft()[1])
 
-    async def _look_at(self, lane: str, message: _Message, sequence: int) -> None:
+    async def _look_at(self, lane: str, message: LaneMessage, sequence: int) -> None:
         """The stream says that it has a message of that id: ours, from before, or one that somebody put there."""
         try:
             found = await self._at(sequence)
         except (JetStreamError, NatsError, TimeoutError, OSError) as error:
             log.warning("what the stream holds cannot be read yet: %s", str(error) or type(error).__name__)
-            self._back(lane)
+            self._queues.back(lane, first=True)
             self._rest(Answer(0, 0, NO_RESPONDERS, str(error)))
             return
         if found is None:  # it was, and has been removed: the id is remembered for longer
-            message.suffix = _fresh()
+            message.another_id()
         elif _is(message, found):
             self._stored(lane, message, sequence)
             return
@@ -363,7 +277,7 @@ class Lanes:
                 log.warning("the id %s of an event was used by another message: it gets another one", message.ident)
             number = int(message.suffix[1:]) if message.suffix[1:].isdecimal() else 0
             message.suffix = f"/{number + 1}"  # the same when it is published again
-        self._back(lane)
+        self._queues.back(lane, first=True)
         self._wake.set()
 
     async def _at(self, sequence: int) -> dict[str, str] | None:
@@ -402,15 +316,14 @@ class Lanes:
     def _lost(self) -> None:
         """The connection is gone. Nothing else goes on without it, so nobody is told to go on without events."""
         self._again()
-        if not self._held:
+        if not self._queues.held:
             self._tell("")
 
     def _again(self) -> None:
         """What is on its way gets no answer any more. A repeat is stored once."""
         for token, (lane, _, _) in self._flights.items():
             self._wire.forget(token)
-            self._in_hand.discard(lane)
-            self._ready.append(lane)
+            self._queues.back(lane, first=False)
         self._flights.clear()
         self._wake.set()
         self._look_whether_landed()
@@ -434,19 +347,13 @@ class Lanes:
     def _stick(self) -> None:
         self.stuck = True
         log.error("events wait, and workflows go on without them: %s", self.trouble)
-        while self._outs:
-            _done(self._outs.popleft()[1])
+        self._queues.wait_no_more()
 
     def _close(self) -> None:
         self._closed = True
-        for waiting in self._lanes.values():
-            for message in waiting:
-                _fail(message, LogClosed("nothing is published any more"))
-        self._lanes.clear()
-        self._ready.clear()
+        self._queues.fail(LogClosed("nothing is published any more"))
         self._flights.clear()
-        while self._outs:
-            _done(self._outs.popleft()[1])
+        self._queues.wait_no_more()
         self._look_whether_landed()
         for handle in (self._timer, self._paused, self._waiting):
             if handle is not None:
@@ -455,23 +362,8 @@ class Lanes:
         self._wire.on_back.remove(self._wake.set)
 
 
-def _fresh() -> str:
-    return f"/{uuid.uuid4().hex}"
-
-
-def _is(message: _Message, found: dict[str, str]) -> bool:
+def _is(message: LaneMessage, found: dict[str, str]) -> bool:
     """Whether what the stream has is this message."""
     lines = base64.b64decode(found.get("hdrs", "")).split(b"\r\n")
     id = next((line for line in message.headers.split(b"\r\n") if line.startswith(b"ce-id:")), b"")
     return id in lines and base64.b64decode(found.get("data", "")) == message.data
-
-
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(message: _Message, error: Exception) -> None:
-    if not message.done.done():
-        message.done.set_exception(error)
-        message.done.exception()  # nobody may be listening any more
