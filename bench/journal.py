@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from bench import limits
-from exeunt.journal.log import Log, family_of
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import family_of
 from exeunt.journal.wire import connect
 from tests.nats_server import NatsServer
 

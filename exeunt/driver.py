@@ -23,11 +23,11 @@ from exeunt.engine.facts import (
     commit,
 )
 from exeunt.in_flight import InFlight
-from exeunt.journal.log import Family, LogClosed, LogFull, NotOwner, Refused, TooLarge
+from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
+from exeunt.journal.sizes import TooLarge
+from exeunt.journal.subjects import Family
 from exeunt.ports import Clock, Journal, Steps
 from exeunt.turns import Turns
-
-__all__ = ["Clock", "Driver", "Journal", "Steps", "Told"]
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from exeunt.engine.facts import StepDue
-from exeunt.journal.log import Family
+from exeunt.journal.subjects import Family
 
 if TYPE_CHECKING:
     from exeunt.driver import Driver

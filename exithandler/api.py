@@ -22,9 +22,10 @@ from exeunt.exithandler.ledger import ExitFilter, Ledger, Line, OtherList
 from exeunt.exithandler.record import CANCELLED, AttemptRecord, ExitRecord, shown
 from exeunt.exithandler.replay import Replayer
 from exeunt.journal.access import NatsAccess, reads, writes
-from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.errors import NotOwner
 from exeunt.journal.owners import Owners
 from exeunt.journal.request_ids import RequestIds, given_or_new
+from exeunt.journal.subjects import partition_of
 from exeunt.service.bounds import (
     ANSWER_BYTES,
     LISTED_BYTES,

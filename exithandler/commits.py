@@ -24,7 +24,9 @@ from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Event, RunClosed, commit
 from exeunt.exithandler.tasks import PartitionTasks, failed
-from exeunt.journal.log import Family, Log, LogClosed, NotOwner
+from exeunt.journal.errors import LogClosed, NotOwner
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import Family
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class CommitWriter:
 
 
 class RunCommits:
-    """The commits of one exit run. To its driver this is the log (`exeunt.driver.Journal`)."""
+    """The commits of one exit run. To its driver this is the log (`exeunt.ports.Journal`)."""
 
     __slots__ = ("_on_durable", "_settled", "_writer", "durable", "family")
 

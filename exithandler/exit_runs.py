@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from exeunt import traces
-from exeunt.driver import Clock, Driver
+from exeunt.driver import Driver
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import EXIT, Event, Obligation, RunClosed
 from exeunt.exithandler import spans
@@ -21,8 +21,11 @@ from exeunt.exithandler.open_run import OpenExitRun, parked, started_by
 from exeunt.exithandler.perform import ExitSteps
 from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, fold, new_record
 from exeunt.exithandler.tasks import PartitionTasks, failed
-from exeunt.journal.log import PARTITIONS, Address, Family, Log, NotOwner, family_of, partition_of
+from exeunt.journal.errors import NotOwner
+from exeunt.journal.log import Log
 from exeunt.journal.repeat import until_answered
+from exeunt.journal.subjects import PARTITIONS, Address, Family, family_of, partition_of
+from exeunt.ports import Clock
 from exeunt.replayed import FORMAT, REPLAYED, Replayed, encode_replayed, replayed_id
 from exeunt.service.metrics import Counter
 from exeunt.turns import Turns

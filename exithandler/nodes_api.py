@@ -19,8 +19,9 @@ from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.internal.v1 import exit_run_service_pb2 as pb
 from exeunt.internal.v1 import exit_run_service_pb2_grpc
 from exeunt.journal.access import NatsAccess, writes
-from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.errors import NotOwner
 from exeunt.journal.owners import Owners
+from exeunt.journal.subjects import partition_of
 from exeunt.service.bounds import ANSWER_BYTES, PART_BYTES, PART_NODES
 from exeunt.service.errors import invalid, unavailable, wrong_state
 

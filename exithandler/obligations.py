@@ -19,7 +19,8 @@ from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.open_run import started_by
 from exeunt.exithandler.record import SKIPPED, new_record, unreadable
 from exeunt.exithandler.tasks import failed
-from exeunt.journal.log import Family, Log, Record, family_of
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import Family, Record, family_of
 from exeunt.language.manifest import Bundle
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from exeunt.driver import Driver
 from exeunt.engine.facts import MESSAGE_BYTES, HookOutcome, Obligation, RunClosed, RunStarted
 from exeunt.exithandler.commits import RunCommits
 from exeunt.exithandler.record import ExitRecord
-from exeunt.journal.log import Family
+from exeunt.journal.subjects import Family
 from exeunt.utf8 import cut
 
 

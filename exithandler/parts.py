@@ -13,7 +13,6 @@ from nats.aio.client import Client
 from exeunt.actions import Toolbox, open_toolbox
 from exeunt.bundles import Bundles
 from exeunt.chains import Chains
-from exeunt.driver import Clock
 from exeunt.exithandler import numbers
 from exeunt.exithandler.announce import ExitAnnouncer
 from exeunt.exithandler.api import ExitService
@@ -32,13 +31,15 @@ from exeunt.exithandler.tree import StepLister
 from exeunt.exithandler.wait import ChildWaiter
 from exeunt.internal.v1.exit_run_service_pb2_grpc import add_ExitRunServiceServicer_to_server
 from exeunt.journal.access import NatsAccess
-from exeunt.journal.log import Log, Record
+from exeunt.journal.log import Log
 from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections, open_projections
 from exeunt.journal.refill import Refill
 from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.request_ids import RequestIds
 from exeunt.journal.secrets import Secrets
+from exeunt.journal.subjects import Record
+from exeunt.ports import Clock
 from exeunt.service.grpc import Register
 from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
 
@@ -90,7 +91,7 @@ class ExitHandler:
             journal, self.runs, self.obligations, bundles=bundles, ledger=self.ledger, announcer=announcer
         )
         journal.on_lost.append(lambda partition: self.runs.lose([partition]))
-        journal.on_snapshot = self.runs.snapshot
+        journal.on_snapshot.append(self.runs.snapshot)
         self.access = NatsAccess(journal.wire, [journal.gatherer, *projections.gatherers])
         self.service = ExitService(
             self.runs,

@@ -22,7 +22,8 @@ from exeunt.exithandler.described import name_of
 from exeunt.exithandler.start import Tell
 from exeunt.exithandler.steps_client import StepsClient
 from exeunt.internal.v1 import step_pb2
-from exeunt.journal.log import Family, Log
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import Family
 from exeunt.service.metrics import Counter
 from exeunt.steps import AttemptKey, outcome_of, to_proto
 
@@ -52,7 +53,7 @@ class _Wanted:
 
 
 class ExitSteps:
-    """The port between drivers and what does their steps (`exeunt.driver.Steps`). `run()` holds the actions."""
+    """The port between drivers and what does their steps (`exeunt.ports.Steps`). `run()` holds the actions."""
 
     def __init__(
         self,

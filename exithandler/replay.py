@@ -13,7 +13,9 @@ from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.open_run import started_by
 from exeunt.exithandler.record import ENDED, SKIPPED, ExitRecord, obligation_of
-from exeunt.journal.log import Log, NotOwner, partition_of
+from exeunt.journal.errors import NotOwner
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import partition_of
 from exeunt.language.manifest import Bundle
 
 

@@ -15,8 +15,10 @@ from exeunt.exithandler.ledger import Ledger
 from exeunt.exithandler.obligations import Obligations, withdrawn_in
 from exeunt.exithandler.open_run import OpenExitRun
 from exeunt.exithandler.record import ExitRecord, fold, new_record, unreadable
-from exeunt.journal.log import Family, LoadedLog, Log, OpenRun
+from exeunt.journal.log import Log
 from exeunt.journal.repeat import until_answered
+from exeunt.journal.replay import LoadedLog, OpenRun
+from exeunt.journal.subjects import Family
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from exeunt.actions import ActionSettings
 from exeunt.actions.settings import ActionServiceSettings
 from exeunt.journal import identity, keyring
-from exeunt.journal.log import LogSettings
+from exeunt.journal.settings import LogSettings
 from exeunt.language.handlers import Defaults
 from exeunt.service.settings import SettingsError, setting
 

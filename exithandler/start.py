@@ -22,10 +22,12 @@ from exeunt.bundles import Bundles
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL, ChainRefused, Chains, depth_of, root_of
 from exeunt.engine.facts import Obligation, RunStarted
 from exeunt.join import ARRIVE, FORMAT, Arrival, JoinRequest, arrival_id, encode_arrival, manifest, uid_of_join
-from exeunt.journal.log import Address, Family, Log, LogClosed, LogFull, NotOwner, partition_of
+from exeunt.journal.errors import LogClosed, LogFull, NotOwner
+from exeunt.journal.log import Log
 from exeunt.journal.names import NameTaken
 from exeunt.journal.projections import Projections
 from exeunt.journal.repeat import NATS_AWAY, Repeat, once
+from exeunt.journal.subjects import Address, Family, partition_of
 from exeunt.language.decode import decode
 from exeunt.language.handlers import Defaults
 from exeunt.language.load import Document

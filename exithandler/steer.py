@@ -8,7 +8,7 @@ from exeunt.engine import decide
 from exeunt.engine.commands import Cancel, Rejected, ResumeRun, SetNodes
 from exeunt.exithandler.exit_runs import ExitRuns
 from exeunt.exithandler.record import CANCELLED, ENDED, ExitRecord
-from exeunt.journal.log import NotOwner
+from exeunt.journal.errors import NotOwner
 
 
 async def steer(runs: ExitRuns, uid: str, command: ResumeRun | SetNodes) -> int:

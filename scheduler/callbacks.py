@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exeunt.driver import Driver, Told
-from exeunt.journal.log import MailboxMessage
+from exeunt.journal.subjects import MailboxMessage
 from exeunt.scheduler.announce import EventToPublish
 from exeunt.scheduler.entry import OpenWorkflow
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from exeunt.driver import Driver
 from exeunt.engine.decide import Run
 from exeunt.engine.shown import count_nodes, head
-from exeunt.journal.log import LogClosed, NotOwner
+from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.scheduler.view import Tree, WorkflowView, at_once, looking, resting
 from exeunt.service.errors import unavailable
 

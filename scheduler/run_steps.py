@@ -20,7 +20,7 @@ NAME_CHARACTERS = 1000
 
 
 class RunSteps:
-    """The port between drivers and the dispatch (`exeunt.driver.Steps`), and the owner of their attempts."""
+    """The port between drivers and the dispatch (`exeunt.ports.Steps`), and the owner of their attempts."""
 
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch

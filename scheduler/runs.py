@@ -16,16 +16,18 @@ from typing import Any
 
 from exeunt.bundles import Bundles
 from exeunt.cloudevents import WorkflowEnded
-from exeunt.driver import Clock, Driver
+from exeunt.driver import Driver
 from exeunt.engine import decide
 from exeunt.engine.commands import HookEnded, Input
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Commit, Event, RunClosed, RunStarted, State, commit
-from exeunt.journal.log import Log, LogClosed, NotOwner
+from exeunt.journal.errors import LogClosed, NotOwner
+from exeunt.journal.log import Log
 from exeunt.journal.repeat import RepeatOnReconnect, until_answered
 from exeunt.journal.replay import LoadedLog, OpenRun
 from exeunt.journal.subjects import Family, MailboxMessage, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
+from exeunt.ports import Clock
 from exeunt.scheduler.announce import EventToPublish, announcements
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.entry import OpenWorkflow
@@ -64,7 +66,7 @@ class Runs:
         self._early: dict[int, list[Record | MailboxMessage]] = {}
         self._tenures: dict[int, int] = {}  # how often each partition was taken
         journal.on_lost.append(lambda partition: self.lose([partition]))
-        journal.on_snapshot = self.snapshot
+        journal.on_snapshot.append(self.snapshot)
 
     # --- starting -----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exeunt.journal import identity, keyring
-from exeunt.journal.log import LogSettings
+from exeunt.journal.settings import LogSettings
 from exeunt.language.handlers import Defaults
 from exeunt.service.settings import ServiceSettings, SettingsError, setting
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from exeunt.engine.facts import MESSAGE_BYTES, RunStarted, commit
 from exeunt.engine.values import rfc3339
-from exeunt.journal.log import Family
 from exeunt.journal.replay import OpenRun
+from exeunt.journal.subjects import Family
 from exeunt.scheduler.view import RESTING, Tree
 from exeunt.utf8 import cut
 

@@ -1,4 +1,4 @@
-"""What the log still holds of a role's runs, read once more beside the work: to tell again what it tells."""
+"""What the log still holds of runs, read once more beside the work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from collections.abc import AsyncIterator, Collection
 from exeunt.journal.reader import Reader, first_of
 from exeunt.journal.replay import OpenRun
 from exeunt.journal.streams import last_on
-from exeunt.journal.subjects import CLOSING, EVERYTHING, STREAM, Family, Joiner, Piece, Record, Role, parse
+from exeunt.journal.subjects import (
+    CLOSING,
+    EVERYTHING,
+    STREAM,
+    Family,
+    Joiner,
+    Piece,
+    Record,
+    Role,
+    commit_subject,
+    parse,
+)
 from exeunt.journal.wire import Wire
 
 
@@ -48,3 +59,20 @@ def _kept(runs: dict[Family, list[Record]], record: Record) -> bool:
     else:
         return False
     return True
+
+
+async def records_of(wire: Wire, family: Family, start: int) -> list[Record]:
+    """The commits of one run from a position on, or from the latest snapshot behind it; [] when there are none."""
+    last, _ = await last_on(wire, STREAM, commit_subject(family, "*"))
+    records: list[Record] = []
+    if last < start:
+        return records
+    joiner = Joiner()
+    async for item in Reader(wire, STREAM, [commit_subject(family, "*")], start):
+        piece = parse(item.sequence, item.subject, item.headers, item.data)
+        record = joiner.join(piece) if isinstance(piece, Piece) else None
+        if record is not None:
+            records = [record] if record.snapshot else [*records, record]
+        if item.sequence >= last:
+            break
+    return records

@@ -8,71 +8,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any
 
 from nats.aio.client import Client
 
 from exeunt.journal.cut import Cutter
 from exeunt.journal.entries import Write, of_commit, of_message
-from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
+from exeunt.journal.errors import LogClosed, NotOwner, Refused
+from exeunt.journal.extent import LogExtent
 from exeunt.journal.fences import Fences
 from exeunt.journal.follow import Follower
 from exeunt.journal.gather import WRONG_LAST, Gatherer, QueuedWrite
-from exeunt.journal.history import history
-from exeunt.journal.marks import Marks, affordable, due_snapshots, window
+from exeunt.journal.history import history, records_of
+from exeunt.journal.marks import Marks
 from exeunt.journal.reader import Reader, first_of
-from exeunt.journal.repeat import NATS_AWAY
 from exeunt.journal.replay import LoadedLog, OpenRun, Sorter
 from exeunt.journal.settings import LogSettings
 from exeunt.journal.settle import find
-from exeunt.journal.sizes import TooLarge
-from exeunt.journal.streams import ensure_stream, last_on, log_stream
+from exeunt.journal.streams import ensure_stream, log_stream
 from exeunt.journal.subjects import (
     CLOSING,
     EVERYTHING,
-    PARTITIONS,
     STREAM,
     Address,
     Family,
-    Joiner,
     MailboxMessage,
-    Piece,
     Record,
     Role,
     check_token,
-    commit_subject,
-    family_of,
     parse,
-    partition_of,
 )
+from exeunt.journal.tending import Housekeeping
 from exeunt.journal.wire import Answer, Wire, wire_of
-
-__all__ = [
-    "PARTITIONS",
-    "Address",
-    "Family",
-    "LoadedLog",
-    "Log",
-    "LogClosed",
-    "LogFull",
-    "LogSettings",
-    "MailboxMessage",
-    "NotOwner",
-    "OpenRun",
-    "Record",
-    "Refused",
-    "Role",
-    "TooLarge",
-    "family_of",
-    "partition_of",
-]
 
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 1.0
 UNBROKEN_SECONDS = 0.7
-CROWDED = 0.7
-"""A part of the log's room. When more is taken, whatever can go goes at once: it makes room for the next snapshots."""
 
 
 class Log:
@@ -83,19 +54,13 @@ class Log:
         self.replica = replica
         self.settings = settings
         self.wire = wire
-        self.head = 0
-        """The highest position that is known of."""
-        self.stored = 0
-        """The highest position of a write of ours that was acknowledged."""
-        self._room = -1  # bytes; without a limit it is negative
-        self._bytes = 0  # taken of it: as the stream said, and what was written since
+        self._extent = LogExtent()
         self.on_lost: list[Callable[[int], None]] = []
         """Called with a partition that somebody else has taken."""
-        self.on_snapshot: Callable[[list[Family]], None] = lambda families: None
+        self.on_snapshot: list[Callable[[list[Family]], None]] = []
         """Called with runs that should write a snapshot now, so that the log can be cut behind it."""
         self._begun: dict[Family, int] = {}  # of commits in several requests: the position of the first part
         self._tenures: dict[int, int] = {}  # how often each partition was taken
-        self._distance = min(settings.renew_distance, settings.window)
         self._marks = Marks()
         self._confirmed = float("-inf")
         self._verified = float("-inf")  # when our fences were read last
@@ -110,7 +75,16 @@ class Log:
             settle=self._settle,
         )
         self._follower = Follower(wire, role, self._marks, self._fence_seen)
-        self._cutter = Cutter(wire, role, replica, settings.replicas)
+        self._housekeeping = Housekeeping(
+            wire,
+            role,
+            settings,
+            extent=self._extent,
+            marks=self._marks,
+            cutter=Cutter(wire, role, replica, settings.replicas),
+            renew=self._renew_old,
+            on_snapshot=self.on_snapshot,
+        )
         self._closing = False
         self._lost: list[int] = []
         self._task: asyncio.Task[None] | None = None
@@ -122,7 +96,7 @@ class Log:
         wire = await wire_of(nc)
         config = await ensure_stream(wire, log_stream(settings.replicas, settings.max_bytes))
         self = cls(wire, role, check_token(replica), settings)
-        self._room = int(config.get("max_bytes", -1))
+        self._extent.made(config)
         if int(config.get("num_replicas", 1)) > 1:  # the stream decides: it may be older than the settings
             self._gatherer.plain_limit = 1
         self._task = asyncio.create_task(self._run(), name=f"log {role} {replica}")
@@ -211,9 +185,7 @@ class Log:
         return entry.done
 
     def _stored(self, entry: QueuedWrite, sequence: int) -> None:
-        self.stored = max(self.stored, sequence)
-        self.head = max(self.head, sequence)
-        self._bytes += entry.size
+        self._extent.wrote(sequence, entry.size)
         write = entry.tag
         if isinstance(write, Write) and isinstance(write.of, Family):
             family = write.of
@@ -320,21 +292,9 @@ class Log:
 
         To be called with none of it on its way.
         """
-        last, _ = await last_on(self.wire, STREAM, f"{commit_subject(family, '*')}")
         needs = self._marks.needs(family.partition)
         start = needs.runs.get(family) if needs is not None else None
-        records: list[Record] = []
-        if start is None or last < start:
-            return records
-        joiner = Joiner()
-        async for item in Reader(self.wire, STREAM, [commit_subject(family, "*")], start):
-            piece = parse(item.sequence, item.subject, item.headers, item.data)
-            record = joiner.join(piece) if isinstance(piece, Piece) else None
-            if record is not None:
-                records = [record] if record.snapshot else [*records, record]
-            if item.sequence >= last:
-                break
-        return records
+        return [] if start is None else await records_of(self.wire, family, start)
 
     def history(self, *, closed: bool) -> AsyncIterator[OpenRun]:
         """What the log still holds of runs in our partitions; changes nothing (`exeunt.journal.history`)."""
@@ -386,7 +346,12 @@ class Log:
     @property
     def fullness(self) -> float:
         """How much of the log's room is taken, 0 to 1. Above 0.8 new work should be refused."""
-        return self._bytes / self._room if self._room > 0 else 0.0
+        return self._extent.fullness
+
+    @property
+    def stored(self) -> int:
+        """The highest position of a write of ours that was acknowledged."""
+        return self._extent.stored
 
     @property
     def gatherer(self) -> Gatherer:
@@ -396,7 +361,7 @@ class Log:
     @property
     def distance(self) -> int:
         """Messages from the oldest one that is still needed here to the newest that this process knows."""
-        return self._marks.distance(self.head)
+        return self._marks.distance(self._extent.head)
 
     def release(self, partitions: Collection[int]) -> None:
         """Gives partitions up: nothing more is written or followed in them. The next owner takes them by itself."""
@@ -435,44 +400,18 @@ class Log:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._gatherer.run())
                 group.create_task(self._follower.run())
-                group.create_task(self._keep())
+                group.create_task(self._housekeeping.run())
         finally:
             self._closing = True
             self._gatherer.close()
             self._follower.close()
 
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.tick)
-            await self.wire.connected.wait()
-            try:
-                await self.keep()
-            except NATS_AWAY as error:
-                log.warning("the log cannot be tended now: %s; trying again", str(error) or type(error).__name__)
-            except Exception:  # the next turn tries again; writing goes on meanwhile
-                log.warning("could not tend the log; trying again", exc_info=True)
-
     async def keep(self) -> None:
-        """One turn of housekeeping: renew fences, ask for snapshots, announce marks, cut. Comes by itself as well."""
-        info = await self.wire.api(f"STREAM.INFO.{STREAM}")
-        state: dict[str, Any] = info["state"]
-        self._room, self._bytes = int(info["config"].get("max_bytes", -1)), int(state["bytes"])
-        self.head = max(self.head, int(state["last_seq"]))
-        span = window(self.settings.window, self._marks.open_runs, self._room, self._bytes, int(state["messages"]))
-        distance = max(1, min(self._distance, span // 5))  # few messages, when it is large ones that fill the log
-        await self._renew_old(distance)
-        due = due_snapshots(self._marks, self.head, span)
-        if self._room > 0:
-            due = due[: affordable(self._marks.open_runs, self._bytes, self._room - self._bytes)]
-        if due:
-            self.on_snapshot(due)
-        await self._cutter.announce(self._marks)
-        if self.role == "m" and 0 in self._marks:
-            crowded = self._room > 0 and self._bytes > CROWDED * self._room
-            await self._cutter.cut(int(state["first_seq"]), 1 if crowded else distance)
+        """One turn of housekeeping; comes by itself as well."""
+        await self._housekeeping.turn()
 
     async def _renew_old(self, distance: int) -> None:
-        old = [p for p, f in self._fences.held.items() if self.head - f > distance]
+        old = [p for p, f in self._fences.held.items() if self._extent.head - f > distance]
         old = [p for p in old if p in self._marks]
         if not old:
             return
@@ -491,8 +430,9 @@ class Log:
         self._advance(partitions)
 
     def _advance(self, partitions: Collection[int]) -> None:
-        self.head = max([self.head, *(self._fences.held.get(p, 0) for p in partitions)])
-        self._gatherer.high = max(self._gatherer.high, self.head)
+        for partition in partitions:
+            self._extent.reached(self._fences.held.get(partition, 0))
+        self._gatherer.high = max(self._gatherer.high, self._extent.head)
 
 
 def _not_owner(partition: int) -> NotOwner:

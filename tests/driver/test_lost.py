@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
-from exeunt.driver import Clock, Driver
+from exeunt.driver import Driver
 from exeunt.engine import decide
 from exeunt.engine.facts.events import RunStarted
-from exeunt.journal.log import Family, NotOwner, family_of
+from exeunt.journal.errors import NotOwner
+from exeunt.journal.subjects import Family, family_of
+from exeunt.ports import Clock
 from exeunt.turns import Turns
 from tests.driver.test_snapshots import MANIFEST, STARTED, NoSteps
 from tests.engine.world import bundle_of

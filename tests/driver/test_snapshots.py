@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from exeunt.driver import Clock, Driver
+from exeunt.driver import Driver
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import SuspendRun
 from exeunt.engine.facts import commit
 from exeunt.engine.facts.events import RunStarted, Snapshot, StepDue
-from exeunt.journal.log import Family, family_of
+from exeunt.journal.subjects import Family, family_of
+from exeunt.ports import Clock
 from exeunt.turns import Turns
 from tests.engine.world import bundle_of
 

@@ -17,8 +17,9 @@ from exeunt.engine.facts.events import Event, HookDue, HookOutcome, Obligation, 
 from exeunt.exithandler.parts import ExitHandler, open_parts
 from exeunt.exithandler.settings import Settings
 from exeunt.journal.blobs import Blobs
-from exeunt.journal.log import PARTITIONS, Family, Log, MailboxMessage, Record, partition_of
+from exeunt.journal.log import Log
 from exeunt.journal.owners import FixedOwners
+from exeunt.journal.subjects import PARTITIONS, Family, MailboxMessage, Record, partition_of
 from exeunt.journal.wire import connect
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from nats.aio.client import Client
 
-from exeunt.journal.log import Log, LogSettings, Role
+from exeunt.journal.log import Log
+from exeunt.journal.settings import LogSettings
+from exeunt.journal.subjects import Role
 from exeunt.journal.wire import connect
 from tests.nats_server import NatsServer, nats_cluster, nats_server
 

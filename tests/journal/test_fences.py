@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.journal.log import Log, NotOwner, family_of
+from exeunt.journal.errors import NotOwner
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import family_of
 from exeunt.journal.wire import Answer
 from tests.journal.conftest import OpenLog
 from tests.journal.history import history

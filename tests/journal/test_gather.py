@@ -9,9 +9,11 @@ import pytest
 
 from exeunt.journal.errors import LogClosed, Refused
 from exeunt.journal.gather import BATCH_BYTES, BATCH_MESSAGES, Gatherer, QueuedWrite, plan, take_batch
-from exeunt.journal.log import Log, LogSettings, family_of
+from exeunt.journal.log import Log
 from exeunt.journal.outbox import Outbox
+from exeunt.journal.settings import LogSettings
 from exeunt.journal.streams import ensure_stream
+from exeunt.journal.subjects import family_of
 from exeunt.journal.wire import Wire, connect, wire_of
 from tests.journal.conftest import OpenLog
 from tests.journal.history import history

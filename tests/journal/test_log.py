@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from exeunt.journal.log import Address, Log, LogClosed, MailboxMessage, NotOwner, Record, family_of
+from exeunt.journal.errors import LogClosed, NotOwner
+from exeunt.journal.log import Log
 from exeunt.journal.reader import Reader, StoredMessage
+from exeunt.journal.subjects import Address, MailboxMessage, Record, family_of
 from tests.journal.conftest import OpenLog
 from tests.journal.history import eventually
 from tests.nats_server import NatsServer

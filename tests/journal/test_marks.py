@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from exeunt.journal.log import Family, Log, Record, family_of
+from exeunt.journal.log import Log
 from exeunt.journal.marks import Marks, affordable, due_snapshots, window
+from exeunt.journal.subjects import Family, Record, family_of
 from tests.journal.conftest import OpenLog
 from tests.journal.history import eventually, history
 
@@ -142,7 +143,7 @@ async def test_finished_work_is_cut_and_open_work_stays(open_log: OpenLog) -> No
     scheduler, handler = await pair(open_log)
     await finished_workflows(scheduler, handler, 100)
     await scheduler.append(family_of("open"), 1, "c", b"begun")
-    opened = scheduler.head
+    opened = scheduler._extent.head
     await finished_workflows(scheduler, handler, 100, start=100)
     await housekeeping(scheduler, handler)
     found = await history(scheduler.wire)
@@ -161,7 +162,7 @@ async def test_a_run_that_holds_the_log_is_asked_for_a_snapshot_and_then_lets_go
     await scheduler.append(family_of("long"), 1, "c", b"begun")
     await finished_workflows(scheduler, handler, 150)
     asked: list[Family] = []
-    scheduler.on_snapshot = asked.extend
+    scheduler.on_snapshot.append(asked.extend)
     await housekeeping(scheduler, handler)
     assert set(asked) == {family_of("long")}
     await scheduler.append(family_of("long"), 2, "c", b"whole state", snapshot=True)

@@ -8,7 +8,8 @@ import random
 import pytest
 from nats.aio.msg import Msg
 
-from exeunt.journal.log import Address, Log, family_of
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import Address, family_of
 from tests.journal.conftest import OpenLog
 from tests.journal.history import eventually, history
 from tests.nats_server import NatsServer

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.journal.log import Address, Log, MailboxMessage, TooLarge, family_of
+from exeunt.journal.log import Log
 from exeunt.journal.outbox import Outbox
 from exeunt.journal.projections import open_projections
 from exeunt.journal.records import ARCHIVE, ArchiveSummary
-from exeunt.journal.subjects import PART_BYTES, commit_subject
+from exeunt.journal.sizes import TooLarge
+from exeunt.journal.subjects import PART_BYTES, Address, MailboxMessage, commit_subject, family_of
 from exeunt.journal.wire import ConnectionEndedError, connect, wire_of
 from tests.journal.conftest import OpenLog
 from tests.journal.history import history

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from exeunt.journal.log import Log, NotOwner, family_of
+from exeunt.journal.errors import NotOwner
+from exeunt.journal.log import Log
+from exeunt.journal.subjects import family_of
 from exeunt.journal.wire import connect
 
 

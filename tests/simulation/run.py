@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from exeunt.engine.commands.inputs import Rejected, ResumeRun, Shutdown, SuspendRun
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.journal.blobs import digest
-from exeunt.journal.log import NotOwner, partition_of
+from exeunt.journal.errors import NotOwner
 from exeunt.journal.repeat import NATS_AWAY
+from exeunt.journal.subjects import partition_of
 from exeunt.language.decode import decode
 from exeunt.language.load import Document
 from exeunt.language.manifest import Bundle, Workflow

@@ -14,7 +14,6 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from exeunt.actions import ActionSettings
-from exeunt.driver import Clock
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import NotedAttempt
 from exeunt.executor.limits import OutputLimits
@@ -26,10 +25,12 @@ from exeunt.executor.work import StepWork
 from exeunt.exithandler.parts import ExitHandler
 from exeunt.exithandler.settings import Settings as ExitSettings
 from exeunt.journal.holdings import Holdings
-from exeunt.journal.log import Log, LogSettings
+from exeunt.journal.log import Log
 from exeunt.journal.owners import MembershipOwners
 from exeunt.journal.ownership import ClusterMember, owner_among
+from exeunt.journal.settings import LogSettings
 from exeunt.journal.subjects import Role
+from exeunt.ports import Clock
 from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.parts import Scheduler
 from exeunt.scheduler.settings import Settings
