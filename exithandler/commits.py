@@ -60,7 +60,7 @@ class CommitWriter:
 
 
 class RunCommits:
-    """The commits of one exit run. To its driver this is the log (`exeunt.ports.Journal`)."""
+    """The commits of one exit run. To its driver this is the log (`exeunt.driver.ports.Journal`)."""
 
     __slots__ = ("_on_durable", "_settled", "_writer", "durable", "family")
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from exeunt import traces
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
+from exeunt.driver.ports import Clock
+from exeunt.driver.turns import Turns
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import EXIT, Event, Obligation, RunClosed
 from exeunt.exithandler import spans
@@ -25,10 +27,8 @@ from exeunt.journal.errors import NotOwner
 from exeunt.journal.log import Log
 from exeunt.journal.repeat import until_answered
 from exeunt.journal.subjects import PARTITIONS, Address, Family, family_of, partition_of
-from exeunt.ports import Clock
 from exeunt.replayed import FORMAT, REPLAYED, Replayed, encode_replayed, replayed_id
 from exeunt.service.metrics import Counter
-from exeunt.turns import Turns
 
 closed_runs = Counter("exeunt.exits.closed", "Exit runs that ended, by state", "{run}")
 for _state in sorted(ENDED - {SKIPPED}):  # a count that begins at 1 would not show as an increase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.engine.facts import MESSAGE_BYTES, HookOutcome, Obligation, RunClosed, RunStarted
 from exeunt.exithandler.commits import RunCommits
 from exeunt.exithandler.record import ExitRecord

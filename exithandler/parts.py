@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from exeunt.actions import Toolbox, open_toolbox
 from exeunt.bundles import Bundles
 from exeunt.chains import Chains
+from exeunt.driver.ports import Clock
 from exeunt.exithandler import numbers
 from exeunt.exithandler.announce import ExitAnnouncer
 from exeunt.exithandler.api import ExitService
@@ -39,7 +40,6 @@ from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.request_ids import RequestIds
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import Record
-from exeunt.ports import Clock
 from exeunt.service.grpc import Register
 from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
 

@@ -15,7 +15,7 @@ from functools import partial
 from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
 from exeunt.actions.context import ExitChain, StartedWorkflow, Unavailable
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.engine.commands import ChildStarting, Placed, Rejected, StepEnded, StepLost
 from exeunt.engine.facts import Obligation, StepDue, StepOutcome
 from exeunt.exithandler.described import name_of
@@ -53,7 +53,7 @@ class _Wanted:
 
 
 class ExitSteps:
-    """The port between drivers and what does their steps (`exeunt.ports.Steps`). `run()` holds the actions."""
+    """The port between drivers and what does their steps (`exeunt.driver.ports.Steps`). `run()` holds the actions."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exeunt.driver.turns import Turns
 from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun, selection
 from exeunt.journal.access import NatsAccess, reads, writes
 from exeunt.journal.request_ids import given_or_new
@@ -31,7 +32,6 @@ from exeunt.scheduler.submit import SubmissionChecker
 from exeunt.scheduler.view import parts, whole
 from exeunt.service.bounds import check_message
 from exeunt.service.errors import invalid
-from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 from exeunt.v1 import workflow_service_pb2_grpc
 from exeunt.words import phases

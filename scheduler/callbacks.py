@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from exeunt.driver import Driver, Told
+from exeunt.driver.driver import Driver, Told
 from exeunt.journal.subjects import MailboxMessage
 from exeunt.scheduler.announce import EventToPublish
 from exeunt.scheduler.entry import OpenWorkflow

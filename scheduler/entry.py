@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.engine.decide import Run
 from exeunt.engine.shown import count_nodes, head
 from exeunt.journal.errors import LogClosed, NotOwner

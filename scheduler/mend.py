@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
+from exeunt.driver.ports import Clock
 from exeunt.engine import decide
 from exeunt.engine.commands import Shutdown
 from exeunt.engine.facts import MESSAGE_BYTES, Event, RunClosed, ShutdownSet, commit
 from exeunt.journal.log import Log
 from exeunt.journal.repeat import until_answered
 from exeunt.journal.replay import OpenRun
-from exeunt.ports import Clock
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs

@@ -10,6 +10,7 @@ from typing import Any
 
 from exeunt.bundles import Bundles
 from exeunt.chains import Chains
+from exeunt.driver.ports import Clock
 from exeunt.engine import decide
 from exeunt.internal.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
 from exeunt.internal.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
@@ -22,7 +23,6 @@ from exeunt.journal.refill import Refill
 from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import PARTITIONS, partition_of
-from exeunt.ports import Clock
 from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries

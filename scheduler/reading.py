@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from exeunt.driver.turns import Turns
 from exeunt.journal.access import NatsAccess
 from exeunt.scheduler import watch
 from exeunt.scheduler.archive import Archived
@@ -18,7 +19,6 @@ from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import WorkflowView, seen
 from exeunt.service.channel import metadata
 from exeunt.service.errors import received
-from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from exeunt import traces
 from exeunt.chains import depth_of, root_of
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.engine.commands import Placed, StepEnded, StepLost
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work
@@ -20,7 +20,7 @@ NAME_CHARACTERS = 1000
 
 
 class RunSteps:
-    """The port between drivers and the dispatch (`exeunt.ports.Steps`), and the owner of their attempts."""
+    """The port between drivers and the dispatch (`exeunt.driver.ports.Steps`), and the owner of their attempts."""
 
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch

@@ -16,7 +16,9 @@ from typing import Any
 
 from exeunt.bundles import Bundles
 from exeunt.cloudevents import WorkflowEnded
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
+from exeunt.driver.ports import Clock
+from exeunt.driver.turns import Turns
 from exeunt.engine import decide
 from exeunt.engine.commands import HookEnded, Input
 from exeunt.engine.decide import Run
@@ -27,14 +29,12 @@ from exeunt.journal.repeat import RepeatOnReconnect, until_answered
 from exeunt.journal.replay import LoadedLog, OpenRun
 from exeunt.journal.subjects import Family, MailboxMessage, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
-from exeunt.ports import Clock
 from exeunt.scheduler.announce import EventToPublish, announcements
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.unread import Unread, unread
 from exeunt.service.errors import unavailable
-from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 

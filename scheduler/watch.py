@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from exeunt.driver.turns import Turns
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.view import WorkflowView, parts, whole
 from exeunt.service.bounds import PART_BYTES
 from exeunt.service.errors import RpcError, invalid, unavailable
-from exeunt.turns import Turns
 from exeunt.v1 import workflow_service_pb2 as pb
 
 REST = 10  # a watch rests so many times as long as a message took to make

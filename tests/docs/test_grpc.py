@@ -30,7 +30,7 @@ def reasons() -> Iterator[str]:
         "exeunt/service",
         "exeunt/journal",
         "exeunt/engine",
-        "exeunt/driver.py",
+        "exeunt/driver/driver.py",
         "exeunt/chains.py",
         "scheduler",
         "exithandler",

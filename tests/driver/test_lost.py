@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
+from exeunt.driver.ports import Clock
+from exeunt.driver.turns import Turns
 from exeunt.engine import decide
 from exeunt.engine.facts.events import RunStarted
 from exeunt.journal.errors import NotOwner
 from exeunt.journal.subjects import Family, family_of
-from exeunt.ports import Clock
-from exeunt.turns import Turns
 from tests.driver.test_snapshots import MANIFEST, STARTED, NoSteps
 from tests.engine.world import bundle_of
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
+from exeunt.driver.ports import Clock
+from exeunt.driver.turns import Turns
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import SuspendRun
 from exeunt.engine.facts import commit
 from exeunt.engine.facts.events import RunStarted, Snapshot, StepDue
 from exeunt.journal.subjects import Family, family_of
-from exeunt.ports import Clock
-from exeunt.turns import Turns
 from tests.engine.world import bundle_of
 
 MANIFEST = {"entrypoint": "main", "templates": [{"name": "main", "suspend": {}}]}

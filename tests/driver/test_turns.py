@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from exeunt.turns import REST_BESIDE, Turns
+from exeunt.driver.turns import REST_BESIDE, Turns
 
 TURN = 0.02
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exeunt.client import Client, ClientError
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.engine.commands.inputs import Input, RetryRun
 from exeunt.engine.facts.events import RunStarted
 from exeunt.internal.v1 import step_pb2

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.exithandler.perform import ExitSteps
 from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.fences import Fences

@@ -14,6 +14,7 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from exeunt.actions import ActionSettings
+from exeunt.driver.ports import Clock
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import NotedAttempt
 from exeunt.executor.limits import OutputLimits
@@ -30,7 +31,6 @@ from exeunt.journal.owners import MembershipOwners
 from exeunt.journal.ownership import ClusterMember, owner_among
 from exeunt.journal.settings import LogSettings
 from exeunt.journal.subjects import Role
-from exeunt.ports import Clock
 from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.parts import Scheduler
 from exeunt.scheduler.settings import Settings

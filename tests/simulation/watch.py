@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from exeunt.driver import Driver
+from exeunt.driver.driver import Driver
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import commit

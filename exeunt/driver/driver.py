@@ -12,6 +12,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from exeunt.driver.in_flight import InFlight
+from exeunt.driver.ports import Clock, Journal, Steps
+from exeunt.driver.turns import Turns
 from exeunt.engine import decide
 from exeunt.engine.commands import GiveUp, GoOn, Input, Placed, Rejected, TimerFired, less
 from exeunt.engine.decide import Run
@@ -22,12 +25,9 @@ from exeunt.engine.facts import (
     TooMuchToDecide,
     commit,
 )
-from exeunt.in_flight import InFlight
 from exeunt.journal.errors import LogClosed, LogFull, NotOwner, Refused
 from exeunt.journal.sizes import TooLarge
 from exeunt.journal.subjects import Family
-from exeunt.ports import Clock, Journal, Steps
-from exeunt.turns import Turns
 
 log = logging.getLogger(__name__)
 

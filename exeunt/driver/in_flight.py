@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from exeunt.driver.ports import Clock, Steps
 from exeunt.engine.commands import Placed
 from exeunt.engine.decide import Pending
 from exeunt.engine.facts import (
@@ -21,10 +22,9 @@ from exeunt.engine.facts import (
     TimerCleared,
     TimerSet,
 )
-from exeunt.ports import Clock, Steps
 
 if TYPE_CHECKING:
-    from exeunt.driver import Driver
+    from exeunt.driver.driver import Driver
 
 
 class InFlight:

@@ -11,7 +11,7 @@ from exeunt.engine.facts import StepDue
 from exeunt.journal.subjects import Family
 
 if TYPE_CHECKING:
-    from exeunt.driver import Driver
+    from exeunt.driver.driver import Driver
 
 
 class Journal(Protocol):
