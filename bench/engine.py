@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bench import works
 from exeunt.engine import decide
-from exeunt.engine.commands import GoOn, Placed, StepEnded
+from exeunt.engine.commands import AttemptEnded, GoOn, Placed
 from exeunt.engine.facts import Event, RunStarted, StepDue, StepOutcome, commit
 from exeunt.language.decode import load_manifests
 from exeunt.language.manifest import Bundle, Workflow
@@ -94,7 +94,7 @@ def run(text: str) -> Cost:
         now += 0.001
         write(decide.decide(current, Placed(step.node, step.attempt, "executor"), now))
         outcome = StepOutcome(phase="Succeeded", exit_code=0, started_at=now, finished_at=now)
-        write(decide.decide(current, StepEnded(step.node, step.attempt, outcome), now))
+        write(decide.decide(current, AttemptEnded(step.node, step.attempt, outcome), now))
     ended = time.process_time()
     assert (current.closed, current.phase) == (True, "Succeeded"), f"{current.phase}: {current.message}"
     again = decide.replay(lambda _: bundle, (commit.decode(data) for data in log))

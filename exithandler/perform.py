@@ -16,7 +16,7 @@ from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
 from exeunt.actions.context import ExitChain, StartedWorkflow, Unavailable
 from exeunt.driver.driver import Driver
-from exeunt.engine.commands import ChildStarting, Placed, Rejected, StepEnded, StepLost
+from exeunt.engine.commands import AttemptEnded, AttemptLost, ChildStarting, Placed, Rejected
 from exeunt.engine.facts import Obligation, StepDue, StepOutcome
 from exeunt.exithandler.described import name_of
 from exeunt.exithandler.start import Tell
@@ -46,10 +46,10 @@ class _Wanted:
         self.driver.feed(Placed(self.node, self.attempt, executor))
 
     def ended(self, result: step_pb2.StepResult) -> None:
-        self.driver.feed(StepEnded(self.node, self.attempt, outcome_of(result)))
+        self.driver.feed(AttemptEnded(self.node, self.attempt, outcome_of(result)))
 
     def lost(self) -> None:
-        self.driver.feed(StepLost(self.node, self.attempt))
+        self.driver.feed(AttemptLost(self.node, self.attempt))
 
 
 class ExitSteps:
@@ -108,7 +108,7 @@ class ExitSteps:
         """Does the action, or has the step sent. `again`: whoever did the action before may have done it already."""
         if can_perform(due.step.work):
             if again:  # it may have been done: what is done now is another attempt, and both are told of
-                lost = StepLost(due.node, due.attempt, "who did it has ended")
+                lost = AttemptLost(due.node, due.attempt, "who did it has ended")
                 asyncio.get_running_loop().call_soon(driver.feed, lost)
             else:
                 self._start(driver, due)
@@ -122,7 +122,7 @@ class ExitSteps:
 
         def over(_: object = None) -> None:
             if not driver.dropped:
-                driver.feed(StepEnded(node, attempt, StepOutcome(phase="Failed")))
+                driver.feed(AttemptEnded(node, attempt, StepOutcome(phase="Failed")))
 
         task = self._actions.get(driver, {}).get((node, attempt))
         if task is not None:
@@ -204,7 +204,7 @@ class ExitSteps:
         except Exception as error:
             log.exception("an action of %s failed in an unforeseen way", driver.run.uid)
             outcome = StepOutcome(phase="Error", message=f"{type(error).__name__}: {error}")
-            driver.feed(StepEnded(due.node, due.attempt, outcome))
+            driver.feed(AttemptEnded(due.node, due.attempt, outcome))
 
     async def _perform(self, driver: Driver, due: StepDue) -> None:
         obligation = self._obligation_of(driver)
@@ -226,7 +226,7 @@ class ExitSteps:
         )
         outcome = await perform(step.work, context)
         actions.add(1, (("action", name_of(step.work)), ("phase", outcome.phase)))
-        driver.feed(StepEnded(due.node, due.attempt, outcome))
+        driver.feed(AttemptEnded(due.node, due.attempt, outcome))
 
     def _over(self, driver: Driver, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         tasks = self._actions.get(driver)

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.driver.turns import Turns
-from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown, SuspendRun, selection
+from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, ShutdownRun, SuspendRun, selection
 from exeunt.journal.access import NatsAccess, reads, writes
 from exeunt.journal.request_ids import given_or_new
 from exeunt.journal.steplogs import StepLogs
@@ -191,7 +191,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 revision=request.revision,
             )
             return await self._commands.steer("StopWorkflow", request, context, ended)
-        command = Shutdown("Stop", id, request.message, by=request.by, revision=request.revision)
+        command = ShutdownRun("Stop", id, request.message, by=request.by, revision=request.revision)
         return await self._commands.command("StopWorkflow", request, context, command)
 
     @writes
@@ -199,7 +199,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """Everything ends."""
         check_message(request)
         id = given_or_new(request.request_id)
-        command = Shutdown("Terminate", id, request.message, by=request.by, revision=request.revision)
+        command = ShutdownRun("Terminate", id, request.message, by=request.by, revision=request.revision)
         return await self._commands.command("TerminateWorkflow", request, context, command)
 
     @writes
@@ -250,7 +250,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """At once when it is over, else once it has ended, with its handlers where it asks for them."""
         check_message(request)
         id, why = given_or_new(request.request_id), request.message or DELETED
-        command = Shutdown("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
+        command = ShutdownRun("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
         return await self._commands.delete(request, context, command)
 
     @writes

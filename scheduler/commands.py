@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, Shutdown
+from exeunt.engine.commands import Rejected, ResumeRun, RetryRun, SetNodes, ShutdownRun
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.again import Retries
@@ -71,7 +71,7 @@ class Commands:
         return await self._carry_out(turn, method, request, command)
 
     async def delete(
-        self, request: pb.DeleteWorkflowRequest, context: Context, command: Shutdown
+        self, request: pb.DeleteWorkflowRequest, context: Context, command: ShutdownRun
     ) -> pb.DeleteWorkflowResponse:
         """Removes what is over; ends what is not, and removes it then."""
         turn = await self._requests.turn("DeleteWorkflow", request, context)
@@ -114,7 +114,7 @@ class Commands:
         await self._requests.carried_out(turn, request)
         return await shown(opened)
 
-    async def _delete(self, found: OpenWorkflow | Archived | Unread, command: Shutdown) -> bool:
+    async def _delete(self, found: OpenWorkflow | Archived | Unread, command: ShutdownRun) -> bool:
         """Whether it is gone by now."""
         archiver = self._archiver
         if isinstance(found, Unread):
@@ -158,7 +158,7 @@ class Commands:
 
     async def _do(self, found: OpenWorkflow | Archived | Unread, method: str, command: Any) -> None:
         if isinstance(found, Unread):
-            if not (isinstance(command, Shutdown) and command.strategy == "Terminate"):
+            if not (isinstance(command, ShutdownRun) and command.strategy == "Terminate"):
                 raise _rests(found)
             await self._end_unread(found, command)
         elif isinstance(found, Archived) or found.closed:
@@ -174,14 +174,14 @@ class Commands:
         else:
             await self._ask(found, command)
 
-    async def _end_unread(self, found: Unread, command: Shutdown) -> None:
+    async def _end_unread(self, found: Unread, command: ShutdownRun) -> None:
         if not found.closed:
             await self._mender.end_unread(found, command)
         await self._archiver.keep_unread(found, deleted=command.deleted)
 
     async def _ask(self, entry: OpenWorkflow, command: Any) -> None:
         try:
-            if entry.driver.rests and isinstance(command, Shutdown) and command.strategy == "Terminate":
+            if entry.driver.rests and isinstance(command, ShutdownRun) and command.strategy == "Terminate":
                 await self._mender.end(entry, command)
             else:
                 await entry.driver.ask(command)

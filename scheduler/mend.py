@@ -13,7 +13,7 @@ import logging
 from exeunt.driver.driver import Driver
 from exeunt.driver.ports import Clock
 from exeunt.engine import decide
-from exeunt.engine.commands import Shutdown
+from exeunt.engine.commands import ShutdownRun
 from exeunt.engine.facts import MESSAGE_BYTES, Event, RunClosed, ShutdownSet, commit
 from exeunt.journal.log import Log
 from exeunt.journal.repeat import until_answered
@@ -69,7 +69,7 @@ class Mender:
             driver.give_up(run, events)
             self._steps.keep(driver)
 
-    async def end(self, entry: OpenWorkflow, command: Shutdown) -> None:
+    async def end(self, entry: OpenWorkflow, command: ShutdownRun) -> None:
         """Ends a run that rests, with all that it owes: what people ask for when nothing else helps."""
         driver = entry.driver
         records = await until_answered(lambda: self._journal.read(driver.family))
@@ -77,7 +77,7 @@ class Mender:
         events = decide.end(run, command, driver.broken, self._clock.now())
         await driver.end(run, events)
 
-    async def end_unread(self, one: Unread, command: Shutdown) -> None:
+    async def end_unread(self, one: Unread, command: ShutdownRun) -> None:
         """Closes a run that cannot be read. Its exit runs go on by themselves."""
         reason = "Deleted" if command.deleted else "Terminated"
         events: list[Event] = [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from exeunt import traces
 from exeunt.chains import depth_of, root_of
 from exeunt.driver.driver import Driver
-from exeunt.engine.commands import Placed, StepEnded, StepLost
+from exeunt.engine.commands import AttemptEnded, AttemptLost, Placed
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work
 from exeunt.internal.v1 import step_pb2
@@ -58,7 +58,7 @@ class RunSteps:
         if id in self._dispatch.flights:
             self._dispatch.cancel(id)
             if id not in self._dispatch.flights:  # it never went out: nobody else will say that it is over
-                driver.feed(StepLost(node, attempt, "it was cancelled before it began"))
+                driver.feed(AttemptLost(node, attempt, "it was cancelled before it began"))
         elif self._resuming is driver:
             self._dispatch.expect_cancelled(self._flight(driver, node, attempt, None))
 
@@ -97,7 +97,7 @@ class RunSteps:
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """A result: into the run; what it changes nothing of is acknowledged when that is certain."""
         driver, node, attempt = flight.key
-        ended = StepEnded(node, attempt, outcome_of(result))
+        ended = AttemptEnded(node, attempt, outcome_of(result))
         if not flight.cancelled:
             driver.feed(ended)
             return
@@ -112,7 +112,7 @@ class RunSteps:
     def lost(self, flight: Flight, message: str) -> None:
         """The executor is gone."""
         driver, node, attempt = flight.key
-        driver.feed(StepLost(node, attempt, message))
+        driver.feed(AttemptLost(node, attempt, message))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ import msgspec
 from exeunt.engine.commands import firing, killing, operators, results
 from exeunt.engine.commands import give_up as ending
 from exeunt.engine.commands.inputs import (
+    AttemptEnded,
+    AttemptLost,
     Cancel,
     ChildStarting,
     GiveUp,
@@ -28,9 +30,7 @@ from exeunt.engine.commands.inputs import (
     ResumeRun,
     RetryRun,
     SetNodes,
-    Shutdown,
-    StepEnded,
-    StepLost,
+    ShutdownRun,
     SuspendRun,
     TimerFired,
 )
@@ -69,13 +69,13 @@ __all__ = [
 ]  # fmt: skip
 INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Placed: results.placed,
-    StepEnded: results.step_ended,
-    StepLost: results.step_lost,
+    AttemptEnded: results.step_ended,
+    AttemptLost: results.step_lost,
     ChildStarting: results.child_starting,
     HookEnded: results.hook_ended,
     ReplayEnded: results.replay_ended,
     TimerFired: firing.timer_fired,
-    Shutdown: operators.shutdown,
+    ShutdownRun: operators.shutdown,
     SuspendRun: operators.suspend_run,
     ResumeRun: operators.resume_run,
     SetNodes: operators.set_nodes,
@@ -154,7 +154,7 @@ def _decide(run: Run, input: Input) -> None:
     try:
         if run.fresh:
             run.early = any(ended_early(node) for node in run.nodes)
-        ending = run.ending or isinstance(input, Shutdown | Cancel)
+        ending = run.ending or isinstance(input, ShutdownRun | Cancel)
         INPUTS[type(input)](run, input)
         if ending and not run.ending:
             killing.fail_retries(run)
@@ -176,7 +176,7 @@ def _decide(run: Run, input: Input) -> None:
         raise
 
 
-def end(run: Run, given: Shutdown, why: str, now: float) -> list[Event]:
+def end(run: Run, given: ShutdownRun, why: str, now: float) -> list[Event]:
     """Ends a run in which nothing can be decided any more; nothing further is looked at."""
     run.state.now = max(now, run.state.now)
     run.events = []

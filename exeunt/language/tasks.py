@@ -17,7 +17,7 @@ OF_ITEMS = frozenset({"AnySucceeded", "AllFailed"})
 _TERM = re.compile(r"(?P<task>[A-Za-z0-9][A-Za-z0-9-]*?)\.(?P<result>[A-Z][A-Za-z]+)|[A-Za-z0-9][A-Za-z0-9-]*")
 
 
-class Term(NamedTuple):
+class DependsTerm(NamedTuple):
     """One term of a `depends` expression: `build.Succeeded`, or `build` alone, which asks for no result."""
 
     task: str
@@ -26,9 +26,11 @@ class Term(NamedTuple):
     """Where it stands in the text."""
 
 
-def terms(depends: str) -> list[Term]:
+def terms(depends: str) -> list[DependsTerm]:
     """The terms of a `depends` expression, in their order."""
-    return [Term(match["task"] or match[0], match["result"] or "", match.span()) for match in _TERM.finditer(depends)]
+    return [
+        DependsTerm(match["task"] or match[0], match["result"] or "", match.span()) for match in _TERM.finditer(depends)
+    ]
 
 
 def depends_on(task: Task) -> dict[str, bool]:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Rejected, ResumeRun, SetNodes, Shutdown, StepEnded, SuspendRun, TimerFired
+from exeunt.engine.commands.inputs import (
+    AttemptEnded,
+    Rejected,
+    ResumeRun,
+    SetNodes,
+    ShutdownRun,
+    SuspendRun,
+    TimerFired,
+)
 from exeunt.engine.facts.events import SuspensionSet
 from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, START, World, failing, step
@@ -69,7 +77,7 @@ def test_a_gate_waits_for_what_it_was_promised() -> None:
         (SetNodes("ask", {"answer": "x"}), "INVALID_SELECTOR"),
         (SetNodes("colour=red", {"answer": "x"}), "INVALID_SELECTOR"),
         (ResumeRun(selector="displayName=nobody"), "NO_SUCH_NODE"),
-        (Shutdown("Sleep"), "INVALID_STRATEGY"),
+        (ShutdownRun("Sleep"), "INVALID_STRATEGY"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused_with_a_reason(command: Any, reason: str) -> None:
@@ -81,7 +89,7 @@ def test_a_command_that_makes_no_sense_is_refused_with_a_reason(command: Any, re
 
 def test_nothing_can_be_done_to_a_finished_workflow() -> None:
     world = World(workflow({"name": "main", "steps": [[step("a")]]})).run()
-    for command in (Shutdown("Stop"), SuspendRun(), ResumeRun(), SetNodes("displayName=a", phase="Failed")):
+    for command in (ShutdownRun("Stop"), SuspendRun(), ResumeRun(), SetNodes("displayName=a", phase="Failed")):
         with pytest.raises(Rejected) as caught:
             world.feed("", command)
         assert caught.value.reason == "WORKFLOW_FINISHED"
@@ -142,7 +150,7 @@ def test_that_a_deadline_ended_a_step_is_not_hidden_by_what_the_killed_step_repo
     [(_, timer)], [(key, node)] = world.timers, world.steps
     world.feed("", TimerFired(timer))
     killed = StepOutcome(phase="Failed", message="main: Error (exit code 143)", exit_code=143)
-    assert world.feed(key, StepEnded(node, 0, killed)), "the handler still runs, so the run takes it"
+    assert world.feed(key, AttemptEnded(node, 0, killed)), "the handler still runs, so the run takes it"
     [work] = [found for found in world.main.nodes if world.main.id(found) == node]
     assert (work.phase, work.message) == ("Failed", "Step exceeded its deadline")
     assert work.outputs is not None
@@ -178,8 +186,8 @@ def test_an_attempt_that_is_not_the_current_one_changes_nothing() -> None:
     world = World(workflow({"name": "main", "steps": [[step("a")]]}))
     world.settle()
     [(key, node)] = world.steps
-    assert world.feed(key, StepEnded(node, 7, StepOutcome(phase="Succeeded"))) == []
-    assert world.feed(key, StepEnded("w-1", 0, StepOutcome(phase="Succeeded"))) == []
+    assert world.feed(key, AttemptEnded(node, 7, StepOutcome(phase="Succeeded"))) == []
+    assert world.feed(key, AttemptEnded("w-1", 0, StepOutcome(phase="Succeeded"))) == []
 
 
 WORDS: dict[str, Any] = {"by": "ann@ship", "message": "the tide"}
@@ -188,12 +196,12 @@ WORDS: dict[str, Any] = {"by": "ann@ship", "message": "the tide"}
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (Shutdown("Stop", "id", **WORDS), "Stopped"),
-        (Shutdown("Terminate", "id", **WORDS), "Terminated"),
-        (Shutdown("Terminate", "id", **WORDS, deleted=True), "Deleted"),
+        (ShutdownRun("Stop", "id", **WORDS), "Stopped"),
+        (ShutdownRun("Terminate", "id", **WORDS), "Terminated"),
+        (ShutdownRun("Terminate", "id", **WORDS, deleted=True), "Deleted"),
     ],
 )
-def test_a_workflow_says_who_ended_it_and_why_also_when_it_is_read_again(command: Shutdown, reason: str) -> None:
+def test_a_workflow_says_who_ended_it_and_why_also_when_it_is_read_again(command: ShutdownRun, reason: str) -> None:
     world = World(workflow({"name": "main", "steps": [[step("a")]]}), restarts=True, snapshots=True)
     world.settle()
     world.feed("", command)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import GoOn, HookEnded, Input, Placed, StepEnded
+from exeunt.engine.commands.inputs import AttemptEnded, GoOn, HookEnded, Input, Placed
 from exeunt.engine.facts.events import HookDue, RunClosed, RunStarted, StepDue
 from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, START, Manifest, World, bundle_of
@@ -58,7 +58,7 @@ def calls(manifest: Manifest) -> tuple[int, int]:
             match event:
                 case StepDue():
                     inbox.append((key, Placed(event.node, event.attempt, "e")))
-                    inbox.append((key, StepEnded(event.node, event.attempt, StepOutcome(phase="Succeeded"))))
+                    inbox.append((key, AttemptEnded(event.node, event.attempt, StepOutcome(phase="Succeeded"))))
                 case HookDue(obligation=owed):
                     begin(owed.hook_id, RunStarted(owed.uid, owed.name, owed.namespace, "b", obligation=owed))
                 case RunClosed(hook=outcome) if outcome is not None:

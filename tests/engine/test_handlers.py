@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Rejected, Replay, Shutdown, StepEnded, StepLost
+from exeunt.engine.commands.inputs import AttemptEnded, AttemptLost, Rejected, Replay, ShutdownRun
 from exeunt.engine.facts import commit
 from exeunt.engine.facts.events import HookCancelled, HookDue, HookSkipped, RunClosed, RunStarted, StepDue, StepFinished
 from exeunt.engine.facts.work import ContainerWork, StepOutcome
@@ -131,7 +131,7 @@ def test_terminate_withdraws_a_handler_that_runs() -> None:
     world = World(one_step(onExit="h"))
     world.settle()
     world.step()
-    events = world.feed("", Shutdown("Terminate"))
+    events = world.feed("", ShutdownRun("Terminate"))
     assert [event for event in events if isinstance(event, HookCancelled)]
     assert not world.main.closed, "the exit run still has to close"
     world.run()
@@ -143,7 +143,7 @@ def test_terminate_runs_handlers_where_the_annotation_asks_for_it() -> None:
     started = RunStarted("uid", "w", "default", "bundle", annotations={"exeunt.dev/exit-on": "terminate, delete"})
     world = World(one_step(onExit="h"), started=started)
     world.settle()
-    world.feed("", Shutdown("Terminate"))
+    world.feed("", ShutdownRun("Terminate"))
     world.run()
     assert world.phases()["w.onExit"] == "Succeeded"
     assert (world.main.phase, world.main.reason) == ("Failed", "Terminated")
@@ -152,7 +152,7 @@ def test_terminate_runs_handlers_where_the_annotation_asks_for_it() -> None:
 def test_deletion_runs_no_handler_unless_asked() -> None:
     world = World(one_step(onExit="h"))
     world.settle()
-    world.feed("", Shutdown("Terminate", deleted=True))
+    world.feed("", ShutdownRun("Terminate", deleted=True))
     world.run()
     assert world.main.deleted
     assert world.main.reason == "Deleted"
@@ -164,10 +164,10 @@ def test_a_deletion_ends_the_handler_that_terminate_left_running() -> None:
     world = World(one_step(onExit="h"), started=started)
     world.settle()
     world.step()
-    world.feed("", Shutdown("Terminate"))
+    world.feed("", ShutdownRun("Terminate"))
     world.settle()
     assert [world.name(*at) for at in world.steps] == ["w.onExit"], "it goes on"
-    world.feed("", Shutdown("Terminate", deleted=True))
+    world.feed("", ShutdownRun("Terminate", deleted=True))
     world.run()
     assert (world.main.closed, world.main.deleted) == (True, True)
     assert world.phases()["w.onExit"] == "Failed"
@@ -193,7 +193,7 @@ def test_each_try_has_the_key_of_what_is_tried() -> None:
 def test_stop_ends_the_work_and_runs_the_handler() -> None:
     world = World(one_step(onExit="h"))
     world.settle()
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     assert [cancelled.attempt for cancelled in world.cancelled] == [0]
     world.run()
     assert (world.main.phase, world.main.reason) == ("Failed", "Stopped")
@@ -204,10 +204,10 @@ def test_stop_ends_the_work_and_runs_the_handler() -> None:
 def test_the_late_word_of_a_killed_step_is_kept_but_its_phase_stands() -> None:
     world = World(one_step(onExit="h"))
     world.settle()
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     [cancelled] = world.cancelled
     late = StepOutcome(phase="Succeeded", message="main: Error (exit code 143)", exit_code=143)
-    world.feed("", StepEnded(cancelled.node, cancelled.attempt, late))
+    world.feed("", AttemptEnded(cancelled.node, cancelled.attempt, late))
     node = decide.status(world.main)["status"]["nodes"][cancelled.node]
     assert (node["phase"], node["message"]) == ("Failed", "main: Error (exit code 143)")
     assert node["outputs"]["exitCode"] == "143"
@@ -218,11 +218,11 @@ def test_a_lost_step_of_a_handler_starts_again_and_one_of_the_work_ends_in_error
     world.settle()
     [(_, node)] = world.steps
     world.steps.clear()
-    events = world.feed("", StepLost(node, 0))
+    events = world.feed("", AttemptLost(node, 0))
     assert [event.outcome.phase for event in events if isinstance(event, StepFinished)] == ["Error"]
     world.settle()
     [(key, node)] = world.steps
-    events = world.feed(key, StepLost(node, 0))
+    events = world.feed(key, AttemptLost(node, 0))
     [again] = events
     assert isinstance(again, StepDue)
     assert (again.node, again.attempt, again.exit) == (node, 1, True)

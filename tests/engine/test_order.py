@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exeunt.engine.commands.inputs import StepEnded
+from exeunt.engine.commands.inputs import AttemptEnded
 from tests.engine.graphs import workflows
 from tests.engine.world import World, drawn
 
@@ -25,7 +25,7 @@ class Shuffled(World):
             return super().step()
         key, node = self.dice.choice(sorted(self.steps))
         due = self.steps.pop((key, node))
-        self.feed(key, StepEnded(node, due.attempt, self.outcomes(self.name(key, node), due.attempt)))
+        self.feed(key, AttemptEnded(node, due.attempt, self.outcomes(self.name(key, node), due.attempt)))
         self.settle()
         return True
 

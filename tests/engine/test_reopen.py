@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Rejected, ResumeRun, RetryRun, Shutdown
+from exeunt.engine.commands.inputs import Rejected, ResumeRun, RetryRun, ShutdownRun
 from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, World, failing, step, succeed
 
@@ -158,7 +158,7 @@ def test_what_was_stopped_can_go_on(way: dict[str, bool], strategy: str) -> None
     world = Tried(steps([step("a")], [step("b")], [step("c")], onExit="h"), **way)
     world.settle()
     world.step()  # a has ended, b runs
-    world.feed("", Shutdown(strategy))
+    world.feed("", ShutdownRun(strategy))
     world.run()
     assert (world.main.phase, world.main.reason) == ("Failed", {"Stop": "Stopped"}.get(strategy, "Terminated"))
     world.retry()
@@ -172,7 +172,7 @@ def test_a_graph_that_was_stopped_before_it_began_anything(way: dict[str, bool])
     spec["templates"].append({"name": "s", "suspend": {}})
     world = Tried(spec, **way)
     world.settle()
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     world.run()
     world.retry()
     assert world.phases()["w.wait"] == "Running", "a suspended node that failed waits again"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Shutdown
+from exeunt.engine.commands.inputs import ShutdownRun
 from exeunt.engine.facts import commit
 from exeunt.engine.facts.state import pack
 from tests.engine.graphs import workflows
@@ -70,7 +70,7 @@ def test_a_stop_at_any_time_leaves_nothing_open(spec: dict[str, Any], seed: int,
         world.step()
     if world.main.closed:
         return
-    world.feed("", Shutdown(strategy))
+    world.feed("", ShutdownRun(strategy))
     world.run()
     ended(world)
     again = decide.replay(lambda _: world.bundle, [commit.decode(data) for data in world.logs[""]])

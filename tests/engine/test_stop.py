@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.commands.inputs import Shutdown, StepEnded, StepLost, SuspendRun, TimerFired
+from exeunt.engine.commands.inputs import AttemptEnded, AttemptLost, ShutdownRun, SuspendRun, TimerFired
 from exeunt.engine.facts.work import StepOutcome
 from tests.engine.world import HANDLER, LEAF, World, failing, step
 
@@ -17,7 +17,7 @@ def stopped(main: Manifest, strategy: str = "Stop", **more: Any) -> World:
     """A workflow whose first steps run when it is stopped."""
     world = World({"entrypoint": "main", "templates": [{"name": "main", **main}, LEAF, HANDLER], **more})
     world.settle()
-    world.feed("", Shutdown(strategy))
+    world.feed("", ShutdownRun(strategy))
     world.settle()
     return world
 
@@ -25,7 +25,7 @@ def stopped(main: Manifest, strategy: str = "Stop", **more: Any) -> World:
 def says(world: World, name: str) -> None:
     """The killed step says that it is over."""
     node = next(one for one in world.main.nodes if world.main.names.full(one) == name)
-    world.feed("", StepEnded(world.main.id(node), node.attempt, KILLED))
+    world.feed("", AttemptEnded(world.main.id(node), node.attempt, KILLED))
     world.settle()
 
 
@@ -59,7 +59,7 @@ def test_the_workflows_handler_begins_when_the_killed_steps_are_over() -> None:
 
 def test_a_step_whose_executor_is_gone_is_not_waited_for() -> None:
     world = stopped({"steps": [[step("a")]]})
-    world.feed("", StepLost(world.main.id(world.main.nodes[2]), 0, "the executor is gone"))
+    world.feed("", AttemptLost(world.main.id(world.main.nodes[2]), 0, "the executor is gone"))
     assert world.main.closed
 
 
@@ -127,7 +127,7 @@ def test_a_stop_begins_nothing_in_a_graph_that_had_ended_before() -> None:
     world.settle()
     says(world, "w.b")
     assert world.phases() == {"w": "Failed", "w.a": "Running", "w.a.x": "Running", "w.b": "Failed"}
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     world.run()
     assert world.phases() == {"w": "Failed", "w.a": "Failed", "w.a.x": "Failed", "w.b": "Failed"}
 
@@ -142,9 +142,9 @@ def test_the_workflows_limit_counts_no_more_after_a_stop() -> None:
     world.settle()
     hook = next(key for key in world.runs if key)
     inside = world.runs[hook]
-    world.feed(hook, StepEnded(inside.id(inside.nodes[2]), 0, StepOutcome(phase="Succeeded")))
+    world.feed(hook, AttemptEnded(inside.id(inside.nodes[2]), 0, StepOutcome(phase="Succeeded")))
     world.settle()
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     world.settle()
     says(world, "w[0].a(0)")
     phases = world.phases()
@@ -167,12 +167,12 @@ def test_a_stop_begins_nothing_in_a_try_that_it_has_ended() -> None:
     world.settle()
     says(world, "w[0].a")
     x = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].b(0)[0].x")
-    world.feed("", StepEnded(world.main.id(x), x.attempt, StepOutcome(phase="Succeeded")))
+    world.feed("", AttemptEnded(world.main.id(x), x.attempt, StepOutcome(phase="Succeeded")))
     world.settle()
     before = set(world.phases())
     assert "w[0].b(0)[0].x" in before
     assert len(world.runs) == 2, "the hook runs"
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     world.run()
     assert set(world.phases()) - before <= {"w[0].a.hooks.bad", "w[0].a.hooks.bad[0]", "w[0].a.hooks.bad[0].x"}
     assert world.main.closed
@@ -187,8 +187,8 @@ def test_what_had_gone_well_before_a_stop_keeps_its_outputs() -> None:
     world.settle()
     world.feed("", SuspendRun())
     attempt = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].a(0)")
-    world.feed("", StepEnded(world.main.id(attempt), 0, StepOutcome(phase="Succeeded", exit_code=0)))
-    world.feed("", Shutdown("Stop"))
+    world.feed("", AttemptEnded(world.main.id(attempt), 0, StepOutcome(phase="Succeeded", exit_code=0)))
+    world.feed("", ShutdownRun("Stop"))
     found = next(one for one in world.main.nodes if world.main.names.full(one) == "w[0].a")
     assert (found.phase, found.outputs) == ("Succeeded", attempt.outputs)
     assert found.outputs is not None
@@ -201,7 +201,7 @@ def test_what_a_stop_ended_before_its_steps_leads_nowhere() -> None:
     main = {"name": "main", "dag": {"tasks": [step("a", "inside"), step("b", depends="a.Skipped")]}}
     world = World({"entrypoint": "main", "templates": [main, inside, deep, LEAF]})
     world.settle()
-    world.feed("", Shutdown("Stop"))
+    world.feed("", ShutdownRun("Stop"))
     world.settle()
     assert world.phases()["w.b"] == "Omitted"
     b = next(node.key for node in world.main.nodes if world.main.names.full(node) == "w.b")

@@ -9,7 +9,15 @@ import pytest
 
 from exeunt.cloudevents import StepEnded as Told
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import ResumeRun, RetryRun, SetNodes, Shutdown, StepEnded, StepLost, SuspendRun
+from exeunt.engine.commands.inputs import (
+    AttemptEnded,
+    AttemptLost,
+    ResumeRun,
+    RetryRun,
+    SetNodes,
+    ShutdownRun,
+    SuspendRun,
+)
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.engine.shown.public_events import ending
 from tests.engine.world import HANDLER, LEAF, World, failing, step, succeed
@@ -35,21 +43,21 @@ def started(manifest: Any = PAIR) -> tuple[World, str]:
 @pytest.mark.parametrize("late", [WELL, None], ids=["it ended well", "it was lost"])
 def test_a_step_that_was_stopped_is_told_of_once_when_it_is_over(strategy: str, late: StepOutcome | None) -> None:
     world, node = started()
-    word = StepLost(node, 0) if late is None else StepEnded(node, 0, late)
-    assert ends(world, Shutdown(strategy)) == []
+    word = AttemptLost(node, 0) if late is None else AttemptEnded(node, 0, late)
+    assert ends(world, ShutdownRun(strategy)) == []
     assert ends(world, word) == [("step.failed", "w[0].a", "Failed")]
     assert ends(world, word) == []
 
 
 def test_it_is_told_of_once_when_all_of_that_is_one_commit() -> None:
     world, node = started()
-    assert ends(world, Shutdown("Stop"), StepEnded(node, 0, WELL)) == [("step.failed", "w[0].a", "Failed")]
+    assert ends(world, ShutdownRun("Stop"), AttemptEnded(node, 0, WELL)) == [("step.failed", "w[0].a", "Failed")]
 
 
 def test_a_step_that_was_never_placed_is_over_at_once() -> None:
     world = World(PAIR)
     world.inbox.clear()
-    assert ends(world, Shutdown("Stop")) == [("step.failed", "w[0].a", "Failed")]
+    assert ends(world, ShutdownRun("Stop")) == [("step.failed", "w[0].a", "Failed")]
 
 
 def test_what_a_stop_keeps_from_running_is_no_step() -> None:
@@ -57,7 +65,7 @@ def test_what_a_stop_keeps_from_running_is_no_step() -> None:
     world, node = started(
         {"entrypoint": "main", "templates": [{"name": "main", "steps": [[step("a", hooks=hooks)]]}, LEAF, HANDLER]}
     )
-    assert ends(world, Shutdown("Stop"), StepEnded(node, 0, WELL)) == [("step.failed", "w[0].a", "Failed")]
+    assert ends(world, ShutdownRun("Stop"), AttemptEnded(node, 0, WELL)) == [("step.failed", "w[0].a", "Failed")]
     assert world.phases()["w[0].a.hooks.failed"] == "Failed"
 
 
@@ -137,7 +145,7 @@ def test_one_that_is_submitted_suspended_runs_when_it_is_resumed() -> None:
 def test_a_stop_resumes_nothing() -> None:
     world = World(gated(GATE, onExit="h"))
     told(world, SuspendRun("1"))
-    found = told(world, Shutdown("Stop", "2", "the tide", by="ann"))
+    found = told(world, ShutdownRun("Stop", "2", "the tide", by="ann"))
     assert "workflow.resumed" not in [e.type for e in found]
     [exiting] = [e.data for e in found if e.type == "workflow.exiting"]
     assert msgspec.to_builtins(exiting.shutdown) == {"strategy": "Stop", "by": "ann", "message": "the tide"}

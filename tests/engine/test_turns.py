@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Shutdown
+from exeunt.engine.commands.inputs import ShutdownRun
 from exeunt.engine.facts import commit, turn
 from exeunt.engine.facts.events import Event, NodeStarted, RunStarted, StepDue
 from exeunt.language.expression.limits import MAX_STEPS
@@ -89,7 +89,7 @@ def test_a_stop_in_the_middle_of_it_is_obeyed(monkeypatch: pytest.MonkeyPatch) -
     run, events = decide.begin(RunStarted("uid", "w", "default", "b"), bundle_of(steps([loop(60)])), START)
     assert run.unfinished
     assert sum(isinstance(event, NodeStarted) for event in events) < 10
-    decide.decide(run, Shutdown("Terminate"), START)
+    decide.decide(run, ShutdownRun("Terminate"), START)
     after: list[Event] = []
     while run.unfinished:
         after += decide.decide(run, decide.GoOn(), START)
@@ -102,7 +102,7 @@ def test_a_stop_before_a_loop_has_begun_ends_all_that_would_wait_in_it(monkeypat
     each = step("a", "wait", withSequence={"count": "60"})
     waits = {"entrypoint": "main", "templates": [{"name": "main", "steps": [[each]]}, {"name": "wait", "suspend": {}}]}
     run, _ = decide.begin(RunStarted("uid", "w", "default", "b"), bundle_of(waits), START)
-    decide.decide(run, Shutdown("Stop"), START)
+    decide.decide(run, ShutdownRun("Stop"), START)
     while run.unfinished:
         decide.decide(run, decide.GoOn(), START)
     assert run.outcome == "Failed"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exeunt.engine.commands.inputs import StepLost
+from exeunt.engine.commands.inputs import AttemptLost
 from exeunt.engine.facts.work import ContainerWork, EnvSource, HttpWork, SecretRef
 from exeunt.language.manifest import Bundle, ConfigMap
 from tests.engine.world import World, bundle_of
@@ -102,7 +102,7 @@ def test_a_step_that_starts_a_workflow_begins_again_when_its_executor_is_lost(te
     world = World({}, bundle=bundle(template))
     world.settle()
     [first] = world.steps.values()
-    world.feed("", StepLost(first.node, first.attempt))
+    world.feed("", AttemptLost(first.node, first.attempt))
     if "container" in template:
         assert world.main.phase == "Error"
         return

@@ -15,6 +15,7 @@ import msgspec
 
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import (
+    AttemptEnded,
     Cancel,
     GoOn,
     HookEnded,
@@ -22,7 +23,6 @@ from exeunt.engine.commands.inputs import (
     Placed,
     ResumeRun,
     SetNodes,
-    StepEnded,
     TimerFired,
 )
 from exeunt.engine.decide import Run
@@ -229,7 +229,7 @@ class World:
         if self.steps:
             key, node = min(self.steps, key=lambda at: self.name(*at))
             due = self.steps.pop((key, node))
-            self.feed(key, StepEnded(node, due.attempt, self.outcomes(self.name(key, node), due.attempt)))
+            self.feed(key, AttemptEnded(node, due.attempt, self.outcomes(self.name(key, node), due.attempt)))
         elif self.timers:
             (key, timer), due_at = min(self.timers.items(), key=lambda one: (one[1], one[0]))
             self.now = max(self.now, due_at)

@@ -9,7 +9,7 @@ import pytest
 
 from exeunt.cloudevents import STREAM
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Input, StepEnded
+from exeunt.engine.commands.inputs import AttemptEnded, Input
 from exeunt.engine.facts import commit
 from exeunt.engine.facts.events import Event, HookCancelled, HookDue, HookSkipped, Reopened
 from exeunt.exithandler.ledger import ExitFilter
@@ -252,7 +252,7 @@ async def test_a_fault_in_the_engine_parks_one_run_and_no_other(
     sound = decide.decide
 
     def faulty(run: decide.Run, given: Input, now: float) -> list[Event]:
-        if isinstance(given, StepEnded) and given.outcome.phase == "Failed":
+        if isinstance(given, AttemptEnded) and given.outcome.phase == "Failed":
             raise RuntimeError("a fault")
         return sound(run, given, now)
 

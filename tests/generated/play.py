@@ -12,12 +12,12 @@ from random import Random
 
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import (
+    AttemptEnded,
+    AttemptLost,
     Input,
     ResumeRun,
     SetNodes,
-    Shutdown,
-    StepEnded,
-    StepLost,
+    ShutdownRun,
     SuspendRun,
     TimerFired,
 )
@@ -105,7 +105,7 @@ class Delivery(World):
         key, node = {"first": ready[0], "last": ready[-1]}.get(self.order) or self.draw.choice(ready)
         due = self.steps.pop((key, node))
         self.ends += 1
-        self.feed(key, StepEnded(node, due.attempt, self.outcomes(self.name(key, node), due.attempt)))
+        self.feed(key, AttemptEnded(node, due.attempt, self.outcomes(self.name(key, node), due.attempt)))
         self.settle()
         return True
 
@@ -116,7 +116,7 @@ class Delivery(World):
             event = self.cancelled.pop(0)
             for key, run in self.runs.items():
                 if event.node in run.by_id:
-                    self.feed(key, StepEnded(event.node, event.attempt, killed))
+                    self.feed(key, AttemptEnded(event.node, event.attempt, killed))
                     break
 
     def settle(self) -> None:
@@ -136,9 +136,9 @@ class Delivery(World):
                 self.settle()
                 self._try("", ResumeRun())
             case "Delete":
-                self._try("", Shutdown("Terminate", deleted=True))
+                self._try("", ShutdownRun("Terminate", deleted=True))
             case _:
-                self._try("", Shutdown(what))
+                self._try("", ShutdownRun(what))
         self.settle()
 
     def _lose(self) -> None:
@@ -146,7 +146,7 @@ class Delivery(World):
         if self.steps:
             key, node = min(self.steps, key=lambda at: self.name(*at))
             due = self.steps.pop((key, node))
-            self.feed(key, StepLost(node, due.attempt, "the executor was lost"))
+            self.feed(key, AttemptLost(node, due.attempt, "the executor was lost"))
 
     def _time_goes_by(self) -> None:
         """The next timer fires, whatever runs."""

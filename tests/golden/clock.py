@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from exeunt.engine.commands.inputs import Placed, Shutdown, StepEnded, TimerFired
+from exeunt.engine.commands.inputs import AttemptEnded, Placed, ShutdownRun, TimerFired
 from exeunt.engine.facts.events import Event, RunClosed, TimerCleared, TimerSet
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.work import HttpWork, PluginWork, StepOutcome, StepSpec
@@ -57,9 +57,8 @@ class ClockPlayer(Player):
             limit = pod.due.step.timeout_seconds
             if limit and self.now >= self.began[node] + limit:
                 del self.pods[key, node]
-                self.feed(
-                    key, StepEnded(node, pod.due.attempt, StepOutcome(phase="Failed", message=OVERDUE, exit_code=143))
-                )
+                overdue = StepOutcome(phase="Failed", message=OVERDUE, exit_code=143)
+                self.feed(key, AttemptEnded(node, pod.due.attempt, overdue))
         self.settle()
         for (key, timer), due in sorted(self.timers.items(), key=lambda one: (one[1], one[0])):
             # a suspend goes on when its duration is over, a second later than all else
@@ -102,7 +101,7 @@ class ClockPlayer(Player):
             case "end":
                 self._end(op["node"], op["outcome"])
             case kind:
-                self.feed("", Shutdown("Stop" if kind == "stop" else "Terminate"))
+                self.feed("", ShutdownRun("Stop" if kind == "stop" else "Terminate"))
                 self.settle()
 
     def _end(self, name: str, said: Case) -> None:
@@ -110,7 +109,7 @@ class ClockPlayer(Player):
         for key, pod in list(self.pods.items()):
             if pod.name == name:
                 del self.pods[key]
-                self.feed(pod.run, StepEnded(pod.due.node, pod.due.attempt, self.ended_as(said, pod)))
+                self.feed(pod.run, AttemptEnded(pod.due.node, pod.due.attempt, self.ended_as(said, pod)))
                 self.settle()
 
     def ended_as(self, said: Case, pod: Pod) -> StepOutcome:

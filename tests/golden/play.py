@@ -12,14 +12,14 @@ import msgspec
 
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import (
+    AttemptEnded,
     Cancel,
     GoOn,
     HookEnded,
     Placed,
     ResumeRun,
     SetNodes,
-    Shutdown,
-    StepEnded,
+    ShutdownRun,
     TimerFired,
 )
 from exeunt.engine.decide import Run
@@ -148,7 +148,7 @@ class Player:
                 self.feed(*self.inbox.popleft())
             else:
                 key, event, _ = self.kills.popleft()
-                self.feed(key, StepEnded(event.node, event.attempt, self.killed_as(self.specs[event.node])))
+                self.feed(key, AttemptEnded(event.node, event.attempt, self.killed_as(self.specs[event.node])))
 
     def killed_as(self, spec: StepSpec) -> StepOutcome:
         """What a killed pod reports."""
@@ -177,7 +177,7 @@ class Player:
     def operate(self, op: Case) -> None:
         """An operator stops or terminates the workflow."""
         if not self.main.closed:
-            self.feed("", Shutdown("Stop" if op["op"] == "stop" else "Terminate"))
+            self.feed("", ShutdownRun("Stop" if op["op"] == "stop" else "Terminate"))
             self.settle()
 
     def reached(self, rounds: int) -> bool:
@@ -195,7 +195,7 @@ class Player:
         del self.pods[pod.run, pod.due.node]
         self.rounds.append(pod.name)
         outcome = self.ended_as(self.outcome(pod.name, pod.template), pod)
-        self.feed(pod.run, StepEnded(pod.due.node, pod.due.attempt, outcome))
+        self.feed(pod.run, AttemptEnded(pod.due.node, pod.due.attempt, outcome))
         self.settle()
 
     def ended_as(self, said: Case, pod: Pod) -> StepOutcome:

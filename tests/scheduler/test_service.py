@@ -325,7 +325,8 @@ async def test_a_page_token_of_somebody_else_is_refused(parts: Scheduler) -> Non
 
 
 async def test_new_work_is_refused_while_the_log_is_nearly_full(parts: Scheduler, client: Client) -> None:
-    parts.journal._bytes = int(0.9 * parts.journal._room)
+    extent = parts.journal._extent
+    extent.bytes = int(0.9 * extent.room)
     with pytest.raises(ClientError, match="the log is 90% full") as refused:
         await submit(client, HELLO)
     assert refused.value.code == "RESOURCE_EXHAUSTED"

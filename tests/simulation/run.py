@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from exeunt.engine.commands.inputs import Rejected, ResumeRun, Shutdown, SuspendRun
+from exeunt.engine.commands.inputs import Rejected, ResumeRun, ShutdownRun, SuspendRun
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.journal.blobs import digest
 from exeunt.journal.errors import NotOwner
@@ -45,8 +45,8 @@ COMMANDS = [
     ["Replay", "Replay"],
 ]
 STEERING: dict[str, Callable[[str], Any]] = {
-    "Stop": partial(Shutdown, "Stop"),
-    "Terminate": partial(Shutdown, "Terminate"),
+    "Stop": partial(ShutdownRun, "Stop"),
+    "Terminate": partial(ShutdownRun, "Terminate"),
     "Suspend": SuspendRun,
     "Resume": ResumeRun,
 }
@@ -244,7 +244,7 @@ class Simulation:
     async def _delete(self, uid: str, request: str, service: Any) -> bool:
         entry = service.parts.runs.by_uid.get(uid)
         if entry is not None and not entry.closed:
-            return await self._command(uid, Shutdown("Stop", request, deleted=True), service)
+            return await self._command(uid, ShutdownRun("Stop", request, deleted=True), service)
         if uid not in self.world.durable.archive:
             return uid in self.world.durable.tombstones
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from exeunt import traces
 from exeunt.engine import decide
-from exeunt.engine.commands.inputs import Input, Placed, Shutdown, StepEnded
+from exeunt.engine.commands.inputs import AttemptEnded, Input, Placed, ShutdownRun
 from exeunt.engine.decide import Run
 from exeunt.engine.facts.commit import Commit
 from exeunt.engine.facts.events import FORMAT, Event, RunStarted, StepDue
@@ -58,7 +58,7 @@ class Played:
         while due:
             step = due.pop(0)
             self.feed(Placed(step.node, step.attempt, "e1"))
-            new = self.feed(StepEnded(step.node, step.attempt, StepOutcome(phase=next(outcomes), exit_code=0)))
+            new = self.feed(AttemptEnded(step.node, step.attempt, StepOutcome(phase=next(outcomes), exit_code=0)))
             due += [e for e in new if isinstance(e, StepDue)]
 
     def replayed(self) -> Run:
@@ -109,6 +109,6 @@ def test_a_run_that_nobody_traces_has_no_spans(trace: dict[str, str]) -> None:
 
 def test_what_was_ended_from_outside_is_cancelled() -> None:
     played = Played(LOOP)
-    played.feed(Shutdown("Terminate"))
+    played.feed(ShutdownRun("Terminate"))
     assert played.run.closed
     assert dict(results(played.run)) == {"RUN nightly": "cancellation", "each": "cancellation"}

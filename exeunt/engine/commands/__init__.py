@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from exeunt.engine.commands import selection
 from exeunt.engine.commands.inputs import (
+    AttemptEnded,
+    AttemptLost,
     Cancel,
     ChildStarting,
     GiveUp,
@@ -21,15 +23,15 @@ from exeunt.engine.commands.inputs import (
     ResumeRun,
     RetryRun,
     SetNodes,
-    Shutdown,
-    StepEnded,
-    StepLost,
+    ShutdownRun,
     SuspendRun,
     TimerFired,
     less,
 )
 
 __all__ = [
+    "AttemptEnded",
+    "AttemptLost",
     "Cancel",
     "ChildStarting",
     "GiveUp",
@@ -43,9 +45,7 @@ __all__ = [
     "ResumeRun",
     "RetryRun",
     "SetNodes",
-    "Shutdown",
-    "StepEnded",
-    "StepLost",
+    "ShutdownRun",
     "SuspendRun",
     "TimerFired",
     "less",

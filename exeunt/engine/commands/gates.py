@@ -7,14 +7,14 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import (
     NodeEnded,
 )
-from exeunt.engine.facts.nodes import Node, Outputs
+from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values.outputs import export
 from exeunt.engine.values.processed import template_behind
 from exeunt.engine.values.supplied import defaults
 
 
-def go_on(run: Run, node: Node, outputs: Outputs | None) -> None:
+def go_on(run: Run, node: Node, outputs: NodeOutputs | None) -> None:
     """A suspended node goes on."""
     clear_waits(run, node)
     missing = [name for name, value in outputs.parameters if value is None] if outputs is not None else []
@@ -27,12 +27,12 @@ def go_on(run: Run, node: Node, outputs: Outputs | None) -> None:
         export(run, node, template, outputs)
 
 
-def outputs_at_resume(run: Run, node: Node) -> Outputs | None:
+def outputs_at_resume(run: Run, node: Node) -> NodeOutputs | None:
     """The outputs that a node was given, with the defaults of those that nobody gave it."""
     if node.outputs is None:
         return None
     template = template_behind(run, node)
     known = {} if template is None else defaults(run, node, template)
-    return Outputs(
+    return NodeOutputs(
         parameters=[(name, known.get(name) if value is None else value) for name, value in node.outputs.parameters]
     )

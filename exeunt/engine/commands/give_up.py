@@ -6,7 +6,7 @@ It ends as if it was stopped, so that all handlers that are due run; but in Erro
 from __future__ import annotations
 
 from exeunt.engine.commands import killing
-from exeunt.engine.commands.inputs import GiveUp, Rejected, Shutdown
+from exeunt.engine.commands.inputs import GiveUp, Rejected, ShutdownRun
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import HookCancelled, MainEnded, RunClosed, ShutdownSet, StepCancelled, SuspensionSet
 from exeunt.engine.facts.run import Run
@@ -30,7 +30,7 @@ def give_up(run: Run, given: GiveUp) -> None:
     fail(run, Spot(-1, run.name), Caller(Step(template=entrypoint), run.templates.local, {}), given.reason)
 
 
-def end(run: Run, given: Shutdown, why: str) -> None:
+def end(run: Run, given: ShutdownRun, why: str) -> None:
     """Ends a run at once, without looking at anything in it: the last resort where nothing can be decided."""
     reason = "Deleted" if given.deleted else "Terminated"
     message = f"{reason.lower()} while it could not go on: {why}"

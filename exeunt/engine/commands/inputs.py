@@ -22,7 +22,7 @@ class Placed(msgspec.Struct):
     executor: str
 
 
-class StepEnded(msgspec.Struct):
+class AttemptEnded(msgspec.Struct):
     """An attempt ended. One that is not the node's current attempt changes nothing."""
 
     node: str
@@ -30,7 +30,7 @@ class StepEnded(msgspec.Struct):
     outcome: StepOutcome
 
 
-class StepLost(msgspec.Struct):
+class AttemptLost(msgspec.Struct):
     """The executor of an attempt is gone: a main run's node ends in Error, an exit run's is due again."""
 
     node: str
@@ -70,7 +70,7 @@ class GoOn(msgspec.Struct):
     """The decision before this one had done its share: decide what is left."""
 
 
-class Shutdown(msgspec.Struct):
+class ShutdownRun(msgspec.Struct):
     """Stop or Terminate. `deleted` when it comes of a deletion."""
 
     strategy: str
@@ -153,14 +153,14 @@ class RetryRun(msgspec.Struct):
 
 Input = (
     Placed
-    | StepEnded
-    | StepLost
+    | AttemptEnded
+    | AttemptLost
     | ChildStarting
     | HookEnded
     | ReplayEnded
     | TimerFired
     | GoOn
-    | Shutdown
+    | ShutdownRun
     | SuspendRun
     | ResumeRun
     | SetNodes
@@ -183,10 +183,10 @@ class Rejected(Exception):  # noqa: N818 - it is an answer, not a fault
 def less(given: Input) -> Input | None:
     """What is left of an input that could not be taken in: that work is over. None for commands, which were refused."""
     match given:
-        case StepEnded():
-            return StepLost(given.node, given.attempt, "what it ended with could not be written down")
+        case AttemptEnded():
+            return AttemptLost(given.node, given.attempt, "what it ended with could not be written down")
         case HookEnded():
             return HookEnded(msgspec.structs.replace(given.outcome, nodes=given.outcome.nodes[:1], outputs={}))
-        case StepLost():
+        case AttemptLost():
             return given
     return None

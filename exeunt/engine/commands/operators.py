@@ -10,7 +10,7 @@ from exeunt.engine.commands.inputs import (
     ResumeRun,
     RetryRun,
     SetNodes,
-    Shutdown,
+    ShutdownRun,
     SuspendRun,
 )
 from exeunt.engine.commands.killing import clear_waits, fail_below, kill, shut_down, wake_all
@@ -25,14 +25,14 @@ from exeunt.engine.facts.events import (
     ShutdownSet,
     SuspensionSet,
 )
-from exeunt.engine.facts.nodes import Outputs
+from exeunt.engine.facts.nodes import NodeOutputs
 from exeunt.engine.facts.run import Run
 from exeunt.engine.walk.workflow import set_deadline
 
 _REASONS = {"Stop": "Stopped", "Terminate": "Terminated"}
 
 
-def _done(run: Run, given: Shutdown | SuspendRun | ResumeRun | SetNodes | RetryRun | Replay) -> bool:
+def _done(run: Run, given: ShutdownRun | SuspendRun | ResumeRun | SetNodes | RetryRun | Replay) -> bool:
     """Whether it was carried out before. Raises Rejected where the run has gone on since it was looked at."""
     if given.request_id and given.request_id in run.state.requests:
         return True
@@ -47,7 +47,7 @@ def _refuse_closed(run: Run, what: str) -> None:
         raise Rejected("WORKFLOW_FINISHED", f"workflow {run.name} has finished: it cannot be {what} any more")
 
 
-def shutdown(run: Run, given: Shutdown) -> None:
+def shutdown(run: Run, given: ShutdownRun) -> None:
     if _done(run, given):
         return
     if run.closed:
@@ -132,7 +132,7 @@ def set_nodes(run: Run, given: SetNodes) -> None:
     for node in nodes:
         outputs = node.outputs
         if outputs is not None:
-            outputs = Outputs(
+            outputs = NodeOutputs(
                 parameters=[(name, given.parameters.get(name, value)) for name, value in outputs.parameters]
             )
         message = given.message or node.message

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from exeunt.engine.commands.inputs import (
+    AttemptEnded,
+    AttemptLost,
     ChildStarting,
     HookEnded,
     Placed,
     Rejected,
     ReplayEnded,
-    StepEnded,
-    StepLost,
 )
 from exeunt.engine.commands.killing import clear_timer, say_over
 from exeunt.engine.facts import phases, timers
@@ -52,7 +52,7 @@ def placed(run: Run, given: Placed) -> None:
         run.ended(node)
 
 
-def step_ended(run: Run, given: StepEnded) -> None:
+def step_ended(run: Run, given: AttemptEnded) -> None:
     node = _current(run, given.node, given.attempt)
     if node is None:
         _late(run, given)
@@ -62,7 +62,7 @@ def step_ended(run: Run, given: StepEnded) -> None:
     clear_timer(run, timers.timeout(given.node))
 
 
-def _late(run: Run, given: StepEnded) -> None:
+def _late(run: Run, given: AttemptEnded) -> None:
     """The result of an attempt that was cancelled before: the node keeps its phase, and says what became of it."""
     key = run.by_id.get(given.node)
     if key is not None and (key, given.attempt) in run.state.cancelled and not run.closed:
@@ -82,7 +82,7 @@ def _export(run: Run, node: Node) -> None:
             export(run, node, template, node.outputs)
 
 
-def step_lost(run: Run, given: StepLost) -> None:
+def step_lost(run: Run, given: AttemptLost) -> None:
     node = _current(run, given.node, given.attempt)
     if node is None:
         key = run.by_id.get(given.node)

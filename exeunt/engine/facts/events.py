@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.facts.nodes import Outputs
+from exeunt.engine.facts.nodes import NodeOutputs
 from exeunt.engine.facts.work import StepOutcome, StepSpec, Struct
 
 FORMAT = 1
@@ -240,7 +240,7 @@ class NodeStarted(Event, tag="n"):
     retried: bool = False
     scope: str = ""
     ref: tuple[str, str, bool] | None = None
-    outputs: Outputs | None = None
+    outputs: NodeOutputs | None = None
     links: list[int] | None = None  # parents in the tree as it is shown; None: the owner
     raised: bool = False
     display: str = ""  # asked for by the template's annotation
@@ -252,7 +252,7 @@ class NodeEnded(Event, tag="e"):
     node: int
     phase: str
     message: str = ""
-    outputs: Outputs | None = None
+    outputs: NodeOutputs | None = None
     killed: bool = False
     raised: bool = False  # it could not be worked out: what holds it ends with it
 
@@ -269,7 +269,7 @@ class NodeNoted(Event, tag="m"):
 
     node: int
     message: str = ""
-    outputs: Outputs | None = None
+    outputs: NodeOutputs | None = None
 
 
 class HookReplayed(Event, tag="rehooked"):

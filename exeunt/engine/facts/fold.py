@@ -38,7 +38,7 @@ from exeunt.engine.facts.events import (
     TimerSet,
 )
 from exeunt.engine.facts.fold_hooks import inner_hook_ended
-from exeunt.engine.facts.nodes import Node, Outputs, counts_as_bad, fnv, hook_of, tail_of
+from exeunt.engine.facts.nodes import Node, NodeOutputs, counts_as_bad, fnv, hook_of, tail_of
 from exeunt.engine.facts.reopen import reopened
 from exeunt.engine.facts.standing import attempt, life, node_at, node_of
 from exeunt.engine.facts.state import Facts, State
@@ -262,14 +262,14 @@ def _step_finished(run: Facts, event: StepFinished) -> None:
     _end(run, node, outcome.phase, outcome.message)
 
 
-def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> Outputs | None:
+def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> NodeOutputs | None:
     """What a step gave. Argo knows an output parameter without a value; a declared one that is missing becomes that."""
     parameters: list[tuple[str, str | None]] = []
     if outcome.parameters or outcome.phase in phases.BAD or any(one.value is not None for one in declared):
         parameters = [(one.name, outcome.parameters.get(one.name, one.value)) for one in declared]
     if not parameters and outcome.result is None and outcome.exit_code is None:
         return None
-    return Outputs(parameters=parameters, result=outcome.result, exit_code=outcome.exit_code)
+    return NodeOutputs(parameters=parameters, result=outcome.result, exit_code=outcome.exit_code)
 
 
 def _step_cancelled(run: Facts, event: StepCancelled) -> None:

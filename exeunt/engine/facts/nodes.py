@@ -40,7 +40,7 @@ def tail_of(lines: list[str]) -> list[str]:
     return [line[-_LINE_CHARACTERS:] for line in lines[-_LOG_LINES:]]
 
 
-class Outputs(Struct):
+class NodeOutputs(Struct):
     """What a node gave. A parameter without a value is None."""
 
     parameters: list[tuple[str, str | None]] = []
@@ -71,7 +71,7 @@ class Node(Struct):
     retried: bool = False
     shown: str = ""  # the display name that the template's annotation asks for
     inputs: list[tuple[str, str]] | None = None
-    outputs: Outputs | None = None
+    outputs: NodeOutputs | None = None
     message: str = ""
     started: float = 0.0
     finished: float = 0.0

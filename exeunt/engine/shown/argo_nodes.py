@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from exeunt.engine.facts import phases
-from exeunt.engine.facts.nodes import Node, Outputs
+from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.outbound import last_of, outbound
 from exeunt.engine.values.cause import cause
@@ -75,7 +75,7 @@ def _link(run: Run, key: int) -> str:
     return run.names.hooked_id(parent, ".onExit" if hook.name == "exit" else f".hooks.{hook.name}")
 
 
-def outputs_tree(outputs: Outputs) -> dict[str, Any]:
+def outputs_tree(outputs: NodeOutputs) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     if outputs.parameters:
         tree["parameters"] = [

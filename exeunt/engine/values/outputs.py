@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from exeunt.engine.facts.events import GlobalsSet
-from exeunt.engine.facts.nodes import Node, Outputs
+from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values.processed import locals_of
@@ -16,10 +16,10 @@ from exeunt.language.manifest import Parameter, Template, ValueFrom
 from exeunt.language.variables import OPEN, environment, text
 
 
-def from_scope(run: Run, template: Template, scope: Scope) -> Outputs | None:
+def from_scope(run: Run, template: Template, scope: Scope) -> NodeOutputs | None:
     """What a steps or DAG template gives, out of what its children gave. Raises NodeError."""
     parameters = [(parameter.name, _value(run, parameter, scope)) for parameter in template.outputs.parameters]
-    return Outputs(parameters=list(parameters)) if parameters else None
+    return NodeOutputs(parameters=list(parameters)) if parameters else None
 
 
 def _value(run: Run, parameter: Parameter, scope: Scope) -> str:
@@ -67,7 +67,7 @@ def _expression(run: Run, source: str, scope: Scope) -> str:
         raise NodeError(str(error)) from error
 
 
-def export(run: Run, node: Node, template: Template, outputs: Outputs | None) -> None:
+def export(run: Run, node: Node, template: Template, outputs: NodeOutputs | None) -> None:
     """Parameters with a globalName become outputs of the workflow. `template` is that of the node, as it is written."""
     if outputs is None:
         return

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from exeunt.engine.facts import phases
-from exeunt.engine.facts.nodes import Node, Outputs
+from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values import loops
 from exeunt.language.manifest import Parameter, Template
@@ -202,7 +202,7 @@ def add_node(run: Run, scope: Scope, prefix: str, node: Node) -> None:
     add_outputs(scope, prefix, node.outputs)
 
 
-def add_outputs(scope: Scope, prefix: str, outputs: Outputs | None) -> None:
+def add_outputs(scope: Scope, prefix: str, outputs: NodeOutputs | None) -> None:
     if outputs is None:
         return
     if outputs.result is not None:

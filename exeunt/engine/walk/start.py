@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import NodeEnded, NodeStarted, StepDue, TimerSet
-from exeunt.engine.facts.nodes import Node, Outputs
+from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import NODE
@@ -167,7 +167,7 @@ def _appear(
     processed: Processed | None = None,
     message: str = "",
     retried: bool = False,
-    outputs: Outputs | None = None,
+    outputs: NodeOutputs | None = None,
     raised: bool = False,
 ) -> Node:
     run.turn.took(NODE)
@@ -209,7 +209,7 @@ def _suspend(run: Run, spot: Spot, caller: Caller, processed: Processed, *, retr
         for parameter in template.outputs.parameters
         if parameter.value_from is not None and parameter.value_from.supplied is not None
     ]
-    outputs = Outputs(parameters=[(name, None) for name in names]) if names else None
+    outputs = NodeOutputs(parameters=[(name, None) for name in names]) if names else None
     node = _appear(
         run, spot, caller, phases.SUSPEND, phases.RUNNING, processed=processed, retried=retried, outputs=outputs
     )
