@@ -65,7 +65,7 @@ class ExitHandler:
     ) -> None:
         self.journal = journal
         self.projections = projections
-        self.ready = False  # the first load is complete
+        self.complete = False  # the first load is
         self.loaded_changed: list[Callable[[], None]] = []
         self._finish_seconds = settings.finish_seconds
         repeat = RepeatOnReconnect(journal.wire)
@@ -101,7 +101,7 @@ class ExitHandler:
             access=self.access,
             ids=RequestIds(projections.names, repeat),
         )
-        self.nodes = ExitRunService(self.runs, owners, self.access, lambda: self.ready)
+        self.nodes = ExitRunService(self.runs, owners, self.access, lambda: self.complete)
         numbers.register(journal, self.runs, self.obligations, self.steps, self.client)
 
     def public(self) -> dict[str, Register]:
@@ -115,6 +115,11 @@ class ExitHandler:
     # --- partitions ---------------------------------------------------------------------------------------------------
 
     @property
+    def holder(self) -> ExitHandler:
+        """What acts for partitions."""
+        return self
+
+    @property
     def loaded(self) -> set[int]:
         """The partitions in which this process acts."""
         return self.runs.loaded
@@ -124,7 +129,7 @@ class ExitHandler:
         await self.journal.take(partitions)
         await self.restorer.restore(await self.journal.load(partitions))
         self.runs.loaded |= {p for p in partitions if self.journal.owns(p)}
-        self.ready = True
+        self.complete = True
         for told in self.loaded_changed:
             told()
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from exeunt.actions import ActionSettings
 from exeunt.actions.settings import ActionServiceSettings
 from exeunt.journal import identity, keyring
-from exeunt.journal.settings import LogSettings
-from exeunt.language.handlers import Defaults
-from exeunt.service.settings import SettingsError, setting
+from exeunt.journal.settings import OwnerSettings
+from exeunt.service.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ActionServiceSettings):
+class Settings(OwnerSettings, ActionServiceSettings):
     """Settings of `exeunt serve exithandler`."""
 
     answer_bytes: int = setting("Largest answer of an HTTP request that is read", 1 << 20, unit="bytes", minimum=1)
@@ -62,21 +61,4 @@ class Settings(ActionServiceSettings):
             result_bytes=self.result_bytes,
             notify_timeout=self.notify_seconds,
             threads=self.action_threads,
-        )
-
-    def keys(self) -> keyring.Keyring:
-        """The keys that secrets are sealed with; without any, none can be stored or read. Raises SettingsError."""
-        return keyring.read_keys(self.secret_key)
-
-    def handlers(self) -> Defaults:
-        """What every workflow gets. Raises SettingsError."""
-        try:
-            return Defaults(self.exit_handlers, self.exit_on)
-        except ValueError as error:
-            raise SettingsError([str(error)]) from None
-
-    def log(self) -> LogSettings:
-        """How the log is kept."""
-        return LogSettings(
-            replicas=self.replicas, max_bytes=self.log_bytes, window=self.window, commit_bytes=self.commit_bytes
         )

@@ -93,6 +93,7 @@ class Scheduler:
         self._changing_keys = len(settings.keys()) > 1
         self.bundles = Bundles(projections.blobs, repeat)
         self.runs = Runs(journal, self.bundles, steps, clock, repeat)
+        self.loaded_changed = self.runs.loaded_changed
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = RunAnnouncer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
@@ -226,7 +227,12 @@ class Scheduler:
             log.info("sealed %d secrets with the first key", count)
 
     @property
-    def loaded(self) -> bool:
+    def holder(self) -> Runs:
+        """What acts for partitions."""
+        return self.runs
+
+    @property
+    def complete(self) -> bool:
         """Whether every partition that is ours is loaded, and every other one has an owner."""
         owner = self.owners.scheduler_of
         return all(owner(p) or (owner(p) == "" and p in self.runs.loaded) for p in range(PARTITIONS))

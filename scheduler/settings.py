@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exeunt.journal import identity, keyring
-from exeunt.journal.settings import LogSettings
-from exeunt.language.handlers import Defaults
-from exeunt.service.settings import ServiceSettings, SettingsError, setting
+from exeunt.journal.settings import OwnerSettings
+from exeunt.service.settings import ServiceSettings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ServiceSettings):
+class Settings(OwnerSettings, ServiceSettings):
     """Settings of `exeunt serve scheduler`."""
 
     expected_schedulers: int = setting(
@@ -71,20 +70,3 @@ class Settings(ServiceSettings):
     )
     anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)
-
-    def keys(self) -> keyring.Keyring:
-        """The keys that secrets are sealed with; without any, none can be stored or read. Raises SettingsError."""
-        return keyring.read_keys(self.secret_key)
-
-    def log(self) -> LogSettings:
-        """How the log is kept."""
-        return LogSettings(
-            replicas=self.replicas, max_bytes=self.log_bytes, window=self.window, commit_bytes=self.commit_bytes
-        )
-
-    def handlers(self) -> Defaults:
-        """What every workflow gets. Raises SettingsError."""
-        try:
-            return Defaults(self.exit_handlers, self.exit_on)
-        except ValueError as error:
-            raise SettingsError([str(error)]) from None

@@ -1,10 +1,14 @@
-"""How the log is kept."""
+"""How the log is kept, and what every service that keeps a part of it can be told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from exeunt.journal.entries import COMMIT_BYTES
+from exeunt.journal.keyring import Keyring, read_keys
+from exeunt.language.handlers import Defaults
+from exeunt.service.settings import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,39 @@ class LogSettings:
     """The largest decision, or snapshot, of one run."""
     tick: float = 1.0
     """How often marks are announced, fences renewed and the log is cut."""
+
+
+class OwnerSettings:
+    """What the settings of schedulers and exit handlers come to. The fields are those of each service."""
+
+    nats_url: str
+    nats_password: str
+    replica: str
+    replicas: int
+    data_dir: Path
+    shutdown_seconds: float
+    log_bytes: int
+    commit_bytes: int
+    window: int
+    ledger_days: float
+    anew: tuple[str, ...]
+    secret_key: str
+    exit_handlers: tuple[str, ...]
+    exit_on: tuple[str, ...]
+
+    def log(self) -> LogSettings:
+        """How the log is kept."""
+        return LogSettings(
+            replicas=self.replicas, max_bytes=self.log_bytes, window=self.window, commit_bytes=self.commit_bytes
+        )
+
+    def keys(self) -> Keyring:
+        """The keys that secrets are sealed with; without any, none can be stored or read. Raises SettingsError."""
+        return read_keys(self.secret_key)
+
+    def handlers(self) -> Defaults:
+        """The exit handlers that every workflow gets. Raises SettingsError."""
+        try:
+            return Defaults(self.exit_handlers, self.exit_on)
+        except ValueError as error:
+            raise SettingsError([str(error)]) from None
