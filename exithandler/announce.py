@@ -1,7 +1,7 @@
 """What subscribers hear of exit runs: `exit.started`, then `exit.succeeded` or `exit.failed` (docs/events.md).
 
-The events of a run are numbered by the times that it runs, so that each has the same id whenever it is published again:
-1 and 2 at first, then three for each replay, of which the scheduler publishes the third (exeunt/replayed.py).
+Events are numbered so that each has the same id whenever it is published again. The first time that the run runs has 1
+and 2; each replay has three more, the third of which the scheduler publishes (exeunt/replayed.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class ExitAnnouncer:
-    """Publishes. One for each process."""
+    """Publishes the events of exit runs. One for each process."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -51,7 +51,7 @@ class ExitAnnouncer:
             self._out |= await self._events.published(uids, since)
 
     def started(self, obligation: Obligation, record: ExitRecord) -> None:
-        """The run has begun: that is published soon, and in any case before its end. One that cannot begin has none."""
+        """The run has begun: that is published soon, and before its end. A run that cannot begin has no such event."""
         event = _began(obligation, record)
         if event is not None and f"{obligation.uid}.{event['number']}" not in self._out:
             self._events.post(**event).add_done_callback(partial(_given_up, record.id, "exit.started"))
@@ -64,7 +64,7 @@ class ExitAnnouncer:
 
 
 def told(obligation: Obligation, record: ExitRecord) -> list[dict[str, Any]]:
-    """What was published of an exit run, as its record stands: of its last replay."""
+    """The events that were published of the last replay of an exit run, made again from its record."""
     began = _began(obligation, record)
     found = [] if began is None else [began]
     if record.state in ENDED:

@@ -89,7 +89,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         return whole(await self._record(request.id))
 
     async def ReadExit(self, request: pb.ReadExitRequest, context: Context) -> AsyncIterator[pb.ReadExitResponse]:
-        """The same in parts."""
+        """A whole record, in parts."""
         async with self.access.reading.required():
             record = await self._record(request.id)
         for part in parts(record):
@@ -150,7 +150,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
 
     @writes
     async def ReplayExit(self, request: pb.ReplayExitRequest, context: Context) -> pb.Exit:
-        """Runs it again."""
+        """Runs an exit run again."""
         return await self._command(
             "ReplayExit",
             request,
@@ -160,7 +160,7 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
 
     @writes
     async def CancelExit(self, request: pb.CancelExitRequest, context: Context) -> pb.Exit:
-        """Ends it for good."""
+        """Ends an exit run for good."""
         check_characters("message", request.message, MESSAGE_CHARACTERS)
         return await self._command(
             "CancelExit",
@@ -170,9 +170,9 @@ class ExitService(exit_service_pb2_grpc.ExitServiceServicer):
         )
 
     async def _command(self, method: str, request: Any, do: Command, *, nobody: str) -> pb.Exit:
-        """Carries it out once for each request id, at the revision that was meant; what is another's is passed on.
+        """Carries out a command once for each request id, at the revision that was meant; passes on what is another's.
 
-        `nobody` says what is the matter where the run is not here.
+        `nobody` is the text of the error for a run that nobody has.
         """
         record = await self._record(request.id)
         asked = await self._ids.asked(method, request, record.namespace)
@@ -297,7 +297,7 @@ def parts(record: ExitRecord) -> Iterator[pb.Exit]:
 
 
 def listed(record: ExitRecord) -> pb.Exit:
-    """A record as lists have it: without what is largest in it where it is large."""
+    """A record as lists show it: of a large one the largest things are left out."""
     text = cloudevents.body(shown(record), LISTED_BYTES).decode()
     found = message(record, text, [])
     size = 0

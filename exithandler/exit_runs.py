@@ -36,7 +36,7 @@ for _state in sorted(ENDED - {SKIPPED}):  # a count that begins at 1 would not s
 
 
 class ExitRuns:
-    """All of them. Who else acts for partitions says in `on_lose` how it stops; `tasks` end with their partitions."""
+    """All of them. Whatever else acts for partitions has a callback in `on_lose`; `tasks` end with their partitions."""
 
     def __init__(
         self, journal: Log, ledger: Ledger, announcer: ExitAnnouncer, steps: ExitSteps, clock: Clock | None = None
@@ -86,7 +86,7 @@ class ExitRuns:
     # --- opening ------------------------------------------------------------------------------------------------------
 
     def open(self, obligation: Obligation, record: ExitRecord, *, durable: int = 0) -> OpenExitRun:
-        """Has a run open here of which the log has so many commits."""
+        """Opens a run here. `durable` is the number of its last commit in the log."""
         opened = OpenExitRun(obligation, record)
         family, settled = family_of(obligation.uid, obligation.hook_id), partial(self._settled, opened)
         opened.commits = RunCommits(self._writer, family, settled, durable=durable, on_durable=opened.on_durable)
@@ -212,7 +212,7 @@ class ExitRuns:
             self._steps.drop(opened.driver)
 
     def _broken(self, opened: OpenExitRun, driver: Driver) -> bool:
-        """What this run is to do cannot be worked out, or not be written: it is parked, and the main run goes on."""
+        """A decision of this run cannot be worked out, or not be written: it is parked, and the main run goes on."""
         self._steps.drop(driver)
         now = max(self.clock.now(), opened.obligation.due_at)
         attempt = max((node.attempt for node in driver.run.nodes), default=-1)

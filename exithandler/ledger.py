@@ -31,7 +31,7 @@ AGAIN_SECONDS = 0.1
 
 
 class StoredRecord(NamedTuple):
-    """A record as it was written, by its summary, and where."""
+    """The summary of a record in the store, and its position there."""
 
     summary: LedgerSummary
     sequence: int
@@ -53,7 +53,7 @@ Room = Callable[[Line], bool]
 
 
 class Told(NamedTuple):
-    """What a watcher hears: of a record, that it is there, or that it does not fit any more; or that all was told."""
+    """What a watcher hears: a record as it is now, or that it does not fit any more (`left`); None: all was told."""
 
     record: Line | None
     left: bool = False
@@ -65,7 +65,7 @@ class OtherList(Exception):  # noqa: N818 - an answer
 
 
 class ExitFilter(NamedTuple):
-    """Which records are asked for; what is empty or 0 narrows nothing. Times, in seconds, are those of becoming due."""
+    """Which records are asked for. What is empty or 0 narrows nothing; times, in seconds, are those of becoming due."""
 
     namespace: str = ""
     workflow: str = ""
@@ -94,7 +94,7 @@ class ExitFilter(NamedTuple):
 
 
 class Ledger:
-    """One for each process."""
+    """The ledger. One for each process."""
 
     def __init__(self, store: Records[LedgerSummary]) -> None:
         self.index = RecordIndex(store, _place)
@@ -270,7 +270,7 @@ class Ledger:
     async def _changes(
         self, wanted: ExitFilter, queue: Changes, position: int, *, anew: bool, full: bool
     ) -> AsyncIterator[Told]:
-        """`anew`: of what the watcher has not been told it knows nothing."""
+        """`anew`: the watcher knows nothing but what it has been told here."""
         told: OrderedDict[str, LedgerSummary | None] = OrderedDict()  # None: that it left the filter
         while True:
             found = await queue.get()
@@ -314,7 +314,7 @@ class Ledger:
             queue.put_nowait(error)
 
     async def position(self) -> int:
-        """That of the last record that was written."""
+        """The position of the last record that was written."""
         return await self._store.position()
 
 

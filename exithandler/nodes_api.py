@@ -43,7 +43,7 @@ class ExitRunService(exit_run_service_pb2_grpc.ExitRunServiceServicer):
 
     @writes
     async def SteerExitNodes(self, request: pb.SteerExitNodesRequest, context: Context) -> pb.SteerExitNodesResponse:
-        """Nodes that wait in a workflow's running handlers."""
+        """Resumes or sets nodes that wait in a workflow's running exit handlers."""
         self._require(request.uid)
         command: ResumeRun | SetNodes = SetNodes(
             selector=request.node_field_selector,
@@ -70,7 +70,7 @@ class ExitRunService(exit_run_service_pb2_grpc.ExitRunServiceServicer):
     async def ReadExitNodes(
         self, request: pb.ReadExitNodesRequest, context: Context
     ) -> AsyncIterator[pb.ReadExitNodesResponse]:
-        """The nodes of a workflow's running handlers, as they are now. What they belong to stands still meanwhile."""
+        """The nodes of a workflow's running exit handlers, as they are now. Each run stands still while it is read."""
         self._require(request.uid)
         for run in self._runs.of_uid(request.uid):
             if run.driver is None:

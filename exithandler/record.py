@@ -191,7 +191,7 @@ def _begun(record: ExitRecord, now: float) -> None:
 
 
 def close(record: ExitRecord, outcome: HookOutcome | None, message: str, now: float) -> None:
-    """The run has ended."""
+    """Takes the end of the run into its record."""
     record.finished_at = now
     if outcome is None:
         record.state, record.error = PARKED, message
@@ -296,7 +296,7 @@ def _find(record: ExitRecord, node: str, number: int, replay: int | None = None)
 
 
 def _why(message: str, cause: str) -> str:
-    """The handler's message, with what its last attempt said where that says more."""
+    """The handler's message, and the last attempt's where that says more."""
     if not message or message in cause:
         return cause or message
     return message if not cause or cause in message else f"{message}: {cause}"

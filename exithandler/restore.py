@@ -89,7 +89,7 @@ class Restorer:
         return opened
 
     async def _folded(self, found: OpenRun, commits: Sequence[Commit], most: int) -> FoldedRun:
-        """The record that all commits make, and the run that the first `most` make. Raises what the fold raises."""
+        """The record of all commits, and the run that the first `most` of them make. Raises what the fold raises."""
         stored = None
         if found.records[0].snapshot:
             stored = await until_answered(lambda: self._ledger.get(found.family.hook_id))

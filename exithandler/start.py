@@ -155,7 +155,7 @@ class ChildStarter:
         return RunChain(self, family, obligation, tell)
 
     async def begin(self, wanted: Beginning, family: Family, obligation: Obligation, tell: Tell) -> StartedWorkflow:
-        """Starts a workflow, or finds it started; `tell` hears of it before. Raises StartRefused, Unavailable."""
+        """Starts a workflow, or finds that it was; `tell` hears of it before. Raises StartRefused, Unavailable."""
         depth = depth_of(obligation.labels) + 1
         above = {DEPTH_LABEL: str(depth), ROOT_LABEL: root_of(obligation.labels, obligation.uid)}
         now = asyncio.get_running_loop().time()

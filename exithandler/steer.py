@@ -12,7 +12,7 @@ from exeunt.journal.errors import NotOwner
 
 
 async def steer(runs: ExitRuns, uid: str, command: ResumeRun | SetNodes) -> int:
-    """Does it to each exit run of the workflow that has such nodes, and answers how many had, when that is durable.
+    """Resumes or sets nodes in each exit run of the workflow that has such; answers how many had, when it is durable.
 
     Raises Rejected, NotOwner.
     """

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class PartitionTasks:
-    """Tasks, each for one partition. None goes on when its partition is somebody else's, or under a later ownership."""
+    """Tasks, each for one partition: it ends with the ownership under which it began."""
 
     def __init__(self) -> None:
         self._partitions: dict[asyncio.Task[None], int] = {}
@@ -46,5 +46,5 @@ class PartitionTasks:
 
 
 def failed(done: asyncio.Future[Any]) -> bool:
-    """Whether it did not come about; whoever asked may be gone, so nobody else looks at the error."""
+    """Whether it failed, or was cancelled. Marks the error as seen: whoever asked may be gone."""
     return done.cancelled() or done.exception() is not None

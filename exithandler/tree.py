@@ -24,7 +24,7 @@ class StepLister:
         self._js = js
 
     async def __call__(self, namespace: str, uid: str, seconds: float) -> list[dict[str, Any]]:
-        """As far as they are told of: waits so long for the event that the main run is over, which is told last."""
+        """The steps that events tell of. Waits at most so long for that of the main run's end, which comes last."""
         steps: dict[str, dict[str, Any]] = {}
         seen = 0
         try:

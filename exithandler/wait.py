@@ -65,7 +65,7 @@ class ChildWaiter:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _watch(self, address: str, uid: str) -> AsyncGenerator[tuple[Tree, bool], None]:
-        """What this scheduler tells of it, and whether that is the end; ends with the stream, whatever ended that."""
+        """What this scheduler tells of the child, and whether that is its end; ends when the stream does."""
         text = ""
         async with self._channel(address) as channel:
             call = rpc.WorkflowServiceStub(channel).WatchWorkflow(
@@ -84,7 +84,7 @@ class ChildWaiter:
 
     @contextlib.asynccontextmanager
     async def _channel(self, address: str) -> AsyncIterator[grpc.aio.Channel]:
-        """One for all that watch there."""
+        """The channel to an address, shared by all that watch there."""
         channel, users = self._channels.get(address) or (open_channel(address, retries=False), 0)
         self._channels[address] = channel, users + 1
         try:

@@ -40,7 +40,7 @@ class EventToPublish(NamedTuple):
     run: str = ""  # of whose events it keeps the order (`Events.post`)
 
 
-def announcements(run: Run, events: Sequence[Event]) -> list[EventToPublish]:
+def events_to_publish(run: Run, events: Sequence[Event]) -> list[EventToPublish]:
     """What a durable commit tells, numbered on from what the run has told before. To be called once for each commit."""
     found: list[EventToPublish] = []
     state = run.state
@@ -80,15 +80,15 @@ def deleted(ending: Ending, number: int, by: str, why: str, at: float) -> EventT
 
 
 class RunAnnouncer:
-    """Publishes what it is given; `run` does the work, and nobody waits for it but by `out`."""
+    """Publishes the events that it is given. `run` does the work; only `out` waits for it."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self._queue: asyncio.Queue[EventToPublish | asyncio.Future[None]] = asyncio.Queue()
 
-    def put(self, announcements: list[EventToPublish]) -> None:
-        """Takes events; those of one run in their order."""
-        for announcement in announcements:
+    def put(self, events_to_publish: list[EventToPublish]) -> None:
+        """Queues events. Those of one run have to come in their order."""
+        for announcement in events_to_publish:
             self._queue.put_nowait(announcement)
 
     def out(self) -> asyncio.Future[None]:
@@ -98,7 +98,7 @@ class RunAnnouncer:
         return done
 
     async def run(self) -> None:
-        """Publishes until it is cancelled. What is refused for what it says is given up, and costs no other event."""
+        """Publishes until it is cancelled. An event that is refused for its content is given up; the others go out."""
         while True:
             item = await self._queue.get()
             for _ in range(TOGETHER):

@@ -1,4 +1,4 @@
-"""A workflow that was found, in an answer: as calls show it that have done something, and as lists have it."""
+"""A workflow in an answer: as a call shows it that did something to it, and as lists show it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exeunt.v1 import workflow_service_pb2 as pb
 
 
 async def shown(found: OpenWorkflow | Archived | Unread, most: int = ANSWER_BYTES) -> pb.Workflow:
-    """The workflow in an answer of so many bytes to a call that has done something: without its nodes where many."""
+    """The workflow as a call answers that did something to it, in so many bytes; without its nodes where many."""
     if isinstance(found, Unread):
         return fitted(seen(found.tree(), found.number), most)
     if isinstance(found, Archived):
@@ -21,7 +21,7 @@ async def shown(found: OpenWorkflow | Archived | Unread, most: int = ANSWER_BYTE
 
 
 async def summary(found: OpenWorkflow | Archived | Unread, view: int) -> pb.Workflow:
-    """The workflow as lists have it."""
+    """The workflow as lists show it."""
     if isinstance(found, Unread):
         return listed(found.tree(), found.number, view)
     if isinstance(found, Archived):

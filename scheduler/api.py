@@ -75,12 +75,12 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def SubmitWorkflow(self, request: pb.SubmitWorkflowRequest, context: Context) -> pb.SubmitWorkflowResponse:
-        """All or nothing; answered when it is durable."""
+        """Starts all workflows of the documents, or none; answers when that is durable."""
         return await self._submissions.submit(request, context)
 
     @reads
     async def LintWorkflow(self, request: pb.LintWorkflowRequest, context: Context) -> pb.LintWorkflowResponse:
-        """Problems are the answer."""
+        """Checks documents; the answer lists what is wrong with them."""
         documents = refusal.named(request.documents)
         problems = await self._checker.lint(documents, request.namespace)
         return pb.LintWorkflowResponse(problems=[refusal.shown(problem, documents) for problem in problems])
@@ -89,7 +89,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @reads
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.Workflow:
-        """With the nodes of running exit handlers, unless another view is asked for."""
+        """One workflow, with the nodes of running exit handlers unless another view is asked for."""
         found = await self._reader.find(context, request)
         if isinstance(found, Elsewhere):
             passed: pb.Workflow = await self._reader.pass_on(found, "GetWorkflow", request)
@@ -101,7 +101,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def ReadWorkflow(
         self, request: pb.ReadWorkflowRequest, context: Context
     ) -> AsyncIterator[pb.ReadWorkflowResponse]:
-        """The same in parts."""
+        """The whole workflow, in parts."""
         async with self.access.reading.required():
             found = await self._reader.find(context, request)
         if isinstance(found, Elsewhere):
@@ -115,13 +115,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @reads
     async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
-        """Newest first, without nodes."""
+        """A page of workflows, newest first, without their nodes."""
         return await self._lists.page(request, context)
 
     async def WatchWorkflow(
         self, request: pb.WatchWorkflowRequest, context: Context
     ) -> AsyncIterator[pb.WatchWorkflowResponse]:
-        """To the end of the handlers."""
+        """Changes of one workflow, until its exit handlers have ended."""
         watch.check_position(request.position)
         async with self.access.reading.required():
             found = await self._reader.find(context, request)
@@ -139,7 +139,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def WatchWorkflows(
         self, request: pb.WatchWorkflowsRequest, context: Context
     ) -> AsyncIterator[pb.WatchWorkflowsResponse]:
-        """Many at once, for ever."""
+        """Changes of all workflows that fit, for ever."""
         wanted = filter_of(request)
         async with self.access.reading.required():
             self._lists.check_loaded()
@@ -151,7 +151,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 yield change
 
     async def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.GetLogsResponse]:
-        """Kept output first, then live."""
+        """Output of steps: what is kept, then what comes."""
         wanted = logs.wanted(request)
         async with self.access.reading.required():
             found = await self._reader.find(context, request)
@@ -177,7 +177,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def StopWorkflow(self, request: pb.StopWorkflowRequest, context: Context) -> pb.Workflow:
-        """The main run ends, handlers run. With a selector: only these suspend nodes fail."""
+        """Ends the main run; exit handlers run. With a selector: only these suspend nodes fail."""
         id = given_or_new(request.request_id)
         check_message(request)
         if request.node_field_selector:
@@ -196,7 +196,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def TerminateWorkflow(self, request: pb.TerminateWorkflowRequest, context: Context) -> pb.Workflow:
-        """Everything ends."""
+        """Ends everything; exit handlers run only where the workflow asks for that."""
         check_message(request)
         id = given_or_new(request.request_id)
         command = ShutdownRun("Terminate", id, request.message, by=request.by, revision=request.revision)
@@ -204,14 +204,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def SuspendWorkflow(self, request: pb.SuspendWorkflowRequest, context: Context) -> pb.Workflow:
-        """Nothing further starts."""
+        """Starts no further steps until it is resumed."""
         check_message(request)
         command = SuspendRun(given_or_new(request.request_id), request.message, request.by, request.revision)
         return await self._commands.command("SuspendWorkflow", request, context, command)
 
     @writes
     async def ResumeWorkflow(self, request: pb.ResumeWorkflowRequest, context: Context) -> pb.Workflow:
-        """It goes on."""
+        """Resumes the workflow; with a selector: only these suspend nodes."""
         _check("node_field_selector", selection.check, request.node_field_selector)
         check_message(request)
         command = ResumeRun(
@@ -225,7 +225,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def SetNodes(self, request: pb.SetNodesRequest, context: Context) -> pb.Workflow:
-        """Outputs and phases of waiting suspend nodes."""
+        """Sets outputs and phases of suspend nodes that wait."""
         check_message(request)
         if not request.node_field_selector.strip(" ,"):
             text = "say which nodes, as in displayName=approve: without a selector all that wait would be set"
@@ -247,7 +247,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:
-        """At once when it is over, else once it has ended, with its handlers where it asks for them."""
+        """Deletes it: now, or when it has ended; exit handlers run only where the workflow asks for that."""
         check_message(request)
         id, why = given_or_new(request.request_id), request.message or DELETED
         command = ShutdownRun("Terminate", id, why, deleted=True, by=request.by, revision=request.revision)
@@ -255,7 +255,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def RetryWorkflow(self, request: pb.RetryWorkflowRequest, context: Context) -> pb.Workflow:
-        """What failed runs again; only when all is over."""
+        """Runs again what failed, when all is over."""
         check_message(request)
         self._checker.check_parameters("parameters", request.parameters)
         id, values = given_or_new(request.request_id), {p.name: p.value for p in request.parameters}
@@ -263,11 +263,11 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     @writes
     async def ResubmitWorkflow(self, request: pb.ResubmitWorkflowRequest, context: Context) -> pb.Workflow:
-        """A new workflow of the same manifest and arguments."""
+        """Starts a new workflow of the same manifest and arguments."""
         return await self._submissions.resubmit(request, context)
 
     async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
-        """By id."""
+        """The executors that are connected, by id."""
         size = page_size(request.page_size)
         behind = read_behind(request.page_token)
         known = [e for e in self._dispatch.executors.values() if e.link is not None]

@@ -35,7 +35,7 @@ class Owner(Protocol):
 
 
 class FinishedRunsOwner:
-    """Who owns attempts whose run is over: nobody needs to know what becomes of them."""
+    """Owns attempts whose run is over: nobody needs to know what becomes of them."""
 
     def __init__(self, acknowledge: Callable[[str], None]) -> None:
         self._acknowledge = acknowledge
@@ -110,7 +110,7 @@ class Flight:
 
 
 class PlacementNotices:
-    """Attempts that got a slot: their owners hear of all that did in one turn of the loop together."""
+    """Tells owners of attempts that got a slot; of all that did in one turn of the loop together."""
 
     def __init__(self, flights: Mapping[str, Flight]) -> None:
         self._flights = flights  # all that are known: one that was withdrawn meanwhile is not told of
@@ -177,7 +177,7 @@ class Executor:
 
 
 def named(id: str) -> AttemptKey | None:
-    """What an executor's name for an attempt says; None when it is none."""
+    """The attempt that an id names; None where it names none."""
     try:
         return attempt_key(id)
     except ValueError:

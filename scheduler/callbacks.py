@@ -1,4 +1,4 @@
-"""What stands around the runs of a scheduler: who hears what they tell, and whom they ask."""
+"""What the runs of a scheduler call: who hears of what they do, and whom they ask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exeunt.scheduler.entry import OpenWorkflow
 
 @dataclass(frozen=True, kw_only=True)
 class RunCallbacks:
-    """Given to `Runs` once, before it takes any partition: these parts need the runs themselves."""
+    """Given to `Runs` before it takes any partition, and not when it is made: these parts need the runs themselves."""
 
     told: Callable[[list[EventToPublish]], None]
     """Hears what subscribers shall hear of durable commits, those of one run in their order."""

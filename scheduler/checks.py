@@ -68,7 +68,7 @@ class CheckJob(msgspec.Struct):
     linting: bool = False
 
 
-class Part(msgspec.Struct):
+class CheckedWorkflow(msgspec.Struct):
     """A workflow that may be started: its bundle as it is stored, and what stands beside it."""
 
     content: bytes
@@ -78,19 +78,19 @@ class Part(msgspec.Struct):
     labels: dict[str, str]
 
 
-class Outcome(msgspec.Struct):
+class CheckOutcome(msgspec.Struct):
     """What came of a job. When something is `missing` it is to be done again with that."""
 
     problems: list[Problem] = []
-    workflows: list[Part] = []
+    workflows: list[CheckedWorkflow] = []
     stored: list[ToStore] = []  # of a secret: its plain values
     missing: list[Key] = []
     asked: bool = False  # the answer depends on what is stored
 
 
-def check(job: CheckJob) -> Outcome:
+def check(job: CheckJob) -> CheckOutcome:
     """Looks through all documents of a job as one submission."""
-    outcome = Outcome()
+    outcome = CheckOutcome()
     loaded: list[Loaded] = []
     unread = False
     for file, text in job.documents:
@@ -109,7 +109,7 @@ def check(job: CheckJob) -> Outcome:
 
 
 class _Check:
-    def __init__(self, job: CheckJob, outcome: Outcome) -> None:
+    def __init__(self, job: CheckJob, outcome: CheckOutcome) -> None:
         self._job = job
         self._outcome = outcome
         self._stored = SubmittedManifests(job.stored, anywhere=job.linting)
@@ -165,7 +165,7 @@ class _Check:
             found.append(one.document.problem(("metadata", "labels", label), why))
         self._outcome.problems += found
         if all(problem.warning for problem in found) and not self._job.linting:
-            part = Part(
+            part = CheckedWorkflow(
                 content=encode_bundle(bundle),
                 namespace=workflow.metadata.namespace,
                 entrypoint=self._job.wishes.entrypoint,

@@ -1,6 +1,6 @@
 """What operators ask of a workflow, carried out once for each request id, at the revision that was meant.
 
-What somebody else has is passed on to him. What concerns nodes that wait goes to the runs of handlers first.
+What another scheduler has is passed on to it. What concerns nodes that wait goes to running exit handlers first.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Commands:
         self._retries = retries
 
     async def steer(self, method: str, request: Any, context: Context, command: Steering) -> pb.Workflow:
-        """What concerns nodes that wait: those of handlers' runs first, then the workflow's own. Safe to repeat."""
+        """Resumes or sets nodes that wait: first those of exit runs, then the workflow's own. Safe to repeat."""
         turn = await self._requests.turn(method, request, context)
         found = turn.found
         if isinstance(found, OpenWorkflow | Archived) and not turn.done and command.request_id not in _requests(found):
@@ -73,7 +73,7 @@ class Commands:
     async def delete(
         self, request: pb.DeleteWorkflowRequest, context: Context, command: ShutdownRun
     ) -> pb.DeleteWorkflowResponse:
-        """Removes what is over; ends what is not, and removes it then."""
+        """Removes a workflow that is over; ends one that is not, which is removed then."""
         turn = await self._requests.turn("DeleteWorkflow", request, context)
         found = turn.found
         if isinstance(found, Elsewhere):
@@ -84,7 +84,7 @@ class Commands:
         return pb.DeleteWorkflowResponse(gone=gone)
 
     async def retry(self, request: pb.RetryWorkflowRequest, context: Context, command: RetryRun) -> pb.Workflow:
-        """Opens what is over again."""
+        """Has a workflow that is over go on as its next attempt."""
         turn = await self._requests.turn("RetryWorkflow", request, context)
         found = turn.found
         if isinstance(found, OpenWorkflow) and found.closed:
@@ -115,7 +115,7 @@ class Commands:
         return await shown(opened)
 
     async def _delete(self, found: OpenWorkflow | Archived | Unread, command: ShutdownRun) -> bool:
-        """Whether it is gone by now."""
+        """Deletes it; says whether it is gone by now."""
         archiver = self._archiver
         if isinstance(found, Unread):
             _require_revision(found, command.revision)

@@ -25,7 +25,7 @@ from exeunt.scheduler.attempts import (
     PlacementNotices,
     named,
 )
-from exeunt.scheduler.lost_executors import Silence
+from exeunt.scheduler.lost_executors import ExecutorSilence
 from exeunt.scheduler.placement import Placement, Slot
 from exeunt.scheduler.strays import Judges, StrayAttempts
 from exeunt.wire_work import kinds_for
@@ -47,7 +47,7 @@ class Dispatch:
         self._now = now  # wall clock, for people
         self._placed = PlacementNotices(self.flights)
         self._over = FinishedRunsOwner(self.acknowledge)
-        self._silence = Silence(grace, self._lose)
+        self._silence = ExecutorSilence(grace, self._lose)
         self._strays = StrayAttempts(self.flights, judges, self._let_go)
 
     @property
@@ -214,7 +214,8 @@ class Dispatch:
     def goes(self, flight: Flight, executor: Executor) -> bool:
         """Whether an attempt that was given to a stream goes out with its next frame.
 
-        Not when it is somebody else's by now; while it is not certain that it is ours, when that is confirmed.
+        It does not when it is somebody else's by now. While it is not certain that it is ours, it goes out later: when
+        that has been confirmed.
         """
         now = self.flights.get(flight.id)
         if now is not None and not now.cancelled and self._judges(partition_of(flight.uid), None):
@@ -230,7 +231,7 @@ class Dispatch:
         return False
 
     def sweep(self, over: Callable[[str, str], bool]) -> None:
-        """Has forgotten what is left of exit runs that are over (`StrayAttempts.sweep`)."""
+        """Executors forget what is left of exit runs that are over (`StrayAttempts.sweep`)."""
         self._strays.sweep(self.executors.values(), over)
 
     # --- for the executors' streams -----------------------------------------------------------------------------------
@@ -372,7 +373,7 @@ class Dispatch:
             executor.link.forget(id)
 
     def _bring(self, executor: Executor) -> None:
-        """Sends what is to be there and is not."""
+        """Sends what should be with the executor and is not."""
         for flight in list(executor.flights.values()):
             if flight.state is FlightState.SENT and not flight.cancelled and flight.id not in executor.listed:
                 self._give(flight, executor)

@@ -43,7 +43,7 @@ class OpenWorkflow:
 
     @property
     def uid(self) -> str:
-        """Of the workflow."""
+        """The workflow's uid."""
         return self.driver.run.uid
 
     async def ready_now(self) -> None:

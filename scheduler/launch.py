@@ -68,9 +68,9 @@ class Launcher:
     async def submit(
         self, checked: Checked, uids: Sequence[str], request_id: str, by: str = "", content: str = ""
     ) -> list[OpenWorkflow | Archived]:
-        """Starts all workflows of a request; each is answered as it is when it was started by this request before.
+        """Starts all workflows of a request. One that this request has started before is answered as it is now.
 
-        `content` is what the request id stands for; `content_of` the submission unless given.
+        `content` is what the request id stands for: unless given, what is submitted (`content_of`).
         """
         content = content or content_of(checked, by)
         tenures = [self._runs.tenure(partition_of(uid)) for uid in uids]
@@ -88,7 +88,7 @@ class Launcher:
     ) -> list[str | OpenWorkflow | Archived]:
         """Stores what the workflows need, and claims their names. Safe to repeat.
 
-        Each workflow's name, or what it has become when it was started by this request before.
+        Answers the name of each, or the workflow that this request has started before.
         """
         try:
             fresh = await self._projections.names.bind(uids[0], content)
@@ -206,7 +206,7 @@ class Launcher:
         return await self._runs.begin(started, accepted.bundle, tenure)
 
     async def _known(self, uid: str) -> Archived | None:
-        """A workflow that this uid once was. Raises NOT_FOUND when it was deleted."""
+        """The workflow of that uid, if it is over. Raises NOT_FOUND when it was deleted."""
         archived = await self._archiver.get(uid)
         if archived is None and await self._projections.names.deleted(uid):
             raise RpcError(
@@ -219,7 +219,7 @@ class Launcher:
     # --- starts that others ask for -----------------------------------------------------------------------------------
 
     async def message(self, message: MailboxMessage) -> None:
-        """A message of the mailbox: a workflow that an exit run or a schedule starts. One that is known starts once."""
+        """Acts on a message of an exit run: it starts a workflow, or arrives at a join. A repeat changes nothing."""
         if message.to == ARRIVE:
             await self._arrived(message)
             return
@@ -245,7 +245,7 @@ class Launcher:
             await self._runs.begin(started, bundle, tenure)
 
     async def _arrived(self, message: MailboxMessage) -> None:
-        """A member of a join has arrived: its node in the join's run ends. What comes again, or late, is nothing."""
+        """A member of a join has arrived: its node in the join's run ends. A repeat or a late one changes nothing."""
         try:
             arrival = decode_arrival(message.data)
         except ValueError:

@@ -62,7 +62,7 @@ class PageToken(msgspec.Struct, array_like=True, tag="workflows"):
 
 
 def page_size(asked: int) -> int:
-    """How many are shown. Raises INVALID_ARGUMENT for a negative number."""
+    """How many a page has. Raises INVALID_ARGUMENT for a negative number."""
     if asked < 0:
         raise invalid("page_size is negative", [("page_size", "0 means the default")])
     return min(asked or DEFAULT_SIZE, LARGEST_SIZE)
@@ -84,7 +84,7 @@ def write_token(place: Place, wanted: WorkflowFilter) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(PageToken(float(place[0]), place[1], wanted.digest))).decode()
 
 
-class Behind(msgspec.Struct, array_like=True, tag="executors"):
+class ExecutorsPageToken(msgspec.Struct, array_like=True, tag="executors"):
     """Where a list of executors goes on: behind this one."""
 
     id: str
@@ -92,12 +92,12 @@ class Behind(msgspec.Struct, array_like=True, tag="executors"):
 
 def read_behind(text: str) -> str:
     """The executor that a page before ended with. Raises INVALID_ARGUMENT."""
-    return _read(text, Behind).id if text else ""
+    return _read(text, ExecutorsPageToken).id if text else ""
 
 
 def write_behind(id: str) -> str:
     """A token as text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(Behind(id))).decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(ExecutorsPageToken(id))).decode()
 
 
 def _read(text: str, kind: type[T]) -> T:
@@ -201,7 +201,7 @@ class WorkflowLists:
         return page.answer(wanted, more=complete > NOWHERE)
 
     def check_loaded(self) -> None:
-        """A list is never short: while a partition that is ours, or nobody's, is not loaded there is none."""
+        """Raises UNAVAILABLE while a partition that is ours, or nobody's, is not loaded: a list would lack it."""
         for partition in range(PARTITIONS):
             owner = self._peers.owners.scheduler_of(partition)
             if owner is None or (owner == "" and partition not in self._runs.loaded):
@@ -310,14 +310,14 @@ class WorkflowLists:
         return wanted.fits(one.run.namespace, one.run.phase, one.run.state.started.labels)
 
     async def line(self, one: OpenWorkflow | Unread, view: int) -> pb.Workflow:
-        """A workflow that is open. In its turn: a list of many large manifests takes long."""
+        """The line of an open workflow; made in its turn, since many large manifests take long."""
         if isinstance(one, Unread):
             return listed(one.tree(), one.number, view)
         seen = await one.view(nodes=False)
         return await self._runs.turns.do(lambda: listed(seen.head, seen.version, view))
 
     def _unread(self, wanted: WorkflowFilter, place: Place) -> list[Unread]:
-        """Those that cannot be read, on the page that they belong to by their start."""
+        """Runs that cannot be read. They stand in lists by the time of their first commit."""
         return [one for one in self._runs.unread.values() if _place_of(one) < place and self.fits(wanted, one)]
 
 

@@ -202,7 +202,7 @@ class ChosenNodes:
                 await asyncio.sleep(0)
 
     def require(self) -> None:
-        """Raises NOT_FOUND where no node was what is asked for."""
+        """Raises NOT_FOUND unless some node was the one that is asked for."""
         if not self.known:
             raise not_found("node", self._wanted)
 
@@ -221,7 +221,7 @@ class ChosenNodes:
         return self._names(id).display_name or id
 
     def attempt(self, id: str, placed: int) -> int:
-        """Which attempt of its step the node is: of one that is not tried again, how often it was placed before."""
+        """Which attempt of its step the node is; of a step that is not tried again, how often it was placed before."""
         tried = _ATTEMPT.search(self._names(id).name)
         return int(tried[1]) if tried else placed
 
@@ -302,7 +302,7 @@ def _answer(found: list[pb.LogLine], frame: OutputFrame) -> pb.GetLogsResponse:
 async def kept(
     logs: StepLogs, display: ChosenNodes, namespace: str, uid: str, wanted: LineFilter
 ) -> AsyncGenerator[pb.GetLogsResponse, None]:
-    """What is kept now; with `tail` only the last lines of each step. Raises NOT_FOUND for a node that there is not."""
+    """The lines that are kept now; with `tail` the last of each step. Raises NOT_FOUND where there is no such node."""
     await display.look()
     last = _Tail(wanted.tail)
     async with aclosing(logs.read(namespace, uid)) as frames:
@@ -320,9 +320,9 @@ async def kept(
 async def followed(
     logs: StepLogs, entry: OpenWorkflow, display: ChosenNodes, wanted: LineFilter
 ) -> AsyncGenerator[pb.GetLogsResponse, None]:
-    """What is kept (with `tail` the last lines of each step), then what comes, until all has ended and was read.
+    """The lines that are kept (with `tail` the last of each step), then those that come, until all has ended.
 
-    The node that is asked for may begin later: that there is none is said at the end.
+    The node that is asked for may begin later, so NOT_FOUND is raised at the end.
     """
     await display.look()
     namespace, uid = entry.run.namespace, entry.run.uid
@@ -366,7 +366,7 @@ async def followed(
 async def _until(
     frames: AsyncGenerator[OutputFrame, None], over: asyncio.Task[Any]
 ) -> AsyncGenerator[OutputFrame, None]:
-    """What comes, until that is done. Nothing is being read any more when this is closed: a consumer would stay."""
+    """What comes, until `over` is done. When this is closed nothing reads any more: a consumer would be left behind."""
     coming: asyncio.Task[OutputFrame] | None = None
     try:
         while not over.done():

@@ -13,8 +13,8 @@ HELD_UP_SECONDS = 0.2
 """A timer that fires later than this: the loop did not run freely."""
 
 
-class Silence:
-    """Listens for executors. `lost` is called with one that was silent for too long; nobody listens for it then."""
+class ExecutorSilence:
+    """Listens for executors. `lost` is called with one that was silent for too long, which is not listened for then."""
 
     def __init__(self, grace: float, lost: Callable[[Executor], None]) -> None:
         self._grace = grace

@@ -43,7 +43,7 @@ _POSITION = re.compile(r"(\d{1,18})\.(\d{1,12})")
 Kind = pb.WatchWorkflowsResponse.Kind
 
 
-class Start(NamedTuple):
+class WatchStart(NamedTuple):
     """Where a watch begins in the archive; `anew` with nothing that the client knows."""
 
     position: int
@@ -68,17 +68,17 @@ class _Removed(NamedTuple):
 _Item = OpenWorkflow | Unread | pb.Workflow | ArchiveSummary | _Left | _Removed
 
 
-def start_of(position: str, last: int) -> Start:
+def start_of(position: str, last: int) -> WatchStart:
     """Where to begin; `last` is the archive's position now. Raises INVALID_ARGUMENT."""
     if not position:
-        return Start(0, anew=True)
+        return WatchStart(0, anew=True)
     found = _POSITION.fullmatch(position)
     if found is None:
         raise invalid("position cannot be read", [("position", "give the last position as it came, or none")])
     sequence, at = map(int, found.groups())
     if sequence > last or time.time() - at > OLDEST_SECONDS:
-        return Start(0, anew=True, reset=True)
-    return Start(sequence, anew=False)
+        return WatchStart(0, anew=True, reset=True)
+    return WatchStart(sequence, anew=False)
 
 
 class WorkflowsWatcher:
@@ -93,7 +93,7 @@ class WorkflowsWatcher:
     async def own(
         self, request: pb.WatchWorkflowsRequest, wanted: WorkflowFilter
     ) -> AsyncGenerator[pb.WatchWorkflowsResponse, None]:
-        """What another scheduler asks: the workflows that run here."""
+        """For another scheduler: the workflows that run here."""
         watch = _Watch(self._lists, request, wanted, anew=False, position=0)
         async with aclosing(self._told(watch, request, {})) as told:
             async for one in told:
@@ -102,7 +102,7 @@ class WorkflowsWatcher:
     async def all(
         self, request: pb.WatchWorkflowsRequest, wanted: WorkflowFilter
     ) -> AsyncGenerator[pb.WatchWorkflowsResponse, None]:
-        """What users ask: all of them."""
+        """For users: all workflows."""
         last = await self._archive.position()
         start = start_of(request.position, last)
         if start.reset:

@@ -1,8 +1,8 @@
 """Runs that cannot go on: ended in Error where that can be written, or at rest until somebody terminates them.
 
-A decision that cannot be written (too large, or refused for good) or not be worked out has never been: the run is read
-from the log again, and a small decision ends it instead, for that reason, with its handlers due. A run for which even
-this fails rests, and so does one that cannot be read at all; both say so, and can be terminated and deleted.
+A decision that cannot be worked out, or not be written (too large, or refused for good), does not count: the run is
+read from the log again, and a small decision ends it instead, for that reason, with its handlers due. A run for which
+even this fails rests, and so does one that cannot be read at all; both say so, and can be terminated and deleted.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Mender:
             self._steps.keep(driver)
 
     async def end(self, entry: OpenWorkflow, command: ShutdownRun) -> None:
-        """Ends a run that rests, with all that it owes: what people ask for when nothing else helps."""
+        """Ends a run that rests, with all that it owes, as people ask for when nothing else helps."""
         driver = entry.driver
         records = await until_answered(lambda: self._journal.read(driver.family))
         run, _ = await self._runs.folded(OpenRun(driver.family, records))

@@ -44,12 +44,12 @@ from exeunt.scheduler.replays import Replays
 from exeunt.scheduler.requests import Requests
 from exeunt.scheduler.run_steps import RunSteps
 from exeunt.scheduler.runs import Runs
-from exeunt.scheduler.secrets import Opener
+from exeunt.scheduler.secrets import StepSecretsOpener
 from exeunt.scheduler.sessions import ExecutorService
 from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.step_service import StepService
 from exeunt.scheduler.submissions import Submissions
-from exeunt.scheduler.submit import SubmissionChecker, Work
+from exeunt.scheduler.submit import CheckWork, SubmissionChecker
 from exeunt.service.grpc import Register
 from exeunt.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
 
@@ -74,7 +74,7 @@ class Scheduler:
         projections: Projections,
         owners: Owners,
         *,
-        check: Work,
+        check: CheckWork,
         fresh: Fresh | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -116,7 +116,7 @@ class Scheduler:
             peers=self._addresses,
             on_logs=self.logs.take,
             room=self.logs.room,
-            give_secrets=Opener(self.secrets),
+            give_secrets=StepSecretsOpener(self.secrets),
         )
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
@@ -141,7 +141,7 @@ class Scheduler:
             broken=self.mender.broken,
         )
 
-    def _workflow_service(self, settings: Settings, check: Work, repeat: RepeatOnReconnect) -> WorkflowService:
+    def _workflow_service(self, settings: Settings, check: CheckWork, repeat: RepeatOnReconnect) -> WorkflowService:
         """What answers users' calls."""
         projections, peers = self.projections, self.peers
         finder = Finder(self.runs, self.archiver, projections.names, peers, repeat)
@@ -184,7 +184,7 @@ class Scheduler:
         )
 
     async def _told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
-        """What the log tells; not of workflows that were deleted since: nobody would say so any more."""
+        """What the log tells of runs; not of workflows that were deleted since: their deletion is not told again."""
         async for told in self.runs.told_again(closed):
             over = closed and told and told[-1]["kind"] != "workflow.deleted"
             if not (over and await self.archiver.deleted(told[0]["uid"], told[0]["namespace"])):
@@ -195,7 +195,7 @@ class Scheduler:
         return {WORKFLOWS: partial(add_WorkflowServiceServicer_to_server, self.workflows)}
 
     def internal(self) -> dict[str, Register]:
-        """What the other services are served: users' calls that schedulers pass on are among it."""
+        """What the other services are served: also users' calls, which schedulers pass on."""
         return {
             **self.public(),
             "exeunt.internal.v1.ExecutorService": partial(add_ExecutorServiceServicer_to_server, self.executors),
@@ -253,7 +253,7 @@ class Scheduler:
         return partition in self.runs.loaded and self._fresh(partition, since)
 
     async def confirm(self, sent: float) -> None:
-        """Membership was renewed by a request sent then: what was left open for want of that can be judged."""
+        """Membership was renewed by a request sent then: attempts that wait for that can be judged."""
         await self.journal.confirm(sent, verify=self.dispatch.unjudged)
         if self.dispatch.unjudged:
             self.dispatch.judge(self.runs.loaded)

@@ -96,7 +96,7 @@ def revised(summary: ArchiveSummary, body: dict[str, Any], told: Replayed) -> tu
 
 
 def finalized(body: dict[str, Any], told: Replayed) -> EventToPublish | None:
-    """What is told of a revised record; None of one that an older release has written."""
+    """The event about a revised record; None for a record that an older release has written."""
     if body.get("ending") is None:
         return None
     tree = body["workflow"]

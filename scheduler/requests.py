@@ -1,4 +1,4 @@
-"""Commands and their request ids: what a repeat is about, whoever has the workflow's name by now."""
+"""Commands and their request ids: a repeat is about the workflow of the first call, whoever has its name by now."""
 
 from __future__ import annotations
 
@@ -21,17 +21,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True)
 class ClaimedCommand:
-    """A command that is to be carried out on what was found; None where that has been deleted since it was asked for.
-
-    `done`: it was carried out before.
-    """
+    """A command and the workflow that it is for; `found` is None where that has been deleted since the first call."""
 
     found: Found | None
     asked: ClaimedRequest | None = None  # what its request id stands for; None without one, and for what is elsewhere
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to do but to answer."""
+        """Whether it was carried out before: there is nothing to do but to answer."""
         return self.asked is not None and self.asked.done
 
 
@@ -47,7 +44,7 @@ class Requests:
     async def turn(self, method: str, request: Any, context: Context) -> ClaimedCommand:
         """The workflow that a command is for. Raises NOT_FOUND, and ALREADY_EXISTS for an id that was used otherwise.
 
-        What is elsewhere is claimed there.
+        The request id of a command for a workflow that is elsewhere is claimed there.
         """
         asked = await self.asked(method, request)
         if asked is None:
@@ -82,7 +79,7 @@ class Requests:
 
 
 def uid_of(found: Any) -> str:
-    """Of a workflow that is here."""
+    """The uid of a workflow that is here."""
     uid: str
     if isinstance(found, Archived):
         uid = found.head["metadata"]["uid"]
@@ -99,6 +96,6 @@ def deleted_since(done: str) -> RpcError:
 
 
 def namespace_of(request: Any) -> str:
-    """The one that a request names: its request id stands there."""
+    """The namespace of a request, in which its request id stands."""
     namespace: str = request.namespace or DEFAULT_NAMESPACE
     return namespace

@@ -67,7 +67,7 @@ class RunSteps:
         self._dispatch.acknowledge(_id(driver, node, attempt))
 
     def keep(self, driver: Driver) -> None:
-        """Lets go of what the run does not know of: it was decided, and never came into the log."""
+        """Lets go of attempts that the run does not know: they were decided, but never came into the log."""
         group = self._groups.get(driver, {})
         known = {_id(driver, node, attempt) for node, attempt in driver.attempts}
         stray = {id: flight for id, flight in group.items() if id not in known and not flight.cancelled}
@@ -86,7 +86,7 @@ class RunSteps:
     # --- what the dispatch tells --------------------------------------------------------------------------------------
 
     def placed(self, flights: list[Flight]) -> None:
-        """Slots were found: each run decides about its own together."""
+        """Slots were found: each run hears of all of its own at once."""
         by_driver: dict[Driver, list[Placed]] = {}
         for flight in flights:
             driver, node, attempt = flight.key
@@ -95,7 +95,7 @@ class RunSteps:
             driver.feed(*inputs)
 
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
-        """A result: into the run; what it changes nothing of is acknowledged when that is certain."""
+        """Gives the run a result. That of a cancelled attempt is acknowledged even if it changes nothing."""
         driver, node, attempt = flight.key
         ended = AttemptEnded(node, attempt, outcome_of(result))
         if not flight.cancelled:

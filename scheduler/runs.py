@@ -29,7 +29,7 @@ from exeunt.journal.repeat import RepeatOnReconnect, until_answered
 from exeunt.journal.replay import LoadedLog, OpenRun
 from exeunt.journal.subjects import Family, MailboxMessage, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
-from exeunt.scheduler.announce import EventToPublish, announcements
+from exeunt.scheduler.announce import EventToPublish, events_to_publish
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.run_steps import RunSteps
@@ -71,9 +71,9 @@ class Runs:
     # --- starting -----------------------------------------------------------------------------------------------------
 
     async def begin(self, started: RunStarted, bundle: Bundle, tenure: int) -> OpenWorkflow:
-        """Starts a run; answers when its first commit is durable. One that is here already is answered as it is.
+        """Starts a run; answers when its first commit is durable. A run that is here already is answered as it is.
 
-        `tenure` is that of the moment before it was looked for elsewhere: another owner may have had it meanwhile.
+        `tenure` is that of before the run was looked for elsewhere: another owner may have had the partition meanwhile.
         """
         entry = self.by_uid.get(started.uid)
         if entry is None:
@@ -130,7 +130,7 @@ class Runs:
             raise unavailable("LOADING", "this part of the workflows is being loaded; ask again in a moment")
 
     def tenure(self, partition: int) -> int:
-        """Which time it is that the partition is ours. Raises UNAVAILABLE unless it is ours and loaded."""
+        """How often the partition has become ours. Raises UNAVAILABLE unless it is ours and loaded."""
         self.require(partition)
         return self._tenures[partition]
 
@@ -230,13 +230,13 @@ class Runs:
         """
         commits = [commit.decode(record.data) for record in found.records]
         run = await self._bundles.replayed(commits[:1])
-        told = announcements(run, commits[0].events)
+        told = events_to_publish(run, commits[0].events)
 
         def on(later: Commit) -> list[EventToPublish]:
             for event in later.events:
                 decide.apply(run, event, later.now)
             run.commits += 1
-            return announcements(run, later.events)
+            return events_to_publish(run, later.events)
 
         for later in commits[1:]:
             told += on(later) if whole else await self.turns.do(partial(on, later))
@@ -332,7 +332,7 @@ class Runs:
         if entry is None or entry.driver is not driver:
             return
         self.commits += 1
-        told = announcements(driver.run, events)
+        told = events_to_publish(driver.run, events)
         self.callbacks.told(told)
         if driver.run.closed and not entry.closed:
             entry.closed = True

@@ -1,4 +1,4 @@
-"""Puts into a step, as it is sent to an executor, the secrets that its work names: nothing before that has them.
+"""Puts secrets into the steps that name them, at the moment at which they are sent: nothing before that has them.
 
 What is missing is told along with the step: the executor ends the attempt with an Error that names it.
 """
@@ -16,7 +16,7 @@ from exeunt.wire_work import secrets_wanted
 STEP_BYTES = 1024 * 1024
 
 
-class Opener:
+class StepSecretsOpener:
     """Reads secrets for steps."""
 
     def __init__(self, secrets: Secrets) -> None:

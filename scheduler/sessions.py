@@ -80,7 +80,7 @@ class ExecutorStream:
     # --- frames -------------------------------------------------------------------------------------------------------
 
     def tell(self, welcome: pb.Welcome) -> None:
-        """The schedulers are others than when the stream began."""
+        """The executor shall hear of other schedulers than when the stream began."""
         self._welcome = welcome
         self._wake.set()
 
@@ -161,7 +161,7 @@ class ExecutorStream:
             self.answer()
 
     def lend(self, request: pb.SessionRequest) -> None:
-        """Takes in what a frame says of free slots. Who drains has none."""
+        """Takes in what a frame says of free slots. An executor that drains has none."""
         ordinary = request.credits if request.HasField("credits") else None
         kept = request.exit_credits if request.HasField("exit_credits") else None
         if request.draining:

@@ -96,7 +96,7 @@ class StepStream:
         return None
 
     def _cancel(self, id: str) -> None:
-        """That is durable: it ends with its grace, and nobody waits for what comes of it."""
+        """The cancellation is durable: the attempt ends with its grace, and nobody waits for what comes of it."""
         if self._dispatch.unclaimed(id):
             self._dispatch.expect_cancelled(self._flight(step_pb2.Step(id=id, uid=attempt_key(id).uid)))
         flight = self._dispatch.flights.get(id)
@@ -106,7 +106,7 @@ class StepStream:
         self._wake.set()
 
     def _end(self, placement: pb.Placement) -> None:
-        """That is durable: it ends where it was placed, and the exit run waits to hear how."""
+        """The cancellation is durable: the attempt ends where it was placed, and the exit run waits to hear how."""
         id = placement.id
         attempt = self._ours(id)
         if attempt is None:

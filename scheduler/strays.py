@@ -43,7 +43,7 @@ class StrayAttempts:
         self._met = {id: since for id, since in self._met.items() if id in told}
 
     def judge(self, executor: Executor, partitions: Collection[int] | None) -> None:
-        """Says what becomes of those that the executor knows. None: of all partitions."""
+        """Has the executor forget those of its attempts that nobody wants. None: of all partitions."""
         for id in [id for id in executor.listed if id not in self._flights]:
             attempt = named(id)
             if attempt is None:
@@ -69,7 +69,7 @@ class StrayAttempts:
         return False
 
     def sweep(self, executors: Iterable[Executor], over: Callable[[str, str], bool]) -> None:
-        """Has forgotten what is left of exit runs that are over, where nobody has asked for it since the last sweep.
+        """Executors forget what is left of exit runs that are over, unless it was asked for since the last sweep.
 
         As a rule `Dispatch.exit_closed` says so. An executor or a scheduler that was away at that moment, or that the
         acknowledgement did not reach, has such an attempt for ever. `over` is told the workflow's uid and the hook's

@@ -32,7 +32,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Submissions:
-    """Takes them."""
+    """Takes submissions, and resubmissions."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Submissions:
         return answer.workflows[0]
 
     async def _resubmitted(self, request: pb.ResubmitWorkflowRequest) -> pb.Workflow | None:
-        """What an earlier call of the request has made; None where it has not come so far."""
+        """The workflow that an earlier call of the request has made; None where that did not come so far."""
         uid = uids(namespace_of(request), request.request_id, 1)[0]
         try:
             tree, version = await self._reader.manifest("", "", uid)
@@ -115,7 +115,7 @@ class Submissions:
         return self._peers.address(partition_of(first), context)
 
     async def _submitted(self, request: pb.SubmitWorkflowRequest, content: str = "") -> pb.SubmitWorkflowResponse:
-        """What comes of a submission here. `content` is what its request id stands for: the submission unless given."""
+        """Carries out a submission here. `content` is what its request id stands for: unless given, the submission."""
         request_id, namespace = request.request_id, namespace_of(request)
         if request.name and request.generate_name:
             text = "give name or generate_name, not both"

@@ -20,7 +20,15 @@ from exeunt.language.manifest import Bundle
 from exeunt.language.problems import ManifestError, Problem
 from exeunt.language.stored import Key
 from exeunt.launch import decode_bundle
-from exeunt.scheduler.checks import DEFAULT_NAMESPACE, PARAMETER_BYTES, CheckJob, Outcome, Part, ToStore, Wishes
+from exeunt.scheduler.checks import (
+    DEFAULT_NAMESPACE,
+    PARAMETER_BYTES,
+    CheckedWorkflow,
+    CheckJob,
+    CheckOutcome,
+    ToStore,
+    Wishes,
+)
 from exeunt.service.errors import Code, RpcError, invalid
 from exeunt.service.worker import TooMuchWorkError
 from exeunt.v1 import workflow_service_pb2 as pb
@@ -33,7 +41,7 @@ CHECK_SECONDS = 15.0  # of processor time
 CHECK_MEMORY = 1024 * 1024 * 1024
 CHECKERS = 2
 
-Work = Callable[[bytes], Awaitable[bytes]]
+CheckWork = Callable[[bytes], Awaitable[bytes]]
 """Does a job of `checks`, as bytes."""
 
 
@@ -66,7 +74,7 @@ class SubmissionChecker:
     def __init__(
         self,
         manifests: Manifests,
-        work: Work,
+        work: CheckWork,
         parameter_bytes: int = PARAMETER_BYTES,
         handlers: Defaults | None = None,
         secrets: Secrets | None = None,
@@ -104,7 +112,7 @@ class SubmissionChecker:
         return checked
 
     def check_parameters(self, field: str, given: Iterable[pb.ParameterValue]) -> None:
-        """Raises INVALID_ARGUMENT for what this field of a request has twice, and for a value that is too large."""
+        """Raises INVALID_ARGUMENT where this field of a request names a parameter twice, or has too large a value."""
         given = list(given)
         check_once(field, given)
         for i, parameter in enumerate(given):
@@ -131,8 +139,8 @@ class SubmissionChecker:
             sealable=self._secrets is not None,
         )
 
-    async def _outcome(self, job: CheckJob) -> Outcome:
-        """Does the job, and again with what it asks for of what is stored."""
+    async def _outcome(self, job: CheckJob) -> CheckOutcome:
+        """Does the job; again and again with the stored manifests that it asks for, until it asks for no more."""
         seen: set[Key] = set()
         for _ in range(REFERENCES_DEEP):
             try:
@@ -143,7 +151,7 @@ class SubmissionChecker:
                     "TOO_LARGE_TO_CHECK",
                     f"these documents cannot be checked: {error}; make them smaller, or submit them one by one",
                 ) from None
-            outcome = msgspec.msgpack.decode(answer, type=Outcome)
+            outcome = msgspec.msgpack.decode(answer, type=CheckOutcome)
             asked = [key for key in outcome.missing if key not in seen]
             if not asked:
                 return outcome
@@ -179,7 +187,7 @@ def _content(job: CheckJob) -> str:
     return digest(msgspec.msgpack.encode(([text for _, text in job.documents], msgspec.to_builtins(job.wishes))))
 
 
-def _accepted(part: Part) -> Accepted:
+def _accepted(part: CheckedWorkflow) -> Accepted:
     return Accepted(
         bundle=decode_bundle(part.content),
         content=part.content,

@@ -28,7 +28,7 @@ class Unread:
 
     @property
     def uid(self) -> str:
-        """Of the workflow."""
+        """The workflow's uid."""
         return self.family.uid
 
     def named(self, namespace: str, name: str) -> None:
@@ -66,7 +66,7 @@ class Unread:
 
 
 def unread(found: OpenRun, error: Exception) -> Unread:
-    """A run of the log that cannot be read, for that error."""
+    """What is known of a run that this error keeps from being read."""
     begun, created = RunStarted(uid=found.family.uid, name="", namespace="", bundle=""), 0.0
     with suppress(Exception):
         first = commit.decode(found.records[0].data)

@@ -63,7 +63,7 @@ def at_once(run: Run) -> WorkflowView:
 
 
 def seen(tree: Tree, version: int) -> WorkflowView:
-    """A small workflow that is there as a whole."""
+    """The view of a small workflow whose whole tree is at hand."""
     status = dict(tree["status"])
     nodes = status.pop("nodes", None) or {}
     encoded = {id: msgspec.json.encode(node) for id, node in nodes.items()}
@@ -71,7 +71,7 @@ def seen(tree: Tree, version: int) -> WorkflowView:
 
 
 def resting(found: WorkflowView, why: str) -> WorkflowView:
-    """A run that does not go on: it says so."""
+    """The view of a run that does not go on, which says so."""
     status = found.head["status"]
     told = {"type": RESTING, "status": "True", "message": why}
     changed = {"message": f"it rests: {why}", "conditions": [*status["conditions"], told]}
@@ -95,7 +95,10 @@ def whole(found: WorkflowView, instead: str = "ReadWorkflow gives it in parts") 
 
 
 def fitted(found: WorkflowView, most: int, *, left_out: bool = False) -> pb.Workflow:
-    """The workflow as one message of so many bytes: what is largest is left out, and named; the nodes if `left_out`."""
+    """The workflow as one message of at most so many bytes: the largest things are left out, and named.
+
+    `left_out` says that the nodes have been.
+    """
     if found.size <= most and not left_out:
         text = text_of(found)
         if len(text) <= most:
@@ -104,7 +107,7 @@ def fitted(found: WorkflowView, most: int, *, left_out: bool = False) -> pb.Work
 
 
 def listed(tree: Tree, version: int, view: int) -> pb.Workflow:
-    """A workflow as lists have it: with its JSON where the view asks for that."""
+    """A workflow as lists show it: with its JSON where the view asks for that."""
     status = tree.get("status", {})
     if len(said := str(status.get("message") or "")) > TEXT_BYTES // 4:  # as a record of the archive has it
         tree = {**tree, "status": {**status, "message": cut(said, TEXT_BYTES)}}

@@ -79,7 +79,7 @@ async def over(
 async def watch(
     peers: Peers, entry: OpenWorkflow, position: str, *, in_parts: bool
 ) -> AsyncGenerator[pb.WatchWorkflowResponse, None]:
-    """Everything, or nothing where all is as at that position; then each change until the end of the handlers."""
+    """The whole workflow, unless it is as at that position; then each change, until its exit handlers have ended."""
     changed, over = asyncio.Event(), asyncio.Event()
 
     def look() -> None:
@@ -146,7 +146,7 @@ def _hash(text: bytes) -> int:
 def _messages(
     found: WorkflowView, position: str, *, in_parts: bool, reset: bool, final: bool
 ) -> Iterator[pb.WatchWorkflowResponse]:
-    """A change as one message, or as several where it is large. Raises RESOURCE_EXHAUSTED where it may not be that."""
+    """A change as one message; a large one as several. Raises RESOURCE_EXHAUSTED where the caller takes no parts."""
     if not in_parts or found.size <= PART_BYTES:
         try:
             workflow = whole(found, "ask for parts (`parts`)")

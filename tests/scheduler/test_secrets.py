@@ -8,7 +8,7 @@ from typing import Any, cast
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.journal.secrets import Secrets
 from exeunt.language.secret import SECRET_BYTES, SecretMissing, SecretUnreadable
-from exeunt.scheduler.secrets import Opener
+from exeunt.scheduler.secrets import StepSecretsOpener
 
 
 class Store:
@@ -42,7 +42,7 @@ def action(name: str, arguments: Any) -> pb.Step:
 
 async def given(store: Store, *steps: pb.Step) -> list[dict[str, Any]]:
     before = [step.SerializeToString() for step in steps]
-    opened = await Opener(cast("Secrets", store))(steps)
+    opened = await StepSecretsOpener(cast("Secrets", store))(steps)
     assert [step.SerializeToString() for step in steps] == before, "what waits for a slot never holds a value"
     return [{secret.name: told(secret) for secret in step.secrets} for step in opened]
 

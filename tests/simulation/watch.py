@@ -19,7 +19,7 @@ from exeunt.engine.facts.state import pack, unpack
 from exeunt.journal.subjects import Family, Fence, Joiner, MessagePiece, Piece, Record, parse
 from exeunt.language.manifest import Bundle
 from exeunt.launch import START, decode_bundle
-from exeunt.scheduler.announce import announcements
+from exeunt.scheduler.announce import events_to_publish
 from exeunt.steps import AttemptKey, attempt_key
 from tests.invariants import broken
 from tests.simulation.loop import Process, SimLoop, current
@@ -136,7 +136,7 @@ class Watch:
                     decide.apply(run, event, decoded.now)
             run.commits += 1
         if not family.hook_id:
-            announcements(run, decoded.events)
+            events_to_publish(run, decoded.events)
         return run
 
     def _event(self, family: Family, record: Record, event: Event) -> None:
