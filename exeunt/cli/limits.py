@@ -34,7 +34,7 @@ class Limit(NamedTuple):
 
 def limits() -> list[Limit]:
     """All rows: of what is submitted, of requests, of a run, of steps, of what is written."""
-    return [*_submitted(), *_asked(), *_of_runs(), *_of_steps(), *_written()]
+    return [*_submitted(), *_asked(), *_of_runs(), *_of_results(), *_of_executors(), *_written()]
 
 
 def _submitted() -> list[Limit]:
@@ -169,7 +169,7 @@ def _answered() -> list[Limit]:
     ]
 
 
-def _of_steps() -> list[Limit]:
+def _of_results() -> list[Limit]:
     return [
         Limit(
             "A step with its arguments and secrets",
@@ -209,6 +209,11 @@ def _of_steps() -> list[Limit]:
             "the step ends in Error without outputs; the message names the limit",
         ),
         Limit("The message of a step", _size(results.MESSAGE_BYTES), "cut, with a mark that says how much is left out"),
+    ]
+
+
+def _of_executors() -> list[Limit]:
+    return [
         Limit(
             "Last lines that come with a step's result",
             f"{logs.TAIL_LINES} lines of {logs.TAIL_LINE:,} characters, and as many bytes together",
