@@ -29,9 +29,9 @@ STOPPED = "lost: the executor was stopped while the step ran"
 DRAINING = "lost: the executor is being stopped and takes no new steps"
 
 MOST_KNOWN = 10_000
-"""With so many attempts besides those in slots no further ones are taken: each hello names all of them."""
+"""The most attempts that are known besides those in slots; then no further ones are taken. Each hello names all."""
 MOST_WAITING = 1_000
-"""Steps that wait for a workflow and have no slot: each has a connection."""
+"""The most steps that wait for a workflow without a slot; each of them has a connection."""
 
 
 class Attempts:
@@ -85,7 +85,7 @@ class Attempts:
         return [a for a in self._known.values() if a.update is None]
 
     def dispatch(self, step: pb.Step, link: SchedulerLink) -> None:
-        """Takes a step. One that is known already is not started again; who asks for it hears of it from now on."""
+        """Takes a step. One that is known is not started again: it is told of on the link that asked for it last."""
         known = self._known.get(step.id)
         if known is not None:
             self._adopt(known, link)
@@ -210,7 +210,7 @@ class Attempts:
     # --- the life of an attempt ---------------------------------------------------------------------------------------
 
     def _remember(self) -> None:
-        """Takes up what an earlier life left in the book; what ran then ended with it."""
+        """Takes up what an earlier life left in the book. What ran then has ended with that life."""
         for id, entry in list(self._book.entries.items()):
             attempt = self._known[id] = LocalAttempt(id, entry.partition)
             attempt.update = _noted(entry.update, self._limits)
@@ -220,13 +220,13 @@ class Attempts:
             attempt.announced = self._loop.time()
 
     def follow(self, link: SchedulerLink) -> None:
-        """The scheduler of this link is there (again): its attempts speak to it through this one."""
+        """The scheduler of this link is there (again): its attempts are told of on this link."""
         for attempt in self._known.values():
             if attempt.scheduler == link.replica:
                 self._adopt(attempt, link)
 
     def unheard(self, link: SchedulerLink) -> None:
-        """Nobody takes what steps of this link say: they need not wait until somebody does."""
+        """The link is gone: its steps need not wait any longer until somebody takes their output."""
         for attempt in self.unfinished():
             if attempt.link is link and attempt.output is not None and attempt.output.on_room is not None:
                 attempt.output.on_room()
@@ -265,7 +265,7 @@ class Attempts:
         self._conclude(attempt, result)
 
     def _gone(self, attempt: LocalAttempt, task: asyncio.Task[None]) -> None:
-        """Whatever may have happened, an attempt whose work is over has an end; not when the program ends."""
+        """Makes sure that an attempt whose work is over has a result, unless the program ends."""
         if attempt.update is None and not task.cancelled():
             self._conclude(attempt, failure("Error", "the executor failed while it ran the step; its log says more"))
 
@@ -303,13 +303,13 @@ class Attempts:
             log.exception("a result cannot be noted; it is reported all the same", extra={"attempt": attempt.id})
 
     def _give_back(self, attempt: LocalAttempt) -> None:
-        """It only waits for other work, which may need the slot."""
+        """The attempt only waits for other work, which may need its slot."""
         if attempt.id in self._running and len(self._without_slot) < MOST_WAITING:
             self._without_slot.add(attempt.id)
             self._free(attempt)
 
     def _free(self, attempt: LocalAttempt) -> None:
-        """Gives back the slot of an attempt, to those that wait for one first."""
+        """Gives back the slot of an attempt; attempts that wait for one get it first."""
         if attempt.pool is not None:
             self.slots.give(attempt.pool)
             attempt.pool = None
@@ -332,7 +332,7 @@ class Attempts:
             (self.slots.kept if attempt.exit else self.slots.ordinary).waiting -= 1
 
     def poke(self) -> None:
-        """Has conditions of `until` looked at again."""
+        """Has the conditions of `until` looked at again."""
         for future in self._changed:
             if not future.done():
                 future.set_result(None)

@@ -1,4 +1,4 @@
-"""How large may be what a step gives back. What is larger becomes the step's Error before it is noted or sent."""
+"""How large the outputs of a step may be. Larger ones make it an Error before its result is noted or sent."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def failure(phase: str, message: str, exit_code: int | None = None) -> pb.StepRe
 
 
 def bound(result: pb.StepResult, limits: OutputLimits) -> None:
-    """Makes the result one that may be passed on: cut where only people read it, an Error where work would go on.
+    """Brings a result within the limits.
 
-    A step that failed keeps its failure, without its outputs.
+    What only people read is cut. When an output is too large all of them are removed, and a step that succeeded becomes
+    an Error; one that failed keeps its failure.
     """
     if result.ByteSize() <= min(TAIL_LINE, limits.output_bytes, limits.step_output_bytes):
         return  # most are small

@@ -21,13 +21,13 @@ _TAIL = TAIL_LINES * (TAIL_LINE + 1)  # with their ends
 
 
 class Output:
-    """The output of one attempt.
+    """The output of one attempt, in frames.
 
-    Frames stay until the attempt is acknowledged, since a stream that breaks may have lost what was written to it.
-    `limit` bounds all frames together, `result_limit` what is kept of standard output, in bytes. Of a long output the
-    oldest frames that were sent go first. When none are left, whoever writes is to wait while somebody `is_heard` who
-    takes them (`full` says so); while nobody does, the oldest lines go, and a note stands in their place. The last ones
-    never go.
+    Frames are kept until the attempt is acknowledged, since a stream that breaks may have lost what was written to it.
+    All frames together have at most `limit` bytes; of standard output `result_limit` bytes are kept for the result.
+    When there is more, frames that were sent are dropped first, the oldest before the others. When only unsent ones are
+    left it depends on whether a scheduler takes them (`is_heard`): if so the step has to wait before it writes on
+    (`full`); if not the oldest lines are dropped and a note stands in their place. The last lines are never dropped.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Output:
         self, id: str, limit: int, result_limit: int, wants_result: bool, is_heard: Callable[[], bool] = lambda: False
     ) -> None:
         self.on_room: Callable[[], None] | None = None
-        """Called when whoever writes need not wait any more."""
+        """Called when the step need not wait any more."""
         self._id = id
         self._limit = limit
         self._result_limit = result_limit
@@ -78,7 +78,7 @@ class Output:
 
     @property
     def full(self) -> bool:
-        """Whether whoever writes is to wait."""
+        """Whether the step has to wait before it writes more."""
         return self._unsent >= self._limit and self._heard()
 
     def write(self, data: bytes, stdout: bool) -> bool:
@@ -140,7 +140,7 @@ class Output:
         return self._sent < self._number
 
     def again(self) -> None:
-        """Everything that is kept shall be sent again: the stream is a new one."""
+        """Has everything that is kept sent again, on a new stream."""
         self._sent = 0
         self._unsent = self._size
 
@@ -194,7 +194,7 @@ class Output:
         return bool(self._frames) and self._frames[-1].end
 
     def _make_room(self) -> None:
-        """Lets the oldest frames go: those that were sent, and others when nobody is there who would take them."""
+        """Drops the oldest frames: those that were sent, and others when nobody is there to take them."""
         while self._size > self._limit:
             noted = bool(self._frames) and self._frames[0].number == self._note[0]
             if len(self._frames) < 2 + noted:

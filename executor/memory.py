@@ -1,8 +1,8 @@
 """Ends a step that takes too much memory, before the kernel ends this executor with all that it runs.
 
 Where an executor has a limit (a container's, as on Kubernetes), the kernel may kill everything within it at once when
-that is reached. So the step that has taken most is ended a little earlier, and so is one above its own limit. Nobody
-tells an unprivileged process how much others take: it is looked at.
+that is reached. So the step that has taken most is ended a little earlier, and so is one above its own limit. Since an
+unprivileged process is not notified of what others take, this looks at intervals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 FULL = 0.92
-"""Part of the executor's room above which the hungriest step is ended."""
+"""The part of the executor's memory that may be taken before the step that has most of it is ended."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FILES = (
@@ -52,7 +52,10 @@ def judge(taken: Sequence[tuple[str, int]], each: int, room: Room | None) -> tup
 
 
 class MemoryWatch:
-    """Looks at the steps that run. `groups`: the control groups to read, those of this process."""
+    """Looks at the steps that run.
+
+    `each` is the limit of one step in bytes, 0 for none; `groups` are the control groups of this process.
+    """
 
     def __init__(self, running: Callable[[], Iterable[LocalAttempt]], each: int, groups: Iterable[Path] = ()) -> None:
         self._running = running
@@ -99,7 +102,7 @@ def own_groups() -> list[Path]:
 
 
 def _room(groups: Iterable[Path]) -> Room | None:
-    """That of the group which is nearest to its limit; files that can be given up at once do not count."""
+    """The room of the group that is nearest to its limit. File pages that can be given up at once do not count."""
     rooms = [room for group in groups for names in _FILES if (room := _read(group, *names)) is not None]
     return max(rooms, key=lambda room: room.used / room.limit, default=None)
 
@@ -114,7 +117,7 @@ def _read(group: Path, limit: str, used: str, inactive: str) -> Room | None:
 
 
 def _taken(leader: int) -> int:
-    """Bytes in memory of a step's processes that no file holds as well."""
+    """The bytes of memory of a step's processes, without pages of files."""
     total = 0
     for pid in [leader, *descendants(leader)]:
         with contextlib.suppress(OSError):

@@ -50,7 +50,7 @@ async def conclude(
 
 
 async def _parameter(wanted: pb.OutputParameter, files: Files, limits: OutputLimits) -> tuple[str | None, str]:
-    """The file's text less one line end, or else the default; and what is wrong with it, where something is."""
+    """The text of the file without its last line end, or the default; and what is wrong with it, empty for nothing."""
     try:
         data = await files.read(wanted.path, limits.output_bytes)
     except OutputTooLarge as error:

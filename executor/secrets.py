@@ -1,4 +1,4 @@
-"""The secrets of a step: they come with it, are given to its work alone, and are masked in all that comes of it."""
+"""The secrets of a step: they come with it, only its work gets them, and they are masked in its output and result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MUCH = 32 * 1024
 
 
 class StepSecrets:
-    """What a step may know. `masker` knows all of it once it is prepared."""
+    """The secrets of one step. `masker` masks all of them after `prepare`."""
 
     def __init__(self, step: pb.Step) -> None:
         self.masker = Masker()
         self._given = {secret.name: secret for secret in step.secrets}
 
     async def prepare(self) -> None:
-        """Makes the masker ready, elsewhere when there is much to look for."""
+        """Makes the masker ready, in a thread when there is much to look for."""
         size = sum(len(value) for secret in self._given.values() for value in secret.values.values())
         if size > MUCH:
             await asyncio.to_thread(self._learn)
@@ -36,7 +36,7 @@ class StepSecrets:
         _ = self.masker.needles
 
     async def mask(self, result: pb.StepResult) -> None:
-        """Masks them in what a result tells besides output, which comes masked."""
+        """Masks the secrets in a result. Lines of output in it are masked already."""
         if self.masker.forms:
             if result.ByteSize() > MUCH:
                 await asyncio.to_thread(self._mask, result)
@@ -54,10 +54,10 @@ class StepSecrets:
         return text_of(self._values(name), name, key)
 
     def environment(self, work: pb.ContainerWork) -> dict[str, str]:
-        """The variables of a container: whole sources first, then its own, of one named twice the last counts.
+        """The variables of a container: first those of `env_from`, then `env`. Of two with one name the last counts.
 
-        As in Kubernetes `$(NAME)` is read in values of the manifest, where it means one of the variables that stand
-        before, and stays as it is in what comes from a secret or a ConfigMap. Raises SecretMissing, SecretUnreadable.
+        As in Kubernetes, `$(NAME)` in a value of the manifest means a variable of `env` that stands before it; in what
+        comes from a secret or a ConfigMap it stays as it is. Raises SecretMissing, SecretUnreadable.
         """
         variables: dict[str, str] = {}
         for source in work.env_from:

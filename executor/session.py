@@ -1,4 +1,4 @@
-"""The stream to one scheduler: frames that say what is, steps taken and results given back; opened anew when broken."""
+"""The stream to one scheduler: steps come in, results and output go out. It is opened anew when it breaks."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 FRAME_BYTES = 2 * 1024 * 1024
-"""A frame holds so many bytes of results and output, or one result; more go into the next one."""
+"""The most bytes of results and output in one frame, unless a single result is larger."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds before a broken stream is opened again: doubled each time, and a random part of it is waited."""
+"""Seconds before a broken stream is opened again, doubled each time; half of it to all of it is waited, at random."""
 
 GOOD_SECONDS = 5.0
-"""A stream that lived so long was a good one: the next is opened after the first pause."""
+"""When a stream has lived so long, the next one is opened after the first pause again."""
 
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 SILENT_BEATS = 5
-"""A scheduler answers heartbeats; a stream on which so many were not answered is taken for broken."""
+"""Heartbeats without an answer after which a stream counts as broken."""
 
 LONGEST_PATIENCE = 30.0
 """Seconds to wait at most for an acknowledgement before a result is told to every scheduler again."""
 
 WELCOME_SECONDS = 15.0
-"""How long a scheduler that took the stream may need for its first frame."""
+"""Seconds in which a scheduler that took the stream has to send its first frame."""
 
 _Call = grpc.aio.StreamStreamCall[pb.SessionRequest, pb.SessionResponse]
 
 
 class ExecutorIdentity:
-    """What an executor says of itself."""
+    """What an executor says of itself to schedulers; `beat` is the time between its heartbeats, in seconds."""
 
     def __init__(self, id: str, labels: Mapping[str, str], capabilities: tuple[str, ...], beat: float) -> None:
         self.id = id
@@ -147,7 +147,7 @@ class Session:
                 pause = min(LONGEST_PAUSE, 2 * pause)
 
     def _needed(self, replica: str) -> bool:
-        """Whether no link leads to that scheduler any more, so that this address is to be tried again."""
+        """Whether waiting is over: no link leads to that scheduler now, or this session is not wanted any more."""
         return not self._keeper.wanted(self) or all(link.replica != replica for link in self._attempts.links)
 
     def _ended(self, error: BaseException) -> None:
@@ -179,7 +179,7 @@ class Session:
             ]
 
     async def _half(self, work: Coroutine[Any, Any, None], both: list[asyncio.Task[None]]) -> None:
-        """One direction of the stream; its end is that of the other too."""
+        """One direction of the stream. When it ends, the other one is ended too."""
         try:
             await work
         except (grpc.aio.AioRpcError, _Silent, asyncio.InvalidStateError) as error:
@@ -269,7 +269,7 @@ class Session:
         return frame
 
     def _news(self) -> pb.SessionRequest | None:
-        """What there is to say now; None when that is nothing."""
+        """The frame with all that is new; None when there is nothing."""
         frame = pb.SessionRequest()
         room = FRAME_BYTES
         for id, attempt in list(self._with_output.items()):
@@ -300,7 +300,7 @@ class Session:
         return self._seal(frame)
 
     def _seal(self, frame: pb.SessionRequest) -> pb.SessionRequest:
-        """Adds what every frame has: its number and what is lent."""
+        """Adds what every frame has: its number, and the slots that are lent."""
         lent = self._said = self._lent()
         self._number += 1
         frame.number, frame.seen = self._number, self._seen
@@ -318,7 +318,7 @@ class Session:
         return ordinary, kept, 0
 
     def _announce(self) -> None:
-        """Results that nobody acknowledged: whoever owns their partition by now shall hear of them."""
+        """Tells every scheduler of results that nobody acknowledged: their partitions may have other owners by now."""
         now = self._loop.time()
         for attempt in self._attempts.ended():
             if now - attempt.announced >= attempt.patience:
@@ -351,7 +351,7 @@ class _Silent(Exception):  # noqa: N818 - a way to end the stream
 
 
 class _Same(Exception):  # noqa: N818 - a way to end the stream
-    """There is a stream to this scheduler, named here, already."""
+    """There is a stream to this scheduler already; its name is the argument."""
 
 
 def _reason(error: BaseException) -> str:

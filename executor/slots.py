@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 Link = TypeVar("Link")
 
 only_waits: ContextVar[Callable[[], None]] = ContextVar("only_waits", default=lambda: None)
-"""Work calls this when from there on it only waits for other work: that one has the slot then.
+"""Work calls this when all that it has left to do is to wait for other work: its slot is free from then on.
 
-Otherwise as many waiting steps as there are slots would stand in the way of what they wait for, for ever.
+Otherwise as many waiting steps as there are slots would block what they wait for, for ever.
 """
 
 

@@ -1,4 +1,4 @@
-"""Attempts that write the same files of this machine take turns, or one would read what another wrote."""
+"""Attempts that write the same files of this machine take turns; otherwise one would read what another wrote."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from exeunt.internal.v1 import step_pb2 as pb
 
 
 class FileTurns:
-    """Who has which files. They are had in the order in which they were asked for."""
+    """Which attempt has which files. Each file goes to the attempts in the order in which they asked for it."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[_Turn]] = {}
 
     @contextlib.asynccontextmanager
     async def taken(self, paths: tuple[str, ...]) -> AsyncIterator[None]:
-        """Has all of these files within the block; waits for them first."""
+        """Waits for all of these files, and holds them within the block."""
         turn = _Turn(paths)
         for path in paths:
             self._queues.setdefault(path, deque()).append(turn)
@@ -44,7 +44,7 @@ class FileTurns:
 
 
 class _Turn:
-    """One who wants files."""
+    """An attempt that wants files."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.paths = paths
@@ -52,7 +52,7 @@ class _Turn:
 
 
 def shared_paths(step: pb.Step) -> tuple[str, ...]:
-    """The files that the step shall leave where other attempts see them; relative ones are in its own directory."""
+    """The output files of a step that other attempts see, too; relative paths are in its own directory."""
     here = step.container.working_dir
     paths = (posixpath.normpath(posixpath.join(here, o.path)) for o in step.outputs)
     return tuple(dict.fromkeys(path for path in paths if path.startswith("/")))

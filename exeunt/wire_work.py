@@ -24,7 +24,7 @@ from exeunt.engine.facts import (
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.actions import ACTIONS
 
-W = TypeVar("W", ContainerWork, HttpWork, PluginWork, ResourceWork)
+W = TypeVar("W", bound=Work)
 
 Wanted = tuple[str, str | None]
 """A secret that is asked for: its name and a key, None for all of its keys."""

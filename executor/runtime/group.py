@@ -1,4 +1,4 @@
-"""One process group that runs, or has ended and whose files are not given back yet."""
+"""One process group, from its start until its files are given back."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from exeunt.executor.runtime.reaper import Reaper
 
 _READ = 65536
 _LEFT = 1024 * 1024
-"""The most that a pipe holds: 64 KB, or up to this where a program without privileges asked for more."""
+"""The most that a pipe holds: 64 KB, or what a program asked for; without privileges it gets up to this."""
 
 UNKILLABLE_SECONDS = 30.0
-"""What is there so long after SIGKILL is held by the kernel (a network file system that does not answer, say)."""
+"""A process that is there so long after SIGKILL is held by the kernel, as by a file system that does not answer."""
 
 
 class Home(Protocol):
@@ -138,7 +138,7 @@ class Process:
         self._home.reaper.signal(self.pid, number)
 
     def _readable(self, fd: int) -> None:
-        """Takes what can be read. Nothing that goes wrong in here may come again and again."""
+        """Takes what can be read. After an error it is not called again: the error would come again and again."""
         try:
             data = os.read(fd, _READ)
             if data:
@@ -187,7 +187,7 @@ class Process:
             self.release()
 
     def _drain(self, fd: int) -> None:
-        """Reads what is there, and no more: somebody who got hold of the other end may write for ever."""
+        """Reads what is there now, and no more: somebody else may have the other end of the pipe and write for ever."""
         with contextlib.suppress(BlockingIOError):
             for _ in range(_LEFT // _READ):
                 data = os.read(fd, _READ)

@@ -143,7 +143,7 @@ class GuardProcess:
         self._pid = 0
 
     async def close(self) -> None:
-        """Lets the guard end what may still run, and itself."""
+        """Has the guard end what may still run, and waits for its own end."""
         self._closing = True
         if not self._pid:
             return

@@ -106,7 +106,7 @@ class ProcessRuntime:
         return directory
 
     def _sweep(self, directory: str) -> None:
-        """Clears a directory away; it may be large, so elsewhere than in the event loop."""
+        """Removes a directory, in a thread, since it may be large."""
         with contextlib.suppress(RuntimeError):  # closed: the data directory is cleared at the next start
             self._sweeper.submit(_remove, directory)
 

@@ -49,7 +49,7 @@ class Reaper:
 
     def __init__(self) -> None:
         self.own: set[int] = set()
-        """Children that somebody here waits for: they are let be."""
+        """Children that somebody else in this process waits for: they are left alone."""
         self._loop = asyncio.get_running_loop()
         self._since = survivors.ticks_now()
         self._group = os.getpgrp()
@@ -86,7 +86,7 @@ class Reaper:
         self.own.discard(leader)
 
     def changed(self) -> None:
-        """A child has ended: SIGCHLD. Where nobody waits for that, many are looked at together."""
+        """A child has ended (SIGCHLD). When nobody waits for it, several are looked at together, a little later."""
         if self._ending:
             self._look()
         elif self._soon is None:
@@ -116,7 +116,7 @@ class Reaper:
         then()
 
     def _left(self, step: StepProcesses) -> bool:
-        """Kills what is there of the step; whether something was."""
+        """Kills what is left of the step; answers whether anything was."""
         left = False
         for pid, seen in self._strays():
             if self._is_of(pid, seen, step):
@@ -184,12 +184,12 @@ def _open(pid: int) -> set[str]:
 
 
 _shared: list[Reaper] = []
-"""As often as it is in use."""
+"""The reaper of this process, once for each of its users."""
 
 
 @contextlib.contextmanager
 def adopting() -> Iterator[Reaper]:
-    """Has this process adopt orphans, and gives who ends them."""
+    """Makes this process adopt orphans, and yields the reaper that ends them."""
     reaper = _shared[0] if _shared else Reaper()
     _shared.append(reaper)
     if len(_shared) == 1:

@@ -1,7 +1,7 @@
-"""What an exit handler does to the world by itself: HTTP, notifications, clean-up, starting workflows, plugins.
+"""Work that needs no container: HTTP requests, notifications, clean-up, starting workflows, plugins.
 
-`perform` takes a resolved piece of work and always answers an outcome. Executors use it for http and plugin steps of
-main runs too.
+`perform` takes a resolved piece of work and always answers an outcome. Exit handlers use it for their own steps, and
+executors for those of workflows.
 """
 
 from exeunt.actions.context import ActionSettings, Context, StartedWorkflow, StartRefused, Toolbox, open_toolbox

@@ -1,4 +1,4 @@
-"""Reads the arguments of an action, as they stand in a manifest, into a struct; what is wrong is said in its words."""
+"""Reads the arguments of an action from a manifest into a struct; errors name the fields as the manifest has them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BadArguments(ValueError):  # noqa: N818 - it is an answer
 
 
 def read(action: str, value: Any, shape: type[S]) -> S:
-    """The arguments as `shape`. Raises BadArguments, with the nearest name for an unknown field."""
+    """The arguments as `shape`. Raises BadArguments; for an unknown field it names the most similar one."""
     assert ACTIONS[action].fields is shape
     problems = wrong(action, value)
     if problems:
@@ -31,6 +31,6 @@ def read(action: str, value: Any, shape: type[S]) -> S:
 
 
 def listed(value: str | Sequence[str]) -> list[str]:
-    """One text with commas, or many texts, as a list without empty ones."""
+    """The texts of a list, or of one text with commas between them; empty ones are left out."""
     texts = value.split(",") if isinstance(value, str) else value
     return [text.strip() for text in texts if text.strip()]

@@ -1,7 +1,7 @@
 """The cleanup action: removes what a workflow left behind, of any kind, and says what it removed.
 
-Each kind removes what it can, whatever becomes of the others, and what is gone already is fine: so twice is as good as
-once, and a retry goes on where the last try ended.
+Each kind of thing is removed as far as possible, whatever becomes of the others. What is gone already is no error, so a
+retry goes on where the last try ended.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
 
 
 async def _bounded(name: str, job: Awaitable[CleanupReport], context: Context) -> CleanupReport:
-    """One kind's report; what goes wrong with it as a whole is its report."""
+    """The report of one kind of thing, also when it fails as a whole or takes too long."""
     report = CleanupReport()
     seconds = context.settings.cleanup_timeout
     try:

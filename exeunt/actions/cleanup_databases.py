@@ -1,7 +1,7 @@
 """Drops databases, schemas and tables that a workflow made: PostgreSQL, MySQL, MariaDB and SQLite.
 
-What is dropped has to be named in full, and every name has to begin with a prefix that says it is the workflow's: the
-manifest's own, and over a connection of the operator's one of the operator's too.
+Everything that is dropped is named in full, and each name has to begin with a prefix that marks it as the workflow's:
+the manifest's, and on a connection that the operator configured also one of those that the operator configured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ _FIELDS = {  # of a URL's query; others could read files or lead elsewhere
 
 
 class DatabaseServer(NamedTuple):
-    """Where to drop. `roots` bound SQLite files; without `guard` the operator named the address."""
+    """The server to drop things from.
+
+    SQLite files have to lie below `roots`. `guard` is None for a server that the operator configured.
+    """
 
     url: URL
     guard: AddressGuard | None
@@ -90,7 +93,10 @@ async def databases(at: int, wanted: Database, context: Context) -> CleanupRepor
 
 
 def drop_all(server: DatabaseServer, wanted: Database) -> CleanupReport:
-    """Drops each by its own statement. Blocking. Raises SQLAlchemyError, OSError or NotRemoved without a connection."""
+    """Drops each thing with a statement of its own. Blocking.
+
+    Raises SQLAlchemyError, OSError or NotRemoved when there is no connection.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     report = CleanupReport()
@@ -109,7 +115,7 @@ def drop_all(server: DatabaseServer, wanted: Database) -> CleanupReport:
 
 
 def _drop(connection: Connection, backend: str, kind: str, name: str) -> bool:
-    """Drops one thing with all in it; False when it is not there."""
+    """Drops one thing with everything in it; False when it is not there."""
     from sqlalchemy import inspect, text
 
     inspector = inspect(connection)

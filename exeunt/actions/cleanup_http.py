@@ -1,4 +1,4 @@
-"""Removes what a URL names, with a DELETE. That it is not there (404, 410) is fine."""
+"""Removes what URLs name, with a DELETE each. What is not there (404, 410) is no error."""
 
 from __future__ import annotations
 

@@ -131,5 +131,5 @@ def _file(text: str) -> Iterator[str]:
 
 
 async def _quiet(error: Exception) -> None:
-    """What goes wrong is said by the call that it goes wrong for."""
+    """Errors of the connection are not logged: the calls that fail because of them say what is wrong."""
     del error

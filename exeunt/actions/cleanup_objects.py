@@ -1,7 +1,7 @@
 """Removes objects by prefix from S3, Google Cloud Storage, Azure Blob Storage, or a directory.
 
-With credentials that the manifest names by secrets, anything that these may remove; with the service's own, only what
-lies below the URLs that its settings declare.
+With credentials from secrets that the manifest names, anything that they allow can be removed; with the credentials of
+the service, only what lies below the URLs in its settings.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WORD = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 class ObjectPrefix(NamedTuple):
-    """A bucket (a container of Azure's) and what is to be removed from it."""
+    """A bucket (in Azure: a container), and the prefix of the objects to remove from it."""
 
     scheme: str
     bucket: str
@@ -119,7 +119,7 @@ async def _options(place: ObjectPrefix, wanted: Objects, where: str, context: Co
 
 
 def _declared(place: ObjectPrefix, options: dict[str, str], where: str, context: Context) -> None:
-    """The service's own credentials serve only what its settings name."""
+    """The service's own credentials are only for what its settings name."""
     if "endpoint" in options:
         raise BadArguments(f"{where}.options.endpoint: goes with credentials of the manifest's own (optionsFrom)")
     for root in context.settings.cleanup_objects:
@@ -146,7 +146,7 @@ def _complete(place: ObjectPrefix, options: dict[str, str], where: str) -> None:
 
 
 async def _endpoint(endpoint: str, where: str, context: Context) -> None:
-    """The store's client looks names up by itself and follows redirects: so only hosts that the operator knows."""
+    """Only hosts that the operator allows: the store's client looks names up by itself and follows redirects."""
     if not endpoint:
         return
     try:
@@ -219,7 +219,7 @@ async def _remove(store: Any, prefix: str) -> tuple[int, int]:
 
 
 def _words(error: Exception) -> str:
-    """What obstore says, without the structures of its own that it adds for programmers."""
+    """What obstore says, without the debugging output that it adds."""
     return " ".join(str(error).partition("Debug source:")[0].split()).rstrip(": ")[:500]
 
 

@@ -1,4 +1,4 @@
-"""Removes files and directories below declared roots. What is gone already is fine."""
+"""Removes files and directories below declared roots. What is gone already is no error."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def remove_all(paths: Sequence[str], roots: Sequence[str]) -> CleanupReport:
 
 
 def remove(path: str, roots: Sequence[str]) -> bool:
-    """Removes a file, link or directory with all in it; False when it is not there.
+    """Removes a file, a link, or a directory with everything in it; False when it is not there.
 
-    The way from the root down is opened directory by directory without following links, so that nobody can turn it
-    elsewhere meanwhile. Raises NotRemoved for a path outside the roots or behind a link, OSError where the system says
+    The path is opened directory by directory from the root down, without following links, so that nobody can redirect
+    it meanwhile. Raises NotRemoved for a path outside the roots or behind a link, OSError where the system says
     no.
     """
     root, parts = _inside(path, roots)

@@ -1,4 +1,4 @@
-"""What became of the things that a clean-up was to remove."""
+"""What became of the things that a clean-up had to remove."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class NotRemoved(Exception):  # noqa: N818 - it is an answer
 
 @dataclass
 class CleanupReport:
-    """Names of what is gone, what had been gone already, and what went wrong with the others."""
+    """The names of what was removed and of what was gone already, and the errors of the others."""
 
     removed: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    unsent: bool = False  # something may not be asked for at all: another try would be the same
+    unsent: bool = False  # something must not be asked for at all: another try would end the same way
 
     def note(self, name: str, removed: bool) -> None:
-        """It is gone: `removed` just now, or absent already."""
+        """A thing is gone: `removed` now, or absent already."""
         (self.removed if removed else self.absent).append(name)
 
     def wrong(self, name: str, why: str) -> None:
-        """It is still there."""
+        """A thing is still there."""
         self.errors.append(f"{name}: {why}")
 
     def add(self, other: CleanupReport) -> None:
@@ -38,7 +38,7 @@ class CleanupReport:
 
     @property
     def message(self) -> str:
-        """In one line."""
+        """All of it in one line."""
         said = f"removed {len(self.removed)}, absent already {len(self.absent)}"
         if not self.errors:
             return said
@@ -47,7 +47,7 @@ class CleanupReport:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """As the ledger keeps it."""
+        """All of it as the ledger keeps it, long lists cut."""
         lists = {"removed": self.removed, "absent": self.absent, "errors": self.errors}
         more = {f"{name}LeftOut": len(value) - LISTED for name, value in lists.items() if len(value) > LISTED}
         return {**{name: value[:LISTED] for name, value in lists.items()}, **more}

@@ -1,4 +1,4 @@
-"""What actions are given to work with: settings, connections, and the ports to what they cannot do themselves."""
+"""What actions work with: settings, connections, and ports to what they cannot do themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exeunt.join import JoinRequest
 
 @dataclass(frozen=True)
 class ActionSettings:
-    """Bounds and permissions of actions; a service fills them from its own settings."""
+    """Bounds and permissions of actions, which a service fills in from its own settings."""
 
     allow_loopback: bool = False  # requests to 127.0.0.0/8 and ::1; a local cluster allows them
     allow_private: bool = True  # requests to 10.0.0.0/8 and the like, where most clusters live
@@ -66,21 +66,24 @@ class NotTaken(Exception):  # noqa: N818 - it is an answer
 
 
 class Unavailable(Exception):  # noqa: N818 - it is an answer
-    """It cannot be done just now: whoever has to do it does not answer."""
+    """It cannot be done now: who has to do it does not answer. Another try may succeed."""
 
 
 StartWorkflow = Callable[[dict[str, Any], str, str], Awaitable[StartedWorkflow]]
-"""Starts the workflow of this manifest, in this namespace unless it names its own, once for each key.
+"""Starts the workflow of a manifest (in this namespace, unless the manifest names another) under a key.
 
-Raises StartRefused. Calling again with the same key answers the child that exists.
+A second call with the same key starts nothing and answers the workflow that is there. Raises StartRefused.
 """
 
 
 class ExitChain(Protocol):
-    """What an exit run can start besides any workflow: it knows the workflow that ended. Raises StartRefused."""
+    """How an exit run starts workflows: it knows the one that ended, and the joins that it takes part in.
+
+    All methods raise StartRefused.
+    """
 
     async def start(self, manifest: dict[str, Any], namespace: str, key: str) -> StartedWorkflow:
-        """As StartWorkflow."""
+        """See `StartWorkflow`."""
 
     async def origin(self) -> dict[str, Any]:
         """The manifest with which the workflow that ended would be submitted once more."""
@@ -90,15 +93,15 @@ class ExitChain(Protocol):
 
 
 WaitWorkflow = Callable[[StartedWorkflow], AsyncIterator[Mapping[str, Any]]]
-"""The child in Argo's shape (`status.phase` at least), whenever it changes; ends with its final state."""
+"""Follows a workflow: yields it in Argo's shape (with `status.phase` at least) whenever it changes, to its end."""
 
 LookupSecret = Callable[[str, str, str], Awaitable[str]]
 """The text of a secret by namespace, name and key. Raises SecretMissing, SecretUnreadable."""
 
 ListSteps = Callable[[str, str, float], Awaitable[list[dict[str, Any]]]]
-"""The steps of a workflow that ended, by namespace and uid, in their order: node, phase, message, seconds.
+"""The steps of a workflow that ended (by namespace and uid), in their order: node, phase, message, seconds.
 
-Waits so many seconds at most for those that ended last. Raises LookupError.
+It waits for the last ones to become known, for at most so many seconds. Raises LookupError.
 """
 
 
@@ -119,9 +122,9 @@ class Toolbox:
 
 @dataclass
 class Context:
-    """One attempt of one action: who asks, and with what it may work.
+    """One attempt of one action: whose it is, and what it works with.
 
-    `timeout_seconds` bounds the whole attempt, 0 for no bound of its own. `idempotency_key` is the same for each
+    `timeout_seconds` bounds the whole attempt; 0 is no bound. `idempotency_key` is the same for each
     attempt of a node.
     """
 

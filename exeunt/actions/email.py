@@ -34,7 +34,11 @@ MOST_RECIPIENTS = 500
 
 
 class SmtpServer(NamedTuple):
-    """Where mails are handed in. `tls` from the first byte, else STARTTLS: `needed`, or taken when it is offered."""
+    """The server that takes the mail.
+
+    With `tls` the connection is TLS from the first byte; otherwise STARTTLS is used when it is offered, and has to be
+    offered when it is `needed`.
+    """
 
     host: str
     port: int
@@ -81,9 +85,9 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
 def send(
     server: SmtpServer, mail: EmailMessage, recipients: list[str], guard: AddressGuard | None, seconds: float
 ) -> dict[str, str]:
-    """Hands the mail in; answers the recipients that were refused and why. Blocking.
+    """Sends the mail; answers the recipients that were refused, and why. Blocking.
 
-    Raises NotTaken where the server says no, OSError or SMTPException where it cannot be spoken to.
+    Raises NotTaken when the server refuses the mail, OSError or SMTPException when there is no connection to it.
     """
     with _watched(guard, server.host) as refusal:
         try:
@@ -139,7 +143,7 @@ def _connected(server: SmtpServer, seconds: float) -> Iterator[smtplib.SMTP]:
 
 
 def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
-    """One try in one way: a wrong password that is tried in several ways soon locks an account."""
+    """Logs in once, in one way: a wrong password that is tried in several ways soon locks an account."""
     offered = client.esmtp_features.get("auth", "").upper().split()
     client.user, client.password = server.user, server.password
     ways: dict[str, Any] = {
@@ -213,7 +217,7 @@ async def _mail(wanted: Email, context: Context, server: SmtpServer) -> tuple[Em
 
 
 def message_id(key: str, sender: str) -> str:
-    """The same for the same effect, so that mail programs and servers show or keep one copy."""
+    """The Message-ID: the same for each try, so that mail servers and programs keep or show one copy."""
     domain = parseaddr(sender)[1].rpartition("@")[2] or "exeunt.invalid"
     return f"<{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}@{domain}>"
 
@@ -232,7 +236,7 @@ def _addresses(texts: list[str], field: str) -> list[Address]:
 
 
 def _line(text: str) -> str:
-    """A header's text: what is on one line cannot add headers."""
+    """The text of a header, on one line, so that it cannot add other headers."""
     return " ".join(text.split())
 
 

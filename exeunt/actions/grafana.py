@@ -1,6 +1,6 @@
 """The grafana action: an annotation on dashboards, over the time that the workflow took.
 
-Grafana: HTTP API, "Annotations". Each annotation has a tag with the idempotency key, by which a second try finds it.
+Grafana: HTTP API, "Annotations". Each annotation carries the idempotency key as a tag, by which another try finds it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which addresses an action may speak to: no way from a manifest to a machine's own services or a cloud's metadata."""
+"""Which addresses actions may connect to: not to services of the machine itself, nor to a cloud's metadata."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class AddressGuard:
         self.check(host, bare)
 
     def check_name(self, host: str) -> None:
-        """Looks a host up, blocking; raises AddressRefused when any of them must not be reached. Unknown names pass."""
+        """Looks a host up; raises AddressRefused when an address of it is forbidden. Unknown hosts pass. Blocking."""
         self.check_literal(host)
         for address in self.addresses(host):
             self.check(host, address)
 
     @staticmethod
     def addresses(host: str) -> list[str]:
-        """What a name means now; nothing when nobody knows it. Blocking."""
+        """The addresses of a host now; none when it is unknown. Blocking."""
         try:
             return [str(where[0]) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
         except (OSError, UnicodeError):
@@ -98,17 +98,17 @@ class AddressGuard:
         return None
 
     def socket(self, info: AddrInfoType) -> socket.socket:
-        """A socket for a connection to that address, as it is about to be made. Raises AddressRefused."""
+        """Makes the socket for a connection to that address. Raises AddressRefused."""
         family, kind, protocol, _, address = info
         self.check(asked_for.get() or str(address[0]), str(address[0]))
         return socket.socket(family, kind, protocol)
 
 
 class GuardedResolver(AbstractResolver):
-    """Looks names up and refuses those that lead where actions must not go.
+    """Looks names up, and refuses those that lead to a forbidden address.
 
-    The check happens on the very addresses that are connected to, so a name that answers differently the second time
-    gains nothing.
+    What is checked are the very addresses that are connected to, so it does not help if a name means something else at
+    the next lookup.
     """
 
     def __init__(self, guard: AddressGuard) -> None:
@@ -125,7 +125,7 @@ class GuardedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Closes the system's resolver."""
         await self._inner.close()
 
 

@@ -1,6 +1,7 @@
 """The http template: one request, judged as Argo judges it, with an idempotency key, bounds and a guard.
 
-Argo: docs/http-template.md. What the answer must be is the template's `successCondition`, or a status of 2xx.
+Argo: docs/http-template.md. An answer is good when the template's `successCondition` holds for it, or without one
+when its status is 2xx.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class HttpAnswer(NamedTuple):
-    """What came back."""
+    """The response to a request; `size` is the length of its body in bytes."""
 
     status: int
     headers: dict[str, list[str]]  # names as Go writes them: Content-Type
@@ -41,19 +42,19 @@ class HttpAnswer(NamedTuple):
 
 
 class Unanswered(Exception):  # noqa: N818 - it is an answer
-    """The request got no usable answer, which another try may. The text is for people."""
+    """The request got no usable answer; another try may get one. The text is for people."""
 
     phase = "Failed"
 
 
 class Unsent(Unanswered):
-    """There is nothing that may be asked: the address is none, or forbidden. Another try would be the same."""
+    """The request cannot be sent: its address is not valid, or forbidden. Another try would end the same way."""
 
     phase = "Error"
 
 
 async def perform(work: HttpWork, context: Context) -> StepOutcome:
-    """Sends the request; Failed without the answer that was wanted, Error when it cannot be sent."""
+    """Sends the request. Failed when there is no good answer, Error when it cannot be sent."""
     method = (work.method or "GET").upper()
     headers = _headers(await _with_secrets(work, context), context)
     try:
@@ -81,7 +82,7 @@ async def perform(work: HttpWork, context: Context) -> StepOutcome:
 
 
 async def _with_secrets(work: HttpWork, context: Context) -> HttpWork:
-    """The work with the headers that stand in secrets; one that is missing and may be is left out.
+    """The work with the values of headers that stand in secrets. A header whose optional secret is missing is left out.
 
     Raises BadArguments.
     """
@@ -121,10 +122,10 @@ async def request(
     seconds: float = DEFAULT_TIMEOUT,
     trusted: bool = False,
 ) -> HttpAnswer:
-    """One bounded request of another action, with the idempotency key; `trusted`: the operator's settings name the URL.
+    """One request of another action, bounded and with the idempotency key.
 
-    Redirects are followed for GET only: anywhere else a receiver that has moved would swallow what is sent. Raises
-    Unanswered.
+    `trusted` is for a URL that the operator's settings name: the guard is not asked. Redirects are followed for GET
+    only, since with any other method what is sent would be lost on the way. Raises Unanswered.
     """
     work = HttpWork(method=method, url=url, headers=list(headers.items()), timeout_seconds=seconds)
     road = _Road(body, context.settings.redirects if method == "GET" else 0, trusted)
@@ -132,7 +133,7 @@ async def request(
 
 
 def retry_after(answer: HttpAnswer) -> str:
-    """When a busy receiver wants to hear of us again (RFC 9110 §10.2.3), as words; empty when it does not say."""
+    """When a busy server wants the next try (Retry-After, RFC 9110 §10.2.3), in words; empty when it does not say."""
     value = (answer.headers.get("Retry-After") or [""])[0].strip()
     if value.isdecimal() and len(value) < 8:
         at = datetime.fromtimestamp(time.time() + int(value), UTC)
@@ -141,7 +142,7 @@ def retry_after(answer: HttpAnswer) -> str:
 
 
 class _Road(NamedTuple):
-    """What is sent along, and how far an answer may lead."""
+    """The body that is sent, how many redirects may follow, and whether the operator's settings name the address."""
 
     body: bytes
     redirects: int
@@ -169,7 +170,7 @@ async def _send(method: str, headers: CIMultiDict[str], work: HttpWork, context:
 
 
 async def _follow(method: str, headers: CIMultiDict[str], work: HttpWork, context: Context, road: _Road) -> HttpAnswer:
-    """Sends, and goes where the answer points, up to the bound; each hop passes the guard."""
+    """Sends the request and follows redirects, as many as are allowed; the guard checks each address."""
     url, body = work.url, road.body or None
     verify: ssl.SSLContext | bool = not work.insecure_skip_verify
     session = context.tools.trusted if road.trusted else context.tools.session

@@ -1,4 +1,4 @@
-"""Keeps secrets out of whatever people and files get to see."""
+"""Masks secrets in everything that people get to see or that is stored."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def sensitive_name(name: str) -> bool:
 
 
 class Masker:
-    """Knows the secrets of one attempt and takes them out of texts and trees."""
+    """Knows the secrets of one attempt, and masks them in texts and trees."""
 
     def __init__(self) -> None:
         self.forms: set[str] = set()
         self._needles: Needles | None = None
 
     def add(self, secret: str) -> None:
-        """A text that must not be seen, with the forms in which it may turn up; texts under 6 characters are let be.
+        """Adds a text that must not be seen, in every form in which it may turn up; under 6 characters it is ignored.
 
-        The forms: as it stands in URLs (up to 2,048 characters), in JSON and in base64, without blanks around it, the
-        credentials behind a scheme (`Bearer …`), and each line of a text of many (a key, say).
+        The forms: as it stands in URLs (up to 2,048 characters), in JSON and in base64; without blanks around it;
+        without a scheme before it (`Bearer …`); and each line of a text of several lines (a key, say).
         """
         plain = secret.strip()
         scheme, _, rest = plain.partition(" ")
@@ -55,7 +55,7 @@ class Masker:
 
     @property
     def needles(self) -> Needles:
-        """All forms, made ready to be looked for; this takes some milliseconds where there are thousands."""
+        """All forms, prepared for the search. Preparing thousands takes some milliseconds."""
         if self._needles is None:
             self._needles = Needles(form.encode(errors="surrogatepass") for form in self.forms)
         return self._needles
@@ -68,9 +68,9 @@ class Masker:
         return self.needles.replaced(data, MASK.encode()).decode(errors="surrogatepass")
 
     def tree(self, value: Any) -> Any:
-        """A JSON-like value with every known secret masked, in keys too, and the texts of fields named like secrets.
+        """A JSON-like value with every known secret masked, in keys too, and all texts in fields named like secrets.
 
-        A field may also be written as a pair of `name` and `value`, as parameters and headers are.
+        A pair of `name` and `value`, as parameters and headers are written, counts as a field.
         """
         if isinstance(value, str):
             return self.text(value)

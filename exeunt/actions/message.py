@@ -1,4 +1,4 @@
-"""What a message says by itself: what ended and how, how long it took, what failed, which steps there were, a link."""
+"""The default text of a message: what ended and how, how long it took, what failed, which steps there were, a link."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FailedStep(NamedTuple):
 
 
 class EndedStep(NamedTuple):
-    """A step that ended; `depth` is how many graphs it stands in, `seconds` how long it took or None."""
+    """A step that ended; `depth` is how many graphs it is nested in, `seconds` how long it took (None: unknown)."""
 
     name: str
     phase: str
@@ -38,7 +38,7 @@ class EndedStep(NamedTuple):
 
 
 class ExitSummary(NamedTuple):
-    """What an exit handler has to say when its manifest has no words of its own."""
+    """What an exit handler says where its manifest gives no text."""
 
     title: str
     headline: str
@@ -87,7 +87,7 @@ class ExitSummary(NamedTuple):
 
 
 def summary_of(context: Context) -> ExitSummary:
-    """What can be said from the exit scope alone."""
+    """The summary, from the variables of the exit handler alone."""
     facts = context.facts
     status, node = facts.get("phase") or facts.get("workflow.status", ""), facts.get("node", "")
     name = f"{context.namespace}/{context.workflow}"
@@ -112,7 +112,7 @@ def summary_of(context: Context) -> ExitSummary:
 
 
 async def full_summary(context: Context) -> ExitSummary:
-    """The same with the steps that ended, when they can be had within a moment."""
+    """The summary with the steps that ended, if they can be read within `TREE_SECONDS`."""
     message = summary_of(context)
     if context.tools.steps is None:
         return message
@@ -125,7 +125,7 @@ async def full_summary(context: Context) -> ExitSummary:
 
 
 def failures_of(facts: Mapping[str, str]) -> list[FailedStep]:
-    """`workflow.failures`: JSON, quoted once more as in Argo."""
+    """Reads `workflow.failures`, which is JSON quoted once more, as in Argo."""
     value: Any = facts.get("workflow.failures", "")
     try:
         for _ in range(2):
@@ -146,7 +146,7 @@ def failures_of(facts: Mapping[str, str]) -> list[FailedStep]:
 
 
 def link_of(context: Context) -> str:
-    """Where the workflow can be looked at, when the settings say where that is."""
+    """The address at which people look at the workflow; empty when the settings name none."""
     link = context.settings.workflow_link
     for name, value in (("namespace", context.namespace), ("name", context.workflow), ("uid", context.uid)):
         link = link.replace(f"{{{name}}}", value)

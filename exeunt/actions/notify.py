@@ -24,7 +24,7 @@ FILE_FIELDS = frozenset(
 
 
 class Notification(NamedTuple):
-    """What is sent."""
+    """The message for all targets; `kind` is Apprise's type of it, `key` the idempotency key."""
 
     title: str
     body: str
@@ -41,7 +41,7 @@ class Delivery(NamedTuple):
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
-    """Sends the message. Failed when a target did not take it, and what it said; a retry sends to all again."""
+    """Sends the message. Failed when a target did not take it; a retry sends to all targets again."""
     wanted = read("notify", arguments, Notify)
     urls = await _urls(wanted, context)
     kind = _type(wanted, context)
@@ -107,7 +107,7 @@ def _type(wanted: Notify, context: Context) -> str:
 
 
 def hide(url: str, masker: Masker) -> None:
-    """Makes known what must not be shown of a target: the URL, its user, password, path and query values."""
+    """Adds to the masker what must not be shown of a target: the URL, its user, password, path and query values."""
     masker.add(url)
     try:
         parts = urlsplit(url)
@@ -167,7 +167,7 @@ def _scheme(url: str) -> str:
 
 
 def _shown(target: Any) -> str:
-    """A target as people may see it: its service, and its host where the user runs it himself."""
+    """A target as people may see it: its service, and its host when that is one of the user's own."""
     scheme = str(target.schema)
     if "host" in type(target).template_tokens and target.host and not target.user:
         port = f":{target.port}" if target.port else ""

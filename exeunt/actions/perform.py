@@ -1,4 +1,4 @@
-"""Does one piece of work and says how it went. Nothing that goes wrong in here reaches the caller as an exception."""
+"""Does one piece of work and answers how it ended, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def can_perform(work: Work) -> bool:
 
 
 async def perform(work: Work, context: Context) -> StepOutcome:
-    """Does the work and answers how it ended: Succeeded, Failed (the world said no, or nothing), or Error.
+    """Does the work and answers how it ended: Succeeded, Failed or Error.
 
-    Error is what another try cannot mend: fields that are wrong, a secret that is missing, a forbidden address.
-
-    Never raises but for cancellation. Secrets are masked in everything that comes back, and all text in it is valid.
+    Failed is what another try may mend: a server that refused, or did not answer. Error is what it cannot mend: wrong
+    fields, a missing secret, a forbidden address. Raises nothing but a cancellation. Secrets are masked in everything
+    that comes back, and all text in it is valid.
     """
     started = time.time()
     limit = context.timeout_seconds or None
@@ -71,7 +71,7 @@ async def perform(work: Work, context: Context) -> StepOutcome:
 
 
 async def _plugin(work: PluginWork, context: Context) -> StepOutcome:
-    """One of our own actions, or a plugin that the operator configured: that comes first."""
+    """Does one of our own actions, or calls a plugin: one that the operator configured comes first."""
     action = ACTIONS_DONE_HERE.get(work.name)
     if action is not None and work.name not in context.settings.plugins:
         return await action(work.arguments, context)

@@ -24,11 +24,11 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class BadAnswer(Exception):  # noqa: N818 - it is an answer
-    """The plugin said something that is no result. The text is for people."""
+    """The plugin answered with something that is no result. The text is for people."""
 
 
 async def perform(work: PluginWork, context: Context) -> StepOutcome:
-    """Calls the plugin until it reports an end; it says itself when it wants to be asked again (`requeue`)."""
+    """Calls the plugin until it reports an end, at the intervals that it asks for (`requeue`)."""
     address = context.settings.plugins.get(work.name)
     if address is None:
         known = sorted({*ACTIONS, *context.settings.plugins})
@@ -115,7 +115,7 @@ def _outcome(node: dict[str, Any], context: Context) -> StepOutcome:
 
 
 def _seconds(requeue: Any) -> float:
-    """Go's duration text; at least a second, 10 when the plugin says nothing or nothing that can be read."""
+    """The seconds of a duration as Go writes it: at least 1, and 10 when there is none or it cannot be read."""
     if not isinstance(requeue, str):
         return 10.0
     found = _DURATION.findall(requeue)

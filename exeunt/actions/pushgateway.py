@@ -1,4 +1,4 @@
-"""The pushgateway action: metrics of a run for Prometheus, whose jobs end before anybody scrapes them.
+"""The pushgateway action: metrics of a run for Prometheus, since a run ends before anybody scrapes it.
 
 Prometheus: "Exposition formats" (text format 0.0.4); Pushgateway's README (PUT takes the place of the whole group).
 """
@@ -27,7 +27,7 @@ MOST = 1000  # metrics in one push
 
 
 async def perform(arguments: Any, context: Context) -> StepOutcome:
-    """Pushes; twice is as good as once. Failed when the gateway refuses, Error when it does not answer."""
+    """Pushes the metrics. A second push changes nothing. Failed when the gateway refuses them or does not answer."""
     wanted = read("pushgateway", arguments, Pushgateway)
     base = wanted.url or context.settings.pushgateway_url
     if not base:

@@ -1,4 +1,4 @@
-"""Values that stand in a secret: looked up at the moment of acting, masked in everything that is shown."""
+"""Values from secrets: looked up when they are needed, and masked in everything that is shown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 
 async def secret(source: Source, where: str, context: Context) -> str:
-    """The text behind a `…From`; empty when it is missing and may be. Raises BadArguments with `where` it was asked."""
+    """The text that a `…From` field names; empty when it is optional and missing.
+
+    Raises BadArguments, with `where` it is named.
+    """
     return await look_up(source.secret_key_ref, where, context)
 
 
 async def look_up(key: SecretKey, where: str, context: Context) -> str:
-    """The text of a key of a secret, as `secret` has it; without the line end that files bring along."""
+    """The text of a key of a secret, without a line end behind it; otherwise like `secret`."""
     ask = context.look_up or context.tools.secret
     if ask is None:
         raise BadArguments(f"{where}: this service has no store of secrets; name the value in its settings instead")
@@ -32,7 +35,7 @@ async def look_up(key: SecretKey, where: str, context: Context) -> str:
 
 
 async def secret_or(source: Source | None, default: str, where: str, context: Context) -> str:
-    """The text behind a `…From`; the setting when there is none, or when it is missing and may be."""
+    """The text that a `…From` field names; `default`, the setting, without one or where its secret is missing."""
     value = await secret(source, where, context) if source is not None else ""
     if value:
         return value

@@ -1,4 +1,4 @@
-"""Settings that services with actions share: where mails, messages and metrics go, and what clean-ups may remove."""
+"""The settings of services that do actions: where mails, messages and metrics go, and what clean-ups may remove."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ActionServiceSettings(ServiceSettings):
     cleanup_seconds: float = setting("How long each part of a clean-up may take", 120.0, unit="s", minimum=0.1)
 
     def action_settings(self, **more: Any) -> ActionSettings:
-        """The bounds and permissions of actions, with what only this service says. Raises SettingsError."""
+        """These settings as actions need them. Raises SettingsError."""
         return ActionSettings(
             allow_loopback=self.allow_loopback,
             allow_private=self.allow_private,

@@ -116,7 +116,7 @@ async def _payload(wanted: Slack, context: Context) -> dict[str, Any]:
 
 
 def plain(message: ExitSummary) -> str:
-    """What notifications and screen readers show."""
+    """The message as plain text, for notifications and screen readers."""
     return f"{_SIGNS.get(message.status, '')} {escaped(message.headline)}".strip()
 
 
@@ -144,7 +144,7 @@ def blocks_of(message: ExitSummary) -> list[dict[str, Any]]:
 
 
 def escaped(text: str) -> str:
-    """As Slack wants text that is no markup: so nobody's step can mention @channel or fake a link."""
+    """The text with Slack's markup escaped, so that no step can mention @channel or fake a link."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

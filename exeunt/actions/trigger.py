@@ -31,7 +31,7 @@ _MEMBER = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,62}")
 
 
 class Conditions(NamedTuple):
-    """What is waited for. `at_end`: the child as it ended is judged, else every state of it."""
+    """What is waited for. With `at_end` only the final state of the child counts, otherwise every state of it."""
 
     success: list[Term]
     failure: list[Term]
@@ -59,7 +59,7 @@ async def perform(arguments: Any, context: Context) -> StepOutcome:
 
 
 def _conditions(wanted: Trigger) -> Conditions:
-    """Those given, or with `wait` alone that the child succeeds: over the child as it ended."""
+    """The conditions that are given; with `wait` alone, that the child succeeds. The child's final state counts."""
     success, failure = wanted.success_condition, wanted.failure_condition
     if wanted.wait and not (success or failure):
         success, failure = "status.phase == Succeeded", "status.phase in (Failed, Error)"
@@ -67,7 +67,7 @@ def _conditions(wanted: Trigger) -> Conditions:
 
 
 async def _join(wanted: Trigger, join: Join, arguments: Any, conditions: Conditions, context: Context) -> StepOutcome:
-    """This member has arrived; whoever was the last starts the child, or rather the run of the join does."""
+    """Says that this member has arrived. When all have, the join's own run starts the child."""
     chain = context.chain
     if chain is None:
         raise BadArguments("plugin.trigger.join is for exit handlers: what joins are workflows that ended")
@@ -119,7 +119,7 @@ def _parameters(wanted: Trigger) -> dict[str, str]:
 
 
 async def perform_resource(work: ResourceWork, context: Context) -> StepOutcome:
-    """`resource` with `action: create` and a Workflow. Anything else needs a Kubernetes API."""
+    """Starts the Workflow of a `resource` template with `action: create`. Anything else needs a Kubernetes API."""
     if work.action != "create":
         return StepOutcome(
             phase="Error",
@@ -147,7 +147,7 @@ async def _start(manifest: dict[str, Any], conditions: Conditions, context: Cont
 
 
 def own(tree: Any) -> Any:
-    """The manifest with what was kept for the child, `{{child.workflow.name}}`, as the child reads it."""
+    """The manifest as the child reads it: `{{child.workflow.name}}` becomes `{{workflow.name}}`."""
     if isinstance(tree, str):
         return _FOR_CHILD.sub("{{", tree)
     if isinstance(tree, dict):

@@ -1,6 +1,7 @@
-"""Threads in which other people's code sends messages: where it connects to is guarded, what it logs is overheard.
+"""Runs other people's code (Apprise, smtplib, drivers of databases) in threads that are watched.
 
-Answers that it reads with `requests` have a bound, and its connections can be ended from outside.
+The guard decides where it connects to, what Apprise logs is collected, answers that are read with `requests` have a
+bound, and connections can be ended from outside.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Said:
         self.lines: list[str] = []
 
     def last(self) -> str:
-        """The last line, as it fits into a message; empty when there was none."""
+        """The last line, cut for a message; empty when there was none."""
         return " ".join(self.lines[-1].split())[:SHOWN] if self.lines else ""
 
 
@@ -53,9 +54,10 @@ def overheard() -> Iterator[Said]:
 
 
 class Watch:
-    """Where a thread may connect to; `refusal` says where it was kept from, or what else was too much.
+    """Where a thread may connect to, and how much it may read.
 
-    `answer_bytes` bounds each answer that is read with `requests`, 0 for no bound.
+    `refusal` says what it was kept from; empty for nothing. `answer_bytes` bounds each answer that is read with
+    `requests`; 0 is no bound.
     """
 
     def __init__(self, guard: AddressGuard, answer_bytes: int = 0) -> None:
@@ -68,12 +70,12 @@ class Watch:
         self._lock = threading.Lock()
 
     def allow(self, host: str) -> None:
-        """Lets through the addresses of a host, if the settings name that host. Blocking."""
+        """Allows the addresses of a host if the settings allow the host. Blocking."""
         if host.lower() in self._guard.allow_hosts:
             self._allowed |= frozenset(self._guard.addresses(host))
 
     def check(self, address: object) -> None:
-        """Raises AddressRefused for an address of a socket that must not be connected to."""
+        """Raises AddressRefused when a socket must not connect to this address."""
         try:
             if not isinstance(address, tuple):
                 raise AddressRefused(
@@ -95,7 +97,7 @@ class Watch:
                 self._copies.append(connection.dup())
 
     def end(self) -> None:
-        """Ends the thread's connections, from whatever thread: who waits on one goes on with an error."""
+        """Ends the thread's connections, from any thread: whoever waits on one gets an error."""
         with self._lock:
             self._over = True
             copies, self._copies = self._copies, []
@@ -107,7 +109,7 @@ class Watch:
 
 @contextlib.contextmanager
 def guarded(watch: Watch) -> Iterator[Watch]:
-    """Within, no socket of this thread connects to where the guard says no; this holds for redirects too."""
+    """Keeps this thread from connecting to forbidden addresses within the block; this holds for redirects too."""
     _prepare()
     _here.watch = watch
     try:
@@ -132,7 +134,7 @@ def _prepare() -> None:
 
 
 def _bound_answers() -> None:
-    """Has `requests` read no more of an answer than the thread's watch allows; it has no setting for that."""
+    """Makes `requests`, which has no setting for it, read no more of an answer than the thread's watch allows."""
     import requests.adapters
     import requests.sessions
 
@@ -161,7 +163,7 @@ def _bounded(stream: Callable[..., Iterator[bytes]], watch: Watch) -> Callable[.
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    """Python's own word before a socket connects (its library reference, "Audit events table")."""
+    """Is called by Python before a socket connects (its library reference, "Audit events table")."""
     if event not in {"socket.connect", "socket.sendto"}:
         return
     watch: Watch | None = getattr(_here, "watch", None)

@@ -69,7 +69,7 @@ def sign(key: bytes, id: str, stamp: int, body: bytes) -> str:
 
 
 def keys_of(secret: str) -> list[bytes]:
-    """The keys of a secret: `whsec_BASE64`, or a plain text; while they are being changed several, with blanks between.
+    """The keys of a secret, each `whsec_BASE64` or plain text; several, with blanks between, while they are changed.
 
     Raises BadArguments.
     """
@@ -89,7 +89,10 @@ def keys_of(secret: str) -> list[bytes]:
 
 
 def event(wanted: Webhook, context: Context) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the event. Its id is the idempotency key, so receivers know a repeat. Raises BadArguments."""
+    """Headers and body of the event. Its id is the idempotency key, so that receivers recognize a repeat.
+
+    Raises BadArguments.
+    """
     if wanted.mode not in {"structured", "binary"}:
         raise BadArguments(f"plugin.webhook.mode: structured or binary is expected, not {wanted.mode!r}")
     attributes = {
@@ -119,7 +122,7 @@ _PLAIN = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in '"%')
 
 
 def summary(context: Context) -> dict[str, Any]:
-    """What ended and how, as the exit scope has it."""
+    """What ended and how: the data of an event for which the manifest gives none."""
     facts = context.facts
     duration = facts.get("workflow.duration", "")
     return {
