@@ -16,6 +16,7 @@ from exeunt.executor.health import keep_health, serve_health
 from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links
 from exeunt.executor.memory import MemoryWatch, own_groups
+from exeunt.executor.runtime.base import RuntimeContext
 from exeunt.executor.runtime.table import RUNTIMES
 from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.settings import Settings
@@ -43,7 +44,7 @@ async def _start(program: Program, settings: Settings) -> None:
     images, labels = settings.image_table(), settings.label_table()
     directory = await program.enter(data_directory(settings.data_dir))
     id, mark = kept_names(directory, settings.executor_id)
-    runtime = await program.enter(RUNTIMES[settings.runtime](directory, mark))
+    runtime = await program.enter(RUNTIMES[settings.runtime](RuntimeContext(directory, mark, images)))
     slots: Slots[SchedulerLink] = Slots(settings.slots, settings.exit_slots)
     token = "".join(tokens[:1])
     tools = await program.enter(
@@ -61,7 +62,7 @@ async def _start(program: Program, settings: Settings) -> None:
         log_bytes=settings.step_log_bytes,
     )
     attempts = Attempts(
-        work=StepWork(runtime, ActionRunner(tools), images, id, limits),
+        work=StepWork(runtime, ActionRunner(tools), id, limits),
         spawn=lambda work: program.routine("step", work),
         book=Book(directory / "attempts"),
         slots=slots,

@@ -6,11 +6,9 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Mapping
 from typing import Protocol
 
 from exeunt.executor.attempt import LocalAttempt
-from exeunt.executor.images import Image, NoCommand, command_line
 from exeunt.executor.limits import OutputLimits, failure
 from exeunt.executor.logs import Output
 from exeunt.executor.outputs import conclude
@@ -41,12 +39,9 @@ class Actions(Protocol):
 class StepWork:
     """Does what steps want done, by processes or by actions."""
 
-    def __init__(
-        self, runtime: Runtime, actions: Actions, images: Mapping[str, Image], executor_id: str, limits: OutputLimits
-    ) -> None:
+    def __init__(self, runtime: Runtime, actions: Actions, executor_id: str, limits: OutputLimits) -> None:
         self._runtime = runtime
         self._actions = actions
-        self._images = images
         self._id = executor_id
         self._limits = limits
         self._turns = FileTurns()
@@ -85,7 +80,7 @@ class StepWork:
             result = failure("Error", f"env: {error.args[0]}")
         except NotStarted as error:
             result = failure(error.phase, str(error), error.exit_code)
-        except (NoCommand, NotEnded) as error:
+        except NotEnded as error:
             result = failure("Error", str(error))
         await secrets.mask(result)
         return result
@@ -153,7 +148,9 @@ class StepWork:
         environment.update(variables)
         return ProgramSpec(
             id=step.id,
-            command=command_line(work.image, command, args, self._images),
+            image=work.image,
+            command=command,
+            args=args,
             environment=environment,
             working_dir=work.working_dir,
             source=work.source if work.script else None,

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from exeunt.executor.images import Image
 
 
 @dataclass(slots=True)
 class ProgramSpec:
     """One program to run.
 
-    `id` is the attempt's id; `environment` is what the step adds to the runtime's own.
+    `id` is the attempt's id. As in a container, `command` takes the place of the image's entrypoint and `args` that of
+    its arguments, where they are given. `environment` is what the step adds to the runtime's own. `source` is the text
+    of a script, which becomes a file and the last argument; None for no script.
     """
 
     id: str
+    image: str
     command: list[str]
+    args: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     working_dir: str = ""
     source: str | None = None
@@ -102,9 +108,18 @@ class Runtime(Protocol):
         """Starts the program; NotStarted when it cannot be. When it is cancelled meanwhile, nothing of it is left."""
 
 
-OpenRuntime = Callable[[Path, str], AbstractAsyncContextManager[Runtime]]
-"""Opens a runtime, which is closed when nothing runs in it any more.
+@dataclass(frozen=True, slots=True)
+class RuntimeContext:
+    """What a runtime gets from its executor.
 
-It gets the executor's data directory, and a mark that is this executor's alone and the same in all its lives. What an
-earlier life left running is ended first.
-"""
+    `mark` is this executor's alone, and the same in all its lives. `images` has the programs of images, for a runtime
+    that has no images itself.
+    """
+
+    data_dir: Path
+    mark: str
+    images: Mapping[str, Image]
+
+
+OpenRuntime = Callable[[RuntimeContext], AbstractAsyncContextManager[Runtime]]
+"""Opens a runtime. What an earlier life left running in it is ended first; it is closed when nothing runs any more."""

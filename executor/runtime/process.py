@@ -14,12 +14,13 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from exeunt.executor.images import NoCommand, command_line
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec
+from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec, RuntimeContext
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
 from exeunt.executor.runtime.guard import Groups, GuardProcess
@@ -34,14 +35,16 @@ _RESTORED = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and a prog
 class ProcessRuntime:
     """Starts processes from the event loop's thread. `owner` is the beginning of the mark that they carry."""
 
-    def __init__(self, data_dir: Path, groups: Groups, reaper: Reaper, owner: str, own: Mapping[str, str]) -> None:
+    def __init__(self, context: RuntimeContext, groups: Groups, reaper: Reaper, owner: str) -> None:
+        data_dir = context.data_dir
         self.reaper = reaper
+        self._images = context.images
         self._work = data_dir / "work"
         self._scripts = data_dir / "scripts"
         for directory in (self._work, self._scripts):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
-        self._environment = base_environment(own, data_dir / "bin")
+        self._environment = base_environment(os.environ, data_dir / "bin")
         self._owner = owner
         self._groups = groups
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
@@ -53,12 +56,12 @@ class ProcessRuntime:
 
     async def start(self, spec: ProgramSpec, on_output: OnOutput) -> Process:
         """Starts the program in a directory of its own (or its working directory), as leader of a process group."""
+        argv = self._command_line(spec)
         self._started += 1
         mark = f"{self._owner}/{self._started}"
         environment = {**self._environment, **spec.environment, survivors.MARK: mark}
         own = self._directory()
         script = None
-        argv = spec.command
         if spec.source is not None:
             script = self._scripts / hashlib.blake2b(spec.id.encode(), digest_size=12).hexdigest()
             argv = [*argv, str(script)]
@@ -92,6 +95,12 @@ class ProcessRuntime:
             self._free.append(directory)
         else:
             self._sweep(directory)
+
+    def _command_line(self, spec: ProgramSpec) -> list[str]:
+        try:
+            return command_line(spec.image, spec.command, spec.args, self._images)
+        except NoCommand as error:
+            raise NotStarted(str(error)) from None
 
     def _directory(self) -> str:
         """An empty directory. They are used again: making and removing one waits for the file system's journal."""
@@ -164,19 +173,19 @@ class ProcessRuntime:
 
 
 @contextlib.asynccontextmanager
-async def open_runtime(data_dir: Path, mark: str) -> AsyncIterator[ProcessRuntime]:
+async def open_runtime(context: RuntimeContext) -> AsyncIterator[ProcessRuntime]:
     """The runtime, with the guard beside it and with orphans adopted; see `OpenRuntime`."""
-    groups_file, work = data_dir / "groups", str(data_dir / "work")
-    killed = await asyncio.to_thread(survivors.end_survivors, f"{mark}/", str(groups_file), work)
+    groups_file, work = context.data_dir / "groups", str(context.data_dir / "work")
+    killed = await asyncio.to_thread(survivors.end_survivors, f"{context.mark}/", str(groups_file), work)
     if killed:
         log.warning("ended %d processes that outlived this executor's last life", killed)
-    owner = f"{mark}/{secrets.token_hex(4)}"
+    owner = f"{context.mark}/{secrets.token_hex(4)}"
     groups = Groups(groups_file)
     with adopting() as reaper:
         guard = GuardProcess(reaper, f"{owner}/", str(groups_file), work)
         guard.start()
         try:
-            runtime = ProcessRuntime(data_dir, groups, reaper, owner, os.environ)
+            runtime = ProcessRuntime(context, groups, reaper, owner)
             try:
                 yield runtime
             finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exeunt.executor.runtime.base import Ended, OnOutput, ProgramSpec
+from exeunt.executor.runtime.base import Ended, OnOutput, ProgramSpec, RuntimeContext
 from exeunt.executor.runtime.table import RUNTIMES
 from tests.executor.conftest import Scheduler, inside, step
 
@@ -24,7 +24,7 @@ class Pod:
         self._on_output = on_output
 
     async def wait(self) -> Ended:
-        self._on_output(" ".join(self._spec.command).encode(), True)
+        self._on_output(" ".join([self._spec.image, *self._spec.command, *self._spec.args]).encode(), True)
         return Ended(0)
 
     def end(self, grace: float) -> None: ...
@@ -62,15 +62,15 @@ async def test_a_runtime_may_take_its_time(
     opened: list[str] = []
 
     @contextlib.asynccontextmanager
-    async def open_pods(data_dir: Path, mark: str) -> AsyncIterator[Pods]:
-        opened.append(mark)
+    async def open_pods(context: RuntimeContext) -> AsyncIterator[Pods]:
+        opened.append(context.mark)
         yield pods
         opened.append("closed")
 
     monkeypatch.setitem(RUNTIMES, "pods", open_pods)
     async with inside(scheduler, tmp_path, runtime="pods"):
-        [result] = await scheduler.run(step("a", "say", "hello", result=True))
-        assert (result.phase, result.result) == ("Succeeded", "say hello")
+        [result] = await scheduler.run(step("a", image="whale", args=["hello"], result=True))
+        assert (result.phase, result.result) == ("Succeeded", "whale hello")
         never = step("b", "never")
         await scheduler.say(dispatches=[never])
         async with asyncio.timeout(10):

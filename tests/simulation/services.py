@@ -287,7 +287,7 @@ class ExecutorProcess(Service):
         limits = OutputLimits(output_bytes=10_000, step_output_bytes=20_000, log_bytes=10_000)
         book: Any = Book(self.world.books.setdefault(self.name, {}))
         self.attempts = attempts = Attempts(
-            work=StepWork(Programs(self.world, self.process), _no_actions, {}, self.name, limits),
+            work=StepWork(Programs(self.world, self.process), _no_actions, self.name, limits),
             spawn=group.create_task,
             book=book,
             slots=Slots(3, 1),
