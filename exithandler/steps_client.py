@@ -1,9 +1,9 @@
 """Container and script steps of exit runs, run by the scheduler on its executors (StepService.Run).
 
-Want → placement → (the exit run commits it) → placed → result → (committed) → acknowledge. What is kept here says
-what is, not what was sent: each step is said on the stream of whoever owns its partition now, and again on the next
-one, so lost frames, moves and restarts of either side heal by attempt id. While no scheduler answers, steps wait;
-nothing is lost and nothing else is held up.
+Want → placement → (the exit run commits it) → placed → result → (committed) → acknowledge. What is kept here is the
+state of each step, not the messages about it: the state goes to the scheduler that owns the step's partition, once on
+each stream to it. So lost frames, moved partitions and restarts on either side are mended by the attempt's id. While no
+scheduler answers, its steps wait and nothing else does.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ FRAME_WANTS = 200
 
 
 class Waiting(Protocol):
-    """Who wants a step."""
+    """Who wants a step, and hears what becomes of it."""
 
     def placed(self, executor: str) -> None:
-        """The scheduler has a place for it: commit that and confirm."""
+        """The scheduler has a slot for it on this executor: commit that, then `confirm`."""
 
     def ended(self, result: step_pb2.StepResult) -> None:
-        """The result. Comes again until it is acknowledged."""
+        """The result. It comes again until it is acknowledged."""
 
     def lost(self) -> None:
         """Its executor is gone."""
 
 
 Said = Literal["wants", "cancels", "ends", "acknowledged", ""]
-"""What a scheduler is to hear of an attempt; nothing while its result is being written to the log."""
+"""What a scheduler has to hear of an attempt; nothing while its result is being written to the log."""
 
 
 class _Item:
-    """One attempt that is not over yet. What is said of it goes out once on each stream."""
+    """One attempt that is not over yet. Its state goes out once on each stream."""
 
     __slots__ = ("executor", "partition", "said", "said_on", "step", "who")
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exeunt.language.actions import ACTIONS, wrong
+from exeunt.language.action_check import wrong
+from exeunt.language.actions import ACTIONS
 from exeunt.language.problems import show_path
 
 S = TypeVar("S", bound=msgspec.Struct)

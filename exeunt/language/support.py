@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from exeunt.language import manifest
-from exeunt.language.actions import ACTIONS, wrong
+from exeunt.language.action_check import wrong
+from exeunt.language.actions import ACTIONS
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import WorkflowSpec
 from exeunt.language.problems import ManifestError, Path, shorten
