@@ -1,7 +1,7 @@
 """The types of template: one row for each field of a template that says what the template does.
 
-What else there is to say of a type stands on the floors above, each in one table with these names as its keys: the type
-of node and the work that it makes (`engine/values/leaf.py`), and the checks of its own fields (`walk.py`).
+What a template of each type becomes, its node and its work, stands in a table of the engine with the same names
+(`engine/values/leaf.py`).
 """
 
 from __future__ import annotations
