@@ -124,12 +124,14 @@ class Launcher:
                 "Wait until some have finished, or give it more room",
                 retry_after=5.0,
             )
-        if len(self._runs.by_uid) + count > self._limits.open_workflows:
+        most, unfinished = self._limits.open_workflows, len(self._runs.by_uid)
+        if most - count < unfinished <= 2 * most:  # without those that have ended and wait for the archive
+            unfinished = sum(not entry.closed for entry in self._runs.by_uid.values())
+        if unfinished + count > most:
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 "TOO_MANY_WORKFLOWS",
-                f"{len(self._runs.by_uid)} workflows are open and the limit is {self._limits.open_workflows}; "
-                "wait until some have finished",
+                f"{unfinished} workflows are open and the limit is {most}; wait until some have finished",
                 retry_after=5.0,
             )
 
