@@ -32,7 +32,7 @@ from exeunt.engine.facts import Obligation
 from exeunt.engine.shown import handler
 from exeunt.exithandler.record import ENDED, SUCCEEDED, ExitRecord
 from exeunt.journal.errors import LogClosed
-from exeunt.journal.public import Events
+from exeunt.journal.public import Events, EventToPublish
 from exeunt.replayed import first_number
 
 log = logging.getLogger(__name__)
@@ -53,17 +53,17 @@ class ExitAnnouncer:
     def started(self, obligation: Obligation, record: ExitRecord) -> None:
         """The run has begun: that is published soon, and before its end. A run that cannot begin has no such event."""
         event = _began(obligation, record)
-        if event is not None and f"{obligation.uid}.{event['number']}" not in self._out:
-            self._events.post(**event).add_done_callback(partial(_given_up, record.id, "exit.started"))
+        if event is not None and event.id not in self._out:
+            self._events.post(event).add_done_callback(partial(_given_up, event))
 
     async def ended(self, obligation: Obligation, record: ExitRecord) -> None:
         """The run has ended. Returns when that is durable, or events are not to be waited for (`Events.out`)."""
         event = _over(obligation, record)
-        self._events.post(**event).add_done_callback(partial(_given_up, record.id, event["kind"]))
+        self._events.post(event).add_done_callback(partial(_given_up, event))
         await self._events.out()
 
 
-def told(obligation: Obligation, record: ExitRecord) -> list[dict[str, Any]]:
+def told(obligation: Obligation, record: ExitRecord) -> list[EventToPublish]:
     """The events that were published of the last replay of an exit run, made again from its record."""
     began = _began(obligation, record)
     found = [] if began is None else [began]
@@ -72,14 +72,14 @@ def told(obligation: Obligation, record: ExitRecord) -> list[dict[str, Any]]:
     return found
 
 
-def _began(owed: Obligation, record: ExitRecord) -> dict[str, Any] | None:
+def _began(owed: Obligation, record: ExitRecord) -> EventToPublish | None:
     if not record.started_at:
         return None
     body = ExitStarted(**_about(owed), replays=record.replays, started_at=moment(record.started_at))
     return _event(owed, record, "exit.started", record.started_at, body)
 
 
-def _over(owed: Obligation, record: ExitRecord) -> dict[str, Any]:
+def _over(owed: Obligation, record: ExitRecord) -> EventToPublish:
     given = Masker().tree(record.outputs)
     code = given.get("exitCode")
     body = ExitEnded(
@@ -136,23 +136,23 @@ def _outputs(tree: Mapping[str, Any]) -> Outputs:
     return outputs(((one["name"], one.get("value")) for one in tree.get("parameters", ())), tree.get("result"))
 
 
-def _event(owed: Obligation, record: ExitRecord, kind: Kind, at: float, body: About) -> dict[str, Any]:
+def _event(owed: Obligation, record: ExitRecord, kind: Kind, at: float, body: About) -> EventToPublish:
     number = first_number(record.replays) + (kind != "exit.started")
-    return {
-        "namespace": owed.namespace,
-        "uid": owed.uid,
-        "workflow": owed.name,
-        "number": f"{record.id}.{number}",
-        "kind": kind,
-        "subject": owed.hook_node_name,
-        "at": at,
-        "data": body,
-        "trace": traces.of_exit(owed.trace, record.id, record.replays) if owed.trace else {},
-        "run": record.id,
-    }
+    return EventToPublish(
+        namespace=owed.namespace,
+        uid=owed.uid,
+        workflow=owed.name,
+        number=f"{record.id}.{number}",
+        kind=kind,
+        subject=owed.hook_node_name,
+        at=at,
+        data=body,
+        trace=traces.of_exit(owed.trace, record.id, record.replays) if owed.trace else {},
+        run=record.id,
+    )
 
 
-def _given_up(id: str, kind: Kind, posted: asyncio.Future[int]) -> None:
+def _given_up(event: EventToPublish, posted: asyncio.Future[int]) -> None:
     error = None if posted.cancelled() else posted.exception()
     if error is not None and not isinstance(error, LogClosed):
-        log.error("%s of %s is given up: %s", kind, id, error)
+        log.error("%s of %s is given up: %s", event.kind, event.run, error)

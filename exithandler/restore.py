@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from exeunt.bundles import Bundles
 from exeunt.engine.decide import Run
@@ -16,6 +16,7 @@ from exeunt.exithandler.obligations import Obligations, withdrawn_in
 from exeunt.exithandler.open_run import OpenExitRun
 from exeunt.exithandler.record import ExitRecord, fold, new_record, unreadable
 from exeunt.journal.log import Log
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.repeat import until_answered
 from exeunt.journal.replay import LoadedLog, OpenRun
 from exeunt.journal.subjects import Family
@@ -115,7 +116,7 @@ class Restorer:
         why, now = f"its commits cannot be read: {error}", self._runs.clock.now()
         await self._runs.until_written(unreadable(family.hook_id, family.uid, why, now, stored))
 
-    async def told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
+    async def told_again(self, closed: bool) -> AsyncIterator[list[EventToPublish]]:
         """What the log tells of exit runs of ours, one after the other: of closed ones, or of those that are open."""
         async for found in self._journal.history(closed=closed):
             try:

@@ -6,15 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 from exeunt import traces
-from exeunt.cloudevents import About, AskedFor, Ending, Kind, Workflow
+from exeunt.cloudevents import AskedFor, Ending, Workflow
 from exeunt.engine import decide
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import Event
 from exeunt.journal.errors import Refused
-from exeunt.journal.public import Events
+from exeunt.journal.public import Events, EventToPublish
 from exeunt.journal.sizes import TooLarge
 
 log = logging.getLogger(__name__)
@@ -23,21 +22,6 @@ TOGETHER = 100
 """Events that are made ready before others get a turn."""
 NEVER = (TooLarge, Refused)
 """What is wrong with the event itself."""
-
-
-class EventToPublish(NamedTuple):
-    """One event, ready to be published."""
-
-    namespace: str
-    uid: str
-    workflow: str
-    number: str
-    kind: Kind
-    subject: str
-    at: float
-    data: About
-    trace: dict[str, str]
-    run: str = ""  # of whose events it keeps the order (`Events.post`)
 
 
 def events_to_publish(run: Run, events: Sequence[Event]) -> list[EventToPublish]:
@@ -75,7 +59,6 @@ def deleted(ending: Ending, number: int, by: str, why: str, at: float) -> EventT
         subject=ending.workflow,
         at=at,
         data=AskedFor(**known, by=by, message=why),
-        trace={},
     )
 
 
@@ -114,10 +97,7 @@ class RunAnnouncer:
         if isinstance(item, asyncio.Future):
             self._events.out().add_done_callback(partial(_tell, item))
         else:
-            self._post(item).add_done_callback(partial(_given_up, item))
-
-    def _post(self, a: EventToPublish) -> asyncio.Future[int]:
-        return self._events.post(**a._asdict())
+            self._events.post(item).add_done_callback(partial(_given_up, item))
 
 
 def _tell(asked: asyncio.Future[None], out: asyncio.Future[None]) -> None:

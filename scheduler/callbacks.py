@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from exeunt.driver.driver import Driver, Told
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.subjects import MailboxMessage
-from exeunt.scheduler.announce import EventToPublish
 from exeunt.scheduler.entry import OpenWorkflow
 
 

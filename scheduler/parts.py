@@ -19,6 +19,7 @@ from exeunt.journal.checks import ServerCheck
 from exeunt.journal.log import Log
 from exeunt.journal.owners import Owners
 from exeunt.journal.projections import Projections
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.refill import Refill
 from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.secrets import Secrets
@@ -183,11 +184,11 @@ class Scheduler:
             turns=self.runs.turns,
         )
 
-    async def _told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _told_again(self, closed: bool) -> AsyncIterator[list[EventToPublish]]:
         """What the log tells of runs; not of workflows that were deleted since: their deletion is not told again."""
         async for told in self.runs.told_again(closed):
-            over = closed and told and told[-1]["kind"] != "workflow.deleted"
-            if not (over and await self.archiver.deleted(told[0]["uid"], told[0]["namespace"])):
+            over = closed and told and told[-1].kind != "workflow.deleted"
+            if not (over and await self.archiver.deleted(told[0].uid, told[0].namespace)):
                 yield told
 
     def public(self) -> dict[str, Register]:

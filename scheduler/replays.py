@@ -13,11 +13,12 @@ from exeunt.cloudevents import BODY_BYTES, Ending
 from exeunt.engine.commands import Rejected, ReplayEnded
 from exeunt.engine.facts import BAD, note_replay, pack, unpack
 from exeunt.engine.shown import NODE_BYTES, whole
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.records import ArchiveSummary
 from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.subjects import MailboxMessage
 from exeunt.replayed import Replayed, decode_replayed, first_number
-from exeunt.scheduler.announce import EventToPublish, RunAnnouncer
+from exeunt.scheduler.announce import RunAnnouncer
 from exeunt.scheduler.archive import Archiver
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs

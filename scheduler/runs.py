@@ -25,11 +25,12 @@ from exeunt.engine.decide import Run
 from exeunt.engine.facts import Commit, Event, RunClosed, RunStarted, State, commit
 from exeunt.journal.errors import LogClosed, NotOwner
 from exeunt.journal.log import Log
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.repeat import RepeatOnReconnect, until_answered
 from exeunt.journal.replay import LoadedLog, OpenRun
 from exeunt.journal.subjects import Family, MailboxMessage, Record, family_of, partition_of
 from exeunt.language.manifest import Bundle
-from exeunt.scheduler.announce import EventToPublish, events_to_publish
+from exeunt.scheduler.announce import events_to_publish
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.run_steps import RunSteps
@@ -220,7 +221,7 @@ class Runs:
             log.exception("the run %s cannot be read and rests", found.family.uid)
             self.unread[found.family.uid] = unread(found, error)
             return None
-        self.callbacks.told([one for one in told if f"{one.uid}.{one.number}" not in out])
+        self.callbacks.told([one for one in told if one.id not in out])
         return run
 
     async def folded(self, found: OpenRun, *, whole: bool = True) -> tuple[Run, list[EventToPublish]]:
@@ -242,7 +243,7 @@ class Runs:
             told += on(later) if whole else await self.turns.do(partial(on, later))
         return run, told
 
-    async def told_again(self, closed: bool) -> AsyncIterator[list[dict[str, Any]]]:
+    async def told_again(self, closed: bool) -> AsyncIterator[list[EventToPublish]]:
         """What the log tells of runs of ours, one after the other: of the closed ones, or of those that are open."""
         async for found in self._journal.history(closed=closed):
             if found.family.partition not in self.loaded:
@@ -254,7 +255,7 @@ class Runs:
             except Exception as error:  # noqa: BLE001 - one that cannot be read is met by whoever takes it up
                 log.warning("what %s told is not told again: it cannot be read: %s", found.family.uid, error)
                 continue
-            yield [one._asdict() for one in told]
+            yield told
 
     # --- what comes from the log --------------------------------------------------------------------------------------
 

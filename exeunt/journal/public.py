@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -186,6 +186,39 @@ class Keeper:
         self._created = created
 
 
+class EventToPublish(NamedTuple):
+    """One event about a workflow or a node, ready to be published.
+
+    The events of a `run` keep their order: an exit run's, by its hook id, or the workflow's own, where it is empty.
+    """
+
+    namespace: str
+    uid: str
+    workflow: str
+    number: str
+    kind: Kind
+    subject: str
+    at: float
+    data: About
+    trace: dict[str, str] = {}
+    run: str = ""
+
+    @property
+    def id(self) -> str:
+        """The `ce-id`: the same whenever the event is published again."""
+        return f"{self.uid}.{self.number}"
+
+    @property
+    def lane(self) -> str:
+        """The lane of its run."""
+        return f"{self.uid}.{self.run}"
+
+    @property
+    def anew(self) -> bool:
+        """Whether its run has been begun anew: the workflow was retried, or the exit run replayed."""
+        return bool(self.data.attempt or getattr(self.data, "replays", 0))
+
+
 class Events:
     """Publishes, and tells what was published."""
 
@@ -201,79 +234,52 @@ class Events:
             group.create_task(self.lanes.run())
             group.create_task(self.keeper.run())
 
-    def post(
-        self,
-        *,
-        namespace: str,
-        uid: str,
-        workflow: str,
-        number: str,
-        kind: Kind,
-        subject: str,
-        at: float,
-        data: About,
-        trace: dict[str, str] | None = None,
-        run: str = "",
-    ) -> asyncio.Future[int]:
-        """Hands over one event about a workflow or node; done when it is durable.
+    def post(self, event: EventToPublish) -> asyncio.Future[int]:
+        """Hands over one event; done when it is durable.
 
-        Those of a `run` keep their order: an exit run by its hook id, or the workflow's own, which is empty. A repeat
-        of a number is stored once. The future raises what `Lanes.put` says.
+        A repeat of an id is stored once. The future raises what `Lanes.put` says.
         """
+        return self.lanes.put(event.lane, *self._message(event))
+
+    def _message(self, event: EventToPublish) -> tuple[str, bytes, bytes, str]:
+        """Subject, body, headers and id."""
         attributes = cloudevents.headers(
-            uid=uid,
-            number=number,
-            kind=kind,
-            namespace=namespace,
-            workflow=workflow,
-            subject=subject,
-            at=at,
-            trace=trace or {},
+            uid=event.uid,
+            number=event.number,
+            kind=event.kind,
+            namespace=event.namespace,
+            workflow=event.workflow,
+            subject=event.subject,
+            at=event.at,
+            trace=event.trace,
         )
-        on = cloudevents.subject(namespace, uid, kind)
-        return self.lanes.put(f"{uid}.{run}", on, self._body(data), _lines(attributes), attributes["ce-id"])
+        on = cloudevents.subject(event.namespace, event.uid, event.kind)
+        return on, self._body(event.data), _lines(attributes), attributes["ce-id"]
 
     def _body(self, data: About) -> bytes:
         data.cluster = self._cluster
         return cloudevents.body(data)
 
-    async def again(self, told: Sequence[Mapping[str, Any]]) -> None:
-        """Publishes once more what was published of one run (arguments of `post`, in order), as far as it is not there.
+    async def again(self, told: Sequence[EventToPublish]) -> None:
+        """Publishes once more what was published of one run, in its order, as far as it is not there.
 
         It comes ahead of what waits of that run. Returns when it is stored.
         """
         if not told:
             return
-        lane = self.lane(told)
-        there = await self.published([told[0]["uid"]], 0.0)
+        there = await self.published([told[0].uid], 0.0)
         missing: list[tuple[str, bytes, bytes, str]] = []
         late = False  # something of the workflow itself is missing that what is there comes behind
         again: list[tuple[str, bytes, bytes, str]] = []
-        for one in told:
-            attributes = cloudevents.headers(**{k: v for k, v in one.items() if k not in {"data", "run"}})
-            on = cloudevents.subject(one["namespace"], one["uid"], one["kind"])
-            message = on, self._body(one["data"]), _lines(attributes), attributes["ce-id"]
-            of_workflow = one["kind"].startswith("workflow.")
-            if attributes["ce-id"] not in there:
+        for event in told:
+            message = self._message(event)
+            of_workflow = event.kind.startswith("workflow.")
+            if event.id not in there:
                 missing.append(message)
                 late, again = late or of_workflow, [] if of_workflow else again
             elif late and of_workflow:
                 again = [message]  # what came last has to be the workflow's state (exeunt.journal.states)
-        await asyncio.gather(*self.lanes.before(lane, [*missing, *again]), return_exceptions=True)
-
-    @staticmethod
-    def lane(told: Sequence[Mapping[str, Any]]) -> str:
-        """That of the run whose events these are."""
-        return f"{told[0]['uid']}.{told[0]['run']}"
-
-    @staticmethod
-    def first(told: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether these are the first that the run told: it was neither retried nor replayed before."""
-        return not (told[0]["data"].attempt or getattr(told[0]["data"], "replays", 0))
-
-    async def put(self, **event: Any) -> int:
-        """As `post`, and waits."""
-        return await self.post(**event)
+        await asyncio.gather(*self.lanes.before(told[0].lane, [*missing, *again]), return_exceptions=True)
 
     def out(self) -> asyncio.Future[None]:
         """Done when all that was handed over so far is durable, or when events are not to be waited for."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from nats.errors import Error as NatsError
 
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.public import Events
+from exeunt.journal.public import Events, EventToPublish
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +23,8 @@ TOGETHER = 16
 REST, SHORTEST_REST, LONGEST_REST = 2, 1.0, 30.0
 """It rests so many times as long as it took, in seconds at least and at most."""
 
-Told = Sequence[Mapping[str, Any]]
-"""The events of one run in their order, as `Events.post` takes them."""
+Told = Sequence[EventToPublish]
+"""The events of one run in their order."""
 
 History = Callable[[bool], AsyncIterator[Told]]
 """What the log tells of runs, of the closed ones or of the open ones."""
@@ -80,19 +79,19 @@ class Refill:
         lanes = self._events.lanes
         lanes.hold(emptied=False)  # where it was, the keeper has said so
         await lanes.landed()
-        anew: dict[str, list[Mapping[str, Any]]] = {}
+        anew: dict[str, list[EventToPublish]] = {}
 
         async def begun_once() -> AsyncIterator[Told]:
             async for told in self._history(False):
-                if not told or self._events.first(told):
+                if not told or not told[0].anew:
                     yield told
                 else:
-                    anew[self._events.lane(told)] = list(told)
+                    anew[told[0].lane] = list(told)
 
         count = await self._tell(begun_once())
-        parts: dict[str, list[Mapping[str, Any]]] = {}
+        parts: dict[str, list[EventToPublish]] = {}
         async for told in self._history(True):
-            lane = self._events.lane(told) if told else ""
+            lane = told[0].lane if told else ""
             if lane in anew or lanes.waits(lane):
                 parts.setdefault(lane, []).extend(told)
         for lane, told in anew.items():
@@ -115,7 +114,7 @@ class Refill:
                 if not told:
                     continue
                 count += 1
-                lane = self._events.lane(told)
+                lane = told[0].lane
                 while len(under_way) >= TOGETHER or lane in under_way.values():
                     done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:

@@ -9,7 +9,6 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -19,6 +18,7 @@ from nats.js.errors import APIError
 from exeunt.cloudevents import STATES, STREAM, Workflow
 from exeunt.journal.lanes import Crowded, Lanes
 from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.refill import Refill, Told
 from exeunt.journal.wire import connect, wire_of
 from tests.journal.history import eventually
@@ -63,24 +63,13 @@ async def stranger(nats_server: NatsServer) -> AsyncIterator[Client]:
     await nc.close()
 
 
-def event(uid: str, number: int) -> dict[str, Any]:
-    """As `Events.post` takes it."""
-    return {
-        "namespace": "default",
-        "uid": uid,
-        "workflow": "w",
-        "number": str(number),
-        "kind": "workflow.running",
-        "subject": "w",
-        "at": 1.0,
-        "data": Workflow(workflow="w", uid=uid, namespace="default", attempt=number, phase="Running"),
-        "trace": {},
-        "run": "",
-    }
+def event(uid: str, number: int) -> EventToPublish:
+    data = Workflow(workflow="w", uid=uid, namespace="default", attempt=number, phase="Running")
+    return EventToPublish("default", uid, "w", str(number), "workflow.running", "w", 1.0, data)
 
 
 def post(found: Projections, uid: str, number: int) -> asyncio.Future[int]:
-    return found.events.post(**event(uid, number))
+    return found.events.post(event(uid, number))
 
 
 async def stored(nc: Client) -> list[tuple[str, dict[str, str]]]:
@@ -275,7 +264,7 @@ async def test_states_that_are_removed_are_copied_again(projections: Projections
 async def test_what_is_told_again_late_is_not_taken_for_the_state(projections: Projections, stranger: Client) -> None:
     events = projections.events
     told = [event("u", number) for number in (1, 2)]
-    await events.post(**told[1])
+    await events.post(told[1])
     await until_state(stranger, "u", "u.2")
     events.lanes.hold(emptied=True)
     await events.again(told)
@@ -301,7 +290,7 @@ async def test_attempts_are_told_again_in_their_order(nats_server: NatsServer, s
     attempts = [[event(uid, n) for n in range(first, first + 3)] for uid in ("u", "v") for first in (1, 4, 7)]
     for told in attempts:
         for one in told:
-            one["data"] = msgspec.structs.replace(one["data"], attempt=(int(one["number"]) - 1) // 3)
+            one.data.attempt = (int(one.number) - 1) // 3
     async with opened(nats_server, [*attempts[:2], *attempts[3:]], [attempts[2]]) as (_, found):
 
         async def all_of_them() -> list[str]:

@@ -13,6 +13,7 @@ from exeunt.cloudevents import Workflow
 from exeunt.journal.blobs import BlobMissingError
 from exeunt.journal.names import ClaimedRequest, NameTaken, RequestUsed, uids
 from exeunt.journal.projections import Projections, open_projections
+from exeunt.journal.public import EventToPublish
 from exeunt.journal.records import ArchiveSummary, hour_of
 from exeunt.journal.steplogs import OutputFrame
 from exeunt.journal.wire import connect
@@ -115,19 +116,12 @@ async def test_an_event_that_is_published_again_is_stored_once(stores: Projectio
     now = time.time()
 
     async def publish(numbers: range) -> None:
-        async with asyncio.TaskGroup() as group:
-            for n in numbers:
-                put = stores.events.put(
-                    namespace="default",
-                    uid="u1",
-                    workflow="w",
-                    number=str(n),
-                    kind="workflow.running",
-                    subject='w "é"',
-                    at=now,
-                    data=Workflow(workflow="w", uid="u1", namespace="default", attempt=n, phase="Running"),
-                )
-                group.create_task(put)
+        posted = []
+        for n in numbers:
+            data = Workflow(workflow="w", uid="u1", namespace="default", attempt=n, phase="Running")
+            event = EventToPublish("default", "u1", "w", str(n), "workflow.running", 'w "é"', now, data)
+            posted.append(stores.events.post(event))
+        await asyncio.gather(*posted)
 
     await publish(range(30))
     await publish(range(20, 60))  # as after a crash: some are out, some are not, in one batch

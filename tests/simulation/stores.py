@@ -13,6 +13,7 @@ from nats.errors import TimeoutError as NatsTimeout
 
 from exeunt.journal.blobs import BlobMissingError, digest
 from exeunt.journal.names import Claim, NameTaken, RequestUsed
+from exeunt.journal.public import EventToPublish
 from tests.simulation.nats import Link, ask
 
 
@@ -73,25 +74,21 @@ class _Events:
         self._last: asyncio.Task[int] | None = None
         self.keeper = SimpleNamespace(emptied=asyncio.Event())  # nobody empties it here
 
-    def post(self, **event: Any) -> asyncio.Future[int]:
+    def post(self, event: EventToPublish) -> asyncio.Future[int]:
         before = self._last
         self._last = asyncio.ensure_future(self._after(before, event))
         return self._last
 
-    async def _after(self, before: asyncio.Task[int] | None, event: dict[str, Any]) -> int:
+    async def _after(self, before: asyncio.Task[int] | None, event: EventToPublish) -> int:
         if before is not None and not before.done():
             await asyncio.wait([before])
         found: int = await self._stores.until_answered(lambda: self._put(event))
         return found
 
-    def _put(self, event: dict[str, Any]) -> int:
-        ident = f"{event['uid']}.{event['number']}"
+    def _put(self, event: EventToPublish) -> int:
         known = self._stores.durable.events
-        known.setdefault(ident, (event["uid"], event["kind"], event["subject"]))
+        known.setdefault(event.id, (event.uid, event.kind, event.subject))
         return len(known)
-
-    async def put(self, **event: Any) -> int:
-        return await self.post(**event)
 
     def out(self) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
