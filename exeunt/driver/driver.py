@@ -86,7 +86,7 @@ class Driver:
         family: Family,
         *,
         journal: Journal,
-        steps: Steps,
+        steps: Steps[Driver],
         clock: Clock,
         turns: Turns,
         on_commit: OnCommit,

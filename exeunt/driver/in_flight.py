@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from exeunt.driver.ports import Clock, Steps
 from exeunt.engine.commands import Placed
@@ -23,16 +23,15 @@ from exeunt.engine.facts import (
     TimerSet,
 )
 
-if TYPE_CHECKING:
-    from exeunt.driver.driver import Driver
+D = TypeVar("D")
 
 
-class InFlight:
+class InFlight(Generic[D]):
     """What is under way for one driver. `fired(timer)` is called when a timer is over."""
 
     __slots__ = ("_clock", "_driver", "_due", "_fired", "_steps", "_timers")
 
-    def __init__(self, driver: Driver, steps: Steps, clock: Clock, fired: Callable[[str], None]) -> None:
+    def __init__(self, driver: D, steps: Steps[D], clock: Clock, fired: Callable[[str], None]) -> None:
         self._driver = driver
         self._steps = steps
         self._clock = clock

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 from exeunt.engine.facts import StepDue
 from exeunt.journal.subjects import Family
 
-if TYPE_CHECKING:
-    from exeunt.driver.driver import Driver
+D = TypeVar("D", contravariant=True)
+"""The driver, which hands itself over: whoever runs its steps feeds it."""
 
 
 class Journal(Protocol):
@@ -23,22 +23,22 @@ class Journal(Protocol):
         """Resolves to the commit's position once it is durable; raises NotOwner or LogClosed."""
 
 
-class Steps(Protocol):
+class Steps(Protocol[D]):
     """Who runs steps: executors behind the dispatch, or the exit handler itself."""
 
-    def place(self, driver: Driver, due: StepDue) -> str | None:
+    def place(self, driver: D, due: StepDue) -> str | None:
         """Takes a free place for the step now, or None. Called before the commit that names it."""
 
-    def wait(self, driver: Driver, due: StepDue) -> None:
+    def wait(self, driver: D, due: StepDue) -> None:
         """There was no place: feed the driver `Placed` when there is one."""
 
-    def dispatch(self, driver: Driver, due: StepDue, executor: str, again: bool) -> None:
+    def dispatch(self, driver: D, due: StepDue, executor: str, again: bool) -> None:
         """The placement is durable: start the attempt there. `again` after a restart: it may run or have ended."""
 
-    def cancel(self, driver: Driver, node: str, attempt: int) -> None:
+    def cancel(self, driver: D, node: str, attempt: int) -> None:
         """The attempt is not wanted any more: take it out of the queue, or end it."""
 
-    def recorded(self, driver: Driver, node: str, attempt: int) -> None:
+    def recorded(self, driver: D, node: str, attempt: int) -> None:
         """The attempt's result is durable, or that it was lost: it may be acknowledged and forgotten."""
 
 
