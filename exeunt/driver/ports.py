@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from exeunt.engine.facts import StepDue
 from exeunt.journal.subjects import Family
 
-D = TypeVar("D", contravariant=True)
+D_contra = TypeVar("D_contra", contravariant=True)
 """The driver, which hands itself over: whoever runs its steps feeds it."""
 
 
@@ -23,22 +23,22 @@ class Journal(Protocol):
         """Resolves to the commit's position once it is durable; raises NotOwner or LogClosed."""
 
 
-class Steps(Protocol[D]):
+class Steps(Protocol[D_contra]):
     """Who runs steps: executors behind the dispatch, or the exit handler itself."""
 
-    def place(self, driver: D, due: StepDue) -> str | None:
+    def place(self, driver: D_contra, due: StepDue) -> str | None:
         """Takes a free place for the step now, or None. Called before the commit that names it."""
 
-    def wait(self, driver: D, due: StepDue) -> None:
+    def wait(self, driver: D_contra, due: StepDue) -> None:
         """There was no place: feed the driver `Placed` when there is one."""
 
-    def dispatch(self, driver: D, due: StepDue, executor: str, again: bool) -> None:
+    def dispatch(self, driver: D_contra, due: StepDue, executor: str, again: bool) -> None:
         """The placement is durable: start the attempt there. `again` after a restart: it may run or have ended."""
 
-    def cancel(self, driver: D, node: str, attempt: int) -> None:
+    def cancel(self, driver: D_contra, node: str, attempt: int) -> None:
         """The attempt is not wanted any more: take it out of the queue, or end it."""
 
-    def recorded(self, driver: D, node: str, attempt: int) -> None:
+    def recorded(self, driver: D_contra, node: str, attempt: int) -> None:
         """The attempt's result is durable, or that it was lost: it may be acknowledged and forgotten."""
 
 
