@@ -74,7 +74,9 @@ def _look(run: Run) -> None:
             continue
         if run.stopping and not run.dirty:
             run.stopping = False
-            for key in run.late:
+            inside = [key for key in run.blocked if left_inside.concerns(run, run.nodes[key])]  # no limit holds there
+            for key in (*run.late, *inside):
+                run.blocked.pop(key, None)
                 run.pend(key)
             run.late.clear()
             continue
