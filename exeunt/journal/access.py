@@ -1,8 +1,8 @@
 """Whether this process can read and write what is kept in NATS: what health says, and how calls are answered.
 
-A call that needs NATS while it is away is not left to its deadline: it is UNAVAILABLE with a hint when to come again,
-and so is a call that changes something while the streams take no writes. A short absence, as of a restart, is waited
-for.
+While NATS is away, a call that needs it is not left to its deadline but answered with UNAVAILABLE and a hint when to
+come again; so is a call that changes something while the streams take no writes. A short absence, as of a restart, is
+waited for.
 """
 
 from __future__ import annotations

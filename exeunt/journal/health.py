@@ -46,6 +46,6 @@ class OwnerHealth:
                 self.served.set()
 
     async def stop(self) -> None:
-        """Never again."""
+        """From now on the service is not SERVING any more, and its streams end."""
         self._stopping = True
         await self._server.leave()

@@ -74,7 +74,7 @@ class Holdings:
                 self._changed.set()
 
     async def leave(self, finish: Callable[[], Awaitable[None]]) -> None:
-        """Takes nothing any more; when work is finished, hands everything over and leaves the others."""
+        """Takes nothing more, waits for `finish`, hands everything over, and leaves membership."""
         self._leaving = True
         try:
             await finish()

@@ -104,7 +104,10 @@ class RecordIndex(Generic[S]):
         return self._sequence
 
     def reopened(self, sequence: int) -> list[tuple[Place, S]]:
-        """What has gone behind that position since it goes on: who reads what is open first may have missed it."""
+        """Records that went behind that position because what they tell of goes on, as after a retry.
+
+        Whoever has read what is open before may have missed these.
+        """
         return [(place, self._records.decoded(raw)) for place, gone, raw in self._reopened if gone > sequence]
 
     async def below(self, place: Place, namespace: str = "*") -> AsyncGenerator[tuple[Place, S], None]:

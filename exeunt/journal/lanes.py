@@ -1,4 +1,4 @@
-"""Publishes for subscribers: each lane in its order, and nobody who decides anything has to wait for it.
+"""Publishes for subscribers: each lane in its order, without making anybody wait who decides something.
 
 Of a lane one message is on its way at a time. The next one goes when that is stored, so nothing that is refused, lost
 or late can come behind a later one, whatever happens to the stream. Lanes go side by side. Messages go one by one: an
@@ -314,7 +314,7 @@ class Lanes:
         self._again()
 
     def _lost(self) -> None:
-        """The connection is gone. Nothing else goes on without it, so nobody is told to go on without events."""
+        """The connection is gone. Nothing goes on without it, so nobody needs to be told to go on without events."""
         self._again()
         if not self._queues.held:
             self._tell("")

@@ -156,7 +156,7 @@ class WorkflowNames:
         return known is None
 
     async def unbind(self, uid: str) -> None:
-        """Lets go of a request of which nothing was started: it may come again with another content."""
+        """Lets go of a request that started nothing: it may come again with another content."""
         data = msgspec.json.encode(ClaimedRequest())
         await whole(self._js.publish(f"xn.t.{uid}", data, headers={"Nats-TTL": f"{FREED_SECONDS}s"}, timeout=15))
 
@@ -170,8 +170,7 @@ class WorkflowNames:
     ) -> ClaimedRequest:
         """Makes the request id stand for this, unless it stands for something already; answers what it stands for.
 
-        It is kept as long as it is known of a workflow that it was deleted; `lasting`: as long as the workflow is
-        that the request makes.
+        It is kept as long as tombstones of workflows are; `lasting`: as long as the workflow that the request makes.
         """
         headers = {} if lasting else {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"}
         return await self._stand(_request_subject(namespace, request_id), asked, headers) or asked
@@ -193,7 +192,7 @@ class WorkflowNames:
             expected = said.sequence  # it was let go, or is not there any more
 
     async def carried_out(self, namespace: str, request_id: str, asked: ClaimedRequest) -> None:
-        """What was asked was carried out, durably: a repeat has only to be answered. Saying so twice is fine."""
+        """What was asked has been carried out, durably: a repeat has only to be answered. Saying so twice is fine."""
         done = msgspec.json.encode(ClaimedRequest(asked.uid, asked.content, done=True))
         await self._write(_request_subject(namespace, request_id), done, {"Nats-TTL": f"{TOMBSTONE_SECONDS}s"})
 

@@ -27,7 +27,7 @@ KINDS: dict[Role, str] = {"m": "scheduler", "x": "exithandler"}
 
 
 class OwnerParts(Protocol):
-    """The parts of such a service, as far as they are joined to the rest here."""
+    """What is needed here of the parts of such a service."""
 
     journal: Log
     access: NatsAccess
@@ -43,7 +43,7 @@ class OwnerParts(Protocol):
         """Whether everything is loaded that has to be before users are served."""
 
     async def finish(self) -> None:
-        """Lets come to its end what is quick, and writes what has to be written."""
+        """Takes nothing new, lets what is quick come to its end, and writes what has to be written."""
 
 
 async def serve_owner(setup: Callable[[Program], Awaitable[None]], settings: OwnerSettings) -> None:

@@ -2,8 +2,8 @@
 
 A projection of the log: derived from committed events by the run's owner, and published again after a crash with the
 same `ce-id`. The stream drops a repeat within ten minutes by its message's id; beyond that, a load first asks what is
-out (`published`). Nothing is decided by what is in the stream, and nothing waits for it for long: whatever happens to
-it costs events at most.
+out (`published`). Nothing is decided by what is in the stream, and nothing waits for it for long: all that can be lost
+with it is events.
 """
 
 from __future__ import annotations
@@ -321,5 +321,5 @@ class Events:
 
 
 def _lines(attributes: Mapping[str, str]) -> bytes:
-    """As NATS writes headers."""
+    """Headers as NATS writes them."""
     return "".join([f"{name}: {value.translate(_UNSAFE)}\r\n" for name, value in attributes.items()]).encode()
