@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from exeunt.actions.context import Context, StartedWorkflow, StartRefused, Toolbox, Unavailable
-from exeunt.actions.perform import can_perform, perform
+from exeunt.actions.done_here import can_perform, perform
 from exeunt.chains import DEPTH_LABEL, ROOT_LABEL
 from exeunt.client import Client, ClientError
 from exeunt.executor.attempt import SchedulerLink

@@ -17,8 +17,8 @@ from exeunt.executor.attempt import LocalAttempt, SchedulerLink
 from exeunt.executor.book import Book
 from exeunt.executor.limits import OutputLimits, bound, failure
 from exeunt.executor.numbers import durations, register, steps
+from exeunt.executor.run_step import StepWork
 from exeunt.executor.slots import Slots, only_waits
-from exeunt.executor.work import StepWork
 from exeunt.internal.v1 import executor_service_pb2 as session_pb
 from exeunt.internal.v1 import step_pb2 as pb
 

@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 from exeunt.actions.context import open_toolbox
-from exeunt.actions.perform import WORK_DONE_HERE
+from exeunt.actions.done_here import WORK_DONE_HERE
 from exeunt.executor.actions import ActionRunner, WorkflowFollower, WorkflowStarter
 from exeunt.executor.attempt import SchedulerLink
 from exeunt.executor.attempts import Attempts
@@ -16,12 +16,12 @@ from exeunt.executor.health import keep_health, serve_health
 from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links
 from exeunt.executor.memory import MemoryWatch, own_groups
+from exeunt.executor.run_step import StepWork
 from exeunt.executor.runtime.base import RuntimeContext
-from exeunt.executor.runtime.table import RUNTIMES
+from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
-from exeunt.executor.work import StepWork
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.program import Program, run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exeunt.actions.settings import ActionServiceSettings
 from exeunt.executor.images import Image, load_images
-from exeunt.executor.runtime.table import RUNTIMES
+from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import setting
 

@@ -25,7 +25,7 @@ class Settings(OwnerSettings, ActionServiceSettings):
     cluster: str = setting("Name of this cluster, which stands in all events; the schedulers' too", "")
     chain_depth: int = setting("How many workflows may start each other in a chain", 32, minimum=1, maximum=1000)
     chain_descendants: int = setting(
-        "How many workflows that descend from one a service starts within an hour", 2000, minimum=1
+        "How many descendants of one workflow a service starts within an hour", 2000, minimum=1
     )
     exit_handlers: tuple[str, ...] = setting(
         "As the schedulers' setting of this name: exit handlers that workflows started by handlers get", ()

@@ -49,7 +49,7 @@ class Settings(OwnerSettings, ServiceSettings):
     documents: int = setting("Most documents in one submission", 1_000, minimum=1)
     chain_depth: int = setting("How many workflows may start each other in a chain", 32, minimum=1, maximum=1000)
     chain_descendants: int = setting(
-        "How many workflows that descend from one a service starts within an hour", 2000, minimum=1
+        "How many descendants of one workflow a service starts within an hour", 2000, minimum=1
     )
     secret_key: str = setting(keyring.SETTING, "")
     executor_token: str = setting(

@@ -6,12 +6,12 @@ import inspect
 
 import pytest
 
-from exeunt.actions.perform import ACTIONS_DONE_HERE, WORK_DONE_HERE
+from exeunt.actions.done_here import ACTIONS_DONE_HERE, WORK_DONE_HERE
 from exeunt.engine.facts.work import WORK_KINDS
 from exeunt.engine.values.leaf import NODE_KINDS
-from exeunt.executor.runtime.table import RUNTIMES
+from exeunt.executor.run_step import NEED_RUNTIME
+from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.executor.settings import Settings
-from exeunt.executor.work import NEED_RUNTIME
 from exeunt.exithandler.described import DESCRIPTIONS
 from exeunt.internal.v1 import step_pb2
 from exeunt.language.actions import ACTIONS

@@ -5,7 +5,7 @@ executors for those of workflows.
 """
 
 from exeunt.actions.context import ActionSettings, Context, StartedWorkflow, StartRefused, Toolbox, open_toolbox
-from exeunt.actions.perform import can_perform, perform
+from exeunt.actions.done_here import can_perform, perform
 
 __all__ = [
     "ActionSettings",

@@ -8,7 +8,7 @@ from exeunt import cloudevents, steps
 from exeunt.engine.facts import MESSAGE_BYTES, turn
 from exeunt.engine.values import loops
 from exeunt.engine.walk import start
-from exeunt.executor import attempts, logs, session, work
+from exeunt.executor import attempts, logs, run_step, session
 from exeunt.executor import limits as results
 from exeunt.executor.runtime import group
 from exeunt.executor.settings import Settings as Executor
@@ -54,7 +54,7 @@ def _submitted() -> list[Limit]:
             "refused with `CHAIN_TOO_DEEP`; an action that starts one ends in Error",
         ),
         Limit(
-            "How many workflows that descend from one a service starts within an hour",
+            "How many descendants of one workflow a service starts within an hour",
             _count("chain_descendants", Scheduler),
             "refused with `CHAIN_TOO_WIDE`; an action that starts one ends in Error",
         ),
@@ -74,7 +74,7 @@ def _asked() -> list[Limit]:
     said = "refused; the message names the limit"
     return [
         Limit("A request's id", f"{bounds.REQUEST_ID_CHARACTERS} characters", said),
-        Limit("Why an operator asks for something (`--message`)", _size(bounds.MESSAGE_BYTES), said),
+        Limit("The reason that an operator gives (`--message`)", _size(bounds.MESSAGE_BYTES), said),
         Limit("A parameter's value of `node set` and `retry`", _setting("parameter_bytes", Scheduler), said),
         Limit("The message of `exits cancel`", f"{exits.MESSAGE_CHARACTERS:,} characters", said),
         Limit("Who it is that asks (`--by`)", f"{bounds.BY_CHARACTERS} characters", said),
@@ -115,7 +115,7 @@ def _of_runs() -> list[Limit]:
             error,
         ),
         Limit(
-            "Steps that all expressions of a run take until nothing is to be decided any more",
+            "Steps that all expressions of a run take until everything is decided",
             f"{turn.DECISION_STEPS:,}",
             ended,
         ),
@@ -127,14 +127,14 @@ def _of_runs() -> list[Limit]:
 def _written() -> list[Limit]:
     marked = "cut, with a mark that says how much is left out"
     return [
-        Limit("Why a node could not be worked out", _size(MESSAGE_BYTES), marked),
+        Limit("The message of a node that could not be worked out", _size(MESSAGE_BYTES), marked),
         Limit(
-            "What one decision of a run writes, and its snapshot",
+            "One commit of a run, or its snapshot",
             _setting("commit_bytes", Scheduler),
             "the main run ends in Error with the limit's name, and its handlers run; an exit run is parked",
         ),
         Limit(
-            "What is handed on to a workflow that another one starts",
+            "The manifest of a workflow that another one starts",
             _size(entries.MESSAGE_BYTES),
             "the action that starts it ends in Error; the message names the limit",
         ),
@@ -237,7 +237,7 @@ def _of_executors() -> list[Limit]:
             f"{attempts.MOST_WAITING:,}",
             "a further one has its slot while it waits",
         ),
-        Limit("Reading the output files of a step", f"{work.READ_SECONDS:g} s", "the step ends in Error"),
+        Limit("Reading the output files of a step", f"{run_step.READ_SECONDS:g} s", "the step ends in Error"),
         Limit(
             "The time from SIGKILL until a step is gone",
             f"{group.UNKILLABLE_SECONDS:g} s",

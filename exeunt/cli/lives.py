@@ -10,7 +10,9 @@ from exeunt.engine.facts import transitions
 HEAD = """# What may follow what
 
 The lives of a run, a node, an attempt and a hook, as the engine enforces them: an event that cannot follow is refused,
-and the run is parked with its words. This page is made from the code: `python -m exeunt.cli.lives docs/lives.md`.
+and the run is parked, with that as its message.
+
+This page is made from the code: `python -m exeunt.cli.lives docs/lives.md`.
 """
 INTRO = {
     "main run": "A workflow. Every other event may come while it is running or exiting, and none when it is closed.",

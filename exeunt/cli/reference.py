@@ -36,7 +36,7 @@ asks the local cluster of yours that was started last. `exits` asks the exit han
 one at `--exit-server` or `EXEUNT_EXIT_SERVER`. Both options may stand anywhere on the line. Elsewhere than on a local
 cluster of yours, `EXEUNT_TOKEN` has to hold the token of the services.
 
-Standard output has what was asked for, standard error what is to be told beside it.
+Standard output has what was asked for, standard error the messages.
 
 This page is made from the code: `python -m exeunt.cli.reference docs/commands.md`.
 """

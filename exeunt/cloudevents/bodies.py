@@ -98,14 +98,14 @@ class About(_Event, kw_only=True):
 
 
 class Workflow(About, kw_only=True):
-    """What the workflow has come to."""
+    """How far the workflow has come."""
 
     phase: Annotated[str, Meta(description="Pending, Running, Succeeded, Failed or Error")]
     creator: Annotated[str, Meta(description="Who submitted it, as he said; empty where he did not")] = ""
 
 
 class AskedFor(Workflow, kw_only=True):
-    """Somebody asked for something, or is to."""
+    """Somebody asked for something, or is asked for it."""
 
     by: Annotated[str, Meta(description="Who asked, as he said; empty where nobody did, or he did not say")] = ""
     message: Annotated[str, Meta(description="Why, for people; of a node that waits its message")] = ""
@@ -119,7 +119,7 @@ class AskedOfNode(AskedFor, kw_only=True):
 
 
 class Outputs(msgspec.Struct, kw_only=True, rename="camel", frozen=True):
-    """What a step gave."""
+    """The outputs of a step."""
 
     parameters: Annotated[
         dict[str, str | None],
@@ -152,8 +152,8 @@ class Shutdown(_Body, kw_only=True):
     """Who ended the workflow early, and why."""
 
     strategy: Annotated[str, Meta(description="Stop or Terminate")]
-    by: Annotated[str, Meta(description="As he said; empty where he did not")]
-    message: Annotated[str, Meta(description="In his words")]
+    by: Annotated[str, Meta(description="Who it was, as they said; may be empty")]
+    message: Annotated[str, Meta(description="The reason that they gave; may be empty")]
 
 
 class Failure(_Body, kw_only=True):
@@ -263,7 +263,7 @@ class Status(_Body, kw_only=True, omit_defaults=True):
     message: str
     started_at: ArgoTime
     finished_at: ArgoTime
-    progress: Annotated[str, Meta(description="Done and all, as in 3/4")]
+    progress: Annotated[str, Meta(description="Steps done and steps in all, as in 3/4")]
     outputs: Annotated[dict[str, Any], _argo("Global outputs", parameters=_PARAMETERS)] = {}
     conditions: list[dict[str, str]] = []
     outcome: Annotated[str, Meta(description="The phase of the main run, whatever became of its handlers")]

@@ -40,8 +40,8 @@ LOOK_SECONDS = 1.0  # between two looks: nobody says that a cluster of NATS serv
 ALL = "all"
 
 HELP = (
-    "Streams that may be made anew, or taken as they are, although they are not those of before: their names, or all. "
-    "What the old ones held is given up, work that was due included; take it away after one start"
+    "Streams that may be made anew, or taken as they are, though they are not the ones that were there before: "
+    "their names, or all. What the old ones held is given up, work that was due included; take it away after one start"
 )
 
 TOLD_SECONDS = 60.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exeunt.executor.runtime.base import Ended, OnOutput, ProgramSpec, RuntimeContext
-from exeunt.executor.runtime.table import RUNTIMES
+from exeunt.executor.runtime.registry import RUNTIMES
 from tests.executor.conftest import Scheduler, inside, step
 
 

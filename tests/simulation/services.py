@@ -19,10 +19,10 @@ from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import NotedAttempt
 from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links
+from exeunt.executor.run_step import StepWork
 from exeunt.executor.runtime.base import Ended, NotStarted, ProgramSpec
 from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.slots import Slots
-from exeunt.executor.work import StepWork
 from exeunt.exithandler.parts import ExitHandler
 from exeunt.exithandler.settings import Settings as ExitSettings
 from exeunt.journal.holdings import Holdings

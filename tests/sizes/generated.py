@@ -263,7 +263,7 @@ def _message(draft: Draft, size: int, above: bool) -> None:
         draft.said.append("bytes are left out]")
 
 
-@dimension("Why a node could not be worked out")
+@dimension("The message of a node that could not be worked out")
 def _why(draft: Draft, size: int, above: bool) -> None:
     bad = {"name": "b", "template": "bye", "withParam": draft.value(size if above else size - 500)}
     draft.call(steps("", bad))

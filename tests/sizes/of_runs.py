@@ -95,7 +95,7 @@ async def spent_by_a_loop(most: int, services: Services) -> None:
         assert said == too_much
 
 
-@row("Steps that all expressions of a run take until nothing is to be decided any more")
+@row("Steps that all expressions of a run take until everything is decided")
 async def spent_by_a_decision(most: int, services: Services) -> None:
     """With less: half a minute of a processor is for a bench."""
     assert most == turn.DECISION_STEPS

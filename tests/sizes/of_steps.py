@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from exeunt.executor import attempts, session, work
+from exeunt.executor import attempts, run_step, session
 from exeunt.executor.runtime import group
 from exeunt.executor.slots import only_waits
 from exeunt.internal.v1 import step_pb2 as pb
@@ -236,7 +236,7 @@ async def without_slot(most: int, services: Services) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    services.patch.setattr(work.StepWork, "_run", waits)
+    services.patch.setattr(run_step.StepWork, "_run", waits)
     scheduler = services.scheduler
     async with inside(scheduler, services.path, slots=1, exit_slots=1):
         for n in range(3):
@@ -248,16 +248,16 @@ async def without_slot(most: int, services: Services) -> None:
 @row("Reading the output files of a step")
 async def reading(most: int, services: Services) -> None:
     """As with a file system that does not answer."""
-    assert most == work.READ_SECONDS
-    services.patch.setattr(work, "READ_SECONDS", 0.5)
-    reads = work.conclude
+    assert most == run_step.READ_SECONDS
+    services.patch.setattr(run_step, "READ_SECONDS", 0.5)
+    reads = run_step.conclude
 
     async def slow(given: pb.Step, *args: Any, **more: Any) -> pb.StepResult:
         if given.node == "slow":
             await asyncio.Event().wait()
         return await reads(given, *args, **more)
 
-    services.patch.setattr(work, "conclude", slow)
+    services.patch.setattr(run_step, "conclude", slow)
     async with inside(services.scheduler, services.path):
         below, above = await services.scheduler.run(step("quick", "true"), step("slow", "true"))
     assert below.phase == "Succeeded"

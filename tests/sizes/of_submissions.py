@@ -106,7 +106,7 @@ async def chain(most: int, services: Services) -> None:
     assert "CHAIN_TOO_DEEP" in said
 
 
-@row("How many workflows that descend from one a service starts within an hour")
+@row("How many descendants of one workflow a service starts within an hour")
 async def descendants(_: int, services: Services) -> None:
     most = int(services.narrow.environ["EXEUNT_CHAIN_DESCENDANTS"])
     child = workflow("child", sh("main", "true"))
@@ -191,7 +191,7 @@ async def request_id(most: int, services: Services) -> None:
     assert f"at most {most}" in await services.refused(small(), request_id="x" * (most + 1))
 
 
-@row("Why an operator asks for something (`--message`)")
+@row("The reason that an operator gives (`--message`)")
 async def message(most: int, services: Services) -> None:
     for method, kind, chosen in (
         ("SetNodes", pb.SetNodesRequest, {"node_field_selector": "displayName=wait"}),

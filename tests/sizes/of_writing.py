@@ -21,7 +21,7 @@ from tests.sizes.manifests import BYE, KB, Tree, outputs, sh, steps, values, wor
 from tests.sizes.walk import Services, row
 
 
-@row("Why a node could not be worked out")
+@row("The message of a node that could not be worked out")
 async def why(most: int, services: Services) -> None:
     async def said(size: int) -> str:
         bad = steps("main", {"name": "b", "template": "bye", "withParam": "{{workflow.parameters.b0}}"})
@@ -36,7 +36,7 @@ async def why(most: int, services: Services) -> None:
     assert len(above) <= most
 
 
-@row("What one decision of a run writes, and its snapshot")
+@row("One commit of a run, or its snapshot")
 async def decision(_: int, services: Services) -> None:
     """With 1 MB, which the second cluster has."""
     for size, phase in ((255 * KB, "Succeeded"), (256 * 1024, "Error")):
@@ -47,7 +47,7 @@ async def decision(_: int, services: Services) -> None:
         assert nodes(found)[".onExit"]["phase"] == "Succeeded"
 
 
-@row("What is handed on to a workflow that another one starts")
+@row("The manifest of a workflow that another one starts")
 async def handed_on(most: int, services: Services) -> None:
     """Where it is written: manifests with their parameters go by reference, so that few messages come near."""
     to = Address(0, "m", "start")

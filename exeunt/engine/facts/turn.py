@@ -18,7 +18,7 @@ STEP: Final = 2  # of an expression
 LOOP_STEPS: Final = 10_000_000
 """Steps that the expressions of one loop take together: a hundred for each item of the largest."""
 DECISION_STEPS: Final = 50_000_000
-"""Steps that all expressions take until nothing is to be decided any more."""
+"""Steps that all expressions take until everything is decided."""
 
 
 class TurnOver(Exception):  # noqa: N818 - nothing is wrong
