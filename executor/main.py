@@ -11,7 +11,7 @@ from exeunt.executor.actions import ActionRunner, WorkflowFollower, WorkflowStar
 from exeunt.executor.attempt import SchedulerLink
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
-from exeunt.executor.directory import data_directory, kept_names
+from exeunt.executor.data_dir import data_directory, kept_names
 from exeunt.executor.health import keep_health, serve_health
 from exeunt.executor.limits import OutputLimits
 from exeunt.executor.links import Links

@@ -1,1 +1,0 @@
-"""Logs and, later, artifacts: what is too big for the log."""
