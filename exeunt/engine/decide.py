@@ -54,6 +54,7 @@ from exeunt.engine.facts.state import State, unpack
 from exeunt.engine.shown.public_events import PublicEvent, public_events
 from exeunt.engine.shown.status import status
 from exeunt.engine.values import steps_layout
+from exeunt.engine.values.artifacts import trees
 from exeunt.engine.values.graph import graph_of
 from exeunt.engine.values.labels import labelled
 from exeunt.engine.values.processed import found_of, locals_of, processed_of
@@ -255,8 +256,8 @@ def _restate(run: Run) -> None:
                 given = run.nodes[node.owner].given
             else:
                 plan = (steps_layout if boundary.type == phases.STEPS else dag).plan_of(run, boundary, node)
-                arguments = argument_values(plan.step.arguments)
-                given = process(run, found_of(run, node).template, arguments, locals_of(run, node)).inputs
+                arguments, files = argument_values(plan.step.arguments), trees(plan.step.arguments.artifacts)
+                given = process(run, found_of(run, node).template, arguments, locals_of(run, node), files).inputs
         except NodeError:
             continue
         if given != node.given:

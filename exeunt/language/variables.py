@@ -90,14 +90,22 @@ def text(value: Any) -> str:
     return to_json(Budget(), value, html=False)
 
 
-def environment(scope: Mapping[str, Any]) -> dict[str, Any]:
+class ArtifactValue(dict[str, Any]):
+    """The value of a variable that is an artifact, in Argo's shape. Texts cannot take it: only `from` and
+    `fromExpression` of artifacts read it.
+    """
+
+
+def environment(scope: Mapping[str, Any], *, artifacts: bool = False) -> dict[str, Any]:
     """The variables of expressions: `{"inputs.parameters.x": "1"}` as `{"inputs": {"parameters": {"x": "1"}}}`.
 
-    Of `item` and `item.name` the longer one counts, as in Argo. Maps and lists in the scope stay what they are.
+    Of `item` and `item.name` the longer one counts, as in Argo. Maps and lists in the scope stay what they are;
+    `artifacts` are there only where asked for.
     """
     made: dict[str, Any] = {}
     own = {id(made)}
-    for key in sorted(scope, key=_by_length):
+    names = scope if artifacts else [key for key, value in scope.items() if type(value) is not ArtifactValue]
+    for key in sorted(names, key=_by_length):
         place = made
         *path, last = key.split(".")
         for part in path:
@@ -207,9 +215,9 @@ class _Substitution:
 
     def simple(self, body: str) -> str:
         name = body.strip()
-        if name not in self.scope or self.scope[name] is NOTHING:
+        value = self.scope.get(name, NOTHING)
+        if value is NOTHING or type(value) is ArtifactValue:
             return self.nested(body)
-        value = self.scope[name]
         if value is None:
             raise AbsentError(
                 f"unable to substitute {{{{{body}}}}}: output is an absent optional "

@@ -23,7 +23,7 @@ LISTED: dict[str, str] = tomllib.loads(Path(__file__).with_name("listed.toml").r
 """Cases in which the recordings are wrong, by id, each with the reason."""
 
 _NEEDS = (
-    ('"artifacts": [', "artifacts"), ('"containerSet"', "containerSet"), ('"data": {"source"', "data"),
+    ('"containerSet"', "containerSet"), ('"data": {"source"', "data"),
     ('"daemon": true', "daemon"), ('"memoize"', "memoize"), ('"synchronization"', "locks"),
     ('"volumeClaimTemplates"', "volumes"), ('"jsonPath"', "resource"),
     ('"jqFilter"', "resource"),

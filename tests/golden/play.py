@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +38,7 @@ from exeunt.engine.facts.events import (
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.work import ContainerWork, StepOutcome, StepSpec
 from exeunt.engine.shown.status import merged_nodes
+from exeunt.engine.values.artifacts import KEYS, store_of
 from exeunt.language.manifest import Bundle, ConfigMap, Workflow, WorkflowTemplate
 
 UID = "11111111-2222-3333-4444-555555555555"
@@ -84,6 +86,7 @@ class Player:
 
     def __init__(self, case: Case) -> None:
         self.case = case
+        self.tells_artifacts = "more" in case.get("features", ())  # other recordings leave them out
         self.bundle = bundle_of(case)
         self.runs: dict[str, Run] = {}
         self.events: dict[str, list[Event]] = {}
@@ -96,7 +99,8 @@ class Player:
         self.alive: list[list[str]] = []
         self.inbox: deque[tuple[str, Any]] = deque()
         self.now = NOW
-        started = RunStarted(UID, self.bundle.workflow.metadata.name, "default", "bundle")
+        name = self.bundle.workflow.metadata.name
+        started = RunStarted(UID, name, "default", "bundle", repository={"s3": {}})
         run, events = decide.begin(started, self.bundle, self.now)
         self.runs[""] = run
         self.take("", events)
@@ -265,6 +269,8 @@ class Player:
         }
         if main.state.global_outputs:
             ours["outputs"] = {"parameters": dict(main.state.global_outputs)}
+        if main.state.global_artifacts and self.tells_artifacts:
+            ours.setdefault("outputs", {})["artifacts"] = _places(main.state.global_artifacts.values())
         if not main.closed and len(self.rounds) < MAX_ROUNDS:
             ours["stuck"] = True
         found: Case = normal(_renamed(ours, names, pods))
@@ -282,13 +288,20 @@ class Player:
             "boundary": names.get(tree.get("boundaryID", ""), tree.get("boundaryID")),
             "children": sorted(names.get(child, child) for child in tree.get("children", [])),
         }
-        if "inputs" in tree:
+        if "parameters" in tree.get("inputs", {}):
             node["inputs"] = {one["name"]: one["value"] for one in tree["inputs"]["parameters"]}
+        if "artifacts" in tree.get("inputs", {}) and self.tells_artifacts:
+            node["inputArtifacts"] = _places(tree["inputs"]["artifacts"])
         if "outputs" in tree:
             outputs = dict(tree["outputs"])
+            if "artifacts" in outputs:
+                outputs["artifacts"] = _places(outputs["artifacts"])
+            if not self.tells_artifacts:
+                outputs.pop("artifacts", None)
             if "parameters" in outputs:
                 outputs["parameters"] = {one["name"]: one.get("value") for one in outputs["parameters"]}
-            node["outputs"] = outputs
+            if outputs:
+                node["outputs"] = outputs
         for flag in tree.get("nodeFlag", {}):
             node[flag] = True
         spec = self.specs.get(tree["id"])
@@ -301,6 +314,18 @@ class Player:
         return node
 
 
+def _places(artifacts: Iterable[Case]) -> Case:
+    """Name and place, as the recordings have them."""
+    return {one["name"]: _place(one) for one in artifacts}
+
+
+def _place(tree: Case) -> str:
+    kind = store_of(tree)
+    if not kind:
+        return f"from:{tree.get('from', '')}" if tree.get("from") else ""
+    return f"{kind}:{tree[kind].get('data' if kind == 'raw' else KEYS[kind] or 'repo', '')}"
+
+
 def played(said: Case, spec: StepSpec) -> StepOutcome:
     """What an executor makes of the recorded outcome (docs/golden.md)."""
     phase = said.get("phase", "Succeeded")
@@ -308,6 +333,7 @@ def played(said: Case, spec: StepSpec) -> StepOutcome:
     result = said.get("result", "") if spec.result and phase != "Error" else None
     parameters: dict[str, str] = {}
     missing = ""
+    kept, lost = _kept(said, spec)
     for output in spec.outputs:
         value = given.get(output.name, "v" if phase == "Succeeded" else None)
         if value is None:
@@ -317,27 +343,39 @@ def played(said: Case, spec: StepSpec) -> StepOutcome:
         else:
             missing = output.name
             break
-    if missing and phase == "Succeeded":
+    lack = f"parameter {missing}" if missing else f"artifact {lost}" if lost else ""
+    if lack and phase == "Succeeded":
         return StepOutcome(
             phase="Error",
-            message=f"wait: Error (exit code 1): missing output parameter {missing}",
+            message=f"wait: Error (exit code 1): missing output {lack}",
             exit_code=0,
             result=result,
             parameters=parameters,
+            artifacts=kept,
         )
     extra = f": {said['message']}" if said.get("message") else ""
+    given = {"result": result, "parameters": parameters, "artifacts": kept}
     if phase == "Succeeded":
-        return StepOutcome(phase=phase, exit_code=0, result=result, parameters=parameters)
+        return StepOutcome(phase=phase, exit_code=0, **given)
     if phase == "Error":
-        return StepOutcome(phase=phase, message=f"wait: Error (exit code 1){extra}", exit_code=0, parameters=parameters)
+        return StepOutcome(phase=phase, message=f"wait: Error (exit code 1){extra}", exit_code=0, **given)
     code = int(said.get("exitCode", 1))
-    return StepOutcome(
-        phase=phase,
-        message=f"main: Error (exit code {code}){extra}",
-        exit_code=code,
-        result=result,
-        parameters=parameters,
-    )
+    return StepOutcome(phase=phase, message=f"main: Error (exit code {code}){extra}", exit_code=code, **given)
+
+
+def _kept(said: Case, spec: StepSpec) -> tuple[list[Case], str]:
+    """The artifacts that were kept, and the first that is missing though it is wanted."""
+    kept, lost = [], ""
+    usual = "v" if said.get("phase", "Succeeded") == "Succeeded" else None
+    for tree in spec.output_artifacts:
+        if said.get("artifacts", {}).get(tree["name"], usual) is None:
+            lost = lost or ("" if tree.get("optional") else tree["name"])
+        elif store_of(tree):
+            kept.append(tree)
+        else:
+            kind, folder = next(iter(spec.archive.items()))
+            kept.append({**tree, kind: {**folder, "key": f"{folder['key']}/{tree['name']}.tgz"}})
+    return kept, lost
 
 
 def _defaults(spec: StepSpec) -> dict[str, str]:

@@ -128,7 +128,7 @@ def exit_takes_global_artifacts(case: Case, target: Target, ours: Case) -> Excus
     mine = [node for node in ours["nodes"] if node["name"].startswith(name)]
     if not mine or any(node["phase"] != "Succeeded" for node in mine):
         return Excuse(0, [*lines, f"{name}: has not taken the artifact"])
-    own = re.compile(r"(phase|message|progress|rounds|alive): ")
+    own = re.compile(r"(phase|message|progress|rounds|alive|clock): ")
     return Excuse(len(mine), [line for line in lines if not own.match(line)])
 
 

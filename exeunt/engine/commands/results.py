@@ -76,10 +76,11 @@ def _bounded(outcome: StepOutcome) -> StepOutcome:
 
 
 def _export(run: Run, node: Node) -> None:
-    if node.type == phases.POD and node.outputs is not None and node.outputs.parameters:
+    given = node.outputs
+    if node.type == phases.POD and given is not None and (given.parameters or given.artifacts):
         template = template_behind(run, node)
         if template is not None:
-            export(run, node, template, node.outputs)
+            export(run, node, template, given)
 
 
 def step_lost(run: Run, given: AttemptLost) -> None:

@@ -49,6 +49,9 @@ class Obligation(Struct):
     further: bool = False  # an exit handler of the workflow besides the one called "exit"
     problem: str = ""  # why it cannot be run: its expression or an argument cannot be worked out
     started_by: dict[str, str] = {}  # as of the workflow's RunStarted
+    artifacts: list[dict[str, Any]] = []  # of the arguments, resolved
+    global_artifacts: dict[str, dict[str, Any]] = {}  # the workflow's, by globalName
+    repository: dict[str, Any] = {}  # as of the workflow's RunStarted
 
 
 class HookOutcome(Struct):
@@ -60,10 +63,11 @@ class HookOutcome(Struct):
     state: str = "succeeded"
     nodes: list[dict[str, Any]] = []  # in the shape of status.nodes, each with its id
     outputs: dict[str, Any] = {}  # of the handler's own node
-    global_outputs: dict[str, Any] = {}  # exported by globalName
+    global_outputs: dict[str, Any] = {}  # parameters exported by globalName
     finished_at: float = 0.0
     attempt: int = -1  # the greatest number of an attempt in the run; those of a replay are greater
     replay: int = 0  # which one this is the outcome of; 0 for the run itself
+    global_artifacts: dict[str, dict[str, Any]] = {}  # exported by globalName
 
 
 class Event(Struct, tag=True):
@@ -88,6 +92,7 @@ class RunStarted(Event, tag="run"):
     parent: str = ""  # exit run or run that triggered it, for people and for depth limits
     depth: int = 0
     started_by: dict[str, str] = {}  # of a child: name, namespace, uid and handler (a ledger id) of what started it
+    repository: dict[str, Any] = {}  # where artifacts go, as Argo's ArtifactLocation with `keyFormat`
 
 
 class StepDue(Event, tag="due"):
@@ -244,6 +249,7 @@ class NodeStarted(Event, tag="n"):
     links: list[int] | None = None  # parents in the tree as it is shown; None: the owner
     raised: bool = False
     display: str = ""  # asked for by the template's annotation
+    artifacts: list[dict[str, Any]] | None = None  # the input artifacts, as in status.nodes
 
 
 class NodeEnded(Event, tag="e"):
@@ -281,9 +287,10 @@ class HookReplayed(Event, tag="rehooked"):
 
 
 class GlobalsSet(Event, tag="g"):
-    """Outputs exported by globalName."""
+    """Outputs exported by globalName: values of parameters, and artifacts as in status.outputs."""
 
     values: dict[str, str | None]
+    artifacts: dict[str, dict[str, Any]] = {}
 
 
 class HookStarted(Event, tag="k"):

@@ -97,6 +97,7 @@ def _node_started(run: Facts, event: NodeStarted) -> None:
         raised=event.raised,
         shown=event.display,
         effect=_effect(owner, event),
+        artifacts=event.artifacts,
     )
     nodes.append(node)
     run.by_id[run.names.id(node)] = node.key
@@ -267,9 +268,11 @@ def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> NodeOut
     parameters: list[tuple[str, str | None]] = []
     if outcome.parameters or outcome.phase in phases.BAD or any(one.value is not None for one in declared):
         parameters = [(one.name, outcome.parameters.get(one.name, one.value)) for one in declared]
-    if not parameters and outcome.result is None and outcome.exit_code is None:
+    if not (parameters or outcome.artifacts) and outcome.result is None and outcome.exit_code is None:
         return None
-    return NodeOutputs(parameters=parameters, result=outcome.result, exit_code=outcome.exit_code)
+    return NodeOutputs(
+        parameters=parameters, result=outcome.result, exit_code=outcome.exit_code, artifacts=outcome.artifacts
+    )
 
 
 def _step_cancelled(run: Facts, event: StepCancelled) -> None:
@@ -297,6 +300,7 @@ def _timer_cleared(run: Facts, event: TimerCleared) -> None:
 
 def _globals_set(run: Facts, event: GlobalsSet) -> None:
     run.state.global_outputs.update(event.values)
+    run.state.global_artifacts.update(event.artifacts)
     run.outputs_version += 1
 
 

@@ -118,3 +118,6 @@ def hook_finished(run: Facts, event: HookFinished) -> None:
         if value is not None or name not in run.state.global_outputs:  # a failed step's empty output takes nothing away
             run.state.global_outputs[name] = value
             run.outputs_version += 1
+    if outcome.global_artifacts:
+        run.state.global_artifacts.update(outcome.global_artifacts)
+        run.outputs_version += 1

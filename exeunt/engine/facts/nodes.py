@@ -8,6 +8,7 @@ FNV-1a hash of the full name (Argo's has 32 bits, which collide in a run of 100,
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.work import StepSpec, Struct
@@ -46,6 +47,7 @@ class NodeOutputs(Struct):
     parameters: list[tuple[str, str | None]] = []
     result: str | None = None
     exit_code: int | None = None
+    artifacts: list[dict[str, Any]] = []  # as in status.nodes, each with the place where it is kept
 
     def parameter(self, name: str) -> str | None:
         return next((value for known, value in self.parameters if known == name), None)
@@ -96,6 +98,7 @@ class Node(Struct):
     anew: list[tuple[str, str]] | None = None  # the inputs that count, where they are not those it began with
     ending: bool = False  # killed, and what runs it has not said yet that it is over (Argo: taskResultSynced)
     effect: int = 0  # the hash without the numbers of attempts in the name; 0 where there are none
+    artifacts: list[dict[str, Any]] | None = None  # the input artifacts, as in status.nodes
 
     @property
     def given(self) -> list[tuple[str, str]]:

@@ -12,3 +12,7 @@ class NodeError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(cut(text, MESSAGE_BYTES))
+
+
+class NoArtifactError(NodeError):
+    """An argument is to be taken from an artifact that is not there."""

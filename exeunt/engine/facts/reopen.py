@@ -35,6 +35,7 @@ def reopened(old: State, event: Retried) -> State:
         created_at=old.created_at or old.started_at,
         first_attempt=1 + max([old.first_attempt, *(node.attempt for node in old.nodes)]),
         global_outputs=dict(old.global_outputs),
+        global_artifacts=dict(old.global_artifacts),
         requests=[*old.requests, event.request_id] if event.request_id else list(old.requests),
         outgoing=old.outgoing,
     )

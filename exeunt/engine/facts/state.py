@@ -88,6 +88,7 @@ class State(Struct):
     suspends: int = 0  # suspend nodes that wait
     deadline: float = 0.0  # of the workflow, also when it is over
     shutdown_by: str = ""
+    global_artifacts: dict[str, dict[str, Any]] = {}
 
 
 class Facts:
@@ -144,6 +145,12 @@ class Facts:
     @property
     def exit(self) -> bool:
         return self.state.started.obligation is not None
+
+    @property
+    def repository(self) -> dict[str, Any]:
+        """Where artifacts go that name no place (Argo's ArtifactRepository); those of a handler as its workflow's."""
+        owed = self.state.started.obligation
+        return self.state.started.repository if owed is None else owed.repository
 
     @property
     def obligation(self) -> Obligation | None:

@@ -112,6 +112,9 @@ class StepSpec(Struct):
     template: str = ""  # the template's name
     fenced: bool = False
     idempotency_key: str = ""
+    input_artifacts: list[dict[str, Any]] = []  # as in status.nodes: what to fetch, and where to put it
+    output_artifacts: list[dict[str, Any]] = []  # what to keep, and where, if they say it
+    archive: dict[str, Any] = {}  # where all others go: a place whose key is the folder
 
 
 def starts_workflow(step: StepSpec) -> bool:
@@ -136,3 +139,4 @@ class StepOutcome(Struct):
     started_at: float = 0.0
     finished_at: float = 0.0
     answer: Any = None  # what an action answered, for the ledger; secrets masked
+    artifacts: list[dict[str, Any]] = []  # what was kept, as in status.nodes

@@ -34,8 +34,13 @@ def node_tree(run: Run, node: Node, name: str, display: str) -> dict[str, Any]:
         tree["boundaryID"] = boundary
     if node.children:
         tree["children"] = [_link(run, key) for key in node.children]
+    inputs: dict[str, Any] = {}
     if node.inputs:
-        tree["inputs"] = {"parameters": [{"name": key, "value": value} for key, value in node.inputs]}
+        inputs["parameters"] = [{"name": key, "value": value} for key, value in node.inputs]
+    if node.artifacts:
+        inputs["artifacts"] = node.artifacts
+    if inputs:
+        tree["inputs"] = inputs
     if node.outputs is not None:
         tree["outputs"] = outputs_tree(node.outputs)
     if node.message:
@@ -81,6 +86,8 @@ def outputs_tree(outputs: NodeOutputs) -> dict[str, Any]:
         tree["parameters"] = [
             {"name": name} if value is None else {"name": name, "value": value} for name, value in outputs.parameters
         ]
+    if outputs.artifacts:
+        tree["artifacts"] = outputs.artifacts
     if outputs.result is not None:
         tree["result"] = outputs.result
     if outputs.exit_code is not None:

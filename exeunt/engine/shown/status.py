@@ -81,6 +81,8 @@ def _status(run: Run) -> dict[str, Any]:
                 for name, value in state.global_outputs.items()
             ]
         }
+    if state.global_artifacts:
+        tree["outputs"]["artifacts"] = list(state.global_artifacts.values())
     if state.suspended:
         tree["suspended"] = True
     if state.shutdown_reason in OPERATORS:

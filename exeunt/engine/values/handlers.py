@@ -72,13 +72,14 @@ def workflow_exit_hook(run: Run) -> LifecycleHook | None:
     hook = run.spec.hooks.get(EXIT)
     if hook is None:
         return None
-    if hook.arguments.parameters:
+    if hook.arguments.parameters or hook.arguments.artifacts:
         return hook
     return with_these(hook, own_arguments(run))
 
 
 def own_arguments(run: Run) -> Arguments:
-    return Arguments(parameters=[Parameter(name=name, value=value) for name, value in workflow_parameters(run).items()])
+    parameters = [Parameter(name=name, value=value) for name, value in workflow_parameters(run).items()]
+    return Arguments(parameters=parameters, artifacts=run.spec.arguments.artifacts)
 
 
 def finalization(run: Run) -> str:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import ITEM, LoopBudget
-from exeunt.engine.values import loops
+from exeunt.engine.values import artifacts, loops
 from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import mark_absent, model, replaced, replaced_text, source_of, tree_of
 from exeunt.language.expression import ExpressionError, when
 from exeunt.language.expression.limits import Allowance, sharing
-from exeunt.language.manifest import LifecycleHook, Step
+from exeunt.language.manifest import Arguments, LifecycleHook, Step, Task
 from exeunt.language.variables import OPEN
 
 S = TypeVar("S", bound=Step)
@@ -62,10 +62,17 @@ def resolve(run: Run, step: S, scope: Scope) -> S:
         else:
             if not proceed:
                 return _with(step, when=condition)
-    if OPEN not in source_of(run, step):
+    files = step.arguments.artifacts
+    if OPEN not in source_of(run, step) and not artifacts.has_sources(files):
         return step
     with sharing(Allowance()):
-        return _put_in(run, step, scope)
+        done = _put_in(run, step, scope)
+        if artifacts.has_sources(done.arguments.artifacts):
+            steps = not isinstance(step, Task)
+            prefix = "unable to resolve references: " if steps else ""
+            found = artifacts.arguments(run, done.arguments.artifacts, scope, tolerant=steps, prefix=prefix)
+            done = _with(done, arguments=Arguments(parameters=done.arguments.parameters, artifacts=found))
+        return done
 
 
 def _put_in(run: Run, step: S, scope: Scope) -> S:

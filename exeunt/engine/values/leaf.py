@@ -24,8 +24,9 @@ from exeunt.engine.facts.work import (
     StepSpec,
     Work,
 )
+from exeunt.engine.values import artifacts
 from exeunt.engine.values.durations import seconds
-from exeunt.engine.values.scope import config_map_data, config_map_value
+from exeunt.engine.values.scope import config_map_data, config_map_value, global_scope
 from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Parameter, Template
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import text
@@ -189,7 +190,19 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
         template=template.name,
         fenced=run.workflow.metadata.annotations.get("exeunt.dev/fence") == "true",
         idempotency_key=effect_key(run, node),
+        input_artifacts=node.artifacts or [],
+        output_artifacts=artifacts.trees(template.outputs.artifacts),
+        archive=_archive(run, node, template),
     )
+
+
+def _archive(run: Run, node: Node, template: Template) -> dict[str, Any]:
+    """Where what the step keeps goes, where its artifacts do not say it themselves."""
+    if not template.outputs.artifacts:
+        return {}
+    scope = global_scope(run)
+    scope["pod.name"] = run.names.pod(node)
+    return artifacts.archive_location(run, template, scope)
 
 
 def _output(parameter: Parameter) -> OutputParameter | None:

@@ -8,6 +8,8 @@ from exeunt.engine.facts.events import GlobalsSet
 from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
+from exeunt.engine.values import artifacts
+from exeunt.engine.values.artifacts import Tree
 from exeunt.engine.values.processed import locals_of
 from exeunt.engine.values.scope import Scope, global_scope
 from exeunt.engine.values.templating import replaced_text
@@ -19,7 +21,24 @@ from exeunt.language.variables import OPEN, environment, text
 def from_scope(run: Run, template: Template, scope: Scope) -> NodeOutputs | None:
     """What a steps or DAG template gives, out of what its children gave. Raises NodeError."""
     parameters = [(parameter.name, _value(run, parameter, scope)) for parameter in template.outputs.parameters]
-    return NodeOutputs(parameters=list(parameters)) if parameters else None
+    files = _artifacts(run, template, scope)
+    return NodeOutputs(parameters=list(parameters), artifacts=files) if parameters or files else None
+
+
+def _artifacts(run: Run, template: Template, scope: Scope) -> list[Tree]:
+    """An optional one that is not there is left out, as is one that is taken from nowhere."""
+    found: list[Tree] = []
+    for artifact in template.outputs.artifacts:
+        try:
+            tree = artifacts.resolved(run, artifact, scope)
+        except NodeError as error:
+            if artifact.optional and "Unable to resolve" in str(error):
+                continue
+            raise NodeError(f"unable to resolve outputs from scope: {error}") from error
+        if tree is not None:
+            own = {"globalName": artifact.global_name} if artifact.global_name else {}
+            found.append({**tree, "name": artifact.name, **own})
+    return found
 
 
 def _value(run: Run, parameter: Parameter, scope: Scope) -> str:
@@ -68,7 +87,7 @@ def _expression(run: Run, source: str, scope: Scope) -> str:
 
 
 def export(run: Run, node: Node, template: Template, outputs: NodeOutputs | None) -> None:
-    """Parameters with a globalName become outputs of the workflow. `template` is that of the node, as it is written."""
+    """Outputs with a globalName become outputs of the workflow. `template` is that of the node, as it is written."""
     if outputs is None:
         return
     names = {
@@ -83,8 +102,19 @@ def export(run: Run, node: Node, template: Template, outputs: NodeOutputs | None
         for name, value in values.items()
         if name not in known or (value is not None and known[name] != value)
     }
-    if changed:
-        run.emit(GlobalsSet(changed))
+    files = {
+        _global_name(run, node, tree["globalName"]): {key: tree[key] for key in tree if key not in _LOCAL}
+        for tree in outputs.artifacts
+        if tree.get("globalName")
+    }
+    files = {name: {"name": name, **tree} for name, tree in files.items()}
+    news = {name: tree for name, tree in files.items() if run.state.global_artifacts.get(name) != tree}
+    if changed or news:
+        run.emit(GlobalsSet(changed, news))
+
+
+_LOCAL = ("name", "globalName", "path")
+"""What an artifact has as the output of a node, and not as one of the workflow (Argo: addArtifactToGlobalScope)."""
 
 
 def _global_name(run: Run, node: Node, name: str) -> str:

@@ -49,7 +49,7 @@ def processed_of(run: Run, node: Node) -> Processed:
         return called.processed
     found = found_of(run, node)
     if called.processed is None or mentions(run, found.template, "workflow"):
-        called.processed = put_in(run, found.template, node.given, locals_of(run, node))
+        called.processed = put_in(run, found.template, node.given, locals_of(run, node), node.artifacts or ())
     called.version = run.outputs_version
     return called.processed
 

@@ -20,7 +20,7 @@ from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values import loops
 from exeunt.language.manifest import Parameter, Template
-from exeunt.language.variables import NOTHING, text
+from exeunt.language.variables import NOTHING, ArtifactValue, text
 from exeunt.utf8 import loads
 
 Scope = dict[str, Any]
@@ -63,12 +63,21 @@ def global_scope(run: Run) -> Scope:
     for name, value in run.state.global_outputs.items():
         if value is not None:
             scope[f"workflow.outputs.parameters.{name}"] = value
+    for name, tree in global_artifacts(run).items():
+        scope[f"workflow.outputs.artifacts.{name}"] = ArtifactValue(tree)
     if run.exit and not run.first and not scope.get("workflow.status", "Running"):
         scope["workflow.status"] = phases.RUNNING  # it became due in the workflow's first decision
     if not run.exit:
         scope["workflow.status"] = "" if run.first else run.state.outcome or run.state.phase
         scope["workflow.duration"] = duration(max(0.0, run.now - run.state.started_at))
     return scope
+
+
+def global_artifacts(run: Run) -> dict[str, dict[str, Any]]:
+    """The workflow's output artifacts by their global names; in a handler also those from before it became due."""
+    owed = run.obligation
+    known = run.state.global_artifacts
+    return known if owed is None or not owed.global_artifacts else {**owed.global_artifacts, **known}
 
 
 def handed_on(name: str) -> bool:
@@ -212,12 +221,17 @@ def add_outputs(scope: Scope, prefix: str, outputs: NodeOutputs | None) -> None:
     for name, value in outputs.parameters:
         if value is not None:
             scope[f"{prefix}.outputs.parameters.{name}"] = value
+    for tree in outputs.artifacts:
+        scope[f"{prefix}.outputs.artifacts.{tree['name']}"] = ArtifactValue(tree)
 
 
-def add_skipped(scope: Scope, prefix: str, node: Node, template: Template | None, *, result: bool = True) -> None:
+def add_skipped(
+    scope: Scope, prefix: str, node: Node, template: Template | None, *, result: bool = True, artifacts: bool = False
+) -> None:
     """What a node that never ran would have given: its declared defaults, or None: absent.
 
-    Its result is absent in the same way (Argo waits for it for ever), save for the outputs of a template.
+    Its result is absent in the same way (Argo waits for it for ever), save for the outputs of a template. In steps its
+    `artifacts` are there, without a place; in a DAG they are not, as in Argo.
     """
     if node.outputs is not None or node.phase not in (phases.SKIPPED, phases.OMITTED):
         return
@@ -229,6 +243,8 @@ def add_skipped(scope: Scope, prefix: str, node: Node, template: Template | None
         if source is not None and not isinstance(source.default, msgspec.UnsetType):
             default = text(source.default)
         scope[f"{prefix}.outputs.parameters.{parameter.name}"] = default
+    for artifact in template.outputs.artifacts if template is not None and artifacts else []:
+        scope[f"{prefix}.outputs.artifacts.{artifact.name}"] = ArtifactValue()
 
 
 def add_loop(scope: Scope, prefix: str, nodes: list[Node]) -> None:

@@ -10,6 +10,7 @@ from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import ITEM
+from exeunt.engine.values import artifacts
 from exeunt.engine.values.layout import Plan, lay_out, resolve
 from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
@@ -105,8 +106,9 @@ def scope_for(run: Run, node: Node, source: str, until: int, *, outputs: bool = 
     processed = processed_of(run, node)
     for name, value in processed.inputs:
         scope[f"inputs.parameters.{name}"] = value
+    artifacts.add_inputs(scope, processed.artifacts)
     words = mentioned(source)
-    if outputs and words is not None and "expression" in words:
+    if outputs and words is not None and not words.isdisjoint(("expression", "fromExpression")):
         words = None
     groups = processed.template.steps or []
     places = run.memory.of(Places, node.key).groups
@@ -135,7 +137,7 @@ def _add_step(run: Run, node: Node, scope: Scope, number: int, name: str, *, res
     if len(nodes) == 1 and nodes[0].item < 0:
         add_node(run, scope, prefix, nodes[0])
         template = _template(run, steps[index], found_of(run, node).scope)
-        add_skipped(scope, prefix, nodes[0], template, result=result)
+        add_skipped(scope, prefix, nodes[0], template, result=result, artifacts=True)
         return
     ran = [one for one in nodes if one.type != phases.SKIPPED_TYPE]
     if ran:

@@ -6,7 +6,7 @@ is for later: steps, tasks and items, or the text of a command that means its br
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -15,6 +15,8 @@ from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.shared import Forms
 from exeunt.engine.facts.turn import CHARACTERS
+from exeunt.engine.values import artifacts
+from exeunt.engine.values.artifacts import Tree
 from exeunt.engine.values.scope import (
     Scope,
     config_map_value,
@@ -36,6 +38,8 @@ class Processed(NamedTuple):
 
     template: Template
     inputs: list[tuple[str, str]]
+    artifacts: list[dict[str, Any]] = []
+    """The input artifacts, each with its place and the path where the template wants it."""
 
 
 class Texts:
@@ -153,21 +157,26 @@ def argument_values(arguments: Arguments) -> dict[str, str]:
     }
 
 
-def process(run: Run, template: Template, arguments: Mapping[str, str], local: Scope) -> Processed:
-    """The template with its arguments. Raises NodeError."""
+def process(
+    run: Run, template: Template, arguments: Mapping[str, str], local: Scope, files: Iterable[Tree] = ()
+) -> Processed:
+    """The template with its arguments; `files` are those that are artifacts. Raises NodeError."""
     values = supplied(run, template, arguments)
-    return put_in(run, template, [(parameter.name, value) for parameter, value in values], local)
+    given = artifacts.supplied(template, files) if template.inputs.artifacts else []
+    return put_in(run, template, [(parameter.name, value) for parameter, value in values], local, given)
 
 
-def put_in(run: Run, template: Template, values: list[tuple[str, str]], local: Scope) -> Processed:
-    """The template with these values of its inputs."""
-    if not values and not has_tags(run, template):
+def put_in(
+    run: Run, template: Template, values: list[tuple[str, str]], local: Scope, files: Sequence[Tree] = ()
+) -> Processed:
+    """The template with these values of its inputs, and these input artifacts."""
+    if not (values or files or has_tags(run, template)):
         return Processed(template, [])
     with sharing(Allowance()):
-        return _put_in(run, template, values, local)
+        return _put_in(run, template, values, local, list(files))
 
 
-def _put_in(run: Run, template: Template, values: list[tuple[str, str]], local: Scope) -> Processed:
+def _put_in(run: Run, template: Template, values: list[tuple[str, str]], local: Scope, files: list[Tree]) -> Processed:
     scope = global_scope(run)
     scope.update(local)
     first = []
@@ -176,6 +185,7 @@ def _put_in(run: Run, template: Template, values: list[tuple[str, str]], local: 
     size = len(source_of(run, template)) + sum(len(value) for _, value in values)
     run.turn.took(size // CHARACTERS, kept=False)
     plain = _without_input_values(run, template)
+    files = replaced(run, files, scope) if files else files
     tree = replaced(run, plain, scope) if has_tags(run, template) else plain
     for name, value in first:
         scope[f"inputs.parameters.{name}"] = value
@@ -184,11 +194,13 @@ def _put_in(run: Run, template: Template, values: list[tuple[str, str]], local: 
     for parameter in template.outputs.parameters:
         if parameter.value_from is not None and parameter.value_from.path:
             scope[f"outputs.parameters.{parameter.name}.path"] = parameter.value_from.path
+    scope.update(artifacts.paths(template))
     inputs = [(name, replaced_text(run, value, scope) if OPEN in value else value) for name, value in first]
+    files = replaced(run, files, scope) if files else files
     if not has_tags(run, template):
-        return Processed(template, inputs)
+        return Processed(template, inputs, files)
     done = replaced(run, tree, scope)
-    return Processed(template if done is plain else model(done, Template), inputs)
+    return Processed(template if done is plain else model(done, Template), inputs, files)
 
 
 def _listed(template: Template, values: Mapping[str, str]) -> str:

@@ -354,9 +354,10 @@ def _lenient(template: Template) -> bool:
 def _outputs(run: Run, node: Node, frame: DagFrame, template: Template) -> Any:
     for number in range(len(frame.graph.tasks)):
         child = frame.nodes.get(number)
-        if child is not None and child.outputs is not None and child.outputs.parameters:
+        given = child.outputs if child is not None else None
+        if child is not None and given is not None and (given.parameters or given.artifacts):
             outputs.export(run, child, _template(run, node, frame.graph.tasks[number]), child.outputs)
-    if not template.outputs.parameters:
+    if not (template.outputs.parameters or template.outputs.artifacts):
         return None
     source = msgspec.json.encode(template.outputs).decode()
     return outputs.from_scope(run, template, scope_for(run, node, frame, source, None))

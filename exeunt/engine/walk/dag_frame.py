@@ -11,7 +11,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
-from exeunt.engine.values import handlers
+from exeunt.engine.values import artifacts, handlers
 from exeunt.engine.values.graph import Graph, graph_of
 from exeunt.engine.values.layout import Plan, lay_out, resolve
 from exeunt.engine.values.processed import found_of, processed_of
@@ -82,11 +82,13 @@ def frame_of(run: Run, node: Node) -> DagFrame:
 def scope_for(run: Run, node: Node, frame: DagFrame, source: str, number: int | None) -> Scope:
     """The variables for a text inside the template: the tasks before this one (None: all) that it mentions."""
     scope = global_scope(run)
-    for name, value in processed_of(run, node).inputs:
+    processed = processed_of(run, node)
+    for name, value in processed.inputs:
         scope[f"inputs.parameters.{name}"] = value
+    artifacts.add_inputs(scope, processed.artifacts)
     words = mentioned(source)
     graph = frame.graph
-    if words is None or (number is None and "expression" in words):
+    if words is None or (number is None and not words.isdisjoint(("expression", "fromExpression"))):
         wanted = set(graph.numbers.values()) if number is None else graph.ancestors(number)
     else:
         wanted = {graph.numbers[word] for word in words & graph.numbers.keys()}

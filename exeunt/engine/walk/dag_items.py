@@ -11,6 +11,7 @@ from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values import handlers
+from exeunt.engine.values.artifacts import trees
 from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
 from exeunt.engine.values.processed import found_of
 from exeunt.engine.values.templating import argument_values, source_of
@@ -39,7 +40,8 @@ class Loop:
 
 def run_plan(run: Run, node: Node, plan: Plan, spot: Spot, where: str) -> Begun | None:
     """The node of one plan; None when it has to wait."""
-    caller = Caller(plan.step, where, argument_values(plan.step.arguments), "tasks", plan.step.name)
+    given = plan.step.arguments
+    caller = Caller(plan.step, where, argument_values(given), "tasks", plan.step.name, trees(given.artifacts))
     try:
         if not should_run(plan.step.when):
             message = f"when '{plan.step.when}' evaluated false"

@@ -15,16 +15,17 @@ import msgspec
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import HookDue, HookOmitted, HookSkipped, HookStarted, Obligation
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.problem import NodeError
+from exeunt.engine.facts.problem import NoArtifactError, NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.state import Hook
-from exeunt.engine.values import leaf
+from exeunt.engine.values import artifacts, leaf
 from exeunt.engine.values.handlers import EXIT, hook_of_name, is_handler, with_these
 from exeunt.engine.values.scope import (
     Scope,
     add_loop,
     add_outputs,
     attempt_of,
+    global_artifacts,
     global_scope,
     handed_on,
 )
@@ -58,7 +59,8 @@ def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> W
     """Starts those hooks whose expression holds now. Returns whether all that started are done.
 
     An expression sees what its own node gave, once that is there. Before, one that cannot be worked out does not hold;
-    when the node has ended it is an Error of the hook alone (rules own-outputs, handler-fails-alone).
+    when the node has ended it is an Error of the hook alone (rules own-outputs, handler-fails-alone). So is a hook that
+    is due and asks for an artifact that is not there.
     """
     done = True
     ended = node.fulfilled and view.scope.get(f"{view.prefix}.status", node.phase) in phases.FULFILLED
@@ -74,7 +76,7 @@ def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> W
                     continue
                 ready = resolved(run, hook, own, node)
             except NodeError as error:
-                if not ended:
+                if not (ended or isinstance(error, NoArtifactError)):
                     continue
                 ready, problem = with_these(hook, Arguments()), str(error)
             yield from start(run, node, name, ready, view, problem=problem)
@@ -147,7 +149,13 @@ def _of_loop(run: Run, node: Node, view: View) -> Scope:
 def _put_in(run: Run, hook: LifecycleHook, scope: Scope) -> LifecycleHook:
     whole = tree_of(run, hook.arguments)
     done = replaced(run, mark_absent(whole, scope), scope)
-    return hook if done is whole else with_these(hook, model(done, Arguments))
+    if not artifacts.has_sources(hook.arguments.artifacts):
+        return hook if done is whole else with_these(hook, model(done, Arguments))
+    given = model(done, Arguments)
+    given.artifacts = artifacts.arguments(
+        run, given.artifacts, scope, tolerant=True, prefix="unable to resolve references: "
+    )
+    return with_these(hook, given)
 
 
 def start(run: Run, node: Node, name: str, hook: LifecycleHook, view: View, *, problem: str = "") -> Walk:
@@ -167,7 +175,12 @@ def start(run: Run, node: Node, name: str, hook: LifecycleHook, view: View, *, p
     begun = begin(
         run,
         Spot(node.key, suffix(name), hook=name, hooked=True),
-        Caller(hook, view.where, argument_values(hook.arguments)),
+        Caller(
+            hook,
+            view.where,
+            argument_values(hook.arguments),
+            artifacts=artifacts.trees(hook.arguments.artifacts),
+        ),
         problem,
     )
     if not run.exit:
@@ -236,6 +249,9 @@ def obligation(run: Run, node: Node, name: str, hook: LifecycleHook, view: View)
         display=display,
         further=name != EXIT and is_handler(run, node, name),
         started_by=run.state.started.started_by,
+        artifacts=artifacts.trees(hook.arguments.artifacts),
+        global_artifacts=dict(global_artifacts(run)),
+        repository=run.repository,
     )
 
 

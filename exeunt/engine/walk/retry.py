@@ -74,7 +74,7 @@ def _attempt(run: Run, node: Node, processed: Processed) -> Node:
     scope: Scope = attempt_scope(run, node, number)
     suffix = f"({number})"
     scope["pod.name"] = run.names.pod_of(node, suffix, processed.template.name)
-    ready = put_in(run, processed.template, processed.inputs, scope)
+    ready = put_in(run, processed.template, processed.inputs, scope, processed.artifacts)
     caller = Caller(holder_of(node), node.scope, {})
     spot = Spot(node.key, suffix, number, hooked=node.hooked)
     try:

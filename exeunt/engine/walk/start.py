@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import NodeEnded, NodeStarted, StepDue, TimerSet
@@ -36,6 +36,7 @@ class Caller(NamedTuple):
     arguments: dict[str, str]
     kind: str = ""  # "steps" or "tasks"
     name: str = ""  # of the step or task
+    artifacts: Sequence[dict[str, Any]] = ()  # of the arguments, each with its place
 
 
 class Spot(NamedTuple):
@@ -77,7 +78,7 @@ def begin(run: Run, spot: Spot, caller: Caller, problem: str = "") -> Begun:
         template = found.template
         strategy = retry_strategy(run, template)
         local = _local(run, spot, caller, template, pod=strategy is None)
-        processed = process(run, template, caller.arguments, local)
+        processed = process(run, template, caller.arguments, local, caller.artifacts)
         if strategy is not None:
             node = _appear(run, spot, caller, phases.RETRY, phases.RUNNING, processed=processed)
             run.memory.of(Called, node.key).found = found
@@ -191,6 +192,7 @@ def _appear(
             links=spot.links,
             raised=raised,
             display="" if retried or processed is None else _display(processed.template),
+            artifacts=processed.artifacts if processed is not None and processed.artifacts else None,
         )
     )
     return run.nodes[-1]

@@ -16,6 +16,7 @@ from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.outbound import outbound
 from exeunt.engine.values import handlers, outputs
+from exeunt.engine.values.artifacts import trees
 from exeunt.engine.values.layout import Plan, should_run
 from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import add_node
@@ -214,7 +215,10 @@ def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> 
             at = todo.popleft()
             number, plan = plans[at]
             spot = Spot(group.key, f".{plan.step.name}", number, plan.item)
-            caller = Caller(plan.step, scope_name, argument_values(plan.step.arguments), "steps", plan.step.name)
+            given = plan.step.arguments
+            caller = Caller(
+                plan.step, scope_name, argument_values(given), "steps", plan.step.name, trees(given.artifacts)
+            )
             if plan.item == EMPTY:
                 fail(run, spot, caller, "Skipped, empty params", phases.SKIPPED)
                 continue
@@ -357,7 +361,7 @@ def _failed(run: Run, child: Node) -> str:
 
 def _succeed(run: Run, node: Node, template: Template) -> None:
     made = None
-    if template.outputs.parameters:
+    if template.outputs.parameters or template.outputs.artifacts:
         source = msgspec.json.encode(template.outputs).decode()
         scope = scope_for(run, node, source, len(node.members), outputs=True)
         try:

@@ -13,6 +13,7 @@ from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.argo_nodes import hook_nodes, outputs_tree
 from exeunt.engine.values import handlers, workflow_failures
+from exeunt.engine.values.artifacts import trees
 from exeunt.engine.values.cause import told
 from exeunt.engine.values.durations import seconds
 from exeunt.engine.values.exeunt_variables import add_summary
@@ -35,11 +36,13 @@ def start(run: Run) -> Walk:
     if owed is not None:
         hook = msgspec.convert(owed.caller, LifecycleHook)
         spot = Spot(-1, owed.hook_node_name, hook=owed.hook, hooked=True)
-        begun = begin(run, spot, Caller(hook, owed.caller_scope, _texts(owed.arguments)), owed.problem)
+        caller = Caller(hook, owed.caller_scope, _texts(owed.arguments), artifacts=owed.artifacts)
+        begun = begin(run, spot, caller, owed.problem)
     else:
         set_deadline(run)
         entrypoint = run.state.started.entrypoint or run.spec.entrypoint
-        caller = Caller(Step(template=entrypoint), run.templates.local, workflow_parameters(run))
+        files = trees(run.spec.arguments.artifacts)
+        caller = Caller(Step(template=entrypoint), run.templates.local, workflow_parameters(run), artifacts=files)
         begun = begin(run, Spot(-1, run.name), caller)
     if begun.node.type in phases.COMPOSITES and not begun.node.fulfilled:
         yield begun.node
@@ -220,6 +223,7 @@ def _exit_run_closes(run: Run) -> bool:
                 nodes=hook_nodes(run),
                 outputs={} if root.outputs is None else outputs_tree(root.outputs),
                 global_outputs=dict(run.state.global_outputs),
+                global_artifacts=dict(run.state.global_artifacts),
                 finished_at=run.now,
                 attempt=max(node.attempt for node in run.nodes),
                 replay=run.state.replay,
