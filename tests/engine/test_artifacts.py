@@ -141,7 +141,7 @@ def test_a_global_name_makes_it_an_output_of_the_workflow_that_later_steps_and_t
         },
         makes,
         TAKES,
-        outcomes=keeping(lost=("w[1].b",), more={"globalName": "all"}),
+        outcomes=keeping(lost=("w[1].b", "w.onExit"), more={"globalName": "all"}),
     )
     assert taken(world, "w[1].b") == "w[0].a/f.tgz"
     assert taken(world, "w.onExit") == "w[0].a/f.tgz"
