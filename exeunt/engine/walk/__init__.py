@@ -3,7 +3,7 @@
 `looks` goes through what has changed until nothing moves. `start` begins a node. `steps`, `dag` (with `dag_frame`,
 `dag_items`, `dag_verdict`) and `retry` look at composites, `hooks` at what is due when a node runs or ends,
 `workflow` at the run. `parallelism` has the limits, `left_inside` what remains in what ended before its members,
-`promise` the last look before a run closes.
+`promise` the last look before a run closes; `walking` says what looks are.
 """
 
 from __future__ import annotations

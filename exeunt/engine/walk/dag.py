@@ -19,10 +19,11 @@ from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import attempt_of
 from exeunt.engine.values.templating import source_of
 from exeunt.engine.walk import dag_items, hooks, parallelism
-from exeunt.engine.walk.dag_frame import DagFrame, LoopPlans, Walk, frame_of, hook_scope, look_exit, scope_for
+from exeunt.engine.walk.dag_frame import DagFrame, LoopPlans, frame_of, hook_scope, look_exit, scope_for
 from exeunt.engine.walk.dag_items import plan_of, raised, run_plan
 from exeunt.engine.walk.dag_verdict import verdict
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin_group, exempt, fail, full
+from exeunt.engine.walk.walking import Answer, Walk
 from exeunt.language.expression import ExpressionError, evaluate_bool
 from exeunt.language.manifest import Task, Template
 
@@ -223,7 +224,7 @@ def _task(run: Run, node: Node, frame: DagFrame, number: int, *, begun: bool = F
         frame.settle(number)
 
 
-def _others(run: Run, node: Node, frame: DagFrame, number: int, phase: str) -> Walk:
+def _others(run: Run, node: Node, frame: DagFrame, number: int, phase: str) -> Answer:
     """Hooks other than the exit hook, for a task that is in this phase. Returns whether those that run are done."""
     task, child = frame.graph.tasks[number], frame.nodes[number]
     others = handlers.other_hooks(task)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 from contextlib import suppress
-from typing import Any
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
@@ -18,10 +16,10 @@ from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import Scope, add_loop, add_node, add_skipped, global_scope, mentioned
 from exeunt.engine.values.templating import mentions, source_of
 from exeunt.engine.walk import hooks
+from exeunt.engine.walk.walking import Answer
 from exeunt.language.manifest import LifecycleHook, Task, Template
 from exeunt.language.template_lookup import TemplateNotFoundError
 
-Walk = Generator[Node, None, Any]
 _ITEM = re.compile(r"\{\{=?\s*item\b|\{\{=[^}]*\bitem\b")
 
 
@@ -120,7 +118,7 @@ def hook_scope(run: Run, node: Node, frame: DagFrame, number: int, child: Node) 
     return scope
 
 
-def look_exit(run: Run, node: Node, frame: DagFrame, number: int, child: Node) -> Walk:
+def look_exit(run: Run, node: Node, frame: DagFrame, number: int, child: Node) -> Answer:
     """The exit hook of a task's node, or of an item's. Returns whether it is done, or was never to run.
 
     An item's gets its item. The loop's own has none, and does not run where it asks for one (rule item-in-handlers).

@@ -16,8 +16,9 @@ from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
 from exeunt.engine.values.processed import found_of
 from exeunt.engine.values.templating import argument_values, source_of
 from exeunt.engine.walk import parallelism
-from exeunt.engine.walk.dag_frame import DagFrame, Walk, frame_of, look_exit, plans_of, scope_for
+from exeunt.engine.walk.dag_frame import DagFrame, frame_of, look_exit, plans_of, scope_for
 from exeunt.engine.walk.start import TOO_MANY_NODES, Begun, Caller, Spot, begin, fail, full
+from exeunt.engine.walk.walking import Answer, Walk
 
 
 class ItemHandlers:
@@ -174,7 +175,7 @@ def rests(run: Run, group: Node, child: Node) -> bool:
     return 0 <= running < child.key and bool(run.nodes[running].open_hooks)
 
 
-def _exits(run: Run, node: Node, frame: DagFrame, number: int, group: Node) -> Walk:
+def _exits(run: Run, node: Node, frame: DagFrame, number: int, group: Node) -> Answer:
     """The exit handlers of the items that completed, in their order. Returns whether none of them runs."""
     changed = run.changes(group.key)
     for key in group.members if changed is None else changed:

@@ -7,8 +7,7 @@ outcome of its exit run. In an exit run, hooks of the handler's own steps run in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,12 +30,11 @@ from exeunt.engine.values.scope import (
 )
 from exeunt.engine.values.templating import argument_values, mark_absent, model, replaced, tree_of
 from exeunt.engine.walk.start import Caller, Spot, begin, retry_strategy
+from exeunt.engine.walk.walking import Answer, Walk
 from exeunt.language.expression import ExpressionError, evaluate_bool
 from exeunt.language.manifest import Arguments, LifecycleHook, Template
 from exeunt.language.template_lookup import TemplateNotFoundError
 from exeunt.language.variables import environment
-
-Walk = Generator[Node, None, Any]
 
 
 class View(NamedTuple):
@@ -55,7 +53,7 @@ def holds(expression: str, scope: Scope) -> bool:
         raise NodeError(str(error)) from error
 
 
-def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> Walk:
+def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> Answer:
     """Starts those hooks whose expression holds now. Returns whether all that started are done.
 
     An expression sees what its own node gave, once that is there. Before, one that cannot be worked out does not hold;
@@ -85,7 +83,7 @@ def look(run: Run, node: Node, hooks: dict[str, LifecycleHook], view: View) -> W
     return done
 
 
-def look_exit(run: Run, node: Node, hook: LifecycleHook | None, view: View, name: str = EXIT) -> Walk:
+def look_exit(run: Run, node: Node, hook: LifecycleHook | None, view: View, name: str = EXIT) -> Answer:
     """Starts the exit hook of a completed node. Returns whether it is done, or was never to run.
 
     One that cannot be worked out is an Error by itself, in the ledger; that of the workflow then does not run.

@@ -10,8 +10,8 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
 from exeunt.engine.walk import dag, parallelism, retry, steps
-from exeunt.engine.walk.dag_frame import Walk
 from exeunt.engine.walk.start import exempt
+from exeunt.engine.walk.walking import Walk
 
 
 def concerns(run: Run, node: Node) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import (
@@ -13,8 +12,9 @@ from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import TurnOver
 from exeunt.engine.walk import dag, dag_frame, dag_items, left_inside, parallelism, retry, steps, workflow
+from exeunt.engine.walk.walking import Walk
 
-LOOKS: dict[str, Callable[[Run, Node], Generator[Node, None, Any]]] = {
+LOOKS: dict[str, Callable[[Run, Node], Walk]] = {
     phases.STEPS: steps.look,
     phases.DAG: dag.look,
     phases.RETRY: retry.look,
@@ -169,7 +169,7 @@ def _gated(run: Run, node: Node) -> bool:
     return False
 
 
-def _walk(run: Run, first: Generator[Node, None, Any]) -> None:
+def _walk(run: Run, first: Walk) -> None:
     """Runs a look, and first those of the composites that it starts."""
     stack = [first]
     while stack:

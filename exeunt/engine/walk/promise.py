@@ -13,7 +13,7 @@ from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values import handlers
 from exeunt.engine.walk import dag_frame, steps
-from exeunt.engine.walk.dag_frame import Walk
+from exeunt.engine.walk.walking import Walk
 
 
 def keep(run: Run) -> Walk:

@@ -6,8 +6,6 @@ Hooks are never attempts: what counts is the last attempt.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from typing import Any
 
 from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import NodeEnded, NodeNoted, NodeStarted, TimerCleared, TimerSet
@@ -21,11 +19,11 @@ from exeunt.engine.values.scope import Scope
 from exeunt.engine.values.templating import Processed, put_in
 from exeunt.engine.walk import parallelism
 from exeunt.engine.walk.start import MAX_NODES, TOO_MANY_NODES, Caller, Spot, body, exempt, retry_strategy
+from exeunt.engine.walk.walking import Walk
 from exeunt.language.expression import ExpressionError, evaluate_bool
 from exeunt.language.manifest import RetryStrategy
 from exeunt.language.variables import environment, text
 
-Walk = Generator[Node, None, Any]
 OPERATION_ERROR = "Workflow operation error"
 """Of a root that could not be worked out; the workflow's message says why."""
 _TRANSIENT = ("exceeded quota", "TooManyRequests", "i/o timeout", "connection reset by peer", "TLS handshake timeout")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -24,9 +23,8 @@ from exeunt.engine.values.steps_layout import EMPTY, caller_of, plan_group, scop
 from exeunt.engine.values.templating import argument_values, source_of
 from exeunt.engine.walk import hooks, parallelism
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin, fail, full
+from exeunt.engine.walk.walking import Answer, Walk
 from exeunt.language.manifest import Step, Template
-
-Walk = Generator[Node, None, Any]
 
 
 class GroupLook:
@@ -76,7 +74,7 @@ def _groups(run: Run, node: Node) -> Walk:
             run.emit(NodeEnded(node.key, phases.FAILED, group.message))
 
 
-def drain(run: Run, node: Node, *, whole: bool = False) -> Walk:
+def drain(run: Run, node: Node, *, whole: bool = False) -> Answer:
     """The exit handlers of what is over, in a node in which nothing else is to begin. Returns whether all are done."""
     if not node.members:
         return True
@@ -196,7 +194,7 @@ def _group(run: Run, node: Node, group: Node, steps: list[Step]) -> Walk:
         _end_group(run, group, steps)
 
 
-def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> Walk:
+def _start(run: Run, node: Node, group: Node, plans: list[tuple[int, Plan]]) -> Answer:
     """Starts the plans that have no node yet, in their order. Returns whether some have to wait.
 
     A limit does not keep those from being skipped whose condition is false: all are looked at once. Loops over nothing
@@ -273,7 +271,7 @@ def _raised(run: Run, group: Node) -> None:
             return
 
 
-def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: list[tuple[int, Plan]]) -> Walk:
+def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: list[tuple[int, Plan]]) -> Answer:
     """The hooks of the group's steps, in the order of their nodes. Returns whether all that run are done.
 
     A hook that runs keeps those of the steps behind it waiting.
@@ -299,7 +297,7 @@ def _look_after(run: Run, node: Node, group: Node, steps: list[Step], plans: lis
     return done and not group.hooks_below
 
 
-def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Walk:
+def _hooks_of(run: Run, node: Node, group: Node, child: Node, step: Step) -> Generator[Node, None, bool | None]:
     """Looks at a child's hooks. Returns whether its exit hook is done; None while another hook keeps all waiting."""
     others = handlers.other_hooks(step)
     exit_hook = handlers.exit_hook(run, step) if child.completed else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,12 +21,12 @@ from exeunt.engine.values.handlers import exit_hooks, finalization
 from exeunt.engine.values.scope import global_scope, workflow_parameters
 from exeunt.engine.walk import hooks, promise
 from exeunt.engine.walk.start import Caller, Spot, begin
+from exeunt.engine.walk.walking import Answer, Walk
 from exeunt.language.handlers import FAIL_WORKFLOW
 from exeunt.language.manifest import LifecycleHook, Step
 from exeunt.language.variables import NOTHING
 
-Walk = Generator[Node, None, Any]
-Rule = Callable[[Run], bool | Generator[Node, None, bool]]
+Rule = Callable[[Run], bool | Answer]
 """What must be so before a run is over. It does what it can for it, and says whether it is so."""
 
 
@@ -122,7 +122,7 @@ def _sweep(run: Run) -> None:
 # The rules are looked at in their order, in each decision, until nothing moves.
 
 
-def _work_is_over(run: Run) -> Generator[Node, None, bool]:
+def _work_is_over(run: Run) -> Answer:
     """Nothing runs any more, in the workflow and in the handlers of its steps. Hooks beside the workflow are begun.
 
     What failed at once waits for what runs in it: its work and handlers are over before the last handler.
@@ -132,7 +132,7 @@ def _work_is_over(run: Run) -> Generator[Node, None, bool]:
     return run.root.fulfilled and not _busy(run)
 
 
-def _promise_is_kept(run: Run) -> Generator[Node, None, bool]:
+def _promise_is_kept(run: Run) -> Answer:
     """Everything that began has its end, and the handler that is owed to it."""
     if not run.state.outcome:
         _sweep(run)
@@ -159,7 +159,7 @@ def _hooks_are_over(run: Run) -> bool:
     return not (run.state.suspended or any(hook is not None and hook.open for hook in begun))
 
 
-def _exit_handlers_are_over(run: Run) -> Generator[Node, None, bool]:
+def _exit_handlers_are_over(run: Run) -> Answer:
     """The exit handlers of the workflow have been begun, each when those before it were over, and have ended."""
     hooks_of_workflow = exit_hooks(run)
     view = _view(run) if hooks_of_workflow else None
