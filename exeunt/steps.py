@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -81,6 +81,9 @@ def to_proto(
         trace_context=dict(trace_context or {}),
         fenced=spec.fenced,
         idempotency_key=spec.idempotency_key,
+        input_artifacts=_artifacts(spec.input_artifacts),
+        output_artifacts=_artifacts(spec.output_artifacts),
+        archive_json=to_json(spec.archive or None),
     )
     WORK_FORMS[kind_of_work(spec.work)].write(spec.work, step)
     return step
@@ -102,6 +105,9 @@ def spec_of(step: pb.Step) -> StepSpec:
         timeout_seconds=step.timeout_seconds,
         fenced=step.fenced,
         idempotency_key=step.idempotency_key,
+        input_artifacts=[from_json(one.artifact_json) for one in step.input_artifacts],
+        output_artifacts=[from_json(one.artifact_json) for one in step.output_artifacts],
+        archive=from_json(step.archive_json) or {},
     )
 
 
@@ -117,6 +123,7 @@ def result_to_proto(outcome: StepOutcome) -> pb.StepResult:
         start_time=_timestamp(outcome.started_at),
         finish_time=_timestamp(outcome.finished_at),
         answer_json=to_json(outcome.answer),
+        artifacts=_artifacts(outcome.artifacts),
     )
 
 
@@ -132,7 +139,12 @@ def outcome_of(result: pb.StepResult) -> StepOutcome:
         started_at=_seconds(result.start_time),
         finished_at=_seconds(result.finish_time),
         answer=from_json(result.answer_json),
+        artifacts=[from_json(one.artifact_json) for one in result.artifacts],
     )
+
+
+def _artifacts(trees: Iterable[dict[str, Any]]) -> list[pb.Artifact]:
+    return [pb.Artifact(name=tree["name"], artifact_json=to_json(tree)) for tree in trees]
 
 
 def _timestamp(seconds: float) -> Timestamp | None:

@@ -52,9 +52,15 @@ WORK: st.SearchStrategy[Work] = st.one_of(
     st.builds(ResourceWork, action=TEXT, manifest=TEXT, success_condition=TEXT, failure_condition=TEXT),
 )
 OUTPUTS = st.lists(st.builds(OutputParameter, name=TEXT, path=TEXT, default=st.none() | TEXT), max_size=3)
+ARTIFACTS = st.lists(
+    st.fixed_dictionaries({"name": TEXT, "path": TEXT, "s3": st.dictionaries(TEXT, TEXT, max_size=2)}), max_size=2
+)
 SPECS = st.builds(
     StepSpec,
     work=WORK,
+    input_artifacts=ARTIFACTS,
+    output_artifacts=ARTIFACTS,
+    archive=st.just({}) | st.just({"s3": {"bucket": "b", "key": "w/w"}}),
     outputs=OUTPUTS,
     result=st.booleans(),
     grace_seconds=SECONDS,
@@ -64,6 +70,7 @@ SPECS = st.builds(
 )
 OUTCOMES = st.builds(
     StepOutcome,
+    artifacts=ARTIFACTS,
     phase=st.sampled_from(["Succeeded", "Failed", "Error"]),
     message=TEXT,
     exit_code=st.none() | st.integers(-64, 255),
