@@ -80,6 +80,17 @@ class Walker:
             at = self._places[found.scope, found.name]
             run(self._contents(found, at, arguments))
             rules.check_supplied(found.template, arguments, place, self._report)
+            self._share(found.template)
+
+    def _share(self, template: Template) -> None:
+        """What a template that nobody calls as a step gives to the workflow, for the handlers after it."""
+        named = [("workflow.outputs.parameters.", one.global_name) for one in template.outputs.parameters]
+        named += [("workflow.outputs.artifacts.", one.global_name) for one in template.outputs.artifacts]
+        for prefix, name in named:
+            if name and rules.HAS_TAG.search(name):
+                self.open = (*self.open, prefix)
+            elif name:
+                self.shared[prefix + name] = None
 
     def check_hook(self, name: str, hook: LifecycleHook, scope: str, visible: Visible, place: Place) -> None:
         """The template of a hook exists. Argo looks only when the hook is due, which is too late for a handler."""

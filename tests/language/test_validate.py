@@ -232,6 +232,14 @@ def test_global_outputs_are_known_after_the_step_that_makes_them() -> None:
     assert len(errors(spec(main % ("user", "maker") + maker + user))) == 1
 
 
+def test_global_outputs_of_the_entrypoint_itself_are_known_to_handlers() -> None:
+    main = "  - {name: main, container: {image: a}, outputs: {parameters: [{name: o, value: 1, globalName: %s}]}}\n"
+    bye = "  - {name: bye, container: {image: a, args: ['{{workflow.outputs.parameters.g}}']}}\n"
+    assert errors(spec(main % "g" + bye, "  onExit: bye\n")) == []
+    assert errors(spec(main % "'{{workflow.name}}'" + bye, "  onExit: bye\n")) == []
+    assert len(errors(spec(main % "h" + bye, "  onExit: bye\n"))) == 1
+
+
 def test_a_text_that_is_no_variable_is_passed_on_with_a_warning() -> None:
     text = spec("  - {name: main, container: {image: a, args: ['{{greeting}}']}}\n")
     assert errors(text) == []
