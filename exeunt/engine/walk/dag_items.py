@@ -168,8 +168,8 @@ def _handled(run: Run, child: Node) -> bool:
 
 
 def rests(run: Run, group: Node, child: Node) -> bool:
-    """Whether an item goes no further for now: the exit handler of one before it runs."""
-    if not group.hooks_below:
+    """Whether an item goes no further for now: the exit handler of one before it runs. Hooks of the loop are none."""
+    if child.hook or not group.hooks_below:
         return False
     running = _exits_of(run, group).running
     return 0 <= running < child.key and bool(run.nodes[running].open_hooks)

@@ -18,14 +18,19 @@ def concerns(run: Run, node: Node) -> bool:
     """Whether the node has ended before its members, or stands in one that has.
 
     In the decision of a stop only what had ended before it: all else is looked at once more, as Argo does in one look.
+    What fails fast in that decision has ended all the same: it does so behind what stands in it.
     """
     if not run.early:
         return False
-    while not node.fulfilled or (run.stopping and node.key in run.graphs_ended):
+    while not node.fulfilled or _ended_by_the_stop(run, node):
         if node.owner < 0:
             return False
         node = run.nodes[node.owner]
     return True
+
+
+def _ended_by_the_stop(run: Run, node: Node) -> bool:
+    return run.stopping and node.key in run.graphs_ended and node.message != parallelism.FAIL_FAST
 
 
 def look(run: Run, node: Node) -> Walk:
