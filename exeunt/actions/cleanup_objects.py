@@ -66,10 +66,6 @@ async def objects(at: int, given: str | Objects, context: Context) -> CleanupRep
     else:
         _complete(place, options, where)
         await _endpoint(options.get("endpoint", ""), where, context)
-    try:
-        import obstore  # noqa: F401 - whether the extra is there
-    except ImportError:
-        raise BadArguments(f"{where}: object stores need the extra: pip install 'exeunt[databases]'") from None
     report = CleanupReport()
     try:
         store = _store(place, options)
