@@ -1,0 +1,32 @@
+"""Google Cloud Storage."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from obstore.store import GCSStore
+
+from exeunt.artifacts.objects import ObjectStore, client_of
+from exeunt.artifacts.places import GCSPlace
+from exeunt.artifacts.stores import Store, StoreAccess
+
+
+def gcs_store(place: GCSPlace, access: StoreAccess) -> Store:
+    """The store of a GCSPlace."""
+    store = ObjectStore(place, access, None)
+    word = store.secret(place.service_account_key_secret)
+    config: dict[str, Any] = {}
+    if word:
+        try:
+            json.loads(word)
+        except ValueError as error:
+            raise store.failed(
+                "gcs.serviceAccountKeySecret: the JSON of a service account's key is expected"
+            ) from error
+        config["service_account_key"] = word
+    elif not access.environment:
+        config["skip_signature"] = True
+    http = '"http://' in word.replace(" ", "")  # an emulator's own address stands in the key
+    store.connect(client_of(GCSStore, place.bucket, config, {"allow_http": http}, store=store))
+    return store

@@ -1,0 +1,415 @@
+"""Where an artifact lies: Argo's locations as typed models, and what is wrong with one (Argo: workflow_types.go).
+
+A place stands in an artifact's tree under the name of its kind (`s3: {bucket: …, key: …}`). Fields are strict: one that
+Argo does not have is an error, as it is for `kubectl apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from exeunt.language.manifest import KeySelector
+
+LONGEST_KEY = 1024
+"""Bytes of a key in UTF-8: what S3, GCS and OSS take at most, and Azure about so."""
+
+
+class PlaceError(ValueError):
+    """A place that cannot be used. The text begins with the path of the field."""
+
+
+def _argo(name: str) -> str:
+    """Argo's name of a field: camelCase, with some words in capitals."""
+    first, *rest = name.split("_")
+    return first + "".join(word.upper() if word in ("arn", "sdk", "tls", "url") else word.capitalize() for word in rest)
+
+
+class PlacePart(msgspec.Struct, rename=_argo, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A piece of a place. Treated as immutable after loading."""
+
+
+class ArtifactPlace(PlacePart):
+    """A place of some kind; what all have."""
+
+    kind: ClassVar[str] = ""
+
+    @property
+    def key(self) -> str:
+        """What names the artifact in its store; empty where the place is the whole (git, raw)."""
+        return ""
+
+    @property
+    def shown(self) -> str:
+        """The place in a message for people, without what is secret."""
+        return self.kind
+
+    def problem(self) -> str:
+        """`FIELD: what is wrong`; empty where nothing is."""
+        return ""
+
+
+class EncryptionOptions(PlacePart):
+    """How S3 encrypts what it keeps."""
+
+    kms_key_id: str = ""
+    kms_encryption_context: str = ""
+    enable_encryption: bool = False
+    server_side_customer_key_secret: KeySelector | None = None
+
+
+class BucketOptions(PlacePart):
+    """How a bucket is made that is not there."""
+
+    object_locking: bool = False
+
+
+class S3Place(ArtifactPlace):
+    """An object in S3, or in what speaks its language. `endpoint` is a host, with a port where it needs one."""
+
+    kind: ClassVar[str] = "s3"
+    endpoint: str = ""
+    bucket: str = ""
+    region: str = ""
+    insecure: bool = False
+    access_key_secret: KeySelector | None = None
+    secret_key_secret: KeySelector | None = None
+    session_token_secret: KeySelector | None = None
+    role_arn: str = ""
+    use_sdk_creds: bool = False
+    create_bucket_if_not_present: BucketOptions | None = None
+    encryption_options: EncryptionOptions | None = None
+    ca_secret: KeySelector | None = None
+    addressing_style: str = ""
+    object: str = msgspec.field(default="", name="key")
+
+    @property
+    def key(self) -> str:
+        return self.object
+
+    @property
+    def shown(self) -> str:
+        return f"s3 {self.bucket}/{self.object} at {self.endpoint}"
+
+    def problem(self) -> str:
+        if self.role_arn:
+            return "roleARN: roles are not assumed here; give accessKeySecret, or credentials in the environment"
+        if "/" in self.endpoint:
+            return f"endpoint: {_bare(self.endpoint)!r} is no host; leave the scheme out, `insecure: true` means http"
+        if self.addressing_style not in ("", "path", "virtual-hosted"):
+            return f"addressingStyle: {self.addressing_style!r} is neither path nor virtual-hosted"
+        options = self.encryption_options
+        if options is not None and options.kms_encryption_context:
+            return "encryptionOptions.kmsEncryptionContext: there is no way to send it; leave it out"
+        if options is not None and options.kms_key_id and options.server_side_customer_key_secret:
+            return "encryptionOptions: kmsKeyId and serverSideCustomerKeySecret exclude each other"
+        if self.create_bucket_if_not_present is not None and self.create_bucket_if_not_present.object_locking:
+            return "createBucketIfNotPresent.objectLocking: make a bucket with locks by hand"
+        return _pair(self, "accessKeySecret", "secretKeySecret") or _needed(self, "endpoint", "bucket")
+
+
+class GCSPlace(ArtifactPlace):
+    """An object in Google Cloud Storage."""
+
+    kind: ClassVar[str] = "gcs"
+    bucket: str = ""
+    service_account_key_secret: KeySelector | None = None
+    object: str = msgspec.field(default="", name="key")
+
+    @property
+    def key(self) -> str:
+        return self.object
+
+    @property
+    def shown(self) -> str:
+        return f"gcs {self.bucket}/{self.object}"
+
+    def problem(self) -> str:
+        return _needed(self, "bucket")
+
+
+class AzurePlace(ArtifactPlace):
+    """A blob in Azure Blob Storage. `endpoint` is the URL of the account."""
+
+    kind: ClassVar[str] = "azure"
+    endpoint: str = ""
+    container: str = ""
+    blob: str = ""
+    account_key_secret: KeySelector | None = None
+    use_sdk_creds: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.blob
+
+    @property
+    def shown(self) -> str:
+        return f"azure {self.container}/{self.blob} at {_bare(self.endpoint)}"
+
+    def problem(self) -> str:
+        return _needed(self, "endpoint", "container") or _web(self.endpoint, "endpoint")
+
+
+class LifecycleRule(PlacePart):
+    """What becomes of objects of a bucket in OSS; set at the bucket, not by those who write into it."""
+
+    mark_infrequent_access_after_days: int = 0
+    mark_deletion_after_days: int = 0
+
+
+class OSSPlace(ArtifactPlace):
+    """An object in Alibaba Cloud's OSS, by the interface that it has in common with S3."""
+
+    kind: ClassVar[str] = "oss"
+    endpoint: str = ""
+    bucket: str = ""
+    access_key_secret: KeySelector | None = None
+    secret_key_secret: KeySelector | None = None
+    create_bucket_if_not_present: bool = False
+    security_token: str = ""
+    lifecycle_rule: LifecycleRule | None = None
+    use_sdk_creds: bool = False
+    object: str = msgspec.field(default="", name="key")
+
+    @property
+    def key(self) -> str:
+        return self.object
+
+    @property
+    def shown(self) -> str:
+        return f"oss {self.bucket}/{self.object} at {_bare(self.endpoint)}"
+
+    def problem(self) -> str:
+        if self.use_sdk_creds:
+            return "useSDKCreds: give accessKeySecret and secretKeySecret; OSS' own chain is not read here"
+        if self.create_bucket_if_not_present:
+            return "createBucketIfNotPresent: make the bucket by hand"
+        if self.lifecycle_rule is not None:
+            return "lifecycleRule: set it at the bucket"
+        return _pair(self, "accessKeySecret", "secretKeySecret") or _needed(self, "endpoint", "bucket")
+
+
+class PlaceHeader(PlacePart):
+    """A header of a request."""
+
+    name: str
+    value: str = ""
+
+
+class BasicAuthSecrets(PlacePart):
+    """A user's name and password."""
+
+    username_secret: KeySelector | None = None
+    password_secret: KeySelector | None = None
+
+
+class ClientCertSecrets(PlacePart):
+    """A certificate of the one who asks, and its key, both PEM."""
+
+    client_cert_secret: KeySelector | None = None
+    client_key_secret: KeySelector | None = None
+
+
+class EndpointParam(PlacePart):
+    """A field more in the request for a token."""
+
+    key: str
+    value: str = ""
+
+
+class OAuth2Secrets(PlacePart):
+    """How a token is asked for with client credentials (RFC 6749, 4.4)."""
+
+    client_id_secret: KeySelector | None = msgspec.field(default=None, name="clientIDSecret")
+    client_secret_secret: KeySelector | None = None
+    token_url_secret: KeySelector | None = None
+    scopes: list[str] = []
+    endpoint_params: list[EndpointParam] = []
+
+
+class HTTPAuthSecrets(PlacePart):
+    """How a request shows who asks; several go together."""
+
+    basic_auth: BasicAuthSecrets = msgspec.field(default_factory=BasicAuthSecrets)
+    client_cert: ClientCertSecrets = msgspec.field(default_factory=ClientCertSecrets)
+    oauth2: OAuth2Secrets = msgspec.field(default_factory=OAuth2Secrets)
+
+
+class HTTPPlace(ArtifactPlace):
+    """What a URL answers to GET, and takes by PUT."""
+
+    kind: ClassVar[str] = "http"
+    url: str = ""
+    headers: list[PlaceHeader] = []
+    auth: HTTPAuthSecrets | None = None
+    save_stream_via_file: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.url
+
+    @property
+    def shown(self) -> str:
+        return f"http {_bare(self.url)}"
+
+    def problem(self) -> str:
+        return _needed(self, "url") or _web(self.url, "url") or self._of_auth()
+
+    def _of_auth(self) -> str:
+        if self.auth is None:
+            return ""
+        cert, token = self.auth.client_cert, self.auth.oauth2
+        if (cert.client_cert_secret is None) != (cert.client_key_secret is None):
+            return "auth.clientCert: clientCertSecret and clientKeySecret go together"
+        given = [token.client_id_secret, token.client_secret_secret, token.token_url_secret]
+        if any(given) and not all(given):
+            return "auth.oauth2: clientIDSecret, clientSecretSecret and tokenURLSecret go together"
+        return ""
+
+
+class ArtifactoryPlace(ArtifactPlace):
+    """A file in Artifactory: HTTP with a user's name and password."""
+
+    kind: ClassVar[str] = "artifactory"
+    url: str = ""
+    username_secret: KeySelector | None = None
+    password_secret: KeySelector | None = None
+
+    @property
+    def key(self) -> str:
+        return self.url
+
+    @property
+    def shown(self) -> str:
+        return f"artifactory {_bare(self.url)}"
+
+    def problem(self) -> str:
+        return (
+            _needed(self, "url")
+            or _web(self.url, "url")
+            or _pair(self, "usernameSecret", "passwordSecret")
+            or ("" if self.username_secret else "usernameSecret: it is missing")
+        )
+
+
+class GitPlace(ArtifactPlace):
+    """A repository, as it is checked out at a revision; `depth` counts commits, 0 is all."""
+
+    kind: ClassVar[str] = "git"
+    repo: str = ""
+    revision: str = ""
+    depth: int = 0
+    fetch: list[str] = []
+    username_secret: KeySelector | None = None
+    password_secret: KeySelector | None = None
+    ssh_private_key_secret: KeySelector | None = None
+    insecure_ignore_host_key: bool = False
+    disable_submodules: bool = False
+    single_branch: bool = False
+    branch: str = ""
+    insecure_skip_tls: bool = False
+
+    @property
+    def shown(self) -> str:
+        at = f" at {self.revision or self.branch}" if self.revision or self.branch else ""
+        return f"git {_bare(self.repo)}{at}"
+
+    def problem(self) -> str:
+        if self.depth < 0:
+            return "depth: a number of commits is expected, 0 for all"
+        if self.single_branch and not self.branch:
+            return "branch: it is missing, and singleBranch needs it"
+        for field, values in (("revision", [self.revision]), ("branch", [self.branch]), ("fetch", self.fetch)):
+            for value in values:
+                if value.startswith("-") or any(ord(c) <= 32 for c in value):
+                    return f"{field}: {value!r} cannot be the name of anything in git"
+        if self.repo.startswith("-") or any(ord(c) <= 32 for c in self.repo):
+            return "repo: an address of a repository is expected"
+        return _needed(self, "repo")
+
+
+class RawPlace(ArtifactPlace):
+    """The text itself."""
+
+    kind: ClassVar[str] = "raw"
+    data: str = ""
+
+
+PLACES: dict[str, type[ArtifactPlace]] = {
+    model.kind: model
+    for model in (S3Place, GCSPlace, AzurePlace, OSSPlace, HTTPPlace, ArtifactoryPlace, GitPlace, RawPlace)
+}
+"""By the name under which a place of that kind stands in an artifact."""
+
+REFUSED = {
+    "hdfs": "there is no client of HDFS here; give the file by http (WebHDFS), or copy it to an object store",
+    "plugin": "Argo's artifact plugins are not run here; use s3, gcs, azure, oss, http, git or raw",
+}
+"""Kinds that Argo has and we do not, and what to do instead."""
+
+
+def place_of(tree: Mapping[str, Any]) -> ArtifactPlace:
+    """The place of an artifact, as its tree names it. Raises PlaceError with the path of the field.
+
+    The key may be empty: where it is needed, those who need it look.
+    """
+    for kind, reason in REFUSED.items():
+        if tree.get(kind) is not None:
+            raise PlaceError(f"{kind}: {reason}")
+    given = [kind for kind in PLACES if tree.get(kind) is not None]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} exclude each other" if given else "it has no place"
+        raise PlaceError(f"{said}; one of {', '.join(PLACES)} is expected")
+    kind = given[0]
+    try:
+        place = msgspec.convert(tree[kind], PLACES[kind], strict=False)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        raise PlaceError(f"{kind}{path.rstrip('`')}: {what[:1].lower()}{what[1:]}") from error
+    problem = place.problem()
+    if not problem and len(place.key.encode()) > LONGEST_KEY and kind not in ("http", "artifactory"):
+        problem = f"key: it has more than {LONGEST_KEY} bytes"
+    if problem:
+        raise PlaceError(f"{kind}.{problem}")
+    return place
+
+
+def selectors(place: msgspec.Struct) -> Iterator[tuple[str, KeySelector]]:
+    """Every secret that a place names, with the path of its field: what has to be looked up before it is used."""
+    for field in msgspec.structs.fields(type(place)):
+        value = getattr(place, field.name)
+        if isinstance(value, KeySelector):
+            yield field.encode_name, value
+        elif isinstance(value, msgspec.Struct):
+            for path, selector in selectors(value):
+                yield f"{field.encode_name}.{path}", selector
+
+
+def _needed(place: ArtifactPlace, *names: str) -> str:
+    return next((f"{name}: it is missing" for name in names if not getattr(place, name)), "")
+
+
+def _pair(place: ArtifactPlace, one: str, other: str) -> str:
+    there = {path for path, _ in selectors(place)}
+    return f"{one} and {other}: they go together" if (one in there) != (other in there) else ""
+
+
+def _web(url: str, field: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    return "" if good else f"{field}: an address with http:// or https:// is expected"
+
+
+def _bare(url: str) -> str:
+    """An address without what may be secret in it: user, password, query."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.partition("?")[0]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
