@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sysconfig
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +17,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from exeunt.artifacts.places import place_of
 from exeunt.artifacts.registry import store_for
@@ -188,3 +194,50 @@ async def test_raw_is_the_text_itself() -> None:
     assert [chunk async for chunk in kept.open("")] == ["ü".encode()]
     with pytest.raises(StoreError, match="artifact out, raw: an artifact of kind raw cannot be written"):
         await kept.save("", chunks(1))
+
+
+def authority() -> tuple[str, str]:
+    """The certificate of an authority, and what a server for localhost shows: its own with its key."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def signed(name: str, issuer: str, key: Any, by: Any, *, ca: bool) -> str:
+        builder = x509.CertificateBuilder(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+            key.public_key(),
+            x509.random_serial_number(),
+        )
+        builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+        made = builder.add_extension(names, critical=False).sign(by, hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.PEM).decode()
+
+    above, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    form, bare = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    private = own.private_bytes(serialization.Encoding.PEM, form, bare).decode()
+    return (
+        signed("authority", "authority", above, above, ca=True),
+        signed("localhost", "authority", own, above, ca=False) + private,
+    )
+
+
+async def test_an_authority_of_ones_own_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exeunt.artifacts.objects.RETRY", {"max_retries": 0})
+    ca, shown = authority()
+    (tmp_path / "pem").write_text(shown)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "pem")
+    known = Looking()
+    server = TestServer(known.application(), scheme="https")
+    await server.start_server(ssl=context)
+    try:
+        place = {"endpoint": f"localhost:{server.port}", "bucket": "bucket", "key": "k"}
+        await store({"s3": {**place, "caSecret": secret("ca")}}, ca=ca).save("k", chunks(1))
+        assert len(known.asked) == 1
+        with pytest.raises(StoreError):
+            await store({"s3": place}).save("k", chunks(1))
+        with pytest.raises(StoreError, match=r"s3\.caSecret: a certificate in PEM is expected"):
+            store({"s3": {**place, "caSecret": secret("ca")}}, ca="no pem")
+    finally:
+        await server.close()
