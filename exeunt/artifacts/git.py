@@ -179,9 +179,10 @@ class _Git:
         except TimeoutError as error:
             raise self._store.failed(f"git {arguments[0]} took more than {GIT_SECONDS} s", temporary=True) from error
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # ssh and its like, too
-            await process.wait()
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # ssh and its like, too
+                await process.wait()
         return code, out.decode(errors="replace").strip(), said.decode(errors="replace")
 
 

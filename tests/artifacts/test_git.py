@@ -209,3 +209,24 @@ async def test_a_key_for_ssh_is_in_a_file_for_its_length_only(into: Path, monkey
     assert "PRIVATE\n" in said
     assert "StrictHostKeyChecking=no" in said
     assert not os.path.exists(said.partition("IdentityFile=")[2].split()[0])  # noqa: ASYNC240
+
+
+async def test_git_ends_when_it_is_given_up(into: Path) -> None:
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # to the end of the connection: until git is gone
+        ended.set()
+        writer.close()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        checking_out = asyncio.create_task(store(f"http://127.0.0.1:{port}/x.git").check_out(into))
+        await asked.wait()
+        checking_out.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await checking_out
+        await asyncio.wait_for(ended.wait(), 10)
