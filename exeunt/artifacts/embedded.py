@@ -15,6 +15,7 @@ its own parts there. All of these are writes on the condition of what was read, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import secrets
@@ -91,6 +92,7 @@ class EmbeddedStore:
     def __init__(self, stream: ArtifactStream, now: Callable[[], float] = time.time) -> None:
         self._stream = stream
         self._now = now
+        self._unanswered: set[str] = set()
 
     async def save(self, holder: ArtifactHolder, key: str, content: AsyncIterable[bytes]) -> KeptArtifact:
         """Keeps a content under a key, instead of what was there; answers once it is durable and whole."""
@@ -111,7 +113,8 @@ class EmbeddedStore:
             raise EmbeddedStoreError(f"artifact {key}: not stored within {TRANSFER_SECONDS / 3600:.0f} hours") from None
         finally:
             if drop:
-                await asyncio.shield(self._drop(upload))
+                with contextlib.suppress(EmbeddedStoreError):  # a sweep will do it
+                    await asyncio.shield(self._drop(upload))
         await self._supersede(f"{below}.{_key_hash(key)}.*", sequence)
         return record
 
@@ -131,7 +134,9 @@ class EmbeddedStore:
                 await under_way.popleft()
         finally:
             if under_way:  # NATS may carry out a removal before a part that was sent earlier: so wait for their answers
-                await asyncio.wait(under_way, timeout=ANSWER_SECONDS)
+                _, late = await asyncio.wait(under_way, timeout=ANSWER_SECONDS)
+                if late:
+                    self._unanswered.add(upload)
             await _ended(under_way)
         return sha.hexdigest(), size, number
 
@@ -158,6 +163,9 @@ class EmbeddedStore:
     async def _drop(self, upload: str) -> None:
         """Removes what a transfer brought; its mark last, so that a sweep finds what is left."""
         await self._stream.purge(f"xf.p.{upload}.*")
+        if upload in self._unanswered:  # a part may yet come: its mark stays for a sweep
+            self._unanswered.discard(upload)
+            return
         await self._stream.purge(f"xf.u.{upload}")
 
     async def _supersede(self, subject: str, sequence: int) -> None:
