@@ -11,13 +11,32 @@ from typing import Protocol
 from exeunt.executor.images import Image
 
 
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A file or directory of the executor, `source`, that a program finds at `target`."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepLimits:
+    """What one program may take with all its children: bytes, processors, processes; 0 for as much as there is."""
+
+    memory_bytes: int = 0
+    cpus: float = 0.0
+    processes: int = 0
+
+
 @dataclass(slots=True)
 class ProgramSpec:
     """One program to run.
 
     `id` is the attempt's id. As in a container, `command` takes the place of the image's entrypoint and `args` that of
     its arguments, where they are given. `environment` is what the step adds to the runtime's own. `source` is the text
-    of a script, which becomes a file and the last argument; None for no script.
+    of a script, which becomes a file and the last argument; None for no script. A runtime whose programs see the
+    machine's files as they are has no use for `binds`, `limits` and `isolated` (a network of its own).
     """
 
     id: str
@@ -27,6 +46,9 @@ class ProgramSpec:
     environment: dict[str, str] = field(default_factory=dict)
     working_dir: str = ""
     source: str | None = None
+    binds: list[Bind] = field(default_factory=list)
+    limits: StepLimits = StepLimits()
+    isolated: bool = False
 
 
 @dataclass(slots=True)
@@ -113,12 +135,16 @@ class RuntimeContext:
     """What a runtime gets from its executor.
 
     `mark` is this executor's alone, and the same in all its lives. `images` has the programs of images, for a runtime
-    that has no images itself.
+    that has no images itself. Where programs have a root of their own, `rootfs` is a directory that takes the place of
+    the machine's, `hidden` are files and directories that they must not see, and `shared` those that stay real.
     """
 
     data_dir: Path
     mark: str
     images: Mapping[str, Image]
+    rootfs: str = ""
+    hidden: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 OpenRuntime = Callable[[RuntimeContext], AbstractAsyncContextManager[Runtime]]

@@ -126,8 +126,8 @@ class ProcessRuntime:
 
     def _spawn(self, process: Process, argv: list[str], env: dict[str, str], mark: str) -> None:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            out, write = _pipe(ours, theirs)
-            err, write_err = _pipe(ours, theirs)
+            out, write = new_pipe(ours, theirs)
+            err, write_err = new_pipe(ours, theirs)
             actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]] = [
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, write, 1),
@@ -143,7 +143,7 @@ class ProcessRuntime:
                 )
             except (OSError, ValueError) as error:
                 self._found.pop((argv[0], env["PATH"]), None)
-                raise _not_started(argv[0], error) from error
+                raise not_started(argv[0], error) from error
             finally:
                 os.fchdir(self._home)
             self.reaper.started(StepProcesses(pid, mark, process.own, since, pipes))
@@ -217,7 +217,8 @@ def _directory(wanted: str, own: str) -> str:
     return directory
 
 
-def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+def new_pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    """The end to read and the end to write; each is closed with its stack."""
     read, write = os.pipe2(os.O_CLOEXEC)
     ours.callback(os.close, read)
     theirs.callback(os.close, write)
@@ -231,7 +232,7 @@ def _remove(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _not_started(command: str, error: OSError | ValueError) -> NotStarted:
+def not_started(command: str, error: OSError | ValueError) -> NotStarted:
     """As Argo's emissary ends when it cannot start the command: exit code 64."""
     if isinstance(error, ValueError):
         return NotStarted(f"the command, its arguments or environment cannot be passed on: {error}")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from exeunt.executor.runtime import process
 from exeunt.executor.runtime.base import OpenRuntime
+from exeunt.executor.runtime.sandbox import runtime as sandbox
 
 RUNTIMES: dict[str, OpenRuntime] = {
     "process": process.open_runtime,
+    "sandbox": sandbox.open_runtime,
 }
