@@ -44,7 +44,10 @@ async def _start(program: Program, settings: Settings) -> None:
     images, labels = settings.image_table(), settings.label_table()
     directory = await program.enter(data_directory(settings.data_dir))
     id, mark = kept_names(directory, settings.executor_id)
-    runtime = await program.enter(RUNTIMES[settings.runtime](RuntimeContext(directory, mark, images)))
+    context = RuntimeContext(
+        directory, mark, images, settings.rootfs, settings.hidden_files(directory), tuple(settings.share)
+    )
+    runtime = await program.enter(RUNTIMES[settings.runtime](context))
     slots: Slots[SchedulerLink] = Slots(settings.slots, settings.exit_slots)
     token = "".join(tokens[:1])
     tools = await program.enter(

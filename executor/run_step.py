@@ -71,7 +71,7 @@ class StepWork:
             if step.WhichOneof("work") not in NEED_RUNTIME:
                 attempt.started = time.time()
                 result = await self._actions(step, secrets)
-            elif paths := shared_paths(step):
+            elif not self._runtime.own_files and (paths := shared_paths(step)):
                 async with self._turns.taken(paths):
                     result = await self._run(attempt, step, secrets)
             else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from exeunt.actions.settings import ActionServiceSettings
 from exeunt.executor.images import Image, load_images
 from exeunt.executor.runtime.registry import RUNTIMES
+from exeunt.local import state_home
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import setting
 
@@ -25,6 +26,8 @@ class Settings(ActionServiceSettings):
     executor_id: str = setting("Name of this executor; empty for one that is kept in the data directory", "")
     labels: tuple[str, ...] = setting("Labels that lists of executors show, each NAME=VALUE", ())
     runtime: str = setting("What steps run in", "process", choices=RUNTIMES)
+    rootfs: str = setting("Directory that steps in sandboxes have as their root; empty for the machine's own root", "")
+    share: tuple[str, ...] = setting("Directories that are the machine's own in sandboxes too, and written to", ())
     slots: int = setting("Steps at once", 16, minimum=1, maximum=10_000)
     exit_slots: int = setting("Further slots that only steps of exit handlers take", 2, minimum=0, maximum=10_000)
     images: str = setting("YAML file of the images' entrypoints, in the form of Argo's `images`", "")
@@ -66,6 +69,14 @@ class Settings(ActionServiceSettings):
             return load_images(Path(self.images))
         except ValueError as error:
             raise ProgramError(f"--images: {error}") from error
+
+    def hidden_files(self, directory: Path) -> tuple[str, ...]:
+        """What steps in sandboxes must not see besides `directory`, which is the executor's: tokens, local clusters."""
+        found = [each.removeprefix("file:") for each in (self.token, self.executor_token) if each.startswith("file:")]
+        cluster = directory.resolve().parent
+        if any((cluster / name).exists() for name in ("cluster.json", "lock")):
+            found.append(str(cluster))
+        return (*found, str(state_home()))
 
     def label_table(self) -> dict[str, str]:
         """The labels by their names. ProgramError when one is not NAME=VALUE."""

@@ -124,7 +124,9 @@ class RunningProgram(Protocol):
 
 
 class Runtime(Protocol):
-    """Runs programs in one kind of surroundings."""
+    """Runs programs in one kind of surroundings. `own_files`: what one program writes, others do not see."""
+
+    own_files: bool
 
     async def start(self, spec: ProgramSpec, on_output: OnOutput) -> RunningProgram:
         """Starts the program; NotStarted when it cannot be. When it is cancelled meanwhile, nothing of it is left."""

@@ -35,6 +35,8 @@ _RESTORED = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and a prog
 class ProcessRuntime:
     """Starts processes from the event loop's thread. `owner` is the beginning of the mark that they carry."""
 
+    own_files = False
+
     def __init__(self, context: RuntimeContext, groups: Groups, reaper: Reaper, owner: str) -> None:
         data_dir = context.data_dir
         self.reaper = reaper

@@ -85,16 +85,19 @@ def _shell() -> Finding:
     return Finding("process runtime", bool(path), f"steps run as processes; sh at {path}" if path else "no sh on PATH")
 
 
-def _namespaces() -> Finding:
-    works = bool(shutil.which("unshare")) and _run(["unshare", "-U", "-r", "-m", "true"]) is not None
-    said = (
-        "unprivileged namespaces work"
-        if works
-        else "user namespaces are not allowed here (kernel.unprivileged_userns_clone)"
-    )
-    bubblewrap = shutil.which("bwrap")
-    said += f"; bubblewrap at {bubblewrap}" if bubblewrap else "; no bubblewrap (apt-get install bubblewrap)"
-    return Finding("sandbox", works and bool(bubblewrap), f"{said}; the sandbox runtime is still to come")
+def _sandbox() -> Finding:
+    from exeunt.executor.runtime.sandbox.probe import probe
+
+    folder = state_home()
+    while not os.access(folder, os.W_OK) and folder != folder.parent:
+        folder = folder.parent
+    found = probe(str(folder) if os.access(folder, os.W_OK) else None)
+    if found.problem:
+        said = f"{found.problem}; steps need --runtime process, where absolute paths are the machine's own"
+        return Finding("sandbox", works=False, said=said)
+    limits = f"limits of {', '.join(found.limits)}" if found.limits else "no limits: control groups cannot be written"
+    who = "as administrator" if found.mode == "root" else "in a user namespace"
+    return Finding("sandbox", works=True, said=f"--runtime sandbox works {who}; {limits}")
 
 
 def _containers() -> Finding:
@@ -134,7 +137,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _nats,
     _disk,
     _shell,
-    _namespaces,
+    _sandbox,
     _containers,
     _kubernetes,
     _clusters,

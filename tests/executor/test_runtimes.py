@@ -40,6 +40,8 @@ class Pod:
 class Pods:
     """Starts them, slowly when the command says so."""
 
+    own_files = True
+
     def __init__(self) -> None:
         self.starting = asyncio.Event()
         self.cancelled = False

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from exeunt.executor.runtime.sandbox import kernel
 from exeunt.executor.runtime.sandbox.order import RUN_BYTES, SHARED_MEMORY_BYTES, SandboxOrder, ZygoteConfig
-from exeunt.executor.runtime.sandbox.plan import RootLayer
+from exeunt.executor.runtime.sandbox.plan import RootLayer, below
 
 SCRIPT = "/argo/staging/script"
 """Where the text of a script lies, as Argo has it."""
@@ -174,13 +174,13 @@ class Root:
 
     def _hide(self) -> None:
         for path in self._config.hidden:
-            shims = path == self._config.data_dir and self._config.shims
+            shims = self._config.shims and below(self._config.shims, (path,))
             if shims:
                 os.makedirs(path, exist_ok=True)
             if os.path.isdir(path):
                 kernel.mount("hidden", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=64k,mode=755")
                 if shims:
-                    os.mkdir(self._config.shims)
+                    os.makedirs(self._config.shims)
                     os.symlink(self._config.python, f"{self._config.shims}/python")
                 flags = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
                 kernel.mount("", path, None, flags)

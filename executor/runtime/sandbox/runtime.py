@@ -64,6 +64,8 @@ class SandboxedProcess(Process):
 class SandboxRuntime:
     """Starts steps from the event loop's thread. `owner` is the beginning of the mark that they carry."""
 
+    own_files = True
+
     def __init__(self, context: RuntimeContext, groups: Groups, reaper: Reaper, owner: str) -> None:
         data_dir = Path(os.path.realpath(context.data_dir))
         self.reaper = reaper
@@ -86,7 +88,7 @@ class SandboxRuntime:
             data_dir=str(data_dir),
             shims=str(shims) if shims.is_dir() else "",
             python=os.path.realpath(shims / "python"),
-            hidden=[str(data_dir), *(os.path.realpath(each) for each in context.hidden)],
+            hidden=_outermost([str(data_dir), *(os.path.realpath(each) for each in context.hidden)]),
         )
         self._hidden = config.hidden
         self._zygote = ZygoteProcess(config, f"{owner}/zygote", reaper.own)
@@ -212,6 +214,15 @@ async def open_runtime(context: RuntimeContext) -> AsyncIterator[SandboxRuntime]
                 await runtime.close()
         finally:
             await guard.close()
+
+
+def _outermost(paths: list[str]) -> list[str]:
+    """Those that lie below no other one."""
+    found: list[str] = []
+    for path in sorted(set(paths)):
+        if not below(path, found):
+            found.append(path)
+    return found
 
 
 def _place(own: str, layer: RootLayer) -> SeenPlace:
