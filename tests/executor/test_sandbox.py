@@ -319,6 +319,21 @@ class TestEnding:
         long.kill()
         assert (await long.wait()).exit_code == 137
 
+    async def test_a_directory_is_used_again_only_as_it_was(self, runtime: SandboxRuntime) -> None:
+        for text in (
+            "true",
+            "chmod 700 /",
+            "echo x >/tmp/x",
+            "chown 1 /tmp 2>/dev/null; true",
+            "rm -rf /etc/passwd",
+            "true",
+        ):
+            done = await run(runtime, f"ls -ld / /tmp | cut -c1-10; ls /tmp; ls /etc/passwd; {text}")
+            assert done.output.split() == ["drwxr-xr-x", "drwxrwxrwt", "/etc/passwd"]
+            done.process.release()
+            await asyncio.to_thread(runtime._sweeper.submit(lambda: None).result)
+        assert len(runtime._free) == (1 if PROBLEM.mode == "root" else 0)
+
     async def test_nothing_is_left_of_directories(self, runtime: SandboxRuntime) -> None:
         for _ in range(3):
             done = await run(runtime, "mkdir -p /d/e; echo x >/d/e/f; chmod 0 /d/e")
@@ -408,10 +423,19 @@ class TestPlan:
 
     def test_for_others(self) -> None:
         tree = {
-            "/": [("bin", "usr/bin"), ("data", "/"), ("file", ""), ("srv", "/"), ("tmp", "/"), ("usr", "/")],
+            "/": [
+                ("bin", "usr/bin"),
+                ("data", "/"),
+                ("file", ""),
+                ("srv", "/"),
+                ("tmp", "/"),
+                ("usr", "/"),
+                ("z", "/"),
+            ],
+            "/z": [],
             "/srv": [("a b", "/"), ("f", "")],
         }
-        layers = plan.composed_root(self.MOUNTS, ["/data"], lambda path: tree[path])
+        layers = plan.composed_root(self.MOUNTS, ["/data"], lambda path: tree.get(path, [("x", "")]))
         assert [(each.target, each.kind) for each in layers] == [
             ("/", "own"),
             ("/bin", "link"),
@@ -419,6 +443,7 @@ class TestPlan:
             ("/srv/a b", "overlay"),
             ("/srv/f", "bind"),
             ("/usr", "overlay"),
+            ("/z", "own"),
         ]
 
     def test_too_many(self) -> None:

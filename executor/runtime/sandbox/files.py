@@ -22,6 +22,8 @@ from exeunt.executor.runtime.sandbox.plan import below
 MOST_LINKS = 40
 """As many as the kernel follows in one path."""
 
+_OF_THE_KERNEL = frozenset({"trusted.overlay.uuid", "trusted.overlay.origin", "trusted.overlay.impure"})
+
 
 class SeenPlace(NamedTuple):
     """What a step saw at `target`: what it wrote is in `upper`, what was there before in `lower`; empty for none."""
@@ -120,6 +122,24 @@ def _link(path: str, places: Sequence[SeenPlace]) -> str | None:
             if os.path.lexists(full):
                 return None
     return None
+
+
+def renewed(directory: str) -> bool:
+    """Makes a step's directory ready for another one; False, when the step has left anything in it, or changed it."""
+    try:
+        for name in os.listdir(directory):
+            path = os.path.join(directory, name)
+            if name.startswith("w"):
+                shutil.rmtree(os.path.join(path, "work"))
+                continue
+            status = os.lstat(path)
+            mode = 0o1777 if name == "tmp" else 0o755
+            same = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, os.geteuid(), os.getegid())
+            if not same or os.listdir(path) or not _OF_THE_KERNEL.issuperset(os.listxattr(path)):
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def remove_tree(directory: str) -> None:

@@ -47,6 +47,7 @@ class Root:
         self._config = config
         self._user = mode == "user"
         self._layers = layers
+        self._place = f"{config.data_dir}/root"
         self._devices = devices
         self._resolver = resolver
 
@@ -54,9 +55,8 @@ class Root:
         """Builds it and goes into it. SetupFailed."""
         binds = [(self._bind(source, read_only), source, target) for source, target, read_only in order.binds]
         os.chdir(order.own)
-        for name in ("root", "tmp"):
-            os.mkdir(name)
-        os.chmod("tmp", 0o1777)  # noqa: S103 - as /tmp is everywhere
+        if _made("tmp"):
+            os.chmod("tmp", 0o1777)  # noqa: S103 - as /tmp is everywhere
         for layer in self._layers:
             self._lay(layer)
         devices = kernel.open_tree(self._devices, recursive=True)
@@ -65,7 +65,7 @@ class Root:
         system = self._system()
         resolver = kernel.open_tree(self._resolver) if self._resolver else -1
         machine = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.chdir("root")
+        os.chdir(self._place)
         kernel.pivot_root(".", ".")
         os.chdir("/")
         self._fill(devices, tmp, system)
@@ -94,7 +94,7 @@ class Root:
         return tree
 
     def _lay(self, layer: RootLayer) -> None:
-        target = f"root{layer.target}".rstrip("/")
+        target = f"{self._place}{layer.target}".rstrip("/")
         if layer.kind == "link":
             os.symlink(layer.source, target)
             return
@@ -103,11 +103,11 @@ class Root:
             return
         if layer.kind != "bind":
             upper = f"u{layer.number}"
-            os.mkdir(upper, 0o755)
+            _made(upper)
             if layer.kind == "own":
                 kernel.mount(upper, target, None, kernel.MS_BIND)
                 return
-            os.mkdir(f"w{layer.number}")
+            _made(f"w{layer.number}")
         if self._user and layer.target != "/":
             if os.path.isdir(layer.source):
                 os.mkdir(target)
@@ -186,6 +186,15 @@ class Root:
                 kernel.mount("", path, None, flags)
             elif os.path.exists(path):
                 self._cover("/dev/null", path)
+
+
+def _made(directory: str) -> bool:
+    """Whether the directory had to be made: one that an earlier step has left as it was is used again."""
+    try:
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        return False
+    return True
 
 
 def overlay(lower: str, upper: str, work: str, target: str, *, user: bool) -> None:

@@ -41,6 +41,7 @@ class MountLine(NamedTuple):
 
     target: str
     kind: str
+    read_only: bool = False
 
 
 class TooManyLayers(ValueError):  # noqa: N818 - what is said to people
@@ -52,8 +53,9 @@ def read_mounts(text: str) -> list[MountLine]:
     found = []
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
-        target = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split()[4])
-        found.append(MountLine(target, after.split()[0]))
+        _, _, _, _, place, options = before.split()[:6]
+        target = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place)
+        found.append(MountLine(target, after.split()[0], "ro" in options.split(",")))
     return found
 
 
@@ -65,10 +67,10 @@ def below(path: str, roots: Iterable[str]) -> bool:
 def whole_root(mounts: Iterable[MountLine], hidden: Iterable[str]) -> list[RootLayer]:
     """For the administrator: an overlay over the root, and one over each further file system."""
     away = (*APART, *hidden)
-    targets = {each.target for each in mounts if each.kind not in NO_FILES and not below(each.target, away)}
+    last = {each.target: each for each in mounts if each.kind not in NO_FILES and not below(each.target, away)}
     layers = [RootLayer("/", "/", "overlay", 0)]
-    for target in sorted(targets - {"/"}):
-        layers.append(RootLayer(target, target, "overlay", len(layers)))
+    for target in sorted(set(last) - {"/"}):
+        layers.append(RootLayer(target, target, "bind" if last[target].read_only else "overlay", len(layers)))
     return _few(layers)
 
 
@@ -93,7 +95,8 @@ def composed_root(
             if path in targets or depth > 1:
                 layers.append(RootLayer(path, path, "bind", len(layers)))
         elif not any(below(each, (path,)) and each != path for each in targets):
-            layers.append(RootLayer(path, path, "overlay", len(layers)))
+            empty = not look(path)  # or it cannot be looked into
+            layers.append(RootLayer(path, path, "own" if empty else "overlay", len(layers)))
         elif depth >= DEEPEST:
             layers.append(RootLayer(path, path, "bind", len(layers)))
         else:

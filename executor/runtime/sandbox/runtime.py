@@ -28,7 +28,7 @@ from exeunt.executor.runtime.guard import Groups, GuardProcess
 from exeunt.executor.runtime.process import new_pipe, not_started
 from exeunt.executor.runtime.reaper import Reaper, StepProcesses, adopting
 from exeunt.executor.runtime.sandbox import cgroups
-from exeunt.executor.runtime.sandbox.files import SeenPlace, read_file, remove_tree
+from exeunt.executor.runtime.sandbox.files import SeenPlace, read_file, remove_tree, renewed
 from exeunt.executor.runtime.sandbox.helper import NoSandbox, ZygoteProcess
 from exeunt.executor.runtime.sandbox.order import SandboxOrder, ZygoteConfig
 from exeunt.executor.runtime.sandbox.plan import RootLayer, below
@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 SETUP_SECONDS = 30.0
 """How long a step's root may take to be built; it takes milliseconds unless a file system does not answer."""
+
+MOST_FREE = 64
+"""Directories that are kept to be used again."""
 
 _STATUS_BYTES = 65536
 
@@ -78,6 +81,7 @@ class SandboxRuntime:
         remove_tree(str(self._work))
         self._work.mkdir(parents=True)
         self._started = 0
+        self._free: list[str] = []
         self._environment = base_environment(os.environ, data_dir / "bin")
         if below(self._environment["HOME"], (str(data_dir),)):
             self._environment["HOME"] = "/tmp"  # noqa: S108 - the step's own
@@ -105,8 +109,7 @@ class SandboxRuntime:
         except NoCommand as error:
             raise NotStarted(str(error)) from None
         self._started += 1
-        mark, own = f"{self._owner}/{self._started}", str(self._work / str(self._started))
-        os.mkdir(own, 0o755)
+        mark, own = f"{self._owner}/{self._started}", self._directory()
         process = SandboxedProcess(self, own, None, since=time.clock_gettime_ns(5), on_output=on_output)
         process.directory = spec.working_dir
         process.groups = cgroups.make_group(self._limits, str(self._started), spec.limits)
@@ -154,7 +157,22 @@ class SandboxRuntime:
     def give_back(self, directory: str) -> None:
         """The attempt that had this directory is over."""
         with contextlib.suppress(RuntimeError):  # closed: the data directory is cleared at the next start
-            self._sweeper.submit(remove_tree, directory)
+            self._sweeper.submit(self._clear, directory)
+
+    def _clear(self, directory: str) -> None:
+        """In a thread: makes it ready to be used again, or removes it. Both wait for the file system's journal."""
+        if len(self._free) < MOST_FREE and renewed(directory):
+            self._free.append(directory)
+        else:
+            remove_tree(directory)
+
+    def _directory(self) -> str:
+        """An empty one, or one that is as an earlier step found it."""
+        if self._free:
+            return self._free.pop()
+        own = str(self._work / str(self._started))
+        os.mkdir(own, 0o755)
+        return own
 
     def _fork(self, process: SandboxedProcess, order: SandboxOrder, mark: str, *, isolated: bool) -> int:
         """Has the first process started and watches it; the descriptor to read from what goes wrong in it."""

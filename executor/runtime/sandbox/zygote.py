@@ -121,6 +121,7 @@ def prepare(config: ZygoteConfig) -> ZygoteReady:
 def _devices(config: ZygoteConfig) -> str:
     """A small /dev, to be read only, that each step sees."""
     place = f"{config.data_dir}/devices"
+    os.makedirs(f"{config.data_dir}/root", exist_ok=True)  # where each step's root is mounted, in its own namespace
     os.makedirs(place, exist_ok=True)
     kernel.mount("devices", place, "tmpfs", kernel.MS_NOSUID | kernel.MS_NOEXEC, "size=64k,mode=755")
     for name in _DEVICES:
