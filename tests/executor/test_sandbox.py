@@ -382,6 +382,22 @@ class TestService:
             await service.end(number)
             await vanished(*started)
 
+    async def test_the_next_life_ends_what_the_guard_could_not(self, scheduler: Scheduler, tmp_path: Path) -> None:
+        async with Service(scheduler, tmp_path, runtime="sandbox") as service:
+            await scheduler.ready()
+            await scheduler.say(dispatches=[shell("a", "echo up; (setsid sleep 1000 &); sleep 1000")])
+            await scheduler.until(lambda: scheduler.output("u1/a/0") == "up\n")
+            guard, zygote, first = children(service.pid)
+            os.kill(guard, signal.SIGSTOP)
+            await service.end(signal.SIGKILL)
+            os.kill(guard, signal.SIGKILL)
+            await vanished(zygote)
+            assert there(f"/proc/{first}")
+            async with inside(scheduler, tmp_path, runtime="sandbox"):
+                await vanished(first)
+                [result] = await scheduler.run(shell("b", "echo fine"))
+                assert list(result.log_tail) == ["fine"]
+
 
 @works
 @needs_root

@@ -86,7 +86,7 @@ def serve(channel: socket.socket, root: inside.Root) -> None:
 def _step(root: inside.Root, fds: list[int], *, isolated: bool) -> None:
     try:
         text, out, err, status = fds
-        order = SandboxOrder(**unpack(os.pread(text, MOST_BYTES, 0)))
+        order = SandboxOrder(**unpack(os.pread(text, os.fstat(text).st_size, 0)))
         inside.live(root, order, out, err, status, isolated=isolated)
     finally:
         os._exit(1)
