@@ -119,6 +119,7 @@ def damaged(change: Callable[[bytes], bytes]) -> bytes:
         (b"no archive", "no gzip"),
         (gzip.compress(b"no tar" * 300), "no tar"),
     ],
+    ids=["cut", "wrong sum", "cut inside", "junk inside", "no archive", "no tar"],
 )
 async def test_broken_ones(inside: Path, content: bytes, said: str) -> None:
     with pytest.raises(ArchiveError, match=said):
