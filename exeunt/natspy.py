@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+WRONG_LAST_SEQUENCE = 10071
+"""JetStream's error code of a write whose condition on what stood there before does not hold."""
+
 
 async def whole(call: Awaitable[T]) -> T:
     """Awaits a call into nats-py without losing a cancellation: every await into it goes through here.

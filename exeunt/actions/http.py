@@ -27,8 +27,8 @@ from exeunt.language.actions import SecretKey
 from exeunt.language.expression import ExpressionError, evaluate_bool
 
 KEY_HEADER = "Idempotency-Key"
-DEFAULT_TIMEOUT = 30.0
-SHOWN_BODY = 2048  # characters of an answer that the ledger keeps
+DEFAULT_TIMEOUT_SECONDS = 30.0
+SHOWN_BODY_CHARACTERS = 2048  # characters of an answer that the ledger keeps
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -119,7 +119,7 @@ async def request(
     *,
     headers: Mapping[str, str],
     body: bytes = b"",
-    seconds: float = DEFAULT_TIMEOUT,
+    seconds: float = DEFAULT_TIMEOUT_SECONDS,
     trusted: bool = False,
 ) -> HttpAnswer:
     """One request of another action, bounded and with the idempotency key.
@@ -150,7 +150,7 @@ class _Road(NamedTuple):
 
 
 async def _send(method: str, headers: CIMultiDict[str], work: HttpWork, context: Context, road: _Road) -> HttpAnswer:
-    seconds = work.timeout_seconds or DEFAULT_TIMEOUT
+    seconds = work.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
     try:
         async with asyncio.timeout(seconds):
             return await _follow(method, headers, work, context, road)
@@ -250,7 +250,7 @@ def _environment(method: str, headers: CIMultiDict[str], work: HttpWork, answer:
 
 def shown(answer: HttpAnswer) -> dict[str, Any]:
     """An answer as the ledger keeps it."""
-    body = answer.body if len(answer.body) <= SHOWN_BODY else answer.body[:SHOWN_BODY] + "…"
+    body = answer.body if len(answer.body) <= SHOWN_BODY_CHARACTERS else answer.body[:SHOWN_BODY_CHARACTERS] + "…"
     headers = {n: "***" if sensitive_name(n) else ", ".join(v) for n, v in answer.headers.items()}
     return {"status": answer.status, "headers": headers, "body": body, "bytes": answer.size}
 

@@ -12,7 +12,7 @@ from exeunt.utf8 import loads
 
 SHOWN_FAILURES = 20
 SHOWN_STEPS = 200
-SHOWN_TEXT = 500  # characters of one failure's message
+SHOWN_TEXT_CHARACTERS = 500  # characters of one failure's message
 TREE_SECONDS = 3.0  # how long a message waits for the list of steps
 _SIGNS = {"Succeeded": "✔", "Failed": "✖", "Error": "⚠", "Skipped": "○", "Omitted": "○", "Running": "●"}
 _COLOURS = {"Succeeded": "#1a7f37", "Failed": "#cf222e", "Error": "#bf8700"}
@@ -176,12 +176,12 @@ def _steps(ended: Sequence[Mapping[str, Any]], workflow: str) -> list[EndedStep]
 def _line(failure: FailedStep) -> str:
     template = f" ({failure.template})" if failure.template and failure.template != failure.name else ""
     said = " ".join(failure.message.split())
-    said = said if len(said) <= SHOWN_TEXT else said[: SHOWN_TEXT - 1] + "…"
+    said = said if len(said) <= SHOWN_TEXT_CHARACTERS else said[: SHOWN_TEXT_CHARACTERS - 1] + "…"
     return f"{failure.name}{template}: {failure.phase}{f', {said}' if said else ''}"
 
 
 def _took(step: EndedStep) -> str:
-    said = " ".join(step.message.split())[:SHOWN_TEXT]
+    said = " ".join(step.message.split())[:SHOWN_TEXT_CHARACTERS]
     took = f" {step.seconds:.0f} s" if step.seconds is not None else ""
     return f"{took}{f' – {said}' if said else ''}"
 

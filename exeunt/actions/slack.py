@@ -21,7 +21,7 @@ from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Slack
 
 _SIGNS = {"Succeeded": ":white_check_mark:", "Failed": ":x:", "Error": ":warning:"}
-SECTION = 2900  # characters; Slack takes 3,000 in a section
+SECTION_CHARACTERS = 2900  # characters; Slack takes 3,000 in a section
 MOST_BLOCKS = 50
 _HINTS = {
     "channel_not_found": "there is no such channel, or the bot cannot see it; invite it or use the channel's id",
@@ -149,7 +149,7 @@ def escaped(text: str) -> str:
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:SECTION]}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:SECTION_CHARACTERS]}}
 
 
 async def _by_webhook(url: str, body: dict[str, Any], context: Context, trusted: bool) -> None:

@@ -27,7 +27,7 @@ from exeunt.engine.facts import StepOutcome
 from exeunt.language.actions import Webhook
 
 PREFIX = "whsec_"
-SHORTEST_KEY = 16  # bytes; Standard Webhooks asks for 24 to 64, older receivers use less
+SHORTEST_KEY_BYTES = 16  # bytes; Standard Webhooks asks for 24 to 64, older receivers use less
 _OWN = ("webhook-", "ce-", "content-length", "content-type", "host")
 
 
@@ -82,7 +82,7 @@ def keys_of(secret: str) -> list[bytes]:
                 key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
             except (binascii.Error, ValueError):
                 raise BadArguments("the webhook's secret: behind whsec_ base64 is expected") from None
-        if len(key) < SHORTEST_KEY:
+        if len(key) < SHORTEST_KEY_BYTES:
             raise BadArguments(f"the webhook's secret: {len(key)} bytes are too short; 24 to 64 are usual")
         keys.append(key)
     return keys

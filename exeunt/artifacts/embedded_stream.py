@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
-from exeunt.natspy import whole
+from exeunt.natspy import WRONG_LAST_SEQUENCE, whole
 
 T = TypeVar("T")
 STREAM = "EXEUNT_ARTIFACTS"
@@ -31,7 +31,6 @@ ANSWER_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A transfer that does not get on for so long is given up."""
 PAUSE_SECONDS = 0.25
-_WRONG_LAST_SEQUENCE = 10071
 _FULL = frozenset({10023, 10047, 10077})
 
 
@@ -96,7 +95,7 @@ class ArtifactStream:
         try:
             await self._again(f"writing {subject}", lambda: self._publish(subject, data, 0))
         except APIError as error:
-            if error.err_code != _WRONG_LAST_SEQUENCE:
+            if error.err_code != WRONG_LAST_SEQUENCE:
                 raise _refused(error) from error
 
     async def swap(self, subject: str, data: bytes, expected: int) -> int:
@@ -107,7 +106,7 @@ class ArtifactStream:
         try:
             return await self._again(f"writing {subject}", lambda: self._publish(subject, data, expected))
         except APIError as error:
-            if error.err_code != _WRONG_LAST_SEQUENCE:
+            if error.err_code != WRONG_LAST_SEQUENCE:
                 raise _refused(error) from error
         found = await self.last(subject)
         return found.sequence if found is not None and found.data == data else 0

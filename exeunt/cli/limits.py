@@ -149,7 +149,7 @@ def _written() -> list[Limit]:
         Limit(
             "A message to NATS, headers included",
             "the server's `max_payload`, and 64 KB of headers",
-            f"never sent; a server with less than {_size(sizes.PAYLOAD)} is refused at start",
+            f"never sent; a server with less than {_size(sizes.PAYLOAD_BYTES)} is refused at start",
         ),
     ]
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.gather import FULL, PASSING, WRONG_LAST
+from exeunt.journal.gather import FULL, PASSING
 from exeunt.journal.replay import FenceNote
 from exeunt.journal.streams import last_on
 from exeunt.journal.subjects import STREAM, Role, fence_subject
 from exeunt.journal.wire import Wire
+from exeunt.natspy import WRONG_LAST_SEQUENCE
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Fences:
                 return
             if answer is not None and answer.code in FULL and not patient:
                 return
-            if answer is not None and answer.code != WRONG_LAST:
+            if answer is not None and answer.code != WRONG_LAST_SEQUENCE:
                 if answer.code not in FULL | PASSING and self._count % 10 == 1:
                     log.error("fences cannot be written (%d: %s); trying again", answer.code, answer.description)
                 await asyncio.sleep(0.05)

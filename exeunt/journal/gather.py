@@ -19,15 +19,15 @@ from nats.errors import Error as NatsError
 
 from exeunt.journal.errors import JetStreamError, LogClosed, LogFull, Refused
 from exeunt.journal.wire import NO_RESPONDERS, Answer, Wire, batch_frames
+from exeunt.natspy import WRONG_LAST_SEQUENCE
 
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES = 500
 BATCH_BYTES = 8 * 1024 * 1024
-DEADLINE = 5.0
-LONGEST_PAUSE = 2.0
+DEADLINE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 2.0
 
-WRONG_LAST = 10071
 IN_FLIGHT = 10164
 FULL = frozenset({10047, 10077, 10122, 10210})
 """No room: the stream's or the server's storage limit, found by a plain message or by a batch."""
@@ -133,7 +133,7 @@ class Gatherer:
         wire: Wire,
         *,
         plain_limit: int = 12,
-        deadline: float = DEADLINE,
+        deadline: float = DEADLINE_SECONDS,
         stamp: Stamp | None = None,
         stored: Stored | None = None,
         refused: OnRefused | None = None,
@@ -289,7 +289,7 @@ class Gatherer:
             self._waiting -= entry.count
             stamp = self._stamp(entry.key)
             if stamp is None:
-                self._refused(entry, Answer(0, 0, WRONG_LAST, "not the owner"))
+                self._refused(entry, Answer(0, 0, WRONG_LAST_SEQUENCE, "not the owner"))
                 continue
             stamped = entry.messages(stamp)
             too_large = next(filter(None, (self.wire.refuses(*message) for message in stamped)), None)
@@ -366,10 +366,10 @@ class Gatherer:
         if answer.code == NO_RESPONDERS:
             for told in list(self.on_nobody):
                 told()
-            if self._pause == LONGEST_PAUSE:  # no mere change of the leader
+            if self._pause == LONGEST_PAUSE_SECONDS:  # no mere change of the leader
                 log.warning("no stream takes what is written; trying again")
                 self._tell("NATS has no stream that takes it")
-        self._pause = min(max(2 * self._pause, 0.01), LONGEST_PAUSE)
+        self._pause = min(max(2 * self._pause, 0.01), LONGEST_PAUSE_SECONDS)
         self._paused = self._loop.call_later(self._pause, self._go_on)
 
     def _go_on(self) -> None:

@@ -17,7 +17,7 @@ from exeunt.journal.errors import LogClosed, NotOwner, Refused
 from exeunt.journal.extent import LogExtent
 from exeunt.journal.fences import Fences
 from exeunt.journal.follow import Follower
-from exeunt.journal.gather import WRONG_LAST, Gatherer, QueuedWrite
+from exeunt.journal.gather import Gatherer, QueuedWrite
 from exeunt.journal.history import history, records_of
 from exeunt.journal.marks import Marks
 from exeunt.journal.reader import Reader, first_of
@@ -39,6 +39,7 @@ from exeunt.journal.subjects import (
 )
 from exeunt.journal.tending import Housekeeping
 from exeunt.journal.wire import Answer, Wire, wire_of
+from exeunt.natspy import WRONG_LAST_SEQUENCE
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class Log:
                 self._marks.closed(family, sequence)
 
     def _refused(self, entry: QueuedWrite, answer: Answer) -> None:
-        if answer.code == WRONG_LAST:
+        if answer.code == WRONG_LAST_SEQUENCE:
             self._fences.drop(entry.key)
             self._lose(entry.key)
             entry.fail(_not_owner(entry.key))

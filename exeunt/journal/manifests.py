@@ -18,12 +18,11 @@ from nats.js.api import RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from exeunt.journal.blobs import PART_BYTES, Blobs
-from exeunt.natspy import whole
+from exeunt.natspy import WRONG_LAST_SEQUENCE, whole
 
 STREAM = "EXEUNT_MANIFESTS"
 CLUSTER = "_"
 BLOB = "Exeunt-Blob"
-WRONG_LAST_SEQUENCE = 10071
 
 
 def config(replicas: int) -> StreamConfig:

@@ -22,12 +22,11 @@ from nats.js.errors import APIError, NotFoundError
 from exeunt.journal.errors import JetStreamError, Refused
 from exeunt.journal.records import Publish
 from exeunt.journal.subjects import is_token, partition_of
-from exeunt.natspy import whole
+from exeunt.natspy import WRONG_LAST_SEQUENCE, whole
 
 STREAM = "EXEUNT_NAMES"
 WAS = "Exeunt-Was"
 """Of a tombstone: what stood there before, so that another request of that id is known as one."""
-WRONG_LAST_SEQUENCE = 10071
 TOMBSTONE_SECONDS = 30 * 86400
 FREED_SECONDS = 60
 CLAIM_SECONDS = 15.0

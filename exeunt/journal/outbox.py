@@ -8,7 +8,7 @@ from collections.abc import Collection
 from exeunt.journal.gather import Gatherer
 from exeunt.journal.wire import Wire
 
-DEADLINE = 5.0
+DEADLINE_SECONDS = 5.0
 _UNSAFE = str.maketrans({"\r": " ", "\n": " "})
 
 
@@ -16,7 +16,7 @@ class Outbox:
     """A gatherer for each of the streams. All writes are safe to repeat, so one without an answer is sent again."""
 
     def __init__(self, wire: Wire, streams: list[str], plain_limit: int = 12) -> None:
-        self._gatherers = {name: Gatherer(wire, plain_limit=plain_limit, deadline=DEADLINE) for name in streams}
+        self._gatherers = {name: Gatherer(wire, plain_limit=plain_limit, deadline=DEADLINE_SECONDS) for name in streams}
 
     @property
     def gatherers(self) -> Collection[Gatherer]:

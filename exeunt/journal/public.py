@@ -25,7 +25,7 @@ from exeunt.journal import states
 from exeunt.journal.errors import JetStreamError
 from exeunt.journal.lanes import Lanes
 from exeunt.journal.reading import read
-from exeunt.journal.sizes import PAYLOAD
+from exeunt.journal.sizes import PAYLOAD_BYTES
 from exeunt.journal.streams import NOT_FOUND, READ_SECONDS, with_room
 from exeunt.journal.wire import Wire
 from exeunt.natspy import whole
@@ -155,7 +155,7 @@ class Keeper:
         wanted = {**is_now, "subjects": [SUBJECTS], "discard": "old"}
         if is_now.get("max_bytes", -1) <= 0:
             wanted["max_bytes"] = MAX_BYTES
-        if 0 <= is_now.get("max_msg_size", -1) < PAYLOAD:
+        if 0 <= is_now.get("max_msg_size", -1) < PAYLOAD_BYTES:
             wanted["max_msg_size"] = -1
         if wanted != is_now:
             log.info("mending the settings of the stream %s", STREAM)

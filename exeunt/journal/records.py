@@ -25,11 +25,11 @@ from nats.js.errors import NotFoundError
 
 from exeunt.journal.blobs import Blobs
 from exeunt.journal.errors import Refused
-from exeunt.journal.gather import PASSING, WRONG_LAST
+from exeunt.journal.gather import PASSING
 from exeunt.journal.reader import StoredMessage
 from exeunt.journal.reading import read
 from exeunt.journal.subjects import is_token
-from exeunt.natspy import whole
+from exeunt.natspy import WRONG_LAST_SEQUENCE, whole
 from exeunt.utf8 import cut
 
 ARCHIVE = "EXEUNT_ARCHIVE"
@@ -177,7 +177,7 @@ class Records(Generic[S]):
             try:
                 position = await self._publish(subject, data, headers)
             except Refused as error:
-                if error.code != WRONG_LAST and error.code not in PASSING:
+                if error.code != WRONG_LAST_SEQUENCE and error.code not in PASSING:
                     raise
                 self._positions.pop(subject, None)
                 try:
@@ -205,7 +205,7 @@ class Records(Generic[S]):
             try:
                 await self._publish(str(found.subject), data, headers)
             except Refused as error:
-                if error.code != WRONG_LAST and error.code not in PASSING:
+                if error.code != WRONG_LAST_SEQUENCE and error.code not in PASSING:
                     raise
             else:
                 return body

@@ -24,7 +24,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import ConnectionReconnectingError, NoRespondersError
 
 from exeunt.journal.errors import JetStreamError
-from exeunt.journal.sizes import BATCH_HEADERS, PAYLOAD, TooLarge, measure
+from exeunt.journal.sizes import BATCH_HEADER_BYTES, PAYLOAD_BYTES, TooLarge, measure
 from exeunt.natspy import whole
 from exeunt.service.program import ProgramError
 
@@ -116,7 +116,7 @@ async def connect(
             **options,
         )
     )
-    if nc.max_payload < PAYLOAD:
+    if nc.max_payload < PAYLOAD_BYTES:
         await whole(nc.close())
         raise ConnectionEndedError(_too_small(nc))
     return nc
@@ -124,7 +124,7 @@ async def connect(
 
 def _too_small(nc: Client) -> str:
     return (
-        f"nats-server takes messages up to {nc.max_payload:,} bytes, and {PAYLOAD:,} are needed:"
+        f"nats-server takes messages up to {nc.max_payload:,} bytes, and {PAYLOAD_BYTES:,} are needed:"
         " set `max_payload: 1MB` (or more) in its configuration"
     )
 
@@ -167,7 +167,7 @@ class Wire:
 
     def refuses(self, subject: str, headers: bytes, data: bytes) -> TooLarge | None:
         """Why the server would not take this message; None when it would."""
-        return measure(self.nc.max_payload, subject, self._inbox, len(headers) + 12 + BATCH_HEADERS, len(data))
+        return measure(self.nc.max_payload, subject, self._inbox, len(headers) + 12 + BATCH_HEADER_BYTES, len(data))
 
     def expect(self, on_answer: OnAnswer) -> tuple[str, str]:
         """A reply subject whose answer goes to `on_answer`, once; and its token for `forget`."""
@@ -276,7 +276,7 @@ class Wire:
 
     def back(self) -> None:
         """The connection stands again."""
-        if self.nc.max_payload < PAYLOAD and not self._ended.done():
+        if self.nc.max_payload < PAYLOAD_BYTES and not self._ended.done():
             self._ended.set_result(_too_small(self.nc))
         self.connected_since = asyncio.get_running_loop().time()
         self.connected.set()
