@@ -7,7 +7,11 @@ import inspect
 import pytest
 
 from exeunt.actions.done_here import ACTIONS_DONE_HERE, WORK_DONE_HERE
+from exeunt.artifacts.places import PLACES
+from exeunt.artifacts.places import REFUSED as NO_STORES
+from exeunt.artifacts.registry import STORES
 from exeunt.engine.facts.work import WORK_KINDS
+from exeunt.engine.values.artifacts import KEYS, of_tree, trees
 from exeunt.engine.values.leaf import NODE_KINDS
 from exeunt.executor.run_step import NEED_RUNTIME
 from exeunt.executor.runtime.registry import RUNTIMES
@@ -16,6 +20,7 @@ from exeunt.exithandler.described import DESCRIPTIONS
 from exeunt.internal.v1 import step_pb2
 from exeunt.language.actions import ACTIONS
 from exeunt.language.manifest import Template
+from exeunt.language.rules import LOCATIONS
 from exeunt.language.template_types import TEMPLATE_TYPES
 from exeunt.service.settings import SettingsError, load
 from exeunt.wire_work import WORK_FORMS, kinds_for
@@ -27,6 +32,14 @@ def test_every_type_of_template_makes_a_node() -> None:
     for name, row in TEMPLATE_TYPES.items():
         assert attributes[name] == row.attribute
         assert (NODE_KINDS[name].work is not None) == (row.leaf and row.built)
+
+
+def test_every_kind_of_place_is_known_on_every_floor() -> None:
+    ours = {"nats"}  # the cluster's own store, which no manifest has to name
+    assert set(KEYS) == set(LOCATIONS) == set(PLACES) | set(NO_STORES) | ours
+    assert set(STORES) == set(PLACES)
+    tree = {"name": "f", **{kind: {"key": "k"} for kind in KEYS}}
+    assert trees([of_tree(tree)]) == [tree]
 
 
 def test_every_kind_of_work_is_sent_done_and_described() -> None:

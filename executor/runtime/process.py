@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 import os
-import secrets
 import shutil
 import signal
 import time
@@ -23,10 +21,9 @@ from exeunt.executor.runtime import survivors
 from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec, RuntimeContext
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
-from exeunt.executor.runtime.guard import Groups, GuardProcess
-from exeunt.executor.runtime.reaper import Reaper, StepProcesses, adopting
-
-log = logging.getLogger(__name__)
+from exeunt.executor.runtime.guard import Groups
+from exeunt.executor.runtime.reaper import Reaper, StepProcesses
+from exeunt.executor.runtime.watched import watched
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE of Linux, which file times are taken from; Python has no name for it
 _RESTORED = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and a program inherits what is ignored
@@ -177,23 +174,12 @@ class ProcessRuntime:
 @contextlib.asynccontextmanager
 async def open_runtime(context: RuntimeContext) -> AsyncIterator[ProcessRuntime]:
     """The runtime, with the guard beside it and with orphans adopted; see `OpenRuntime`."""
-    groups_file, work = context.data_dir / "groups", str(context.data_dir / "work")
-    killed = await asyncio.to_thread(survivors.end_survivors, f"{context.mark}/", str(groups_file), work)
-    if killed:
-        log.warning("ended %d processes that outlived this executor's last life", killed)
-    owner = f"{context.mark}/{secrets.token_hex(4)}"
-    groups = Groups(groups_file)
-    with adopting() as reaper:
-        guard = GuardProcess(reaper, f"{owner}/", str(groups_file), work)
-        guard.start()
+    async with watched(context) as watch:
+        runtime = ProcessRuntime(context, watch.groups, watch.reaper, watch.owner)
         try:
-            runtime = ProcessRuntime(context, groups, reaper, owner)
-            try:
-                yield runtime
-            finally:
-                await runtime.close()
+            yield runtime
         finally:
-            await guard.close()
+            await runtime.close()
 
 
 def _write_script(path: Path, source: str) -> None:

@@ -89,6 +89,7 @@ class Artifact(Model):
     hdfs: dict[str, Any] | None = None
     artifactory: dict[str, Any] | None = None
     plugin: dict[str, Any] | None = None
+    nats: dict[str, Any] | None = None  # ours: a key in the cluster's own store
     sub_path: str = ""
     recurse_mode: bool = False
     deleted: bool = False

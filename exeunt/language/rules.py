@@ -35,7 +35,8 @@ HAS_TAG = re.compile(r"\{\{\s*[-a-zA-Z0-9]+(\.[-a-zA-Z0-9_]+)*\s*\}\}")
 MAX_FIELD_NAME = 128
 RETRY_POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
 RESOURCE_ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
-_LOCATIONS = ("s3", "git", "http", "artifactory", "hdfs", "raw", "oss", "gcs", "azure", "plugin")
+LOCATIONS = ("s3", "git", "http", "artifactory", "hdfs", "raw", "oss", "gcs", "azure", "plugin", "nats")
+"""The kinds of places that an artifact can have."""
 _WHILE_RUNNING = re.compile(r"""\s*(steps|tasks)(\.[-\w]+|\[['"][-\w]+['"]\])\.status\s*==\s*['"]Running['"]\s*""")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -109,7 +110,7 @@ def _argument(parameter: Parameter, here: Place, report: Report, *, may_be_empty
 
 def has_location(artifact: Artifact) -> bool:
     """Whether it says where it lies, completely or by a key in the default store."""
-    return any(getattr(artifact, name) is not None for name in _LOCATIONS)
+    return any(getattr(artifact, name) is not None for name in LOCATIONS)
 
 
 def check_supplied(template: Template, arguments: Arguments | None, place: Place, report: Report) -> None:

@@ -180,9 +180,9 @@ class TestReading:
         secret = tmp_path / "secret"
         secret.write_text("secret")
         done = await run(
-            runtime, f"ln -s {secret} /a; mkdir /d; ln -s ../../../../etc /d/up; ln -s / /d/root; ln -s l /l"
+            runtime, f"ln -s {secret} /a; mkdir /d; ln -s ../../../../etc /d/up; ln -s / /d/top; ln -s l /l"
         )
-        for path in ("/a", "/d/up/passwd", "/d/root/etc/passwd", f"/d/root{secret}"):
+        for path in ("/a", "/d/up/passwd", "/d/top/etc/passwd", f"/d/top{secret}"):
             assert await done.process.read(path, 10_000) is None, path
         with pytest.raises(Unreadable, match="symbolic links"):
             await done.process.read("/l", 10)

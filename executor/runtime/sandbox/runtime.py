@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
-import secrets
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -24,17 +22,16 @@ from exeunt.executor.runtime import survivors
 from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec, RuntimeContext
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
-from exeunt.executor.runtime.guard import Groups, GuardProcess
+from exeunt.executor.runtime.guard import Groups
 from exeunt.executor.runtime.process import new_pipe, not_started
-from exeunt.executor.runtime.reaper import Reaper, StepProcesses, adopting
+from exeunt.executor.runtime.reaper import Reaper, StepProcesses
 from exeunt.executor.runtime.sandbox import cgroups
 from exeunt.executor.runtime.sandbox.files import SeenPlace, read_file, remove_tree, renewed
 from exeunt.executor.runtime.sandbox.helper import NoSandbox, ZygoteProcess
 from exeunt.executor.runtime.sandbox.order import SandboxOrder, ZygoteConfig
 from exeunt.executor.runtime.sandbox.plan import RootLayer, below
+from exeunt.executor.runtime.watched import watched
 from exeunt.service.program import ProgramError
-
-log = logging.getLogger(__name__)
 
 SETUP_SECONDS = 30.0
 """How long a step's root may take to be built; it takes milliseconds unless a file system does not answer."""
@@ -212,26 +209,15 @@ class SandboxRuntime:
 @contextlib.asynccontextmanager
 async def open_runtime(context: RuntimeContext) -> AsyncIterator[SandboxRuntime]:
     """The runtime, with zygote and guard beside it and with orphans adopted; see `OpenRuntime`. ProgramError."""
-    groups_file, work = context.data_dir / "groups", str(context.data_dir / "work")
-    killed = await asyncio.to_thread(survivors.end_survivors, f"{context.mark}/", str(groups_file), work)
-    if killed:
-        log.warning("ended %d processes that outlived this executor's last life", killed)
-    owner = f"{context.mark}/{secrets.token_hex(4)}"
-    groups = Groups(groups_file)
-    with adopting() as reaper:
-        guard = GuardProcess(reaper, f"{owner}/", str(groups_file), work)
-        guard.start()
+    async with watched(context) as watch:
+        runtime = SandboxRuntime(context, watch.groups, watch.reaper, watch.owner)
         try:
-            runtime = SandboxRuntime(context, groups, reaper, owner)
-            try:
-                runtime.open()
-                yield runtime
-            except NoSandbox as error:
-                raise ProgramError(f"--runtime sandbox: {error}; or use --runtime process") from error
-            finally:
-                await runtime.close()
+            runtime.open()
+            yield runtime
+        except NoSandbox as error:
+            raise ProgramError(f"--runtime sandbox: {error}; or use --runtime process") from error
         finally:
-            await guard.close()
+            await runtime.close()
 
 
 def _outermost(paths: list[str]) -> list[str]:
