@@ -17,7 +17,7 @@ from exeunt.executor.runtime.reaper import Reaper, adopting
 log = logging.getLogger(__name__)
 
 
-class Watch(NamedTuple):
+class Watched(NamedTuple):
     """The process groups that are noted, who takes in what has ended, and the mark of this life of the executor."""
 
     groups: Groups
@@ -26,7 +26,7 @@ class Watch(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def watched(context: RuntimeContext) -> AsyncIterator[Watch]:
+async def watched(context: RuntimeContext) -> AsyncIterator[Watched]:
     """Ends survivors, adopts orphans, and keeps a guard beside the executor that ends all if the executor dies."""
     groups_file, work = context.data_dir / "groups", str(context.data_dir / "work")
     killed = await asyncio.to_thread(survivors.end_survivors, f"{context.mark}/", str(groups_file), work)
@@ -38,6 +38,6 @@ async def watched(context: RuntimeContext) -> AsyncIterator[Watch]:
         guard = GuardProcess(reaper, f"{owner}/", str(groups_file), work)
         guard.start()
         try:
-            yield Watch(groups, reaper, owner)
+            yield Watched(groups, reaper, owner)
         finally:
             await guard.close()
