@@ -18,7 +18,8 @@ from exeunt.engine.facts import RunStarted, commit
 from exeunt.journal.manifests import Manifests
 from exeunt.language.manifest import Bundle, Metadata, Workflow
 from exeunt.language.metadata import CREATOR
-from exeunt.language.resolve import resolve
+from exeunt.language.repository import repository_of, uses_artifacts
+from exeunt.language.resolve import all_templates, resolve
 from exeunt.language.stored import StoredManifests
 
 START = "start"
@@ -42,6 +43,21 @@ LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 SUFFIX_LENGTHS = (5, 8, 13, 20)
 """Letters behind a generated name: one that is taken gets more."""
+
+
+EMBEDDED: dict[str, Any] = {"nats": {}}
+"""The repository of workflows that have no other: the cluster's own store."""
+
+
+def repository_for(bundle: Bundle, default: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the artifacts of a workflow go: as it says itself, else its namespace, else `default`; empty for nowhere.
+
+    Nowhere: nothing in it has any. Raises RepositoryError.
+    """
+    specs = [bundle.workflow.spec, *(template.spec for template in bundle.templates)]
+    if not any(uses_artifacts(spec, all_templates(spec)) for spec in specs):
+        return {}
+    return repository_of(bundle) or dict(default)
 
 
 def encode_bundle(bundle: Bundle) -> bytes:

@@ -84,6 +84,7 @@ def to_proto(
         input_artifacts=_artifacts(spec.input_artifacts),
         output_artifacts=_artifacts(spec.output_artifacts),
         archive_json=to_json(spec.archive or None),
+        archive_logs=spec.archive_logs,
     )
     WORK_FORMS[kind_of_work(spec.work)].write(spec.work, step)
     return step
@@ -108,6 +109,7 @@ def spec_of(step: pb.Step) -> StepSpec:
         input_artifacts=[from_json(one.artifact_json) for one in step.input_artifacts],
         output_artifacts=[from_json(one.artifact_json) for one in step.output_artifacts],
         archive=from_json(step.archive_json) or {},
+        archive_logs=step.archive_logs,
     )
 
 

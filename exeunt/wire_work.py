@@ -18,6 +18,7 @@ from exeunt.engine.facts import (
     PluginWork,
     ResourceWork,
     SecretRef,
+    StepSpec,
     Work,
     kind_of_work,
 )
@@ -60,21 +61,40 @@ def kinds_for(capabilities: Iterable[str]) -> tuple[str, ...]:
     return tuple(kind for kind, form in WORK_FORMS.items() if form.capabilities & able)
 
 
-def may_name_secrets(work: Work) -> bool:
-    """False for work that names no secrets; quick to tell."""
-    return WORK_FORMS[kind_of_work(work)].may_name_secrets(work)
+def may_name_secrets(step: StepSpec) -> bool:
+    """False for a step that names no secrets; quick to tell."""
+    files = step.input_artifacts or step.output_artifacts or step.archive
+    return bool(files) or WORK_FORMS[kind_of_work(step.work)].may_name_secrets(step.work)
 
 
 def secrets_wanted(step: pb.Step) -> dict[str, set[str] | None]:
     """The secrets that a step names, by name: the keys of each, None for all of them."""
     kind = step.WhichOneof("work")
     asked = list(WORK_FORMS[kind].secrets(step)) if kind is not None else []
+    asked += _secrets_of_artifacts(step)
     wanted: dict[str, set[str] | None] = {name: None for name, key in asked if key is None}
     for name, key in asked:
         known = wanted.setdefault(name, set())
         if known is not None and key is not None:
             known.add(key)
     return wanted
+
+
+def _secrets_of_artifacts(step: pb.Step) -> Iterator[Wanted]:
+    """Those by which a step's files are reached."""
+    places = [one.artifact_json for one in (*step.input_artifacts, *step.output_artifacts)]
+    for text in (*places, step.archive_json):
+        if '"key"' in text:
+            yield from _selectors(from_json(text))
+
+
+def _selectors(tree: Any) -> Iterator[Wanted]:
+    """The keys of secrets in the place of an artifact: all its fields for them end in Secret."""
+    for field, inner in tree.items() if isinstance(tree, dict) else ():
+        if field.endswith("Secret") and isinstance(inner, dict) and inner.get("name") and inner.get("key"):
+            yield str(inner["name"]), str(inner["key"])
+        else:
+            yield from _selectors(inner)
 
 
 # --- containers and scripts -------------------------------------------------------------------------------------------

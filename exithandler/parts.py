@@ -40,6 +40,7 @@ from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.request_ids import RequestIds
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import Record
+from exeunt.launch import EMBEDDED
 from exeunt.service.grpc import Register
 from exeunt.v1.exit_service_pb2_grpc import add_ExitServiceServicer_to_server
 
@@ -71,7 +72,15 @@ class ExitHandler:
         repeat = RepeatOnReconnect(journal.wire)
         bundles = Bundles(projections.blobs, repeat)
         chains = Chains(settings.chain_depth, settings.chain_descendants)
-        starter = ChildStarter(journal, projections, bundles, chains, repeat=repeat, handlers=settings.handlers())
+        starter = ChildStarter(
+            journal,
+            projections,
+            bundles,
+            chains,
+            repeat=repeat,
+            handlers=settings.handlers(),
+            repository=settings.repository() or EMBEDDED,
+        )
         self.client = StepsClient(settings.replica, lambda p: owners.scheduler_of(p) or None, journal.fence)
         owners.on_members.append(self.client.owners_changed)
         self.steps = ExitSteps(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from exeunt.actions import ActionSettings
 from exeunt.actions.settings import ActionServiceSettings
 from exeunt.journal import identity, keyring
-from exeunt.journal.settings import OwnerSettings
+from exeunt.journal.settings import REPOSITORY_HELP, OwnerSettings
 from exeunt.service.settings import setting
 
 
@@ -20,6 +20,7 @@ class Settings(OwnerSettings, ActionServiceSettings):
     notify_seconds: float = setting("How long all targets of a notification may take", 30.0, unit="s", minimum=0.1)
     action_threads: int = setting("Notifications and clean-ups at once", 16, minimum=1, maximum=500)
     secret_key: str = setting(keyring.SETTING, "")
+    artifact_repository: str = setting(REPOSITORY_HELP, "")
     anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long the exit ledger keeps records", 30.0, unit="days", minimum=0.01)
     cluster: str = setting("Name of this cluster, which stands in all events; the schedulers' too", "")

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -35,12 +35,14 @@ from exeunt.language.manifest import Bundle, Workflow
 from exeunt.language.problems import ManifestError
 from exeunt.language.validate import validate
 from exeunt.launch import (
+    EMBEDDED,
     START,
     STARTED_BY,
     bundle_of,
     encode_bundle,
     name_of,
     names_for,
+    repository_for,
     resubmission,
     start_message,
     uid_of_trigger,
@@ -138,11 +140,14 @@ class ChildStarter:
         *,
         repeat: Repeat | None = None,
         handlers: Defaults | None = None,
+        repository: Mapping[str, Any] = EMBEDDED,
     ) -> None:
         """`repeat` makes calls again that were cut off with the connection to NATS (`exeunt.journal.repeat`).
 
-        `handlers` are the exit handlers that every workflow gets.
+        `handlers` are the exit handlers that every workflow gets, `repository` is where its artifacts go unless it says
+        something else.
         """
+        self._repository = repository
         self._handlers = handlers or Defaults()
         self._journal = journal
         self._projections = projections
@@ -209,6 +214,7 @@ class ChildStarter:
             trace=traces.of_exit(obligation.trace, obligation.hook_id),
             parent=obligation.uid,
             depth=depth_of(above),
+            repository=repository_for(bundle, self._repository),
             started_by={
                 "name": obligation.name,
                 "namespace": obligation.namespace,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from exeunt.bundles import Bundles
 from exeunt.engine.commands import Rejected, SetNodes
@@ -22,7 +23,7 @@ from exeunt.journal.request_ids import used
 from exeunt.journal.subjects import MailboxMessage, partition_of
 from exeunt.language.manifest import Bundle, Metadata
 from exeunt.language.metadata import CREATOR
-from exeunt.launch import START, names_for, read_start_message
+from exeunt.launch import START, names_for, read_start_message, repository_for
 from exeunt.scheduler.archive import Archived, Archiver
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.runs import Runs
@@ -55,7 +56,9 @@ class Launcher:
         limits: AdmissionLimits,
         repeat: RepeatOnReconnect,
         access: NatsAccess,
+        repository: Mapping[str, Any],
     ) -> None:
+        """`repository`: where artifacts of workflows go that say nothing of it."""
         self._runs = runs
         self._archiver = archiver
         self._projections = projections
@@ -64,6 +67,7 @@ class Launcher:
         self._limits = limits
         self._repeat = repeat
         self._access = access
+        self._repository = repository
 
     async def submit(
         self, checked: Checked, uids: Sequence[str], request_id: str, by: str = "", content: str = ""
@@ -204,6 +208,7 @@ class Launcher:
             annotations=annotations,
             request_id=request_id,
             trace=telemetry.current.headers(),
+            repository=repository_for(accepted.bundle, self._repository),
         )
         return await self._runs.begin(started, accepted.bundle, tenure)
 

@@ -24,6 +24,7 @@ from exeunt.journal.refill import Refill
 from exeunt.journal.repeat import RepeatOnReconnect
 from exeunt.journal.secrets import Secrets
 from exeunt.journal.subjects import PARTITIONS, partition_of
+from exeunt.launch import EMBEDDED
 from exeunt.replayed import REPLAYED
 from exeunt.scheduler import numbers
 from exeunt.scheduler.again import Retries
@@ -109,6 +110,7 @@ class Scheduler:
             limits=AdmissionLimits(settings.fullness, settings.open_workflows),
             repeat=repeat,
             access=self.access,
+            repository=settings.repository() or EMBEDDED,
         )
         self.runs.callbacks = self._callbacks(repeat)
         self.executors = ExecutorService(

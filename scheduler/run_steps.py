@@ -132,7 +132,7 @@ class RunSteps:
             group=group,
             key=(driver, node, attempt),
             make=_maker(driver, node, attempt, step),
-            secretive=step is not None and may_name_secrets(step.work),
+            secretive=step is not None and may_name_secrets(step),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exeunt.journal import identity, keyring
-from exeunt.journal.settings import OwnerSettings
+from exeunt.journal.settings import REPOSITORY_HELP, OwnerSettings
 from exeunt.service.settings import ServiceSettings, setting
 
 
@@ -68,5 +68,6 @@ class Settings(OwnerSettings, ServiceSettings):
         "delete, terminate+delete or none; the exit handlers need the same setting",
         (),
     )
+    artifact_repository: str = setting(REPOSITORY_HELP, "")
     anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)

@@ -7,8 +7,6 @@ import inspect
 import pytest
 
 from exeunt.actions.done_here import ACTIONS_DONE_HERE, WORK_DONE_HERE
-from exeunt.artifacts.places import PLACES
-from exeunt.artifacts.places import REFUSED as NO_STORES
 from exeunt.artifacts.registry import STORES
 from exeunt.engine.facts.work import WORK_KINDS
 from exeunt.engine.values.artifacts import KEYS, of_tree, trees
@@ -20,6 +18,8 @@ from exeunt.exithandler.described import DESCRIPTIONS
 from exeunt.internal.v1 import step_pb2
 from exeunt.language.actions import ACTIONS
 from exeunt.language.manifest import Template
+from exeunt.language.places import PLACES
+from exeunt.language.places import REFUSED as NO_STORES
 from exeunt.language.rules import LOCATIONS
 from exeunt.language.template_types import TEMPLATE_TYPES
 from exeunt.service.settings import SettingsError, load

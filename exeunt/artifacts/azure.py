@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from obstore.store import AzureStore
 
 from exeunt.artifacts.objects import ObjectStore, client_of
-from exeunt.artifacts.places import AzurePlace
 from exeunt.artifacts.stores import Store, StoreAccess
+from exeunt.language.places import AzurePlace
 
 
 def azure_store(place: AzurePlace, access: StoreAccess) -> Store:

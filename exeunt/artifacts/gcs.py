@@ -8,8 +8,8 @@ from typing import Any
 from obstore.store import GCSStore
 
 from exeunt.artifacts.objects import ObjectStore, client_of
-from exeunt.artifacts.places import GCSPlace
 from exeunt.artifacts.stores import Store, StoreAccess
+from exeunt.language.places import GCSPlace
 
 
 def gcs_store(place: GCSPlace, access: StoreAccess) -> Store:

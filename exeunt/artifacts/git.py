@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from exeunt.artifacts.places import GitPlace
 from exeunt.artifacts.stores import Store, StoreAccess, StoreError, shortened
+from exeunt.language.places import GitPlace
 
 GIT_SECONDS = 3600
 """What one command of git may take."""

@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from exeunt.artifacts.places import ArtifactoryPlace, HTTPPlace, OAuth2Secrets
 from exeunt.artifacts.stores import CHUNK, Store, StoreAccess, StoreError, shortened
+from exeunt.language.places import ArtifactoryPlace, HTTPPlace, OAuth2Secrets
 
 LIMITS = aiohttp.ClientTimeout(total=4 * 3600, connect=30, sock_connect=10, sock_read=60)
 """Seconds: a whole transfer, a connection with its queue, a connection, no byte."""

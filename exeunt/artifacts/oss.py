@@ -8,8 +8,8 @@ from typing import Any
 from obstore.store import S3Store
 
 from exeunt.artifacts.objects import ObjectStore, client_of, fixed
-from exeunt.artifacts.places import OSSPlace
 from exeunt.artifacts.stores import Store, StoreAccess
+from exeunt.language.places import OSSPlace
 
 
 def oss_store(place: OSSPlace, access: StoreAccess) -> Store:

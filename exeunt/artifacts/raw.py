@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from exeunt.artifacts.places import RawPlace
 from exeunt.artifacts.stores import Store, StoreAccess
+from exeunt.language.places import RawPlace
 
 
 class RawStore(Store):

@@ -13,10 +13,10 @@ from exeunt.artifacts.gcs import gcs_store
 from exeunt.artifacts.git import GitStore
 from exeunt.artifacts.http import ArtifactoryStore, HTTPStore
 from exeunt.artifacts.oss import oss_store
-from exeunt.artifacts.places import ArtifactPlace
 from exeunt.artifacts.raw import RawStore
 from exeunt.artifacts.s3 import S3Store
 from exeunt.artifacts.stores import Store, StoreAccess
+from exeunt.language.places import ArtifactPlace
 
 STORES: dict[str, Callable[[Any, StoreAccess], Store]] = {
     "artifactory": ArtifactoryStore,

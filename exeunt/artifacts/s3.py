@@ -14,8 +14,8 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as Client
 
 from exeunt.artifacts.objects import ObjectStore, client_of, fixed
-from exeunt.artifacts.places import S3Place
 from exeunt.artifacts.stores import StoreAccess, shortened
+from exeunt.language.places import S3Place
 
 DEFAULT_REGION = "us-east-1"
 _AMAZON = "s3.amazonaws.com"

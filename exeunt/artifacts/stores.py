@@ -12,8 +12,8 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from exeunt.artifacts.places import ArtifactPlace, selectors
 from exeunt.language.manifest import KeySelector
+from exeunt.language.places import ArtifactPlace, selectors
 
 CHUNK = 1 << 20
 """Bytes of a chunk of a stream, about."""

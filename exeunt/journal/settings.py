@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from exeunt.journal.entries import COMMIT_BYTES
 from exeunt.journal.keyring import Keyring, read_keys
 from exeunt.language.handlers import Defaults
+from exeunt.language.repository import RepositoryError, read_repository
 from exeunt.service.settings import SettingsError
 
 
@@ -50,6 +52,7 @@ class OwnerSettings:
     secret_key: str
     exit_handlers: tuple[str, ...]
     exit_on: tuple[str, ...]
+    artifact_repository: str
 
     def log(self) -> LogSettings:
         """How the log is kept."""
@@ -67,3 +70,19 @@ class OwnerSettings:
             return Defaults(self.exit_handlers, self.exit_on)
         except ValueError as error:
             raise SettingsError([str(error)]) from None
+
+    def repository(self) -> dict[str, Any]:
+        """The artifact repository of workflows that name none; empty for the embedded store. Raises SettingsError."""
+        if not self.artifact_repository:
+            return {}
+        try:
+            return read_repository(Path(self.artifact_repository).read_text())
+        except (OSError, UnicodeDecodeError, RepositoryError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise SettingsError([f"--artifact-repository {self.artifact_repository}: {why}"]) from None
+
+
+REPOSITORY_HELP = (
+    "A file with the artifact repository of workflows that name none and whose namespace has none: YAML as a key of "
+    "Argo's ConfigMap artifact-repositories; empty for the store in NATS. Schedulers and exit handlers need the same"
+)

@@ -17,6 +17,7 @@ from exeunt.language.manifest import (
     WorkflowSpec,
     WorkflowTemplate,
 )
+from exeunt.language.repository import map_wanted, own_specs, uses_artifacts
 from exeunt.language.template_lookup import CLUSTER_KIND, NAMESPACED_KIND, Lookup, scope_of
 from exeunt.language.visible import Visible, constant
 
@@ -46,8 +47,10 @@ def resolve(workflow: Workflow, lookup: Lookup, config_map: ConfigMapLookup | No
             _learn(found.spec, known)
     _learn(workflow.spec, known)
     maps: dict[str, ConfigMap] = {}
+    uses = False
     while todo:
         spec = todo.pop()
+        uses = uses or uses_artifacts(spec, all_templates(spec))
         for name, cluster in _references(spec, known):
             found = lookup(CLUSTER_KIND if cluster else NAMESPACED_KIND, "" if cluster else namespace, name)
             if found is not None and scope_of(found) not in stored:
@@ -58,6 +61,10 @@ def resolve(workflow: Workflow, lookup: Lookup, config_map: ConfigMapLookup | No
                 if name not in maps and (content := config_map(namespace, name)) is not None:
                     maps[name] = content
     bundle.templates = list(stored.values())
+    if config_map is not None:
+        name = map_wanted(own_specs(bundle), uses=uses)
+        if name and name not in maps and (content := config_map(namespace, name)) is not None:
+            maps[name] = content
     bundle.config_maps = list(maps.values())
     return bundle
 
@@ -69,7 +76,7 @@ def _learn(spec: WorkflowSpec, known: Visible) -> None:
 
 def _references(spec: WorkflowSpec, known: Visible) -> Iterator[tuple[str, bool]]:
     holders: list[Step | LifecycleHook] = [*spec.hooks.values()]
-    for template in _all_templates(spec):
+    for template in all_templates(spec):
         for step in _steps(template):
             holders += [step, *step.hooks.values()]
     for holder in holders:
@@ -80,7 +87,7 @@ def _references(spec: WorkflowSpec, known: Visible) -> Iterator[tuple[str, bool]
 def _config_maps(spec: WorkflowSpec, known: Visible) -> Iterator[str]:
     arguments: list[Arguments] = [spec.arguments, *(hook.arguments for hook in spec.hooks.values())]
     parameters: list[Parameter] = []
-    for template in _all_templates(spec):
+    for template in all_templates(spec):
         parameters += template.inputs.parameters
         for step in _steps(template):
             arguments += [step.arguments, *(hook.arguments for hook in step.hooks.values())]
@@ -99,7 +106,7 @@ def _config_maps(spec: WorkflowSpec, known: Visible) -> Iterator[str]:
             yield name
 
 
-def _all_templates(spec: WorkflowSpec) -> Iterator[Template]:
+def all_templates(spec: WorkflowSpec) -> Iterator[Template]:
     """The templates of a spec and those inline in them."""
     todo = list(spec.templates)
     while todo:

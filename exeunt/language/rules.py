@@ -25,6 +25,7 @@ from exeunt.language.manifest import (
 )
 from exeunt.language.problems import ManifestError, nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
+from exeunt.language.repository import files_problem
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import tags, text
 from exeunt.language.visible import Visible, without_tags
@@ -35,6 +36,8 @@ HAS_TAG = re.compile(r"\{\{\s*[-a-zA-Z0-9]+(\.[-a-zA-Z0-9_]+)*\s*\}\}")
 MAX_FIELD_NAME = 128
 RETRY_POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
 RESOURCE_ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
+ARCHIVES = ("tar", "zip", "none")
+"""How an artifact can be packed."""
 LOCATIONS = ("s3", "git", "http", "artifactory", "hdfs", "raw", "oss", "gcs", "azure", "plugin", "nats")
 """The kinds of places that an artifact can have."""
 _WHILE_RUNNING = re.compile(r"""\s*(steps|tasks)(\.[-\w]+|\[['"][-\w]+['"]\])\.status\s*==\s*['"]Running['"]\s*""")
@@ -86,6 +89,7 @@ def check_arguments(arguments: Arguments, place: Place, report: Report, *, may_b
             report.add(here, "has no 'from' and no location")
         if artifact.from_ and artifact.from_expression:
             report.add(here, "has both 'from' and 'fromExpression'; keep one")
+        _files(artifact, here, report)
 
 
 def _argument(parameter: Parameter, here: Place, report: Report, *, may_be_empty: bool) -> None:
@@ -150,8 +154,26 @@ def check_inputs(template: Template, place: Place, report: Report) -> None:
     for at, artifact in enumerate(template.inputs.artifacts):
         here = place.at("inputs", "artifacts", at)
         _artifact_path(artifact, here, report, leaf=leaf)
+        _files(artifact, here, report)
         if artifact.from_:
             report.add(here.at("from"), "belongs into arguments; an input only names what it takes")
+
+
+def _files(artifact: Artifact, here: Place, report: Report) -> None:
+    """Where it lies, how it is packed, and with what mode it comes."""
+    if wrong := files_problem(artifact):
+        field, _, what = wrong.partition(": ")
+        report.add(here.at(*field.split(".")), what)
+    for kind, options in (artifact.archive or {}).items():
+        if kind not in ARCHIVES:
+            report.add(here.at("archive", kind), f"is not known; {quoted_list(ARCHIVES)} are")
+        level = options.get("compressionLevel") if isinstance(options, dict) and kind == "tar" else None
+        if level is not None and not (isinstance(level, int) and -1 <= level <= 9):
+            report.add(here.at("archive", "tar", "compressionLevel"), "-1 (the usual) to 9 are expected")
+    if artifact.archive and len(artifact.archive) > 1:
+        report.add(here.at("archive"), f"only one of {quoted_list(ARCHIVES)} can be")
+    if artifact.mode is not None and not 0 <= artifact.mode <= 0o777:
+        report.add(here.at("mode"), "is no mode of a file; 0 to 0777 (511) are")
 
 
 def _artifact_path(artifact: Artifact, here: Place, report: Report, *, leaf: bool) -> None:
@@ -170,6 +192,7 @@ def check_outputs(template: Template, place: Place, report: Report) -> None:
     for at, artifact in enumerate(outputs.artifacts):
         here = place.at("outputs", "artifacts", at)
         _artifact_path(artifact, here, report, leaf=leaf)
+        _files(artifact, here, report)
         _global_name(artifact.global_name, here, report)
     for at, parameter in enumerate(outputs.parameters):
         here = place.at("outputs", "parameters", at)

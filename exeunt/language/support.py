@@ -19,16 +19,16 @@ from exeunt.language.action_check import wrong
 from exeunt.language.actions import ACTIONS
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import WorkflowSpec
+from exeunt.language.places import REFUSED as PLACES_REFUSED
 from exeunt.language.problems import ManifestError, Path, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.template_types import TEMPLATE_TYPES
 from exeunt.language.visible import STAND_IN, without_tags
 
-_ARTIFACTS = "artifacts are"
 REFUSED: dict[tuple[type, str], str] = {
-    (manifest.Inputs, "artifacts"): _ARTIFACTS,
-    (manifest.Outputs, "artifacts"): _ARTIFACTS,
-    (manifest.Arguments, "artifacts"): _ARTIFACTS,
+    (manifest.Inputs, "artifacts"): "artifacts are",
+    (manifest.Outputs, "artifacts"): "artifacts are",
+    (manifest.Arguments, "artifacts"): "artifacts are",
     (manifest.ValueFrom, "jqFilter"): "jqFilter is",
     (manifest.ValueFrom, "jsonPath"): "jsonPath is",
     (manifest.ValueFrom, "event"): "reading from events is",
@@ -51,6 +51,7 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.WorkflowSpec, "synchronization"): "synchronization is",
     (manifest.WorkflowSpec, "metrics"): "metrics of workflows are",
     (manifest.WorkflowSpec, "artifactGC"): "artifact garbage collection is",
+    (manifest.Artifact, "artifactGC"): "artifact garbage collection is",
     (manifest.WorkflowSpec, "podSpecPatch"): "podSpecPatch is",
     (manifest.WorkflowSpec, "executorPlugins"): "executor plugins in a workflow are",
     (manifest.WorkflowSpec, "resourceClaims"): "resource claims are",
@@ -60,8 +61,8 @@ REFUSED: dict[tuple[type, str], str] = {
 _POD = ("affinity", "hostAliases", "nodeSelector", "securityContext")
 WITHOUT_EFFECT: frozenset[tuple[type, str]] = frozenset(
     {
-        *((manifest.Template, field) for field in (*_POD, "archiveLocation", "executor", "pendingTimeout")),
-        *((manifest.WorkflowSpec, field) for field in (*_POD, "artifactRepositoryRef", "dnsConfig", "hostNetwork")),
+        *((manifest.Template, field) for field in (*_POD, "executor", "pendingTimeout")),
+        *((manifest.WorkflowSpec, field) for field in (*_POD, "dnsConfig", "hostNetwork")),
         *(
             (manifest.Container, field)
             for field in ("lifecycle", "livenessProbe", "readinessProbe", "securityContext", "startupProbe")
@@ -114,6 +115,12 @@ def _template(template: manifest.Template, place: Place, report: Report) -> None
                 report.add(place.at("plugin", name, *path), message)
             if name == "trigger" and isinstance(arguments, dict) and arguments.get("artifacts") is not None:
                 report.add(place.at("plugin", name, "artifacts"), "artifacts of triggers are not supported yet")
+
+
+def _artifact(artifact: manifest.Artifact, place: Place, report: Report) -> None:
+    for kind, reason in PLACES_REFUSED.items():
+        if getattr(artifact, kind) is not None:
+            report.add(place.at(kind), f"{kind} is not supported: {reason}")
 
 
 def _variable(variable: manifest.EnvVar, place: Place, report: Report) -> None:
@@ -185,6 +192,7 @@ def _kind_of(text: str) -> str | None:
 
 _RULES: dict[type, Callable[[Any, Place, Report], None]] = {
     manifest.Template: _template,
+    manifest.Artifact: _artifact,
     manifest.EnvVar: _variable,
     manifest.EnvFromSource: _source,
     manifest.HTTPHeader: _header,

@@ -16,6 +16,7 @@ from exeunt.language.manifest import Arguments, Bundle, Workflow, WorkflowMetada
 from exeunt.language.metadata import check_metadata, check_workflow_metadata
 from exeunt.language.problems import ManifestError, Problem, quoted_list
 from exeunt.language.report import Place, Report
+from exeunt.language.repository import RepositoryError, repository_of
 from exeunt.language.resolve import resolve
 from exeunt.language.support import check_support
 from exeunt.language.template_lookup import Lookup, Templates, scope_name, scope_of
@@ -69,6 +70,7 @@ def validate(
     _Validation(bundle, place, stored or {}, report, linting=linting).whole(isolated=False)
     if support:
         check_support(workflow.spec, place.at("spec"), report)
+        _check_repository(bundle, place.at("spec"), report)
         for template in bundle.templates:
             there = (stored or {}).get(scope_of(template)) or Document(_label(template), None, 0)
             check_support(template.spec, Place(there, ("spec",)), report)
@@ -90,6 +92,15 @@ def validate_template(
     if support:
         check_support(template.spec, place.at("spec"), report)
     return report.problems()
+
+
+def _check_repository(bundle: Bundle, place: Place, report: Report) -> None:
+    """Whether artifacts have a place. A ConfigMap that nobody names and that cannot be one is said too."""
+    try:
+        repository_of(bundle)
+    except RepositoryError as error:
+        named = bundle.workflow.spec.artifact_repository_ref is not None
+        report.add(place.at("artifactRepositoryRef") if named else place, str(error))
 
 
 def _label(manifest: Workflow | WorkflowTemplate) -> str:

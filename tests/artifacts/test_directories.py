@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from exeunt.artifacts.directories import FILES_AT_ONCE, FileBelow, load_below, save_below
-from exeunt.artifacts.places import RawPlace
 from exeunt.artifacts.stores import MissingError, Store, StoreAccess, StoredObject, StoreError
+from exeunt.language.places import RawPlace
 from tests.actions import servers
 from tests.artifacts.test_s3 import chunks, store
 

@@ -15,9 +15,9 @@ import pytest
 from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestServer
 
-from exeunt.artifacts.places import place_of
 from exeunt.artifacts.registry import store_for
 from exeunt.artifacts.stores import Store, StoreAccess, StoreError, from_mapping
+from exeunt.language.places import place_of
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 SECRETS = {"git": {"user": "bot", "word": "pass-4711-word", "wrong": "another-word"}}

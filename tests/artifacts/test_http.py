@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from exeunt.artifacts import http
-from exeunt.artifacts.places import place_of
 from exeunt.artifacts.registry import store_for
 from exeunt.artifacts.stores import MissingError, Store, StoreAccess, StoreError, from_mapping
+from exeunt.language.places import place_of
 
 BODY = bytes(range(256)) * 8192  # 2 MiB
 SECRETS = {"s": {"user": "bot", "word": "pass-4711", "id": "client:1", "token": "word/2", "url": ""}}

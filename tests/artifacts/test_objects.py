@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from exeunt.artifacts.places import place_of
 from exeunt.artifacts.registry import store_for
 from exeunt.artifacts.s3 import customer_key
 from exeunt.artifacts.stores import MissingError, Store, StoreAccess, StoreError, from_mapping
+from exeunt.language.places import place_of
 from tests.actions import servers
 
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from exeunt.artifacts.places import PLACES, GitPlace, PlaceError, S3Place, place_of, selectors
 from exeunt.artifacts.registry import STORES
 from exeunt.language.manifest import KeySelector
+from exeunt.language.places import PLACES, GitPlace, PlaceError, S3Place, place_of, selectors
 
 SECRET = {"name": "n", "key": "k"}
 

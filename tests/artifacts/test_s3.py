@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from exeunt.artifacts.objects import PART
-from exeunt.artifacts.places import place_of
 from exeunt.artifacts.registry import store_for
 from exeunt.artifacts.stores import MissingError, Store, StoreAccess, StoreError, from_mapping
+from exeunt.language.places import place_of
 from tests.actions import servers
 
 MIB = 1 << 20

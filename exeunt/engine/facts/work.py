@@ -115,6 +115,7 @@ class StepSpec(Struct):
     input_artifacts: list[dict[str, Any]] = []  # as in status.nodes: what to fetch, and where to put it
     output_artifacts: list[dict[str, Any]] = []  # what to keep, and where, if they say it
     archive: dict[str, Any] = {}  # where all others go: a place whose key is the folder
+    archive_logs: bool = False  # standard output and error become the artifact main-logs
 
 
 def starts_workflow(step: StepSpec) -> bool:

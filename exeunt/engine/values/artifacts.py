@@ -17,6 +17,7 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import Scope
 from exeunt.language.expression import ExpressionError, evaluate
 from exeunt.language.manifest import Artifact, Template
+from exeunt.language.repository import KEY_FORMAT
 from exeunt.language.variables import OPEN, ArtifactValue, environment, substitute
 
 Tree = dict[str, Any]
@@ -177,16 +178,56 @@ def paths(template: Template) -> Scope:
 
 
 def archive_location(run: Run, template: Template, local: Scope) -> Tree:
-    """Where what a template keeps goes, its key worked out; empty where nobody has said (Argo: addArchiveLocation)."""
-    repository = run.repository
-    kind = store_of(repository)
+    """Where the files of a step lie whose own place is not whole, the key worked out: the folder for those without one.
+
+    That is what the template says, or else the workflow's repository (Argo: addArchiveLocation). Empty where all places
+    are whole, so that nobody needs one.
+    """
+    own = template.archive_location or {}
+    kind = store_of(own)
+    if kind and is_whole(own):
+        return {kind: _keyed(run, own[kind], KEYS[kind], local)}
+    known = [*template.inputs.artifacts, *template.outputs.artifacts]
+    if not archives_logs(run, template) and all(is_whole(msgspec.to_builtins(one)) for one in known):
+        return {}
+    kind = store_of(run.repository)
     if not kind:
         return {}
-    place = {name: value for name, value in repository[kind].items() if name not in ("keyFormat", "keyPrefix")}
-    pattern = repository[kind].get("keyFormat") or posixpath.join(repository[kind].get("keyPrefix", ""), KEY_FORMAT)
-    key = _put_in(run, pattern, local) if OPEN in pattern else pattern
-    return {kind: {**place, KEYS[kind]: key}}
+    place = {name: value for name, value in run.repository[kind].items() if name != "keyFormat"}
+    pattern = run.repository[kind].get("keyFormat") or KEY_FORMAT
+    return {kind: _keyed(run, {**place, KEYS[kind]: pattern}, KEYS[kind], local)}
 
 
-KEY_FORMAT = "{{workflow.name}}/{{pod.name}}"
-"""Argo's DefaultArchivePattern."""
+def _keyed(run: Run, place: Tree, field: str, local: Scope) -> Tree:
+    pattern = place.get(field, "")
+    return {**place, field: _put_in(run, pattern, local)} if OPEN in pattern else place
+
+
+def archives_logs(run: Run, template: Template) -> bool:
+    """Whether what a step prints is kept as an artifact: a repository that wants it is obeyed (Argo: IsArchiveLogs)."""
+    if run.repository.get("archiveLogs"):
+        return True
+    own = (template.archive_location or {}).get("archiveLogs")
+    return bool(run.spec.archive_logs) if own is None else bool(own)
+
+
+WHOLE = {
+    "artifactory": ("url",),
+    "azure": ("endpoint", "container", "blob"),
+    "gcs": ("bucket", "key"),
+    "git": ("repo",),
+    "hdfs": ("path",),
+    "http": ("url",),
+    "nats": ("key", "uid"),
+    "oss": ("endpoint", "bucket", "key"),
+    "raw": ("data",),
+    "s3": ("endpoint", "bucket", "key"),
+    "plugin": ("key",),
+}
+"""What each kind of place has to say to need no repository (Argo: HasLocation)."""
+
+
+def is_whole(tree: Mapping[str, Any]) -> bool:
+    """Whether a place says all that it takes to reach it."""
+    kind = store_of(tree)
+    return bool(kind) and all(tree[kind].get(field) for field in WHOLE[kind])

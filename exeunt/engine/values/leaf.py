@@ -193,12 +193,19 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
         input_artifacts=node.artifacts or [],
         output_artifacts=artifacts.trees(template.outputs.artifacts),
         archive=_archive(run, node, template),
+        archive_logs=_keeps_logs(run, template),
     )
 
 
+def _keeps_logs(run: Run, template: Template) -> bool:
+    """Whether its output becomes an artifact: that of programs does."""
+    return (template.container or template.script) is not None and artifacts.archives_logs(run, template)
+
+
 def _archive(run: Run, node: Node, template: Template) -> dict[str, Any]:
-    """Where what the step keeps goes, where its artifacts do not say it themselves."""
-    if not template.outputs.artifacts:
+    """Where its files lie, where its artifacts do not say it themselves."""
+    logs = artifacts.archives_logs(run, template)
+    if not (template.inputs.artifacts or template.outputs.artifacts or logs):
         return {}
     scope = global_scope(run)
     scope["pod.name"] = run.names.pod(node)

@@ -43,6 +43,11 @@ class ArtifactPlace(PlacePart):
         return ""
 
     @property
+    def only_key(self) -> bool:
+        """Whether nothing but a key is said: the rest is the workflow's repository's (docs/key-only-artifacts.md)."""
+        return self.kind in KEYED and len(msgspec.to_builtins(self)) == 1 and bool(self.key)
+
+    @property
     def shown(self) -> str:
         """The place in a message for people, without what is secret."""
         return self.kind
@@ -344,6 +349,9 @@ PLACES: dict[str, type[ArtifactPlace]] = {
 }
 """By the name under which a place of that kind stands in an artifact."""
 
+KEYED = ("s3", "gcs", "azure", "oss")
+"""Kinds whose places have a key, which may stand alone."""
+
 REFUSED = {
     "hdfs": "there is no client of HDFS here; give the file by http (WebHDFS), or copy it to an object store",
     "plugin": "Argo's artifact plugins are not run here; use s3, gcs, azure, oss, http, git or raw",
@@ -363,13 +371,17 @@ def place_of(tree: Mapping[str, Any]) -> ArtifactPlace:
     if len(given) != 1:
         said = f"{' and '.join(given)} exclude each other" if given else "it has no place"
         raise PlaceError(f"{said}; one of {', '.join(PLACES)} is expected")
-    kind = given[0]
+    return read_place(given[0], tree[given[0]])
+
+
+def read_place(kind: str, tree: Any, *, check: bool = True) -> ArtifactPlace:
+    """A place of this kind. Raises PlaceError with the path of the field; without `check` for its shape only."""
     try:
-        place = msgspec.convert(tree[kind], PLACES[kind], strict=False)
+        place: ArtifactPlace = msgspec.convert(tree, PLACES[kind], strict=False)
     except msgspec.ValidationError as error:
         what, _, path = str(error).partition(" - at `$")
         raise PlaceError(f"{kind}{path.rstrip('`')}: {what[:1].lower()}{what[1:]}") from error
-    problem = place.problem()
+    problem = place.problem() if check else ""
     if not problem and len(place.key.encode()) > LONGEST_KEY and kind not in ("http", "artifactory"):
         problem = f"key: it has more than {LONGEST_KEY} bytes"
     if problem:
