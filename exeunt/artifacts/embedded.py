@@ -17,16 +17,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
-from exeunt.artifacts.embedded_stream import ANSWER_SECONDS, ArtifactStream, EmbeddedStoreError, Stored
+from exeunt.artifacts.embedded_port import ArtifactHolder, EmbeddedStoreError, KeptArtifact, NoSuchArtifactError
+from exeunt.artifacts.embedded_stream import ANSWER_SECONDS, ArtifactStream, Stored
 
 PART_BYTES = 512 * 1024
 """Of one message; less than NATS' usual max_payload of 1 MB."""
@@ -37,29 +37,6 @@ TRANSFER_SECONDS = 6 * 3600.0
 ABANDONED_SECONDS = 4 * TRANSFER_SECONDS
 """A save that has come to no end for so long is swept; clocks may differ by the rest."""
 _TRIES = 20
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
-
-class ArtifactHolder(NamedTuple):
-    """The workflow that artifacts belong to."""
-
-    namespace: str
-    uid: str
-
-    def subject(self) -> str:
-        """Below which its artifacts stand. Raises EmbeddedStoreError."""
-        if not _TOKEN.fullmatch(self.namespace) or not _TOKEN.fullmatch(self.uid):
-            raise EmbeddedStoreError(f"no workflow can have the namespace {self.namespace!r} and the uid {self.uid!r}")
-        return f"xf.r.{self.namespace}.{self.uid}"
-
-
-class KeptArtifact(msgspec.Struct):
-    """An artifact. `digest`: SHA-256 of its content, as hex; `size` in bytes; `at`: when, in seconds since 1970."""
-
-    key: str
-    digest: str
-    size: int
-    at: float
 
 
 class _Content(msgspec.Struct):
@@ -78,16 +55,12 @@ class _Upload(msgspec.Struct):
     by: str = ""
 
 
-class NoSuchArtifactError(EmbeddedStoreError):
-    """There is no artifact of that key."""
-
-
 def _key_hash(key: str) -> str:
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 class EmbeddedStore:
-    """Saves, opens, lists and removes. Raises EmbeddedStoreError, which says which artifact and what to do."""
+    """An EmbeddedRoad straight to NATS. Raises EmbeddedStoreError, which says which artifact and what to do."""
 
     def __init__(self, stream: ArtifactStream, now: Callable[[], float] = time.time) -> None:
         self._stream = stream
@@ -221,13 +194,15 @@ class EmbeddedStore:
         finally:
             await _ended(ahead)
 
-    async def list(self, holder: ArtifactHolder, prefix: str = "") -> list[KeptArtifact]:
-        """The artifacts of a workflow whose keys begin so, by key; of each key the latest."""
+    async def list(self, holder: ArtifactHolder, prefix: str = "", most: int = 0) -> list[KeptArtifact]:
+        """The artifacts of a workflow whose keys begin so, by key; of each key the latest. With `most`, any so many."""
         known: dict[str, KeptArtifact] = {}
         async for one in self._stream.all(f"{holder.subject()}.>"):
             artifact = msgspec.json.decode(one.data, type=KeptArtifact)
             if artifact.key.startswith(prefix):
                 known[artifact.key] = artifact
+                if len(known) == most:
+                    break
         return [known[key] for key in sorted(known)]
 
     async def delete(self, holder: ArtifactHolder, key: str) -> None:

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
+from exeunt.artifacts.embedded_port import EmbeddedStoreError
 from exeunt.natspy import WRONG_LAST_SEQUENCE, whole
 
 T = TypeVar("T")
@@ -32,17 +33,6 @@ STALL_SECONDS = 60.0
 """A transfer that does not get on for so long is given up."""
 PAUSE_SECONDS = 0.25
 _FULL = frozenset({10023, 10047, 10077})
-
-
-class EmbeddedStoreError(Exception):
-    """An artifact cannot be kept in NATS, or not be had from there; the text says which and what to do.
-
-    `temporary`: it may be tried again.
-    """
-
-    def __init__(self, text: str, *, temporary: bool = False) -> None:
-        super().__init__(text)
-        self.temporary = temporary
 
 
 class Stored(NamedTuple):

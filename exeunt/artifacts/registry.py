@@ -12,6 +12,7 @@ from exeunt.artifacts.azure import azure_store
 from exeunt.artifacts.gcs import gcs_store
 from exeunt.artifacts.git import GitStore
 from exeunt.artifacts.http import ArtifactoryStore, HTTPStore
+from exeunt.artifacts.nats import NATSStore
 from exeunt.artifacts.oss import oss_store
 from exeunt.artifacts.raw import RawStore
 from exeunt.artifacts.s3 import S3Store
@@ -24,6 +25,7 @@ STORES: dict[str, Callable[[Any, StoreAccess], Store]] = {
     "gcs": gcs_store,
     "git": GitStore,
     "http": HTTPStore,
+    "nats": NATSStore,
     "oss": oss_store,
     "raw": RawStore,
     "s3": S3Store,

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
+from exeunt.artifacts.embedded_port import EmbeddedRoad
 from exeunt.language.manifest import KeySelector
 from exeunt.language.places import ArtifactPlace, selectors
 
@@ -123,13 +124,17 @@ class StoreAccess(msgspec.Struct, frozen=True, kw_only=True):
 
     `secret` answers what the key of a secret holds, or raises KeyError. `artifact` is the name for messages. Where no
     secret is named, credentials of this process' environment are used only with `environment`. A repository on this
-    machine's own disks can be checked out only with `local_repositories`.
+    machine's own disks can be checked out only with `local_repositories`. `embedded` is the way to the embedded store,
+    None where there is none; there it is the workflow `uid` of `namespace` that reads and writes.
     """
 
     secret: Callable[[str, str], str]
     artifact: str = ""
     environment: bool = True
     local_repositories: bool = False
+    embedded: EmbeddedRoad | None = None
+    namespace: str = ""
+    uid: str = ""
 
 
 def from_mapping(known: Mapping[str, Mapping[str, str]]) -> Callable[[str, str], str]:

@@ -6,6 +6,7 @@ Argo does not have is an error, as it is for `kubectl apply`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -16,6 +17,10 @@ from exeunt.language.manifest import KeySelector
 
 LONGEST_KEY = 1024
 """Bytes of a key in UTF-8: what S3, GCS and OSS take at most, and Azure about so."""
+
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What a namespace and a uid can be in the embedded store."""
 
 
 class PlaceError(ValueError):
@@ -343,9 +348,31 @@ class RawPlace(ArtifactPlace):
     data: str = ""
 
 
+class NATSPlace(ArtifactPlace):
+    """A key in the embedded store. `uid`: whose artifact it is, a workflow of the same namespace; empty: one's own."""
+
+    kind: ClassVar[str] = "nats"
+    uid: str = ""
+    object: str = msgspec.field(default="", name="key")
+
+    @property
+    def key(self) -> str:
+        return self.object
+
+    @property
+    def shown(self) -> str:
+        return f"nats {self.object}{f' of workflow {self.uid}' if self.uid else ''}"
+
+    def problem(self) -> str:
+        return "" if not self.uid or TOKEN.fullmatch(self.uid) else f"uid: no workflow can have {self.uid!r}"
+
+
 PLACES: dict[str, type[ArtifactPlace]] = {
     model.kind: model
-    for model in (S3Place, GCSPlace, AzurePlace, OSSPlace, HTTPPlace, ArtifactoryPlace, GitPlace, RawPlace)
+    for model in (
+        *(S3Place, GCSPlace, AzurePlace, OSSPlace, HTTPPlace, ArtifactoryPlace, GitPlace, RawPlace),
+        NATSPlace,  # ours
+    )
 }
 """By the name under which a place of that kind stands in an artifact."""
 

@@ -10,38 +10,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import nats
 import pytest
 from nats.js import JetStreamContext
 
 from exeunt.artifacts.archive import Strategy, pack, unpack
-from exeunt.artifacts.embedded import ABANDONED_SECONDS, PART_BYTES, ArtifactHolder, EmbeddedStore, NoSuchArtifactError
-from exeunt.artifacts.embedded_stream import STREAM, ArtifactStream, EmbeddedStoreError, Stored, config
+from exeunt.artifacts.embedded import ABANDONED_SECONDS, PART_BYTES, EmbeddedStore
+from exeunt.artifacts.embedded_port import ArtifactHolder, EmbeddedStoreError, NoSuchArtifactError
+from exeunt.artifacts.embedded_stream import STREAM, ArtifactStream, Stored, config
 from tests.nats_server import NatsServer
 
 ONE, TWO = ArtifactHolder("default", "uid-1"), ArtifactHolder("default", "uid-2")
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", sync="2m")
-    await server.begin()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    js = client.jetstream()
-    await js.add_stream(config(1))
-    yield js
-    await client.close()
-
-
-@pytest.fixture
-def store(js: JetStreamContext) -> EmbeddedStore:
-    return EmbeddedStore(ArtifactStream(js))
 
 
 async def pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
@@ -71,6 +49,7 @@ async def test_keys_and_prefixes(store: EmbeddedStore) -> None:
         await store.save(ONE, key, pieces(key.encode()))
     assert [one.key for one in await store.list(ONE)] == ["a/1", "a/2", "b/ünï *.>"]
     assert [one.key for one in await store.list(ONE, "a/")] == ["a/1", "a/2"]
+    assert [one.key[:2] for one in await store.list(ONE, "a/", most=1)] == ["a/"]
     assert await store.list(TWO) == []
     with pytest.raises(NoSuchArtifactError, match="a/3: there is none"):
         await read(store, ONE, "a/3")

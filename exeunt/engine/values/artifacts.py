@@ -218,7 +218,7 @@ WHOLE = {
     "git": ("repo",),
     "hdfs": ("path",),
     "http": ("url",),
-    "nats": ("key", "uid"),
+    "nats": ("key",),
     "oss": ("endpoint", "bucket", "key"),
     "raw": ("data",),
     "s3": ("endpoint", "bucket", "key"),
