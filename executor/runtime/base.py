@@ -36,7 +36,8 @@ class ProgramSpec:
     `id` is the attempt's id. As in a container, `command` takes the place of the image's entrypoint and `args` that of
     its arguments, where they are given. `environment` is what the step adds to the runtime's own. `source` is the text
     of a script, which becomes a file and the last argument; None for no script. A runtime whose programs see the
-    machine's files as they are has no use for `binds`, `limits` and `isolated` (a network of its own).
+    machine's files as they are has no use for `binds`, `limits` and `isolated` (a network of its own). Only with `kept`
+    can its files be opened when it has ended.
     """
 
     id: str
@@ -49,6 +50,7 @@ class ProgramSpec:
     binds: list[Bind] = field(default_factory=list)
     limits: StepLimits = StepLimits()
     isolated: bool = False
+    kept: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +120,12 @@ class RunningProgram(Protocol):
 
     async def read(self, path: str, limit: int) -> bytes | None:
         """An output file of at most so many bytes: None when this attempt wrote none; Unreadable, OutputTooLarge."""
+
+    async def open(self, path: str) -> int | None:
+        """A descriptor (O_PATH) of what it left at a path, links followed as it saw them; None where nothing is.
+
+        Whoever asks closes it. Raises Unreadable.
+        """
 
     def release(self) -> None:
         """Nothing of it is needed any more: its files may go."""

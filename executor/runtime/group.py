@@ -123,6 +123,12 @@ class Process:
             self._home.reader, _read, os.path.join(self.directory, path), path, limit, self._since
         )
 
+    async def open(self, path: str) -> int | None:
+        """See `RunningProgram.open`. A file last written before the step began is not its output."""
+        return await self._loop.run_in_executor(
+            self._home.reader, _opened, os.path.join(self.directory, path), path, self._since
+        )
+
     def release(self) -> None:
         """See `RunningProgram.release`."""
         self._released = True
@@ -238,3 +244,17 @@ def _read(full: str, path: str, limit: int, since: int) -> bytes | None:
         raise Unreadable(f"{path}: {error.strerror}") from error
     finally:
         os.close(fd)
+
+
+def _opened(full: str, path: str, since: int) -> int | None:
+    try:
+        fd = os.open(full, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{path!r}: {getattr(error, 'strerror', None) or error}") from error
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and max(status.st_ctime_ns, status.st_mtime_ns) < since:
+        os.close(fd)
+        return None
+    return fd

@@ -12,10 +12,12 @@ from typing import Literal
 from exeunt.artifacts import packing, unpacking
 from exeunt.artifacts.landing import Landing, UnpackedSize
 from exeunt.artifacts.limits import ArchiveError, MissingFileError, UnpackLimits
+from exeunt.artifacts.packing import HeldFile, Source
 from exeunt.artifacts.threads import consumed, gathered, produced
 
 __all__ = [
     "ArchiveError",
+    "HeldFile",
     "MissingFileError",
     "Strategy",
     "UnpackLimits",
@@ -43,7 +45,7 @@ def file_name(artifact: str, path: str, strategy: Strategy) -> str:
     return f"{artifact}.{'tgz' if strategy.kind == 'tar' else 'zip'}"
 
 
-def pack(source: Path, strategy: Strategy, *, root: Path | None = None) -> AsyncIterator[bytes]:
+def pack(source: Source, strategy: Strategy, *, root: Path | None = None) -> AsyncIterator[bytes]:
     """The archive of a file or directory, in pieces of about 256 KB.
 
     `root`: links on the way to the source may lead anywhere below it, else only within the source's own directory.
@@ -62,7 +64,7 @@ def pack(source: Path, strategy: Strategy, *, root: Path | None = None) -> Async
     return produced(pieces)
 
 
-def names_below(source: Path, *, root: Path | None = None) -> list[str]:
+def names_below(source: Source, *, root: Path | None = None) -> list[str]:
     """The files of a directory, to be kept one by one under a prefix (`archive: none`); empty for a file.
 
     Each is then packed with `root=source`. Blocks. Raises MissingFileError, ArchiveError.

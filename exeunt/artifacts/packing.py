@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from exeunt.artifacts.beneath import (
     DEPTH,
@@ -44,21 +45,58 @@ class PackedEntry:
     link: str = ""
 
 
-def opened(source: Path, root: Path | None) -> int:
+class HeldFile(NamedTuple):
+    """A file or directory that somebody holds open, with the path that it has for people.
+
+    `below`: a name in that directory, which is meant instead.
+    """
+
+    fd: int
+    path: Path
+    below: str = ""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.shown.name
+
+    @property
+    def shown(self) -> Path:
+        """Its path, for people."""
+        return self.path / self.below
+
+    def open(self) -> int:
+        """A descriptor to read it from. Raises OutsideError, NoSuchFileError, OSError."""
+        own = Path(f"/proc/self/fd/{self.fd}")
+        if self.below:
+            return open_beneath(own, self.below)
+        mode = os.fstat(self.fd).st_mode  # before it is opened: devices and fifos never are
+        return os.open(own, os.O_RDONLY | os.O_CLOEXEC) if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else os.dup(self.fd)
+
+
+Source = Path | HeldFile
+
+
+def opened(source: Source, root: Path | None) -> int:
     """A descriptor of the source. Raises MissingFileError, ArchiveError."""
     try:
-        fd = open_beneath(*split(source, root))
-    except NoSuchFileError as error:
-        raise MissingFileError(str(error)) from None
+        fd = source.open() if isinstance(source, HeldFile) else open_beneath(*split(source, root))
+    except NoSuchFileError:
+        raise MissingFileError(f"{_shown(source)}: no such file or directory") from None
     except OutsideError as error:
-        raise ArchiveError(f"{error}; a step's files have to be its own") from None
+        said = f"{_shown(source)} leads out of its directory" if isinstance(source, HeldFile) else str(error)
+        raise ArchiveError(f"{said}; a step's files have to be its own") from None
     except OSError as error:
-        raise ArchiveError(f"{source} cannot be read: {error.strerror}") from error
+        raise ArchiveError(f"{_shown(source)} cannot be read: {error.strerror}") from error
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         os.close(fd)
-        raise ArchiveError(f"{source} is {kind_of(mode)}; only files and directories can be kept")
+        raise ArchiveError(f"{_shown(source)} is {kind_of(mode)}; only files and directories can be kept")
     return fd
+
+
+def _shown(source: Source) -> Path:
+    return source.shown if isinstance(source, HeldFile) else source
 
 
 def found_in(fd: int, name: str) -> Iterator[PackedEntry]:
@@ -125,16 +163,18 @@ def content(one: PackedEntry) -> Iterator[bytes]:
         yield piece
 
 
-def readable(source: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def readable(source: Source, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same, with what the system says told as an ArchiveError about the source."""
     try:
         yield from pieces
     except OSError as error:
         name = f" ({error.filename})" if error.filename else ""
-        raise ArchiveError(f"{source} cannot be packed: {error.strerror}{name}; was it changed meanwhile?") from error
+        raise ArchiveError(
+            f"{_shown(source)} cannot be packed: {error.strerror}{name}; was it changed meanwhile?"
+        ) from error
 
 
-def tar_gz(source: Path, level: int, root: Path | None) -> Iterator[bytes]:
+def tar_gz(source: Source, level: int, root: Path | None) -> Iterator[bytes]:
     """A tar.gz of a file or directory, under its own name. Raises ArchiveError, MissingFileError."""
     if level not in LEVELS:
         raise ArchiveError(f"compressionLevel {level}: there are -1 (the usual) to 9 (the smallest)")
@@ -192,7 +232,7 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def zipped(source: Path, root: Path | None) -> Iterator[bytes]:
+def zipped(source: Source, root: Path | None) -> Iterator[bytes]:
     """A zip of a file or directory, under its own name; directories only where something is in them, as Argo's.
 
     Argo leaves modes out, and writes links as empty files; here both are kept as Info-ZIP does.
@@ -233,19 +273,19 @@ _ZIP_PLAIN = 1 << 30
 """Larger files get sizes of 64 bits."""
 
 
-def as_it_is(source: Path, root: Path | None) -> Iterator[bytes]:
+def as_it_is(source: Source, root: Path | None) -> Iterator[bytes]:
     """The bytes of one file. Raises ArchiveError (also for a directory), MissingFileError."""
     fd = opened(source, root)
     try:
-        one = PackedEntry(str(source), os.fstat(fd), fd)
+        one = PackedEntry(str(_shown(source)), os.fstat(fd), fd)
         if stat.S_ISDIR(one.info.st_mode):
-            raise ArchiveError(f"{source} is a directory: without an archive its files are kept one by one")
+            raise ArchiveError(f"{_shown(source)} is a directory: without an archive its files are kept one by one")
         yield from readable(source, content(one))
     finally:
         os.close(fd)
 
 
-def names_below(source: Path, root: Path | None) -> list[str]:
+def names_below(source: Source, root: Path | None) -> list[str]:
     """The files of a directory by their names from it; empty for a file. Links count where they lead to a file in it.
 
     Raises ArchiveError, MissingFileError.
@@ -257,6 +297,6 @@ def names_below(source: Path, root: Path | None) -> list[str]:
             return []
         return [one.name[prefix:] for one in found_in(fd, source.name) if not stat.S_ISDIR(one.info.st_mode)]
     except OSError as error:
-        raise ArchiveError(f"{source} cannot be read: {error.strerror}") from error
+        raise ArchiveError(f"{_shown(source)} cannot be read: {error.strerror}") from error
     finally:
         os.close(fd)

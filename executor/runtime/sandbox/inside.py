@@ -15,7 +15,13 @@ import struct
 from typing import NoReturn
 
 from exeunt.executor.runtime.sandbox import kernel
-from exeunt.executor.runtime.sandbox.order import RUN_BYTES, SHARED_MEMORY_BYTES, SandboxOrder, ZygoteConfig
+from exeunt.executor.runtime.sandbox.order import (
+    RUN_BYTES,
+    SHARED_MEMORY_BYTES,
+    VIEW,
+    SandboxOrder,
+    ZygoteConfig,
+)
 from exeunt.executor.runtime.sandbox.plan import RootLayer, below
 
 SCRIPT = "/argo/staging/script"
@@ -229,6 +235,8 @@ def live(root: Root, order: SandboxOrder, out: int, err: int, status: int, *, is
         root.enter(order)
         if isolated:
             _loopback_up()
+        if order.kept:
+            _hand_out(status)
         argv = order.argv
         if order.source is not None:
             _write_script(order.source)
@@ -248,6 +256,15 @@ def live(root: Root, order: SandboxOrder, out: int, err: int, status: int, *, is
     except BaseException as error:  # noqa: BLE001 - nothing may go on in the zygote's code
         _tell(status, f"the sandbox cannot be set up: {type(error).__name__}: {error}", 0)
     os._exit(code)
+
+
+def _hand_out(status: int) -> None:
+    """Gives the executor what this step sees. A mount lives as long as its namespace, which a descriptor keeps."""
+    view = [os.open("/", os.O_PATH | os.O_CLOEXEC), os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)]
+    with socket.socket(fileno=os.dup(status)) as channel:
+        socket.send_fds(channel, [VIEW], view)
+    for fd in view:
+        os.close(fd)
 
 
 def _await(program: int) -> int:

@@ -17,6 +17,9 @@ SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 RUN_BYTES = 64 * 1024 * 1024
 """What /run holds."""
 
+VIEW = b"v"
+"""The message that comes with a step's root and its namespace of mounts: with both, its files outlast it."""
+
 ISOLATED, SHARED = b"i", b"s"
 """The message that comes with an order: whether the step has a network of its own."""
 
@@ -44,7 +47,10 @@ class ZygoteReady:
 
 @dataclass(slots=True)
 class SandboxOrder:
-    """One step. `own` is its directory, `binds` are (source, target, read only), `groups` the files to join by."""
+    """One step. `own` is its directory, `binds` are (source, target, read only), `groups` the files to join by.
+
+    `kept`: what it sees is handed out before it begins (VIEW).
+    """
 
     own: str
     argv: list[str]
@@ -53,6 +59,7 @@ class SandboxOrder:
     source: str | None
     binds: list[tuple[str, str, bool]]
     groups: list[str]
+    kept: bool = False
 
 
 def pack(what: ZygoteConfig | ZygoteReady | SandboxOrder) -> bytes:

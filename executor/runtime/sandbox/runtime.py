@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +20,16 @@ from typing import Any
 
 from exeunt.executor.images import NoCommand, command_line
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec, RuntimeContext
+from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec, RuntimeContext, Unreadable
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
 from exeunt.executor.runtime.guard import Groups
 from exeunt.executor.runtime.process import new_pipe, not_started
 from exeunt.executor.runtime.reaper import Reaper, StepProcesses
-from exeunt.executor.runtime.sandbox import cgroups
+from exeunt.executor.runtime.sandbox import cgroups, kernel
 from exeunt.executor.runtime.sandbox.files import SeenPlace, read_file, remove_tree, renewed
 from exeunt.executor.runtime.sandbox.helper import NoSandbox, ZygoteProcess
-from exeunt.executor.runtime.sandbox.order import SandboxOrder, ZygoteConfig
+from exeunt.executor.runtime.sandbox.order import VIEW, SandboxOrder, ZygoteConfig
 from exeunt.executor.runtime.sandbox.plan import RootLayer, below
 from exeunt.executor.runtime.watched import watched
 from exeunt.service.program import ProgramError
@@ -43,19 +44,39 @@ _STATUS_BYTES = 65536
 
 
 class SandboxedProcess(Process):
-    """A step in its sandbox. `places` is what it saw where, `groups` are its control groups."""
+    """A step in its sandbox. `places` is what it saw where, `groups` are its control groups.
 
-    __slots__ = ("groups", "places")
+    `view`: its root and its namespace of mounts, as descriptors; empty unless its files are kept.
+    """
+
+    __slots__ = ("groups", "places", "view")
 
     places: list[SeenPlace]
     groups: list[Path]
+    view: list[int]
 
     async def read(self, path: str, limit: int) -> bytes | None:
         """See `RunningProgram.read`."""
         return await self._loop.run_in_executor(self._home.reader, read_file, path, self.directory, self.places, limit)
 
+    async def open(self, path: str) -> int | None:
+        """See `RunningProgram.open`."""
+        return await self._loop.run_in_executor(self._home.reader, self._open, path)
+
+    def _open(self, path: str) -> int | None:
+        try:
+            return kernel.open_within(self.view[0], os.path.join("/", self.directory, path), os.O_PATH | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise Unreadable(f"{path!r}: {getattr(error, 'strerror', None) or error}") from error
+
     def release(self) -> None:
         """See `RunningProgram.release`."""
+        if not self.pid:
+            for fd in self.view:
+                os.close(fd)
+            self.view = []
         super().release()
         if not self.pid:
             cgroups.remove_groups(self.groups)
@@ -109,6 +130,7 @@ class SandboxRuntime:
         mark, own = f"{self._owner}/{self._started}", self._directory()
         process = SandboxedProcess(self, own, None, since=time.clock_gettime_ns(5), on_output=on_output)
         process.directory = spec.working_dir
+        process.view = []
         process.groups = cgroups.make_group(self._limits, str(self._started), spec.limits)
         binds = [(each, each, False) for each in self._shared]
         binds += [(each.source, each.target, each.read_only) for each in spec.binds]
@@ -121,11 +143,12 @@ class SandboxRuntime:
             source=spec.source,
             binds=binds,
             groups=[str(group / "cgroup.procs") for group in process.groups],
+            kept=spec.kept,
         )
         try:
             status = self._fork(process, order, mark, isolated=spec.isolated)
             try:
-                told = await _told(status)
+                told = await _told(status, process.view)
             except BaseException:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
@@ -171,16 +194,18 @@ class SandboxRuntime:
         os.mkdir(own, 0o755)
         return own
 
-    def _fork(self, process: SandboxedProcess, order: SandboxOrder, mark: str, *, isolated: bool) -> int:
-        """Has the first process started and watches it; the descriptor to read from what goes wrong in it."""
+    def _fork(self, process: SandboxedProcess, order: SandboxOrder, mark: str, *, isolated: bool) -> socket.socket:
+        """Has the first process started and watches it; the socket at which it says what goes wrong in it."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             out, write = new_pipe(ours, theirs)
             err, write_err = new_pipe(ours, theirs)
-            status, write_status = new_pipe(ours, theirs)
+            status, write_status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(status.close)
+            theirs.callback(write_status.close)
             pipes = frozenset(f"pipe:[{os.fstat(fd).st_ino}]" for fd in (out, err))
             since = survivors.ticks_now()
             try:
-                pid = self._zygote.fork(order, write, write_err, write_status, isolated=isolated)
+                pid = self._zygote.fork(order, write, write_err, write_status.fileno(), isolated=isolated)
             except (OSError, NoSandbox) as error:
                 raise NotStarted(f"the sandbox could not be started: {error}") from error
             self.reaper.started(StepProcesses(pid, mark, process.own, since, pipes))
@@ -235,23 +260,27 @@ def _place(own: str, layer: RootLayer) -> SeenPlace:
     return SeenPlace(layer.target, f"{own}/u{layer.number}", layer.source)
 
 
-async def _told(status: int) -> dict[str, Any]:
-    """What went wrong before the program ran; empty when it runs. Closes the descriptor."""
+async def _told(status: socket.socket, view: list[int]) -> dict[str, Any]:
+    """What went wrong before the program ran; empty when it runs. Takes what it hands out; closes the socket."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(status, readable.set)
     try:
         async with asyncio.timeout(SETUP_SECONDS):
-            await readable.wait()
-        data = os.read(status, _STATUS_BYTES)
-        return dict(json.loads(data)) if data else {}
+            while True:
+                await readable.wait()
+                readable.clear()
+                data, fds, _, _ = socket.recv_fds(status, _STATUS_BYTES, 2)
+                view += fds
+                if data != VIEW:
+                    return dict(json.loads(data)) if data else {}
     except TimeoutError:
         raise NotStarted(
             f"the sandbox was not set up after {SETUP_SECONDS:g} s; does a file system not answer?"
         ) from None
     finally:
         loop.remove_reader(status)
-        os.close(status)
+        status.close()
 
 
 def _refused(told: dict[str, Any], command: str) -> NotStarted:
