@@ -15,12 +15,17 @@ from exeunt.service.settings import setting
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ActionServiceSettings):
-    """Settings of `exeunt serve executor`. At `listen` it tells its health; `nats_url` has no meaning for it."""
+    """Settings of `exeunt serve executor`. At `listen` it tells its health."""
 
     schedulers: tuple[str, ...] = setting(
         "Where schedulers listen for the other services; those that are not named are learned from them",
         ("127.0.0.1:7610",),
         unit="HOST:PORT",
+    )
+    nats_url: str = setting(
+        "Where NATS listens, as in nats://USER:PASSWORD@HOST:4222, so that artifacts without a repository go there "
+        "straight; several separated by commas; empty: they go through the schedulers",
+        "",
     )
     executor_token: str = setting("As token, for the sessions with schedulers, who need the same; empty for token", "")
     executor_id: str = setting("Name of this executor; empty for one that is kept in the data directory", "")

@@ -43,6 +43,12 @@ class Settings(OwnerSettings, ActionServiceSettings):
         unit="B",
         minimum=1024 * 1024,
     )
+    artifact_bytes: int = setting(
+        "Room for artifacts without a repository, when their stream is made; less is taken where NATS has not as much",
+        10 * 1024**3,
+        unit="B",
+        minimum=16 * 1024**2,
+    )
     window: int = setting(
         "How many messages of the log an open run may span before it writes a snapshot, so that the log can be cut",
         100_000,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from exeunt.artifacts.embedded import EmbeddedStore
+from exeunt.artifacts.embedded_stream import ArtifactStream
 from exeunt.journal.log import Log
 from exeunt.journal.owner_service import open_nats, own_partitions, ready, serve_owner, watch_streams
 from exeunt.journal.owners import MembershipOwners
 from exeunt.journal.projections import open_projections
+from exeunt.journal.wire import connect
+from exeunt.scheduler.artifacts import WINDOW
 from exeunt.scheduler.parts import Scheduler
 from exeunt.scheduler.settings import Settings
 from exeunt.scheduler.submit import CHECK_MEMORY, CHECK_SECONDS, CHECKERS
@@ -21,6 +25,13 @@ from exeunt.service.worker import Workers
 async def serve(settings: Settings) -> None:
     """Runs until told to stop: then no new work, what is decided is written, partitions are handed over."""
     await serve_owner(partial(_start, settings=settings), settings)
+
+
+async def _artifacts(program: Program, settings: Settings) -> EmbeddedStore:
+    """The embedded store, by a connection of its own: what is large does not delay commits."""
+    nc = await connect(settings.servers(), f"scheduler {settings.replica} artifacts", password=settings.nats_password)
+    await program.enter(closing(nc, nc.close))
+    return EmbeddedStore(ArtifactStream(nc.jetstream()), window=WINDOW)
 
 
 async def _start(program: Program, settings: Settings) -> None:
@@ -39,7 +50,9 @@ async def _start(program: Program, settings: Settings) -> None:
     await program.enter(closing(checkers, checkers.close))
     program.routine("checks", checkers.warm())
     owners = MembershipOwners()
-    parts = Scheduler(settings, journal, projections, owners, check=checkers)
+    parts = Scheduler(
+        settings, journal, projections, owners, check=checkers, artifacts=await _artifacts(program, settings)
+    )
     watch_streams(program, identity, parts)
     await program.enter(closing(parts.peers, parts.peers.close))
     server = await program.enter(serve_both(settings, parts.public(), parts.internal(), guard))

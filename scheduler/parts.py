@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
+from exeunt.internal.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
+
+from exeunt.artifacts.embedded import EmbeddedStore
 from exeunt.bundles import Bundles
 from exeunt.chains import Chains
 from exeunt.driver.ports import Clock
@@ -31,6 +34,7 @@ from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import RunAnnouncer
 from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.artifacts import ArtifactService
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
@@ -77,10 +81,14 @@ class Scheduler:
         owners: Owners,
         *,
         check: CheckWork,
+        artifacts: EmbeddedStore | None = None,
         fresh: Fresh | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`check` reads and checks documents; `fresh` is the log's unless a test has another one (`Log.fresh`)."""
+        """`check` reads and checks documents; `artifacts`: the embedded store, None for a scheduler without it.
+
+        `fresh` is the log's unless a test has another one (`Log.fresh`).
+        """
         clock = clock or Clock()
         self._fresh = fresh or journal.fresh
         self.journal = journal
@@ -123,6 +131,7 @@ class Scheduler:
         )
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
+        self.artifacts = artifacts
         self.lists = WorkflowLists(self.runs, projections.archive, self.peers, self.access)
         self.workflows = self._workflow_service(settings, check, repeat)
         self._looks = bool(settings.nats_monitor)
@@ -199,11 +208,15 @@ class Scheduler:
 
     def internal(self) -> dict[str, Register]:
         """What the other services are served: also users' calls, which schedulers pass on."""
-        return {
+        found: dict[str, Register] = {
             **self.public(),
             "exeunt.internal.v1.ExecutorService": partial(add_ExecutorServiceServicer_to_server, self.executors),
             "exeunt.internal.v1.StepService": partial(add_StepServiceServicer_to_server, self.steps),
         }
+        if self.artifacts is not None:
+            servicer = ArtifactService(self.artifacts)
+            found["exeunt.internal.v1.ArtifactService"] = partial(add_ArtifactServiceServicer_to_server, servicer)
+        return found
 
     def routines(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run for as long as the scheduler does."""

@@ -28,6 +28,12 @@ class Settings(OwnerSettings, ServiceSettings):
         "How long a silent executor is waited for before its steps are lost", 30.0, unit="s", minimum=0.1
     )
     log_bytes: int = setting("Room for the log when its stream is made", 8 * 1024**3, unit="B", minimum=16 * 1024**2)
+    artifact_bytes: int = setting(
+        "Room for artifacts without a repository, when their stream is made; less is taken where NATS has not as much",
+        10 * 1024**3,
+        unit="B",
+        minimum=16 * 1024**2,
+    )
     window: int = setting(
         "How many messages of the log an open run may span before it writes a snapshot, so that the log can be cut",
         100_000,

@@ -32,6 +32,8 @@ def free_ports(count: int) -> list[int]:
 class NatsServer:
     """One server. `url` for clients, `monitor` for its HTTP side.
 
+    `more` goes into its configuration.
+
     `within`: a command that runs it elsewhere, as `ip netns exec NAME` does; `host` is where it listens there.
     """
 
@@ -47,6 +49,7 @@ class NatsServer:
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
         max_payload: str = "1MB",
+        more: str = "",
     ) -> None:
         self.folder = folder
         self.port, self.monitor_port = free_ports(2)
@@ -65,7 +68,7 @@ class NatsServer:
         self._conf.write_text(
             f'server_name: "{name}"\nlisten: "{host}:{self.port}"\nhttp: "{host}:{self.monitor_port}"\n'
             f"max_payload: {max_payload}\n{cluster}"
-            f'jetstream {{\n  store_dir: "{folder}/store"\n  sync_interval: {sync}\n{limit}}}\n'
+            f'jetstream {{\n  store_dir: "{folder}/store"\n  sync_interval: {sync}\n{limit}}}\n{more}'
         )
 
     def start(self) -> None:

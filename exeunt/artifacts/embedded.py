@@ -21,17 +21,23 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from exeunt.artifacts.embedded_port import ArtifactHolder, EmbeddedStoreError, KeptArtifact, NoSuchArtifactError
+from exeunt.artifacts.embedded_port import (
+    ArtifactHolder,
+    Check,
+    EmbeddedStoreError,
+    KeptArtifact,
+    NoSuchArtifactError,
+    checked,
+    in_parts,
+)
 from exeunt.artifacts.embedded_stream import ANSWER_SECONDS, ArtifactStream, Stored
 
-PART_BYTES = 512 * 1024
-"""Of one message; less than NATS' usual max_payload of 1 MB."""
 WINDOW = 8
-"""So many parts are on their way at once: 4 MB of memory for each transfer."""
+"""So many parts of one transfer are on their way at once, which is its memory: 4 MB."""
 TRANSFER_SECONDS = 6 * 3600.0
 """The longest time of one save."""
 ABANDONED_SECONDS = 4 * TRANSFER_SECONDS
@@ -49,6 +55,14 @@ class _Content(msgspec.Struct):
     by: str
 
 
+class FoundContent(NamedTuple):
+    """An artifact, and where its bytes lie."""
+
+    artifact: KeptArtifact
+    upload: str
+    parts: int
+
+
 class _Upload(msgspec.Struct):
     at: float
     dead: bool = False
@@ -62,12 +76,16 @@ def _key_hash(key: str) -> str:
 class EmbeddedStore:
     """An EmbeddedRoad straight to NATS. Raises EmbeddedStoreError, which says which artifact and what to do."""
 
-    def __init__(self, stream: ArtifactStream, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, stream: ArtifactStream, now: Callable[[], float] = time.time, *, window: int = WINDOW) -> None:
+        """`window`: parts of one transfer on their way at once."""
         self._stream = stream
+        self._window = window
         self._now = now
         self._unanswered: set[str] = set()
 
-    async def save(self, holder: ArtifactHolder, key: str, content: AsyncIterable[bytes]) -> KeptArtifact:
+    async def save(
+        self, holder: ArtifactHolder, key: str, content: AsyncIterable[bytes], check: Check | None = None
+    ) -> KeptArtifact:
         """Keeps a content under a key, instead of what was there; answers once it is durable and whole."""
         below = holder.subject()
         upload = secrets.token_hex(12)
@@ -76,6 +94,8 @@ class EmbeddedStore:
         try:
             async with asyncio.timeout(TRANSFER_SECONDS):
                 digest, size, parts = await self._sent(upload, content)
+                if check is not None:
+                    check(digest, size)
                 record = KeptArtifact(key, digest, size, self._now())
                 subject = f"{below}.{_key_hash(key)}.{digest}"
                 sequence = await self._stream.write(subject, msgspec.json.encode(record))
@@ -99,7 +119,7 @@ class EmbeddedStore:
             async for part in in_parts(content):
                 sha.update(part)
                 size += len(part)
-                if len(under_way) >= WINDOW:
+                if len(under_way) >= self._window:
                     await under_way.popleft()
                 under_way.append(asyncio.create_task(self._stream.put(f"xf.p.{upload}.{number}", part)))
                 number += 1
@@ -159,38 +179,35 @@ class EmbeddedStore:
 
         Raises NoSuchArtifactError, EmbeddedStoreError, also in the midst.
         """
+        found = await self.find_content(holder, key)
+        async for piece in checked(found.artifact, self.parts(found)):
+            yield piece
+
+    async def find_content(self, holder: ArtifactHolder, key: str) -> FoundContent:
+        """Where the content of an artifact lies. Raises NoSuchArtifactError."""
         artifact = await self.find(holder, key)
         found = await self._stream.last(f"xf.b.{artifact.digest}")
         content = msgspec.json.decode(found.data, type=_Content) if found is not None else None
         if content is None or content.state == "dead":
             raise NoSuchArtifactError(f"artifact {key}: its content is not there (yet, or any more)")
-        sha, last = hashlib.sha256(), b""
-        async for part in self._parts(key, content):
-            if last:
-                yield last
-            sha.update(part)
-            last = part
-        if sha.hexdigest() != artifact.digest:
-            raise EmbeddedStoreError(
-                f"artifact {key}: its content in NATS is damaged (SHA-256 {sha.hexdigest()} instead of "
-                f"{artifact.digest}); run the step again that made it"
-            )
-        if last:
-            yield last
+        return FoundContent(artifact, content.upload, content.parts)
 
-    async def _parts(self, key: str, content: _Content) -> AsyncIterator[bytes]:
+    async def parts(self, found: FoundContent, first: int = 0) -> AsyncIterator[bytes]:
+        """The parts of a content from this one on, unchecked. Raises EmbeddedStoreError, also in the midst."""
         ahead: deque[asyncio.Task[bytes | None]] = deque()
+        number = first
         try:
-            for number in range(content.parts + WINDOW):
-                if number < content.parts:
-                    ahead.append(asyncio.create_task(self._stream.part(f"xf.p.{content.upload}.{number}")))
-                if ahead and number >= WINDOW - 1:
-                    part = await ahead.popleft()
-                    if part is None:
-                        raise EmbeddedStoreError(
-                            f"artifact {key}: a part of its content is gone; was its workflow deleted meanwhile?"
-                        )
-                    yield part
+            while ahead or number < found.parts:
+                while number < found.parts and len(ahead) < self._window:
+                    ahead.append(asyncio.create_task(self._stream.part(f"xf.p.{found.upload}.{number}")))
+                    number += 1
+                part = await ahead.popleft()
+                if part is None:
+                    raise EmbeddedStoreError(
+                        f"artifact {found.artifact.key}: a part of its content is gone; was its workflow deleted "
+                        "meanwhile?"
+                    )
+                yield part
         finally:
             await _ended(ahead)
 
@@ -301,15 +318,3 @@ async def _ended(tasks: deque[asyncio.Task[None]] | deque[asyncio.Task[bytes | N
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def in_parts(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in parts of PART_BYTES, the last one shorter."""
-    waiting = bytearray()
-    async for piece in content:
-        waiting += piece
-        while len(waiting) >= PART_BYTES:
-            yield bytes(waiting[:PART_BYTES])
-            del waiting[:PART_BYTES]
-    if waiting:
-        yield bytes(waiting)

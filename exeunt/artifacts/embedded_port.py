@@ -6,12 +6,16 @@ has no connection to NATS. Both are an `EmbeddedRoad`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from exeunt.language.places import TOKEN
+
+PART_BYTES = 512 * 1024
+"""Of one piece of a content; less than NATS' usual max_payload of 1 MB."""
 
 
 class EmbeddedStoreError(Exception):
@@ -68,3 +72,36 @@ class EmbeddedRoad(Protocol):
 
     async def delete(self, holder: ArtifactHolder, key: str) -> None:
         """Removes an artifact; one that is gone is fine."""
+
+
+Check = Callable[[str, int], None]
+"""Hears digest and size of a content before it is named; what it raises is raised on, and nothing is kept."""
+
+
+async def in_parts(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in parts of PART_BYTES, the last one shorter."""
+    waiting = bytearray()
+    async for piece in content:
+        waiting += piece
+        while len(waiting) >= PART_BYTES:
+            yield bytes(waiting[:PART_BYTES])
+            del waiting[:PART_BYTES]
+    if waiting:
+        yield bytes(waiting)
+
+
+async def checked(artifact: KeptArtifact, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes; the last piece comes only if all of them are the artifact's. Raises EmbeddedStoreError."""
+    sha, last = hashlib.sha256(), b""
+    async for piece in pieces:
+        if last:
+            yield last
+        sha.update(piece)
+        last = piece
+    if sha.hexdigest() != artifact.digest:
+        raise EmbeddedStoreError(
+            f"artifact {artifact.key}: its content in NATS is damaged (SHA-256 {sha.hexdigest()} instead of "
+            f"{artifact.digest}); run the step again that made it"
+        )
+    if last:
+        yield last

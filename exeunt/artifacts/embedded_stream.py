@@ -25,8 +25,6 @@ from exeunt.natspy import WRONG_LAST_SEQUENCE, whole
 
 T = TypeVar("T")
 STREAM = "EXEUNT_ARTIFACTS"
-ROOM_BYTES = 10 * 1024**3
-"""What the stream may take, unless told otherwise."""
 ANSWER_SECONDS = 10.0
 """A request without an answer for so long is made again."""
 STALL_SECONDS = 60.0
@@ -43,7 +41,7 @@ class Stored(NamedTuple):
     data: bytes
 
 
-def config(replicas: int, max_bytes: int = ROOM_BYTES) -> StreamConfig:
+def config(replicas: int, max_bytes: int) -> StreamConfig:
     """How the stream is made: it refuses when it is full."""
     return StreamConfig(
         name=STREAM,

@@ -26,11 +26,27 @@ SERVICES = ("scheduler", "exithandler")
 ROOM_BYTES = 16 * 1024**2
 ROOM_FILES = 100
 NATS_USER = "exeunt"
+NATS_EXECUTOR_USER = "executor"
 NATS_CONFIG = """\
 # Written by exeunt for this cluster. Acknowledged means on the disk: sync_interval must stay "always".
 listen: "127.0.0.1:{port}"
 server_name: "exeunt-{port}"
-authorization {{ user: "{user}", password: "{password}" }}
+authorization {{ users: [
+  {{ user: "{user}", password: "{password}" }}
+  # executors: they keep and fetch artifacts
+  {{ user: "{executors}", password: "{executors_password}", permissions: {{
+    publish: [
+      "xf.>"
+      "exeunt.artifacts.>"
+      "$JS.API.STREAM.MSG.GET.EXEUNT_ARTIFACTS"
+      "$JS.API.DIRECT.GET.EXEUNT_ARTIFACTS.>"
+      "$JS.API.STREAM.MSG.DELETE.EXEUNT_ARTIFACTS"
+      "$JS.API.STREAM.PURGE.EXEUNT_ARTIFACTS"
+    ]
+    subscribe: "_INBOX_executor.>"
+  }} }}
+] }}
+mappings {{ "exeunt.artifacts.>": "$JS.API.>" }}
 max_payload: 1MB
 jetstream {{
   store_dir: "{store}"
@@ -164,6 +180,8 @@ class Cluster:
             store=str(store).replace('"', '\\"'),
             user=NATS_USER,
             password=self.credentials.nats,
+            executors=NATS_EXECUTOR_USER,
+            executors_password=self.credentials.artifacts,
         )
         private.write(config, text)
         command = [nats_server(), "-c", str(config)]
@@ -194,7 +212,7 @@ class Cluster:
         name = f"executor-{number}"
         environ = {
             **self._common(name),
-            "EXEUNT_NATS_URL": "",  # executors speak to schedulers alone
+            "EXEUNT_NATS_URL": f"nats://{NATS_EXECUTOR_USER}:{self.credentials.artifacts}@{self.nats_address}",
             "EXEUNT_EXECUTOR_TOKEN": self.credentials.executor,
             "EXEUNT_EXECUTOR_ID": name,
             "EXEUNT_SCHEDULERS": f"127.0.0.1:{self._ports['scheduler-internal']}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import secrets
@@ -28,6 +29,11 @@ class Credentials(NamedTuple):
     """For the API."""
     executor: str
     """For sessions of executors."""
+
+    @property
+    def artifacts(self) -> str:
+        """Password of the NATS user by whom executors keep artifacts."""
+        return hmac.digest(self.nats.encode(), b"artifacts", "sha256").hex()
 
 
 def directory(path: Path) -> None:

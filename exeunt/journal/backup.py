@@ -59,7 +59,7 @@ class BackupContents(msgspec.Struct):
 
 def configs(replicas: int) -> list[dict[str, Any]]:
     """The settings of the streams that are saved: those whose content has to last, and the events."""
-    return [*all_streams(replicas, 1, 1), public.config(replicas).as_dict()]
+    return [*all_streams(replicas, 1, 1, 1), public.config(replicas).as_dict()]
 
 
 def names() -> list[str]:

@@ -57,12 +57,11 @@ async def serve_owner(setup: Callable[[Program], Awaitable[None]], settings: Own
 
 async def open_nats(program: Program, settings: OwnerSettings, role: Role) -> tuple[Client, Identity]:
     """Connects, and opens the streams. Raises LogLostError."""
-    servers = [url.strip() for url in settings.nats_url.split(",")]
-    nc = await connect(servers, f"{KINDS[role]} {settings.replica}", password=settings.nats_password)
+    nc = await connect(settings.servers(), f"{KINDS[role]} {settings.replica}", password=settings.nats_password)
     await program.enter(closing(nc, nc.close))
     wire = await wire_of(nc)
     program.background("nats", wire.ended())
-    streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days)
+    streams = all_streams(settings.replicas, settings.log_bytes, settings.ledger_days, settings.artifact_bytes)
     return nc, await open_streams(wire, streams, settings.data_dir, settings.anew)
 
 

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from exeunt import cloudevents
+from exeunt.artifacts import embedded_stream
 from exeunt.journal import blobs, manifests, names, public, records, steplogs
 from exeunt.journal.gather import Gatherer
 from exeunt.journal.lanes import Lanes
@@ -54,9 +55,10 @@ class Projections:
         await self.outbox.drain()
 
 
-def all_streams(replicas: int, log_bytes: int, ledger_days: float) -> list[dict[str, Any]]:
+def all_streams(replicas: int, log_bytes: int, ledger_days: float, artifact_bytes: int) -> list[dict[str, Any]]:
     """The settings of every stream whose content has to last: those beside the log, and the log. Events are not."""
-    return [*(config.as_dict() for config in _configs(replicas, ledger_days)), log_stream(replicas, log_bytes)]
+    beside = [*_configs(replicas, ledger_days), embedded_stream.config(replicas, artifact_bytes)]
+    return [*(config.as_dict() for config in beside), log_stream(replicas, log_bytes)]
 
 
 def _configs(replicas: int, ledger_days: float) -> list[StreamConfig]:

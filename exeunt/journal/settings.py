@@ -48,11 +48,16 @@ class OwnerSettings:
     commit_bytes: int
     window: int
     ledger_days: float
+    artifact_bytes: int
     anew: tuple[str, ...]
     secret_key: str
     exit_handlers: tuple[str, ...]
     exit_on: tuple[str, ...]
     artifact_repository: str
+
+    def servers(self) -> list[str]:
+        """The addresses of NATS."""
+        return [url.strip() for url in self.nats_url.split(",")]
 
     def log(self) -> LogSettings:
         """How the log is kept."""

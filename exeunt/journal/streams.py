@@ -73,14 +73,14 @@ async def _made(wire: Wire, name: str, config: dict[str, Any]) -> dict[str, Any]
 async def with_room(wire: Wire, verb: str, config: dict[str, Any]) -> None:
     """Makes or changes a stream. NATS keeps aside what it may take: where that is not there, less is asked for.
 
-    Only for one that forgets its oldest messages, so that it goes on with less. Raises JetStreamError.
+    Not for the log: everything rests on its room. Raises JetStreamError.
     """
     most = int(config.get("max_bytes") or -1)
     while True:
         try:
             await wire.api(f"STREAM.{verb}.{config['name']}", {**config, "max_bytes": most})
         except JetStreamError as error:
-            if error.code not in NO_ROOM or config.get("discard") != "old" or most // 4 < LEAST_BYTES:
+            if error.code not in NO_ROOM or config["name"] == STREAM or most // 4 < LEAST_BYTES:
                 raise
             most //= 4  # not all that is left: there are other streams
             continue

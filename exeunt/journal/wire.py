@@ -79,10 +79,12 @@ async def connect(
     password: str = "",
     tls: ssl.SSLContext | None = None,
     credentials: str | None = None,
+    inbox: str = "",
 ) -> Client:
     """Connects to NATS so that a dead server is noticed within seconds and waited for as long as it takes.
 
-    `password`, of any characters, is that of the user whom the addresses name without one.
+    `password`, of any characters, is that of the user whom the addresses name without one; `inbox`: the subject below
+    which answers come, for a user who may not listen to those of others.
     Raises ConnectionEndedError when the server takes too small messages.
     """
     loop = asyncio.get_running_loop()
@@ -102,6 +104,8 @@ async def connect(
         options["tls"] = tls
     if credentials:
         options["user_credentials"] = credentials
+    if inbox:
+        options["inbox_prefix"] = inbox
     nc = await whole(
         nats.connect(
             servers,

@@ -32,10 +32,13 @@ _RETRIES = {
 }
 
 
-def open_channel(address: str, *, timeout: float | None = 10.0, retries: bool = True) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *, timeout: float | None = 10.0, retries: bool = True, apart: bool = False
+) -> grpc.aio.Channel:
     """A channel to HOST:PORT; close it. Unary calls end after `timeout` seconds unless the caller says otherwise.
 
     With `retries` a call that fails UNAVAILABLE is made up to three times more: every mutating call has a request id.
+    With `apart` it has a connection of its own: large transfers do not delay what other channels to there send.
     """
     options: list[tuple[str, Any]] = [
         *KEEPALIVE,
@@ -46,6 +49,8 @@ def open_channel(address: str, *, timeout: float | None = 10.0, retries: bool = 
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 500),
     ]
+    if apart:
+        options.append(("grpc.use_local_subchannel_pool", 1))
     if retries:
         options.append(("grpc.service_config", json.dumps(_RETRIES)))
     interceptors: Sequence[grpc.aio.ClientInterceptor] = [_Deadlines(timeout)]

@@ -11,7 +11,8 @@ from exeunt.service.settings import SettingsError
 
 HEADER = "authorization"
 SHORTEST = 16
-EXECUTORS = "exeunt.internal.v1.ExecutorService"
+EXECUTORS = frozenset({"exeunt.internal.v1.ExecutorService", "exeunt.internal.v1.ArtifactService"})
+"""What only executors call."""
 OPEN = "grpc.health.v1.Health"
 """What probes ask: whether the service is well, and nothing else."""
 
@@ -59,13 +60,13 @@ class TokenGuard:
     def refusal(self, method: str, sent: Iterable[tuple[str, str | bytes]]) -> RpcError | None:
         """Why a call of `package.Service/Method` with that metadata is not answered; None when it is."""
         service = method.partition("/")[0]
-        wanted = self._executors if service == EXECUTORS else self._tokens
+        wanted = self._executors if service in EXECUTORS else self._tokens
         if not wanted or service == OPEN:
             return None
         given = [_token_of(value) for key, value in sent if key == HEADER]
         if any(hmac.compare_digest(one, token.encode()) for one in given for token in wanted):
             return None
-        if service == EXECUTORS:
+        if service in EXECUTORS:
             text = NO_EXECUTOR.format("another one was sent" if given else "none was sent")
         else:
             text = WRONG if given else MISSING

@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
     client = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     js = client.jetstream()
-    await js.add_stream(config(1))
+    await js.add_stream(config(1, 10 * 1024**3))
     yield js
     await client.close()
 

@@ -14,8 +14,8 @@ import pytest
 from nats.js import JetStreamContext
 
 from exeunt.artifacts.archive import Strategy, pack, unpack
-from exeunt.artifacts.embedded import ABANDONED_SECONDS, PART_BYTES, EmbeddedStore
-from exeunt.artifacts.embedded_port import ArtifactHolder, EmbeddedStoreError, NoSuchArtifactError
+from exeunt.artifacts.embedded import ABANDONED_SECONDS, EmbeddedStore
+from exeunt.artifacts.embedded_port import PART_BYTES, ArtifactHolder, EmbeddedStoreError, NoSuchArtifactError
 from exeunt.artifacts.embedded_stream import STREAM, ArtifactStream, Stored, config
 from tests.nats_server import NatsServer
 

@@ -69,7 +69,7 @@ async def services(folder: Path, nodes: list[NatsServer]) -> AsyncIterator[Repli
 async def streams(node: NatsServer, replicas: int = 1) -> AsyncIterator[Nats]:
     """The streams as services make them, and a connection."""
     nc = await connect(node.url, "test")
-    for config in [*all_streams(replicas, 1024**3, 30), public.config(replicas).as_dict()]:
+    for config in [*all_streams(replicas, 1024**3, 30, 1024**3), public.config(replicas).as_dict()]:
         await ensure_stream(await wire_of(nc), config)
     yield nc
     await nc.close()

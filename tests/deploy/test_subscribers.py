@@ -26,7 +26,12 @@ from tests.scheduler.rig import scheduling
 pytestmark = [pytest.mark.services, pytest.mark.timeout(90)]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-PASSWORDS = {"NATS_PASSWORD": "e1", "TEAM_A_PASSWORD": "a1", "TEAM_A_OPERATOR_PASSWORD": "o1"}
+PASSWORDS = {
+    "NATS_PASSWORD": "e1",
+    "TEAM_A_PASSWORD": "a1",
+    "TEAM_A_OPERATOR_PASSWORD": "o1",
+    "EXECUTORS_PASSWORD": "x1",
+}
 KINDS = ["workflow.submitted", "workflow.exiting", "workflow.succeeded"]
 MANIFEST = """
 apiVersion: argoproj.io/v1alpha1
@@ -41,19 +46,19 @@ spec:
 class Deployed(NatsServer):
     """A nats-server with the files of deploy/ on ports and in a folder of the test's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, accounts: str = "subscriber.conf") -> None:
         super().__init__(folder)
         text = (DEPLOY / "nats.conf").read_text()
         for old, new in (
             ("listen: 0.0.0.0:4222", f"listen: 127.0.0.1:{self.port}"),
             ("http: 0.0.0.0:8222", f"http: 127.0.0.1:{self.monitor_port}"),
             ("store_dir: /data", f'store_dir: "{folder}/store"'),
-            ('# include "subscriber.conf"', 'include "subscriber.conf"'),
+            (f'# include "{accounts}"', f'include "{accounts}"'),
         ):
             assert old in text
             text = text.replace(old, new)
         self._conf.write_text(text)
-        (folder / "subscriber.conf").write_text((DEPLOY / "subscriber.conf").read_text())
+        (folder / accounts).write_text((DEPLOY / accounts).read_text())
 
     def as_user(self, user: str) -> str:
         """The address with a user's credentials."""

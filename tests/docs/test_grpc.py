@@ -20,7 +20,7 @@ from tests.e2e.cluster import Cluster
 PAGE = (ROOT / "docs" / "grpc.md").read_text()
 BLOCKS = blocks(ROOT / "docs" / "grpc.md")
 REFUSING = {"RpcError", "ChainRefused", "Rejected", "unavailable", "wrong_state", "invalid"}
-INSIDE = {"ATTEMPT_OVER", "INVALID_STRATEGY", "MAIN_RUN_OVER", "NOT_FINISHED"}
+INSIDE = {"ARTIFACT_CHANGED", "ATTEMPT_OVER", "INVALID_STRATEGY", "MAIN_RUN_OVER", "NOT_FINISHED"}
 """Reasons that reach no user: they are about what executors and services say to each other."""
 
 

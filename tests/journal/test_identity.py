@@ -79,7 +79,7 @@ def test_work_may_not_begin_unless_somebody_says_so(streams: Found, known: str, 
             judge(streams, known, ["C"], "fresh")
 
 
-CONFIGS = all_streams(1, 64 * 1024**2, 30)
+CONFIGS = all_streams(1, 64 * 1024**2, 30, 64 * 1024**2)
 NAMES = [str(config["name"]) for config in CONFIGS]
 
 

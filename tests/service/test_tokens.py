@@ -31,3 +31,13 @@ def test_none_is_refused() -> None:
     refusal = TokenGuard([TOKEN]).refusal("exeunt.v1.WorkflowService/GetWorkflow", [])
     assert refusal is not None
     assert str(refusal) == MISSING
+
+
+@pytest.mark.parametrize("service", ["ExecutorService", "ArtifactService"])
+def test_what_only_executors_call_has_a_token_of_its_own(service: str) -> None:
+    guard = TokenGuard([TOKEN], ["Another-token-of-20-signs."])
+    method = f"exeunt.internal.v1.{service}/Any"
+    refusal = guard.refusal(method, [("authorization", f"Bearer {TOKEN}")])
+    assert refusal is not None
+    assert "EXEUNT_EXECUTOR_TOKEN" in str(refusal)
+    assert guard.refusal(method, [("authorization", "Bearer Another-token-of-20-signs.")]) is None
