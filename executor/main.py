@@ -11,6 +11,7 @@ from exeunt.executor.actions import ActionRunner, WorkflowFollower, WorkflowStar
 from exeunt.executor.attempt import SchedulerLink
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
+from exeunt.executor.claims import Claims
 from exeunt.executor.data_dir import data_directory, kept_names
 from exeunt.executor.health import keep_health, serve_health
 from exeunt.executor.limits import OutputLimits
@@ -22,6 +23,7 @@ from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
+from exeunt.executor.volumes import open_volumes
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
 from exeunt.service.program import Program, run
@@ -48,6 +50,8 @@ async def _start(program: Program, settings: Settings) -> None:
         directory, mark, images, settings.rootfs, settings.hidden_files(directory), tuple(settings.share)
     )
     runtime = await program.enter(RUNTIMES[settings.runtime](context))
+    claims = Claims(directory / "claims")
+    volumes = await program.enter(open_volumes(settings.volume_context(directory, mark, claims, runtime.own_files)))
     slots: Slots[SchedulerLink] = Slots(settings.slots, settings.exit_slots)
     token = "".join(tokens[:1])
     tools = await program.enter(
@@ -65,7 +69,7 @@ async def _start(program: Program, settings: Settings) -> None:
         log_bytes=settings.step_log_bytes,
     )
     attempts = Attempts(
-        work=StepWork(runtime, ActionRunner(tools), id, limits),
+        work=StepWork(runtime, ActionRunner(tools), id, limits, volumes),
         spawn=lambda work: program.routine("step", work),
         book=Book(directory / "attempts"),
         slots=slots,

@@ -17,6 +17,7 @@ from exeunt.executor.runtime.environment import expand
 from exeunt.executor.scrub import Scrubber
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.turns import FileTurns, shared_paths
+from exeunt.executor.volumes import Volumes
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 
@@ -39,8 +40,12 @@ class Actions(Protocol):
 class StepWork:
     """Does what steps want done, by processes or by actions."""
 
-    def __init__(self, runtime: Runtime, actions: Actions, executor_id: str, limits: OutputLimits) -> None:
+    def __init__(
+        self, runtime: Runtime, actions: Actions, executor_id: str, limits: OutputLimits, volumes: Volumes | None = None
+    ) -> None:
+        """`volumes` None: steps have none here."""
         self._runtime = runtime
+        self._volumes = volumes
         self._actions = actions
         self._id = executor_id
         self._limits = limits
@@ -71,11 +76,11 @@ class StepWork:
             if step.WhichOneof("work") not in NEED_RUNTIME:
                 attempt.started = time.time()
                 result = await self._actions(step, secrets)
-            elif not self._runtime.own_files and (paths := shared_paths(step)):
+            elif not self._runtime.own_files and (paths := self._paths(step)):
                 async with self._turns.taken(paths):
-                    result = await self._run(attempt, step, secrets)
+                    result = await self._with_volumes(attempt, step, secrets)
             else:
-                result = await self._run(attempt, step, secrets)
+                result = await self._with_volumes(attempt, step, secrets)
         except (SecretMissing, SecretUnreadable) as error:
             result = failure("Error", f"env: {error.args[0]}")
         except NotStarted as error:
@@ -85,7 +90,36 @@ class StepWork:
         await secrets.mask(result)
         return result
 
-    async def _run(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+    def _paths(self, step: pb.Step) -> tuple[str, ...]:
+        """The paths of this machine that the step has for itself."""
+        links = self._volumes.turns(step.container) if self._volumes is not None else ()
+        return tuple(dict.fromkeys((*shared_paths(step), *links)))
+
+    async def _with_volumes(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+        if not step.volumes:
+            return await self._run(attempt, step, self._program(step, step.container, secrets), secrets)
+        if self._volumes is None:
+            raise NotStarted("this executor has no volumes")
+        exceeded: list[str] = []
+
+        def too_much(why: str) -> None:
+            exceeded.append(why)
+            if attempt.running is not None:
+                attempt.running.kill()
+
+        async with self._volumes.made(step, secrets) as volumes:
+            program = self._program(step, step.container, secrets)
+            program.binds = await volumes.binds(step.id, step.container, program.environment)
+            watch = asyncio.create_task(volumes.watch(too_much))
+            try:
+                result = await self._run(attempt, step, program, secrets)
+            finally:
+                watch.cancel()
+        return failure("Failed", exceeded[0], result.exit_code) if exceeded else result
+
+    async def _run(
+        self, attempt: LocalAttempt, step: pb.Step, program: ProgramSpec, secrets: StepSecrets
+    ) -> pb.StepResult:
         limits = self._limits
         output = attempt.output = Output(
             attempt.id, limits.log_bytes, limits.output_bytes, step.result, lambda: attempt.heard
@@ -99,7 +133,7 @@ class StepWork:
                 attempt.running.pause()
 
         attempt.started = time.time()
-        running = attempt.running = await self._runtime.start(self._program(step, step.container, secrets), on_output)
+        running = attempt.running = await self._runtime.start(program, on_output)
         output.on_room = running.resume
         if output.full:  # it wrote so much while it was being started
             running.pause()

@@ -73,6 +73,10 @@ class StepSecrets:
                 own[variable.name] = expand(variable.value, own)
         return variables | own
 
+    def values(self, name: str) -> Mapping[str, bytes]:
+        """A secret that the step names, as far as it names it. Raises SecretMissing, SecretUnreadable."""
+        return self._values(name)
+
     def _one(self, key: pb.SecretKey) -> str | None:
         try:
             return text_of(self._values(key.name), key.name, key.key)

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exeunt.actions.settings import ActionServiceSettings
+from exeunt.executor.claims import Claims
+from exeunt.executor.host_paths import HostPaths
 from exeunt.executor.images import Image, load_images
+from exeunt.executor.mount_links import MountLinks
 from exeunt.executor.runtime.registry import RUNTIMES
+from exeunt.executor.volumes import VolumeContext
 from exeunt.local import state_home
 from exeunt.service.program import ProgramError
 from exeunt.service.settings import setting
@@ -33,6 +37,12 @@ class Settings(ActionServiceSettings):
     runtime: str = setting("What steps run in", "process", choices=RUNTIMES)
     rootfs: str = setting("Directory that steps in sandboxes have as their root; empty for the machine's own root", "")
     share: tuple[str, ...] = setting("Directories that are the machine's own in sandboxes too, and written to", ())
+    host_paths: tuple[str, ...] = setting(
+        "Directories of the machine of which steps may mount what is in them, as hostPath volumes", ()
+    )
+    named_claims: tuple[str, ...] = setting(
+        "Directories that are persistentVolumeClaims by name, each NAME=DIRECTORY or NAMESPACE/NAME=DIRECTORY", ()
+    )
     slots: int = setting("Steps at once", 16, minimum=1, maximum=10_000)
     exit_slots: int = setting("Further slots that only steps of exit handlers take", 2, minimum=0, maximum=10_000)
     images: str = setting("YAML file of the images' entrypoints, in the form of Argo's `images`", "")
@@ -82,6 +92,23 @@ class Settings(ActionServiceSettings):
         if any((cluster / name).exists() for name in ("cluster.json", "lock")):
             found.append(str(cluster))
         return (*found, str(state_home()))
+
+    def volume_context(self, directory: Path, mark: str, claims: Claims, own_files: bool) -> VolumeContext:
+        """What volumes are made of. `own_files`: steps have mounts of their own. ProgramError for what cannot be."""
+        wrong = [text for text in self.named_claims if not text.partition("=")[2].startswith("/")]
+        if wrong:
+            raise ProgramError(f"--named-claims: {wrong[0]!r} is not NAME=DIRECTORY with an absolute directory")
+        relative = [path for path in self.host_paths if not path.startswith("/")]
+        if relative:
+            raise ProgramError(f"--host-paths: {relative[0]!r} is not absolute")
+        return VolumeContext(
+            data_dir=directory,
+            mark=mark,
+            claims=claims,
+            host_paths=HostPaths(self.host_paths, (str(directory),)),
+            named_claims=dict(text.split("=", 1) for text in self.named_claims),
+            links=None if own_files else MountLinks(directory / "links"),
+        )
 
     def label_table(self) -> dict[str, str]:
         """The labels by their names. ProgramError when one is not NAME=VALUE."""

@@ -9,6 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from exeunt.engine.facts import OutputParameter, StepOutcome, StepSpec, kind_of_work
 from exeunt.internal.v1 import step_pb2 as pb
+from exeunt.language.manifest import ConfigMap
+from exeunt.wire_volumes import config_maps_of, volumes_of, volumes_to_proto
 from exeunt.wire_work import WORK_FORMS, from_json, to_json, work_of
 
 FRAME_BYTES = 1024 * 1024
@@ -60,8 +62,12 @@ def to_proto(
     partition: int,
     exit: bool = False,
     trace_context: Mapping[str, str] | None = None,
+    config_maps: Iterable[ConfigMap] = (),
 ) -> pb.Step:
-    """The message that tells somebody to run this attempt. `exit` is true for steps of exit handlers."""
+    """The message that tells somebody to run this attempt. `exit` is true for steps of exit handlers.
+
+    `config_maps` are those of the workflow's bundle: what its volumes name goes along.
+    """
     step = pb.Step(
         id=attempt.id,
         namespace=namespace,
@@ -85,6 +91,8 @@ def to_proto(
         output_artifacts=_artifacts(spec.output_artifacts),
         archive_json=to_json(spec.archive or None),
         archive_logs=spec.archive_logs,
+        volumes=volumes_to_proto(spec.volumes),
+        config_maps=config_maps_of(spec.volumes, config_maps),
     )
     WORK_FORMS[kind_of_work(spec.work)].write(spec.work, step)
     return step
@@ -110,6 +118,7 @@ def spec_of(step: pb.Step) -> StepSpec:
         output_artifacts=[from_json(one.artifact_json) for one in step.output_artifacts],
         archive=from_json(step.archive_json) or {},
         archive_logs=step.archive_logs,
+        volumes=volumes_of(step.volumes),
     )
 
 

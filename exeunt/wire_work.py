@@ -24,11 +24,9 @@ from exeunt.engine.facts import (
 )
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.actions import ACTIONS
+from exeunt.wire_volumes import Wanted, mounts_of, mounts_to_proto, secrets_of_volumes
 
 W = TypeVar("W", bound=Work)
-
-Wanted = tuple[str, str | None]
-"""A secret that is asked for: its name and a key, None for all of its keys."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,11 @@ def kinds_for(capabilities: Iterable[str]) -> tuple[str, ...]:
 def may_name_secrets(step: StepSpec) -> bool:
     """False for a step that names no secrets; quick to tell."""
     files = step.input_artifacts or step.output_artifacts or step.archive
-    return bool(files) or WORK_FORMS[kind_of_work(step.work)].may_name_secrets(step.work)
+    return (
+        bool(files)
+        or WORK_FORMS[kind_of_work(step.work)].may_name_secrets(step.work)
+        or any(source.secret for volume in step.volumes for source in volume.files)
+    )
 
 
 def secrets_wanted(step: pb.Step) -> dict[str, set[str] | None]:
@@ -72,6 +74,7 @@ def secrets_wanted(step: pb.Step) -> dict[str, set[str] | None]:
     kind = step.WhichOneof("work")
     asked = list(WORK_FORMS[kind].secrets(step)) if kind is not None else []
     asked += _secrets_of_artifacts(step)
+    asked += secrets_of_volumes(step.volumes)
     wanted: dict[str, set[str] | None] = {name: None for name, key in asked if key is None}
     for name, key in asked:
         known = wanted.setdefault(name, set())
@@ -115,6 +118,7 @@ def _write_container(work: ContainerWork, step: pb.Step) -> None:
             )
             for s in work.env_from
         ],
+        mounts=mounts_to_proto(work.mounts),
     )
     step.container.CopyFrom(made)
 
@@ -134,6 +138,7 @@ def _read_container(step: pb.Step) -> ContainerWork:
             EnvSource(prefix=s.prefix, variables=_pairs(s.variables), secret=s.secret, optional=s.optional)
             for s in made.env_from
         ],
+        mounts=mounts_of(made.mounts),
     )
 
 

@@ -177,6 +177,7 @@ class ExitSteps:
             partition=family.partition,
             exit=True,
             trace_context=traces.of_attempt(obligation.trace, attempt.id, run.state.replay),
+            config_maps=run.bundle.config_maps,
         )
         self._remote.setdefault(driver, set()).add(attempt.id)
         self._client.want(step, executor, _Wanted(driver, due.node, due.attempt))

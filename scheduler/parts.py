@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
-from exeunt.internal.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
-
 from exeunt.artifacts.embedded import EmbeddedStore
 from exeunt.bundles import Bundles
 from exeunt.chains import Chains
 from exeunt.driver.ports import Clock
 from exeunt.engine import decide
+from exeunt.internal.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
 from exeunt.internal.v1.executor_service_pb2_grpc import add_ExecutorServiceServicer_to_server
 from exeunt.internal.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from exeunt.journal.access import NatsAccess

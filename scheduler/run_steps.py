@@ -157,6 +157,7 @@ def _maker(driver: Driver, node: str, attempt: int, step: StepSpec | None) -> Ca
             node_name=_name(run, node),
             partition=driver.family.partition,
             trace_context=traces.of_attempt(run.state.started.trace, _id(driver, node, attempt)),
+            config_maps=run.bundle.config_maps,
         )
         labels = run.state.started.labels
         made.chain_depth, made.chain_root = depth_of(labels), root_of(labels, run.uid)

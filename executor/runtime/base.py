@@ -13,11 +13,17 @@ from exeunt.executor.images import Image
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A file or directory of the executor, `source`, that a program finds at `target`."""
+    """A file or directory of the executor, `source`, that a program finds at `target`.
+
+    Of a part of a directory that others may change, `source` is a descriptor that the executor holds open. Another
+    process goes by `root` and `part`, and by no link that leads out of `root`.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    root: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from msgspec import inspect
 from exeunt.language import manifest
 from exeunt.language.load import Document, load_documents
 from exeunt.language.problems import ManifestError, Path, Problem, nearest, quoted_list, shorten, show_path
+from exeunt.language.volumes import ClaimMetadata
 
 AnyManifest = manifest.Workflow | manifest.WorkflowTemplate | manifest.ConfigMap | manifest.Secret
 
@@ -43,6 +44,7 @@ _OF_THE_SERVER = frozenset(
 )
 _IGNORED: dict[type, frozenset[str]] = {
     manifest.Metadata: _OF_THE_SERVER,
+    ClaimMetadata: _OF_THE_SERVER,
     manifest.Workflow: frozenset({"status"}),
     manifest.Container: frozenset({"restartPolicyRules"}),
     manifest.Script: frozenset({"restartPolicyRules"}),

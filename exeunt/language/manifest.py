@@ -11,11 +11,10 @@ from typing import Any
 
 import msgspec
 
+from exeunt.language.model import Model
+from exeunt.language.volumes import ClaimTemplate, Volume, VolumeClaimGC, VolumeMount
+
 Scalar = str | int | float | bool | None
-
-
-class Model(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
-    """A piece of a manifest. Treated as immutable after loading."""
 
 
 # --- metadata -------------------------------------------------------------------------------------------------------
@@ -145,7 +144,7 @@ class EnvFromSource(Model):
 
 
 class Container(Model):
-    """A core/v1 Container. What only a pod can have (resources, probes, volumeMounts, …) stays raw."""
+    """A core/v1 Container. What only a pod can have (resources, probes, …) stays raw."""
 
     name: str = ""
     image: str = ""
@@ -156,7 +155,7 @@ class Container(Model):
     working_dir: str = ""
     image_pull_policy: str = ""
     resources: dict[str, Any] | None = None
-    volume_mounts: list[dict[str, Any]] = []
+    volume_mounts: list[VolumeMount] = []
     volume_devices: list[dict[str, Any]] = []
     ports: list[dict[str, Any]] = []
     lifecycle: dict[str, Any] | None = None
@@ -314,7 +313,7 @@ class Template(Model):
     archive_location: dict[str, Any] | None = None
     sidecars: list[dict[str, Any]] = []
     init_containers: list[dict[str, Any]] = []
-    volumes: list[dict[str, Any]] = []
+    volumes: list[Volume] = []
     # where and how a pod runs: kept for the kubernetes runtime
     node_selector: dict[str, Any] | None = None
     affinity: dict[str, Any] | None = None
@@ -370,9 +369,9 @@ class WorkflowSpec(Model):
     metrics: dict[str, Any] | None = None
     workflow_metadata: WorkflowMetadata | None = None
     pod_metadata: dict[str, Any] | None = None
-    volumes: list[dict[str, Any]] = []
-    volume_claim_templates: list[dict[str, Any]] = []
-    volume_claim_gc: dict[str, Any] | None = msgspec.field(default=None, name="volumeClaimGC")
+    volumes: list[Volume] = []
+    volume_claim_templates: list[ClaimTemplate] = []
+    volume_claim_gc: VolumeClaimGC | None = msgspec.field(default=None, name="volumeClaimGC")
     service_account_name: str = ""
     automount_service_account_token: bool | None = None
     executor: dict[str, Any] | None = None

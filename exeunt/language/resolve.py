@@ -20,6 +20,7 @@ from exeunt.language.manifest import (
 from exeunt.language.repository import map_wanted, own_specs, uses_artifacts
 from exeunt.language.template_lookup import CLUSTER_KIND, NAMESPACED_KIND, Lookup, scope_of
 from exeunt.language.visible import Visible, constant
+from exeunt.language.volumes import maps_of
 
 ConfigMapLookup = Callable[[str, str], ConfigMap | None]
 """(namespace, name) → the config map."""
@@ -87,8 +88,10 @@ def _references(spec: WorkflowSpec, known: Visible) -> Iterator[tuple[str, bool]
 def _config_maps(spec: WorkflowSpec, known: Visible) -> Iterator[str]:
     arguments: list[Arguments] = [spec.arguments, *(hook.arguments for hook in spec.hooks.values())]
     parameters: list[Parameter] = []
+    volumes = [*spec.volumes, *(spec.template_defaults.volumes if spec.template_defaults is not None else ())]
     for template in all_templates(spec):
         parameters += template.inputs.parameters
+        volumes += template.volumes
         for step in _steps(template):
             arguments += [step.arguments, *(hook.arguments for hook in step.hooks.values())]
         for running in (template.container, template.script):
@@ -98,6 +101,10 @@ def _config_maps(spec: WorkflowSpec, known: Visible) -> Iterator[str]:
             for source in (*keys, *(one.config_map_ref for one in running.env_from)):
                 if source is not None and (name := known.constant(source.name)):
                     yield name
+    for volume in volumes:
+        for map_name in maps_of(volume):
+            if name := known.constant(map_name):
+                yield name
     for given in arguments:
         parameters += given.parameters
     for parameter in parameters:

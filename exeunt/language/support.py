@@ -24,6 +24,7 @@ from exeunt.language.problems import ManifestError, Path, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.template_types import TEMPLATE_TYPES
 from exeunt.language.visible import STAND_IN, without_tags
+from exeunt.language.volume_rules import check_mounts, check_spec_volumes, check_volumes
 
 REFUSED: dict[tuple[type, str], str] = {
     (manifest.Inputs, "artifacts"): "artifacts are",
@@ -32,8 +33,7 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.ValueFrom, "jqFilter"): "jqFilter is",
     (manifest.ValueFrom, "jsonPath"): "jsonPath is",
     (manifest.ValueFrom, "event"): "reading from events is",
-    (manifest.Container, "volumeMounts"): "volumes are",
-    (manifest.Container, "volumeDevices"): "volumes are",
+    (manifest.Container, "volumeDevices"): "block devices are",
     **{(manifest.Template, name): f"{name} templates are" for name, row in TEMPLATE_TYPES.items() if not row.built},
     (manifest.Template, "daemon"): "daemons are",
     (manifest.Template, "memoize"): "memoization is",
@@ -41,13 +41,10 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.Template, "metrics"): "metrics of templates are",
     (manifest.Template, "sidecars"): "sidecars are",
     (manifest.Template, "initContainers"): "initContainers are",
-    (manifest.Template, "volumes"): "volumes are",
     (manifest.Template, "resourceClaims"): "resource claims are",
     (manifest.Template, "podSpecPatch"): "podSpecPatch is",
     (manifest.HTTP, "bodyFrom"): "bodyFrom is",
     (manifest.Resource, "manifestFrom"): "manifestFrom is",
-    (manifest.WorkflowSpec, "volumes"): "volumes are",
-    (manifest.WorkflowSpec, "volumeClaimTemplates"): "volumes are",
     (manifest.WorkflowSpec, "synchronization"): "synchronization is",
     (manifest.WorkflowSpec, "metrics"): "metrics of workflows are",
     (manifest.WorkflowSpec, "artifactGC"): "artifact garbage collection is",
@@ -109,6 +106,7 @@ def _known(model: type, field: str, place: Place, report: Report) -> bool:
 
 
 def _template(template: manifest.Template, place: Place, report: Report) -> None:
+    check_volumes(template.volumes, place.at("volumes"), report)
     for name, arguments in (template.plugin or {}).items():
         if name in ACTIONS:
             for path, message in wrong(name, arguments):
@@ -191,8 +189,10 @@ def _kind_of(text: str) -> str | None:
 
 
 _RULES: dict[type, Callable[[Any, Place, Report], None]] = {
+    manifest.WorkflowSpec: check_spec_volumes,
     manifest.Template: _template,
     manifest.Artifact: _artifact,
+    manifest.Container: check_mounts,
     manifest.EnvVar: _variable,
     manifest.EnvFromSource: _source,
     manifest.HTTPHeader: _header,

@@ -22,6 +22,7 @@ from exeunt.language.tasks import Order, has_loop
 from exeunt.language.template_lookup import Found, TemplateNotFoundError, Templates, ref_scope
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.visible import TaggedTexts, Visible, constant, without_nested
+from exeunt.language.volume_rules import check_mount_places
 
 Walking = Iterator["Walking"]
 """A walk yields the walks that come first; `run` does them without recursion, however deep templates call."""
@@ -235,6 +236,7 @@ class Walker:
 
     def _leaf(self, template: Template, kind: str, scope: str, visible: Visible, place: Place) -> None:
         self._texts.check(template, visible, place)
+        check_mount_places(template, kind, place, self._report)
         running = template.container or template.script
         if running is not None and not running.image and not self._default_image(kind, scope):
             self._report.add(place.at(kind), "has no image")

@@ -16,7 +16,6 @@ from typing import Any
 import grpc
 import nats
 import pytest
-from exeunt.internal.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
 
 from exeunt.artifacts.embedded import ABANDONED_SECONDS, EmbeddedStore
 from exeunt.artifacts.embedded_port import (
@@ -30,6 +29,7 @@ from exeunt.artifacts.embedded_stream import STREAM, ArtifactStream, config
 from exeunt.executor.artifact_roads import open_road
 from exeunt.internal.v1 import artifact_service_pb2 as pb
 from exeunt.internal.v1 import artifact_service_pb2_grpc
+from exeunt.internal.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
 from exeunt.scheduler.artifacts import CHUNK_BYTES, ArtifactService
 from exeunt.service.errors import Code, unavailable
 from exeunt.service.grpc import serve_grpc

@@ -59,7 +59,9 @@ class Root:
 
     def enter(self, order: SandboxOrder) -> None:
         """Builds it and goes into it. SetupFailed."""
-        binds = [(self._bind(source, read_only), source, target) for source, target, read_only in order.binds]
+        binds = [
+            (self._bind(source, part, read_only), source, target) for source, part, target, read_only in order.binds
+        ]
         os.chdir(order.own)
         if _made("tmp"):
             os.chmod("tmp", 0o1777)  # noqa: S103 - as /tmp is everywhere
@@ -88,9 +90,12 @@ class Root:
         os.chdir("/")
         os.close(machine)
 
-    def _bind(self, source: str, read_only: bool) -> int:
+    def _bind(self, source: str, part: str, read_only: bool) -> int:
         try:
-            tree = kernel.open_tree(source, recursive=self._user)
+            if part:
+                tree = _tree_of_part(source, part, recursive=self._user)
+            else:
+                tree = kernel.open_tree(source, recursive=self._user)
             attributes = kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
             kernel.restrict_mount(
                 tree, attributes | (kernel.MOUNT_ATTR_RDONLY if read_only else 0), recursive=self._user
@@ -192,6 +197,16 @@ class Root:
                 kernel.mount("", path, None, flags)
             elif os.path.exists(path):
                 self._cover("/dev/null", path)
+
+
+def _tree_of_part(source: str, part: str, *, recursive: bool) -> int:
+    """Of what lies below a directory: no link leads out of it, whoever changes it meanwhile."""
+    top = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    found = kernel.open_beneath(top, part, os.O_PATH | os.O_CLOEXEC, links=True)
+    tree = kernel.open_tree(f"/proc/self/fd/{found}", recursive=recursive)
+    os.close(found)
+    os.close(top)
+    return tree
 
 
 def _made(directory: str) -> bool:

@@ -88,9 +88,13 @@ def restrict_mount(tree: int, attributes: int, *, recursive: bool = False) -> No
     _call(_MOUNT_SETATTR, tree, b"", flags, wanted, len(wanted))
 
 
-def open_beneath(directory: int, path: str, flags: int) -> int:
-    """Opens a file below a directory, following no link on the way."""
-    how = struct.pack("<QQQ", flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+def open_beneath(directory: int, path: str, flags: int, *, links: bool = False) -> int:
+    """Opens a file below a directory, following no link on the way; with `links` those that stay below it.
+
+    OSError: EXDEV where a link leads out.
+    """
+    resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
+    how = struct.pack("<QQQ", flags, 0, resolve)
     return _call(_OPENAT2, directory, os.fsencode(path), how, len(how), what=path)
 
 

@@ -47,8 +47,9 @@ class ZygoteReady:
 
 @dataclass(slots=True)
 class SandboxOrder:
-    """One step. `own` is its directory, `binds` are (source, target, read only), `groups` the files to join by.
+    """One step. `own` is its directory, `groups` are the files to join by.
 
+    `binds` are (source, part, target, read only): a part is below its source, by whatever links; empty for all of it.
     `kept`: what it sees is handed out before it begins (VIEW).
     """
 
@@ -57,7 +58,7 @@ class SandboxOrder:
     environment: dict[str, str]
     working_dir: str
     source: str | None
-    binds: list[tuple[str, str, bool]]
+    binds: list[tuple[str, str, str, bool]]
     groups: list[str]
     kept: bool = False
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from exeunt.executor.images import NoCommand, command_line
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.base import NotStarted, OnOutput, ProgramSpec, RuntimeContext, Unreadable
+from exeunt.executor.runtime.base import Bind, NotStarted, OnOutput, ProgramSpec, RuntimeContext, Unreadable
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
 from exeunt.executor.runtime.guard import Groups
@@ -132,9 +132,9 @@ class SandboxRuntime:
         process.directory = spec.working_dir
         process.view = []
         process.groups = cgroups.make_group(self._limits, str(self._started), spec.limits)
-        binds = [(each, each, False) for each in self._shared]
-        binds += [(each.source, each.target, each.read_only) for each in spec.binds]
-        process.places = self._places(own, binds)
+        binds = [(each, "", each, False) for each in self._shared]
+        binds += [(each.root or each.source, each.part, each.target, each.read_only) for each in spec.binds]
+        process.places = self._places(own, spec.binds)
         order = SandboxOrder(
             own=own,
             argv=argv,
@@ -221,14 +221,14 @@ class SandboxRuntime:
             ours.pop_all()
         return status
 
-    def _places(self, own: str, binds: list[tuple[str, str, bool]]) -> list[SeenPlace]:
+    def _places(self, own: str, binds: list[Bind]) -> list[SeenPlace]:
         """What a step sees where, as far as files can be read from it; the last counts."""
         layers = self._zygote.ready.layers
         places = [_place(own, layer) for layer in layers if layer.kind in ("overlay", "bind") or layer.target == "/"]
         places.append(SeenPlace("/tmp", f"{own}/tmp"))  # noqa: S108 - the step's own
         places += [SeenPlace(target, "") for target in ("/dev", "/proc", "/sys", "/run", *self._hidden)]
-        real = [(os.path.normpath(os.path.join("/", target)), source) for source, target, _ in binds]
-        return places + [SeenPlace(target, source) for target, source in real]
+        places += [SeenPlace(each, each) for each in self._shared]
+        return places + [SeenPlace(os.path.normpath(os.path.join("/", each.target)), each.source) for each in binds]
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ import msgspec
 
 from exeunt.engine.facts import events as kinds
 from exeunt.engine.facts.events import FORMAT, Event
-from exeunt.engine.facts.work import Struct
+from exeunt.engine.facts.struct import Struct
 
 Kind = Literal["c", "h", "r", "z", "e"]
 

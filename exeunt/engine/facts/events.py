@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from exeunt.engine.facts.nodes import NodeOutputs
-from exeunt.engine.facts.work import StepOutcome, StepSpec, Struct
+from exeunt.engine.facts.struct import Struct
+from exeunt.engine.facts.work import StepOutcome, StepSpec
 
 FORMAT = 1
 

@@ -11,7 +11,8 @@ import re
 from typing import Any
 
 from exeunt.engine.facts import phases
-from exeunt.engine.facts.work import StepSpec, Struct
+from exeunt.engine.facts.struct import Struct
+from exeunt.engine.facts.work import StepSpec
 
 _OFFSET = 0xCBF29CE484222325
 _PRIME = 0x100000001B3

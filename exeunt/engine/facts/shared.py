@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from exeunt.language.handlers import further_handlers, order
-from exeunt.language.manifest import Bundle, Model
+from exeunt.language.manifest import Bundle
+from exeunt.language.model import Model
 from exeunt.language.template_lookup import Templates
 
 MAX_BUNDLES: Final = 128

@@ -14,7 +14,7 @@ from exeunt.engine.facts.events import (
 from exeunt.engine.facts.memory import Memory
 from exeunt.engine.facts.nodes import Names, Node
 from exeunt.engine.facts.shared import shared_of
-from exeunt.engine.facts.work import Struct
+from exeunt.engine.facts.struct import Struct
 from exeunt.language.handlers import EXIT_ON, entries
 from exeunt.language.manifest import Bundle, Workflow, WorkflowSpec
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import msgspec
-
+from exeunt.engine.facts.struct import Struct
+from exeunt.engine.facts.volumes import StepMount, StepVolume
 from exeunt.language.actions import ACTIONS
-
-
-class Struct(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=True):
-    """Base of what is stored in the log. Positional: fields are only ever added at the end, with a default."""
 
 
 class SecretRef(Struct):
@@ -46,6 +42,7 @@ class ContainerWork(Struct, tag="container"):
     script: bool = False
     env_secrets: dict[int, SecretRef] = {}
     env_from: list[EnvSource] = []
+    mounts: list[StepMount] = []
 
 
 class HttpWork(Struct, tag="http"):
@@ -116,6 +113,7 @@ class StepSpec(Struct):
     output_artifacts: list[dict[str, Any]] = []  # what to keep, and where, if they say it
     archive: dict[str, Any] = {}  # where all others go: a place whose key is the folder
     archive_logs: bool = False  # standard output and error become the artifact main-logs
+    volumes: list[StepVolume] = []  # those that its containers mount
 
 
 def starts_workflow(step: StepSpec) -> bool:

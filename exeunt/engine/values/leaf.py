@@ -27,6 +27,7 @@ from exeunt.engine.facts.work import (
 from exeunt.engine.values import artifacts
 from exeunt.engine.values.durations import seconds
 from exeunt.engine.values.scope import config_map_data, config_map_value, global_scope
+from exeunt.engine.values.volumes import mounts_of, volumes_of
 from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Parameter, Template
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import text
@@ -155,6 +156,7 @@ def _container(run: Run, container: Container) -> ContainerWork:
         working_dir=container.working_dir,
         env_secrets=secrets,
         env_from=[_source(run, source) for source in container.env_from],
+        mounts=mounts_of(container),
     )
 
 
@@ -182,8 +184,9 @@ def _secret(key: KeySelector) -> SecretRef:
 
 def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
     """The step as executors get it."""
+    made = work(run, template)
     return StepSpec(
-        work=work(run, template),
+        work=made,
         outputs=[made for made in map(_output, template.outputs.parameters) if made is not None],
         result=result,
         timeout_seconds=time_limit(template),
@@ -194,6 +197,7 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
         output_artifacts=artifacts.trees(template.outputs.artifacts),
         archive=_archive(run, node, template),
         archive_logs=_keeps_logs(run, template),
+        volumes=volumes_of(run, node, template, made.mounts) if isinstance(made, ContainerWork) else [],
     )
 
 

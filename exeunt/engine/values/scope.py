@@ -19,7 +19,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values import loops
-from exeunt.language.manifest import Parameter, Template
+from exeunt.language.manifest import ConfigMap, Parameter, Template
 from exeunt.language.variables import NOTHING, ArtifactValue, text
 from exeunt.utf8 import loads
 
@@ -174,8 +174,13 @@ def config_map_value(run: Run, name: str, key: str) -> str | None:
 
 def config_map_data(run: Run, name: str) -> dict[str, str] | None:
     """The whole config map, None when the bundle has none of that name."""
-    found = (one for one in run.bundle.config_maps if one.metadata.name == name)
-    return next((one.data for one in found), None)
+    found = config_map_of(run, name)
+    return None if found is None else found.data
+
+
+def config_map_of(run: Run, name: str) -> ConfigMap | None:
+    """The config map of the bundle, None when it has none of that name."""
+    return next((one for one in run.bundle.config_maps if one.metadata.name == name), None)
 
 
 # --- what steps and tasks gave ----------------------------------------------------------------------------------------

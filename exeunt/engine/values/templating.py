@@ -25,7 +25,8 @@ from exeunt.engine.values.scope import (
 )
 from exeunt.language.expression import ExpressionError
 from exeunt.language.expression.limits import Allowance, sharing
-from exeunt.language.manifest import Arguments, Model, Parameter, Template
+from exeunt.language.manifest import Arguments, Parameter, Template
+from exeunt.language.model import Model
 from exeunt.language.variables import OPEN, substitute, substitute_tree, text
 
 ABSENT = "\ufdd0absent"
