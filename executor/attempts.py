@@ -165,9 +165,13 @@ class Attempts:
     async def drain(self) -> None:
         """No new steps from here on."""
         self.draining = True
+        self.wake_links()
+        self.poke()
+
+    def wake_links(self) -> None:
+        """There is something to say to every scheduler."""
         for link in self.links:
             link.wake()
-        self.poke()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits until the condition holds; it is asked again whenever an attempt ends or is acknowledged."""

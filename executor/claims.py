@@ -27,15 +27,16 @@ _GONE = ".gone"
 
 
 class Claims:
-    """All of them, below one directory. `changed` is called when a workflow has its first one here."""
+    """All of them, below one directory. `on_new` are called, in any thread, when a workflow has its first one here."""
 
-    def __init__(self, directory: Path, changed: Callable[[], None] = lambda: None) -> None:
-        self.changed = changed
+    def __init__(self, directory: Path) -> None:
+        self.on_new: list[Callable[[], object]] = []
         self._directory = directory
         self._gone = directory / _GONE
         self._gone.mkdir(parents=True, exist_ok=True)
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="claims")
         self._held: dict[str, Path] = {}
+        self.version = 0  # counts workflows that came
         for namespace in self._directory.iterdir():
             if namespace.name != _GONE:
                 self._held.update({each.name: each for each in namespace.iterdir()})
@@ -69,7 +70,9 @@ class Claims:
         directory.mkdir(parents=True, exist_ok=True)
         if uid not in self._held:
             self._held[uid] = directory.parent
-            self.changed()
+            self.version += 1
+            for tell in self.on_new:
+                tell()
         return directory
 
     def release(self, uids: Iterable[str]) -> None:

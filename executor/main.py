@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 
@@ -75,7 +76,8 @@ async def _start(program: Program, settings: Settings) -> None:
         slots=slots,
         limits=limits,
     )
-    identity = ExecutorIdentity(id, labels, (settings.runtime, *WORK_DONE_HERE), settings.heartbeat_seconds)
+    identity = ExecutorIdentity(id, labels, (settings.runtime, *WORK_DONE_HERE), settings.heartbeat_seconds, claims)
+    claims.on_new.append(partial(asyncio.get_running_loop().call_soon_threadsafe, attempts.wake_links))
     server = await program.enter(serve_health(settings.listen))
     program.background("health", keep_health(server, attempts))
     program.background("memory", MemoryWatch(attempts.unfinished, settings.step_memory_bytes, own_groups()).keep())

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,11 +44,34 @@ WELCOME_SECONDS = 15.0
 _Call = grpc.aio.StreamStreamCall[pb.SessionRequest, pb.SessionResponse]
 
 
-class ExecutorIdentity:
-    """What an executor says of itself to schedulers; `beat` is the time between its heartbeats, in seconds."""
+class HeldClaims(Protocol):
+    """The volumes that workflows have made for themselves here. `version` changes when another workflow has some."""
 
-    def __init__(self, id: str, labels: Mapping[str, str], capabilities: tuple[str, ...], beat: float) -> None:
+    version: int
+
+    def uids(self) -> list[str]:
+        """The workflows that have any, in the order in which they made them."""
+
+    def release(self, uids: Iterable[str]) -> None:
+        """These need them no more."""
+
+
+class ExecutorIdentity:
+    """What an executor says of itself to schedulers; `beat` is the time between its heartbeats, in seconds.
+
+    `claims` None: it has no volumes.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        labels: Mapping[str, str],
+        capabilities: tuple[str, ...],
+        beat: float,
+        claims: HeldClaims | None = None,
+    ) -> None:
         self.id = id
+        self.claims = claims
         self.labels = labels
         self.capabilities = capabilities
         self.beat = beat
@@ -98,6 +121,8 @@ class Session:
         self._seen = 0
         self._said = (-1, -1, -1)  # credits, exit credits and draining, as the last frame had them
         self._refused = self._away = False
+        self._claims_version = -1
+        self._claims: dict[str, None] = {}  # workflows that the scheduler knows to have volumes here
 
     def wake(self) -> None:
         """See `SchedulerLink`."""
@@ -244,6 +269,7 @@ class Session:
     # --- frames -------------------------------------------------------------------------------------------------------
 
     def _hello(self) -> pb.SessionRequest:
+        self._claims, self._claims_version = {}, -1
         identity, slots = self._identity, self._attempts.slots
         hello = pb.Hello(
             id=identity.id,
@@ -255,6 +281,7 @@ class Session:
             format=FORMAT,
             stream=self.stream,
             streams=self._keeper.streams(),
+            claims=self._new_claims(),
         )
         self._said = (-1, -1, -1)
         self._with_output.clear()
@@ -295,9 +322,21 @@ class Session:
             del self._with_result[id]
         if self._with_output:
             self._wake.set()
-        if not (frame.updates or frame.logs or self._lent() != self._said):
+        frame.claims.extend(self._new_claims())
+        if not (frame.updates or frame.logs or frame.claims or self._lent() != self._said):
             return None
         return self._seal(frame)
+
+    def _new_claims(self) -> list[str]:
+        """The workflows that have volumes here of which this scheduler does not know."""
+        claims = self._identity.claims
+        if claims is None or claims.version == self._claims_version:
+            return []
+        self._claims_version = claims.version
+        held = claims.uids()
+        new = [uid for uid in held if uid not in self._claims]
+        self._claims = dict.fromkeys(held)
+        return new
 
     def _seal(self, frame: pb.SessionRequest) -> pb.SessionRequest:
         """Adds what every frame has: its number, and the slots that are lent."""
@@ -340,6 +379,10 @@ class Session:
             self._attempts.acknowledge(frame.acknowledged)
         if frame.forgotten:
             self._attempts.forget(frame.forgotten)
+        for uid in frame.released:
+            self._claims.pop(uid, None)
+        if frame.released and self._identity.claims is not None:
+            self._identity.claims.release(frame.released)
         if frame.dispatches:
             for link in self._attempts.links:
                 if link is not self:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine.facts import OutputParameter, StepOutcome, StepSpec, kind_of_work
+from exeunt.engine.facts import OutputParameter, StepOutcome, StepSpec, kind_of_work, uses_claims
+from exeunt.engine.facts.claims import ClaimsHome
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.manifest import ConfigMap
 from exeunt.wire_volumes import config_maps_of, volumes_of, volumes_to_proto
@@ -63,10 +64,12 @@ def to_proto(
     exit: bool = False,
     trace_context: Mapping[str, str] | None = None,
     config_maps: Iterable[ConfigMap] = (),
+    claims: ClaimsHome | None = None,
 ) -> pb.Step:
     """The message that tells somebody to run this attempt. `exit` is true for steps of exit handlers.
 
-    `config_maps` are those of the workflow's bundle: what its volumes name goes along.
+    `config_maps` are those of the workflow's bundle: what its volumes name goes along. `claims` is where
+    the workflow's own volumes are.
     """
     step = pb.Step(
         id=attempt.id,
@@ -94,6 +97,8 @@ def to_proto(
         volumes=volumes_to_proto(spec.volumes),
         config_maps=config_maps_of(spec.volumes, config_maps),
     )
+    if claims is not None and uses_claims(spec):
+        step.claims_made, step.claims_executor = claims.made, claims.executor
     WORK_FORMS[kind_of_work(spec.work)].write(spec.work, step)
     return step
 

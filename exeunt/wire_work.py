@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -57,6 +58,12 @@ def kinds_for(capabilities: Iterable[str]) -> tuple[str, ...]:
     """The kinds of work that an executor with these capabilities takes."""
     able = frozenset(capabilities)
     return tuple(kind for kind, form in WORK_FORMS.items() if form.capabilities & able)
+
+
+@cache
+def kinds_with_volumes() -> frozenset[str]:
+    """The kinds of work that may mount volumes: those that a runtime does."""
+    return frozenset(kind for kind, form in WORK_FORMS.items() if "process" in form.capabilities)
 
 
 def may_name_secrets(step: StepSpec) -> bool:

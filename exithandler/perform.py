@@ -178,6 +178,7 @@ class ExitSteps:
             exit=True,
             trace_context=traces.of_attempt(obligation.trace, attempt.id, run.state.replay),
             config_maps=run.bundle.config_maps,
+            claims=run.claims,
         )
         self._remote.setdefault(driver, set()).add(attempt.id)
         self._client.want(step, executor, _Wanted(driver, due.node, due.attempt))

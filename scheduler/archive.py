@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,7 @@ class Archiver:
         self.waiting = 0
         self._idle = asyncio.Event()
         self._asked: dict[str, asyncio.Future[None]] = {}
+        self.on_removed: list[Callable[[str], None]] = []  # who wants to hear of workflows of which nothing is kept
 
     def put(self, entry: OpenWorkflow) -> None:
         """A run is over."""
@@ -198,6 +199,8 @@ class Archiver:
         await self._projections.names.release(namespace, name, uid)
         await self._projections.archive.remove(uid, namespace, name=name)
         await self._projections.logs.remove(namespace, uid)
+        for tell in self.on_removed:
+            tell(uid)
 
 
 def place_of(record: ArchiveSummary) -> Place:

@@ -57,9 +57,11 @@ class Flight:
 
     __slots__ = (
         "cancelled",
+        "claims",
         "executor",
         "exit",
         "group",
+        "home",
         "id",
         "key",
         "kind",
@@ -73,6 +75,7 @@ class Flight:
         "state",
         "uid",
         "where",
+        "work",
     )
 
     def __init__(
@@ -89,9 +92,14 @@ class Flight:
         key: Any,
         make: Callable[[], step_pb2.Step],
         secretive: bool = False,
+        claims: bool = False,
+        home: str = "",
     ) -> None:
         self.id = id
-        self.kind = kind
+        self.work = kind  # the kind of work
+        self.kind = kind  # what an executor must be able to run: its work, or that of one executor
+        self.claims = claims  # it mounts volumes that its workflow has made for itself
+        self.home = home if claims else ""  # the executor that has them, where it is known
         self.exit = exit
         self.namespace = namespace
         self.uid = uid
@@ -139,6 +147,7 @@ class Link(Protocol):
     def cancel(self, id: str) -> None: ...
     def acknowledge(self, id: str) -> None: ...
     def forget(self, id: str) -> None: ...
+    def release(self, uid: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -158,6 +167,7 @@ class ExecutorProfile(NamedTuple):
     capabilities: tuple[str, ...]
     slots: int
     exit_slots: int
+    claims: tuple[str, ...] = ()  # the uids of workflows that have made volumes on it
 
 
 class Executor:
@@ -173,6 +183,7 @@ class Executor:
         self.heard = 0.0  # by the loop's clock
         self.seen_at = 0.0  # the same by the wall clock
         self.timer: asyncio.TimerHandle | None = None
+        self.claims: dict[str, None] = {}  # workflows that have made volumes there
         self.doubted = False  # silent for the grace: it has a moment more
 
 

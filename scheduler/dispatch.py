@@ -25,6 +25,7 @@ from exeunt.scheduler.attempts import (
     PlacementNotices,
     named,
 )
+from exeunt.scheduler.homes import Homes, kinds_at, stranded
 from exeunt.scheduler.lost_executors import ExecutorSilence
 from exeunt.scheduler.placement import Placement, Slot
 from exeunt.scheduler.strays import Judges, StrayAttempts
@@ -41,6 +42,7 @@ class Dispatch:
         self.executors: dict[str, Executor] = {}
         self.flights: dict[str, Flight] = {}
         self.placement: Placement[Flight] = Placement()
+        self.homes = Homes()
         self.sent = 0  # attempts sent, ever
         self.waited_seconds = 0.0  # the sum of their times from due to sent
         self._judges = judges
@@ -59,7 +61,8 @@ class Dispatch:
 
     def place(self, flight: Flight) -> str | None:
         """Takes a slot for the attempt now, if there is one. Then either `send` or `drop` it."""
-        slot = self.placement.take(flight.kind, exit=flight.exit)
+        free = self.homes.bind(flight) if flight.claims else True
+        slot = self.placement.take(flight.kind, exit=flight.exit) if free else None
         if slot is None:
             return None
         self._add(flight)
@@ -69,9 +72,7 @@ class Dispatch:
     def wait(self, flight: Flight) -> None:
         """Puts the attempt in line; its owner hears `placed`."""
         self._add(flight)
-        slot = self.placement.wait(flight)
-        if slot is not None:
-            self._match([(flight, slot)])
+        self._line_up(flight)
 
     def send(self, id: str, executor: str) -> None:
         """The placement is durable: the attempt goes out. Unknown ids (withdrawn meanwhile) are passed over."""
@@ -86,6 +87,7 @@ class Dispatch:
 
     def expect(self, flight: Flight, executor: str) -> None:
         """The log says that the attempt was placed there earlier: it runs there, or ended, or never arrived."""
+        self.homes.expect(flight, executor)
         self._add(flight)
         flight.executor = executor
         there = self._executor(executor)
@@ -250,7 +252,10 @@ class Dispatch:
         executor.draining = False
         executor.listed = set(attempts)
         executor.held = {}
-        self.placement.connect(profile.id, kinds_for(profile.capabilities))
+        kinds = kinds_for(profile.capabilities)
+        self.placement.connect(profile.id, (*kinds, *kinds_at(kinds, profile.id)))
+        executor.claims = {}
+        self.homes.holds(executor, profile.claims)
         self.listen(executor)
         for report in reports:
             executor.listed.add(report.id)
@@ -317,6 +322,15 @@ class Dispatch:
                 self._found(flight, executor)
         self._strays.judge(executor, partitions)
 
+    def _line_up(self, flight: Flight) -> None:
+        if flight.claims and not self.homes.may_look(flight):
+            return
+        if flight.home:
+            self._executor(flight.home)  # one that is not there has the grace period to come
+        slot = self.placement.wait(flight)
+        if slot is not None:
+            self._match([(flight, slot)])
+
     def _match(self, placed: list[tuple[Flight, Slot]]) -> None:
         for flight, slot in placed:
             self._got(flight, slot)
@@ -342,6 +356,8 @@ class Dispatch:
         self._remove(flight)
         if flight.state is FlightState.WAITING:
             self.placement.withdraw(flight)
+            for following in self.homes.gone(flight) if flight.claims else ():
+                self._line_up(following)
         elif flight.slot is not None:
             slot, flight.slot = flight.slot, None
             self._match(self.placement.give_back(slot))
@@ -350,6 +366,8 @@ class Dispatch:
         flight.slot = slot
         flight.executor = slot.executor
         flight.state = FlightState.PLACED
+        for following in self.homes.found(flight, slot.executor) if flight.claims else ():
+            self._line_up(following)
 
     def _give(self, flight: Flight, executor: Executor) -> None:
         """Sends the attempt, or keeps it for when the executor is there."""
@@ -425,3 +443,7 @@ class Dispatch:
             if flight.state is FlightState.SENT:
                 flight.state = FlightState.ENDED  # without a report; known until that is written
                 flight.owner.lost(flight, f"executor {name} was not heard of for {self.grace:g} seconds")
+        for flight in self.homes.waiting_for(name):
+            self.placement.withdraw(flight)
+            self.homes.gone(flight)
+            self._ended(flight, AttemptReport(flight.id, stranded(name, self.grace)))

@@ -35,8 +35,10 @@ from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
 from exeunt.scheduler.artifacts import ArtifactService
 from exeunt.scheduler.callbacks import RunCallbacks
+from exeunt.scheduler.claims import ClaimKeeper
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
+from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Finder
 from exeunt.scheduler.launch import AdmissionLimits, Launcher
 from exeunt.scheduler.lists import WorkflowLists
@@ -106,6 +108,7 @@ class Scheduler:
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = RunAnnouncer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
+        self.claims = ClaimKeeper(self.runs, self.archiver, self.dispatch, self._judges)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
         self.launcher = Launcher(
@@ -144,7 +147,7 @@ class Scheduler:
             told=self.announcer.put,
             told_out=self.announcer.out,
             published=self.projections.events.published,
-            closed=self.archiver.put,
+            closed=self._closed,
             message=lambda message: (replays if message.to == REPLAYED else launcher).message(message),
             loaded=self.dispatch.loaded,
             lost=self._lost,
@@ -228,6 +231,7 @@ class Scheduler:
             "lists": self.lists.index.run(),
             "output of steps": self.logs.run(),
             "left attempts": self._sweep(),
+            "volumes of workflows": self.claims.run(),
         }
         if self._looks:
             routines["nats-server"] = self.nats.keep()
@@ -292,6 +296,10 @@ class Scheduler:
 
     def _addresses(self) -> list[str]:
         return [self.address, *self.owners.schedulers()]
+
+    def _closed(self, entry: OpenWorkflow) -> None:
+        self.claims.closed(entry)
+        self.archiver.put(entry)
 
     def _lost(self, partitions: Collection[int]) -> None:
         self.steps.moved(partitions)

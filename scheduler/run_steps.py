@@ -9,7 +9,7 @@ from exeunt.chains import depth_of, root_of
 from exeunt.driver.driver import Driver
 from exeunt.engine.commands import AttemptEnded, AttemptLost, Placed
 from exeunt.engine.decide import Run
-from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work
+from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work, uses_claims
 from exeunt.internal.v1 import step_pb2
 from exeunt.scheduler.attempts import Flight
 from exeunt.scheduler.dispatch import Dispatch
@@ -30,6 +30,8 @@ class RunSteps:
     def resume(self, driver: Driver) -> None:
         """Has a run that was read from the log take up what was in flight."""
         self._resuming = driver
+        if driver.run.claims.executor:
+            self._dispatch.homes.learn(driver.run.uid, driver.run.claims.executor)
         try:
             driver.resume()
         finally:
@@ -78,10 +80,12 @@ class RunSteps:
     def drop(self, driver: Driver) -> None:
         """The run is somebody else's now."""
         self._dispatch.drop(self._groups.pop(driver, {}))
+        self._dispatch.homes.forget(driver.run.uid)
 
     def close(self, driver: Driver) -> None:
         """The run is over: nobody will ask for its steps any more."""
         self._dispatch.close(self._groups.pop(driver, {}))
+        self._dispatch.homes.forget(driver.run.uid)
 
     # --- what the dispatch tells --------------------------------------------------------------------------------------
 
@@ -133,6 +137,8 @@ class RunSteps:
             key=(driver, node, attempt),
             make=_maker(driver, node, attempt, step),
             secretive=step is not None and may_name_secrets(step),
+            claims=uses_claims(step),
+            home=run.claims.executor,
         )
 
 
@@ -158,6 +164,7 @@ def _maker(driver: Driver, node: str, attempt: int, step: StepSpec | None) -> Ca
             partition=driver.family.partition,
             trace_context=traces.of_attempt(run.state.started.trace, _id(driver, node, attempt)),
             config_maps=run.bundle.config_maps,
+            claims=run.claims,
         )
         labels = run.state.started.labels
         made.chain_depth, made.chain_root = depth_of(labels), root_of(labels, run.uid)

@@ -47,6 +47,7 @@ class ExecutorStream:
         self._cancels: list[str] = []
         self._acknowledged: list[str] = []
         self._forgotten: list[str] = []
+        self._released: list[str] = []
 
     # --- what dispatch says -------------------------------------------------------------------------------------------
 
@@ -71,6 +72,11 @@ class ExecutorStream:
     def forget(self, id: str) -> None:
         """Nobody wants it any more."""
         self._forgotten.append(id)
+        self._wake.set()
+
+    def release(self, uid: str) -> None:
+        """The workflow needs its volumes no more."""
+        self._released.append(uid)
         self._wake.set()
 
     def close(self) -> None:
@@ -98,12 +104,13 @@ class ExecutorStream:
                     self._giving = True
                     group.create_task(self._give())
                 await context.write(self._frame())
-                if self._steps or self._ready or self._cancels or self._acknowledged or self._forgotten:
+                said = (self._cancels, self._acknowledged, self._forgotten, self._released)
+                if self._steps or self._ready or any(said):
                     self._wake.set()
 
     def _frame(self) -> pb.SessionResponse:
         self._number += 1
-        frame = pb.SessionResponse(number=self._number)
+        frame = pb.SessionResponse(number=self._number, released=_some(self._released))
         if self._welcome is not None:
             frame.welcome.CopyFrom(self._welcome)
             self._welcome = None
@@ -151,6 +158,7 @@ class ExecutorStream:
         if executor is None:
             return
         self._dispatch.heard(executor)
+        self._dispatch.homes.holds(executor, request.claims)
         executor.draining = request.draining
         if request.logs:
             on_logs(request.logs)
@@ -262,10 +270,18 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
     def _hello(self, session: ExecutorStream, first: pb.SessionRequest) -> None:
         hello = session.hello = first.hello
         profile = ExecutorProfile(
-            hello.id, dict(hello.labels), tuple(hello.capabilities), max(0, hello.slots), max(0, hello.exit_slots)
+            hello.id,
+            dict(hello.labels),
+            tuple(hello.capabilities),
+            max(0, hello.slots),
+            max(0, hello.exit_slots),
+            tuple(hello.claims),
         )
         session.executor = self._dispatch.attach(
-            session, profile, hello.attempts, [AttemptReport(u.id, u.result, u.lost) for u in first.updates]
+            session,
+            profile,
+            hello.attempts,
+            [AttemptReport(u.id, u.result, u.lost) for u in first.updates],
         )
         session.executor.draining = first.draining
         session.answer()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import grpc
 
+from exeunt.engine.facts.volumes import CLAIM
 from exeunt.internal.v1 import step_pb2, step_service_pb2_grpc
 from exeunt.internal.v1 import step_service_pb2 as pb
 from exeunt.journal.subjects import partition_of
@@ -132,6 +133,8 @@ class StepStream:
             key=None,
             make=lambda: step,
             secretive=bool(secrets_wanted(step)),
+            claims=any(volume.kind == CLAIM for volume in step.volumes),
+            home=step.claims_executor,
         )
 
     # --- what the dispatch tells --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ what a decision takes, `pending_looks` orders what is to be looked at, `shared` 
 from __future__ import annotations
 
 from exeunt.engine.facts import commit, phases, turn
+from exeunt.engine.facts.claims import kept_after, uses_claims
 from exeunt.engine.facts.commit import Commit
 from exeunt.engine.facts.events import (
     ChildKnown,
@@ -91,10 +92,12 @@ __all__ = [
     "TooMuchToDecide",
     "Work",
     "commit",
+    "kept_after",
     "kind_of_work",
     "note_replay",
     "pack",
     "phases",
     "turn",
     "unpack",
+    "uses_claims",
 ]

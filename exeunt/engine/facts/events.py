@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from exeunt.engine.facts.claims import ClaimsHome
 from exeunt.engine.facts.nodes import NodeOutputs
 from exeunt.engine.facts.struct import Struct
 from exeunt.engine.facts.work import StepOutcome, StepSpec
@@ -53,6 +56,7 @@ class Obligation(Struct):
     artifacts: list[dict[str, Any]] = []  # of the arguments, resolved
     global_artifacts: dict[str, dict[str, Any]] = {}  # the workflow's, by globalName
     repository: dict[str, Any] = {}  # as of the workflow's RunStarted
+    claims: ClaimsHome = msgspec.field(default_factory=ClaimsHome)  # as far as it was known
 
 
 class HookOutcome(Struct):
@@ -69,6 +73,7 @@ class HookOutcome(Struct):
     attempt: int = -1  # the greatest number of an attempt in the run; those of a replay are greater
     replay: int = 0  # which one this is the outcome of; 0 for the run itself
     global_artifacts: dict[str, dict[str, Any]] = {}  # exported by globalName
+    claims: ClaimsHome = msgspec.field(default_factory=ClaimsHome)  # where the run has used them
 
 
 class Event(Struct, tag=True):

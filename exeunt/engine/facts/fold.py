@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.facts import fold_hooks, phases, timers, transitions
+from exeunt.engine.facts import claims, fold_hooks, phases, timers, transitions
 from exeunt.engine.facts.events import (
     Asked,
     ChildKnown,
@@ -232,6 +232,7 @@ def _step_placed(run: Facts, event: StepPlaced) -> None:
     following = transitions.step("node", node.phase, event)
     transitions.step("attempt", attempt(run, node), event)
     node.executor = event.executor
+    run.state.claims = claims.placed(run.claims, node.step, event.executor)
     run.state.placed[node.key] = event.executor
     run.state.due.pop(node.key, None)
     node.phase = following
@@ -246,6 +247,7 @@ def _step_finished(run: Facts, event: StepFinished) -> None:
     if (node.key, event.attempt) in run.state.cancelled:
         run.state.cancelled.remove((node.key, event.attempt))
     declared = node.step.outputs if node.step is not None else []
+    run.state.claims = claims.finished(run.claims, node.step, outcome)
     node.cancelled = False
     _forget_step(run, node)
     outputs = outputs_of(outcome, declared)
@@ -361,12 +363,14 @@ def _reopened(run: Facts, event: Reopened) -> None:
         again=event.again,
         outgoing=old.outgoing,
         requests=[*old.requests, event.request_id] if event.request_id else old.requests,
+        claims=old.claims,
     )
     run.begin_anew(state)
 
 
 def _retried(run: Facts, event: Retried) -> None:
-    run.begin_anew(reopened(run.state, event))
+    kept = claims.kept_after(run.spec, run.state.phase)
+    run.begin_anew(reopened(run.state, event, claims=run.claims if kept else claims.ClaimsHome()))
 
 
 def _nothing(run: Facts, event: Event) -> None:

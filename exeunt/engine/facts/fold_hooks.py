@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exeunt.engine.facts import phases, transitions
+from exeunt.engine.facts.claims import joined
 from exeunt.engine.facts.events import (
     Event,
     HookCancelled,
@@ -112,6 +113,7 @@ def hook_finished(run: Facts, event: HookFinished) -> None:
     number = run.state.hook_numbers[outcome.hook_id]
     _close(run, hook, outcome.phase)
     hook.outcome = outcome
+    run.state.claims = joined(run.state.claims, outcome.claims)
     if any(node.get("phase") in phases.BAD for node in outcome.nodes):
         run.state.bad.append(-1 - number)
     for name, value in outcome.global_outputs.items():

@@ -13,13 +13,17 @@ from collections.abc import Iterable
 import msgspec
 
 from exeunt.engine.facts import phases
+from exeunt.engine.facts.claims import ClaimsHome
 from exeunt.engine.facts.events import Retried
 from exeunt.engine.facts.nodes import Node, counts_as_bad
 from exeunt.engine.facts.state import Hook, State
 
 
-def reopened(old: State, event: Retried) -> State:
-    """The state with which the next attempt of the workflow begins. Its nodes are numbered anew, in their order."""
+def reopened(old: State, event: Retried, *, claims: ClaimsHome) -> State:
+    """The state with which the next attempt of the workflow begins. Its nodes are numbered anew, in their order.
+
+    `claims` is where the workflow's own volumes still are.
+    """
     gone, again = _judged(old.nodes)
     started = msgspec.structs.replace(
         old.started,
@@ -38,6 +42,7 @@ def reopened(old: State, event: Retried) -> State:
         global_artifacts=dict(old.global_artifacts),
         requests=[*old.requests, event.request_id] if event.request_id else list(old.requests),
         outgoing=old.outgoing,
+        claims=claims,
     )
     numbers: dict[int, int] = {}
     for node in old.nodes:

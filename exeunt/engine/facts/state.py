@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from exeunt.engine.facts.claims import ClaimsHome, joined
 from exeunt.engine.facts.events import (
     HookOutcome,
     Obligation,
@@ -89,6 +90,7 @@ class State(Struct):
     deadline: float = 0.0  # of the workflow, also when it is over
     shutdown_by: str = ""
     global_artifacts: dict[str, dict[str, Any]] = {}
+    claims: ClaimsHome = msgspec.field(default_factory=ClaimsHome)
 
 
 class Facts:
@@ -151,6 +153,12 @@ class Facts:
         """Where artifacts go that name no place (Argo's ArtifactRepository); those of a handler as its workflow's."""
         owed = self.state.started.obligation
         return self.state.started.repository if owed is None else owed.repository
+
+    @property
+    def claims(self) -> ClaimsHome:
+        """Where the workflow's own volumes are; a handler knows what its workflow knew."""
+        owed = self.state.started.obligation
+        return self.state.claims if owed is None else joined(self.state.claims, owed.claims)
 
     @property
     def obligation(self) -> Obligation | None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from exeunt.engine.facts import phases
+from exeunt.engine.facts.claims import kept_after
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.state import Hook
 from exeunt.engine.shown.argo_nodes import node_trees
@@ -88,9 +89,17 @@ def _status(run: Run) -> dict[str, Any]:
     if state.shutdown_reason in OPERATORS:
         told = {"strategy": state.shutdown, "by": state.shutdown_by, "message": state.shutdown_message}
         tree["shutdown"] = {key: value for key, value in told.items() if value}
+    if state.claims.executor and (not state.closed or kept_after(run.spec, state.phase)):
+        tree["persistentVolumeClaims"] = _claims(run)
     if state.started.run_attempt:
         tree["runAttempt"] = state.started.run_attempt
     return tree
+
+
+def _claims(run: Run) -> list[dict[str, Any]]:
+    """The volumes that the workflow has made for itself, while they are there."""
+    names = [claim.metadata.name for claim in run.spec.volume_claim_templates]
+    return [{"name": name, "persistentVolumeClaim": {"claimName": f"{run.name}-{name}"}} for name in names]
 
 
 def _finalization(run: Run) -> str:

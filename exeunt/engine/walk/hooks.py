@@ -250,6 +250,7 @@ def obligation(run: Run, node: Node, name: str, hook: LifecycleHook, view: View)
         artifacts=artifacts.trees(hook.arguments.artifacts),
         global_artifacts=dict(global_artifacts(run)),
         repository=run.repository,
+        claims=run.claims,
     )
 
 

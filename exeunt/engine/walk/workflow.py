@@ -227,6 +227,7 @@ def _exit_run_closes(run: Run) -> bool:
                 finished_at=run.now,
                 attempt=max(node.attempt for node in run.nodes),
                 replay=run.state.replay,
+                claims=run.state.claims,
             ),
         )
     )
