@@ -27,7 +27,9 @@ class Wanting:
         self.lost_ones: asyncio.Queue[str] = asyncio.Queue()
         self.commits = True
 
-    def flight(self, id: str, kind: str = "container", *, secretive: bool = False) -> Flight:
+    def flight(
+        self, id: str, kind: str = "container", *, secretive: bool = False, claims: bool = False, home: str = ""
+    ) -> Flight:
         uid = id.split("/")[0]
         return Flight(
             id,
@@ -41,12 +43,14 @@ class Wanting:
             key=None,
             make=lambda: step_pb2.Step(id=id, uid=uid, namespace="default"),
             secretive=secretive,
+            claims=claims,
+            home=home,
         )
 
-    def want(self, id: str, *, secretive: bool = False) -> None:
-        executor = self.dispatch.place(self.flight(id, secretive=secretive))
+    def want(self, id: str, *, secretive: bool = False, claims: bool = False, home: str = "") -> None:
+        executor = self.dispatch.place(self.flight(id, secretive=secretive, claims=claims, home=home))
         if executor is None:
-            self.dispatch.wait(self.flight(id, secretive=secretive))
+            self.dispatch.wait(self.flight(id, secretive=secretive, claims=claims, home=home))
         else:
             self.dispatch.send(id, executor)
 
@@ -165,8 +169,11 @@ class Exits:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.call = step_service_pb2_grpc.StepServiceStub(channel).Run()
 
-    async def want(self, id: str, executor: str = "", fence: int = 1) -> None:
+    async def want(self, id: str, executor: str = "", fence: int = 1, *, claims_executor: str = "") -> None:
         step = step_pb2.Step(id=id, uid=id.split(".")[0], exit=True, container=step_pb2.ContainerWork(image="i"))
+        if claims_executor:
+            step.volumes.add(name="work", kind="claim", path="work")
+            step.claims_executor = claims_executor
         await self.say(wants=[step_service_pb2.Want(step=step, executor=executor, fence=fence)])
 
     async def commit(self, id: str, executor: str = "e1") -> None:
