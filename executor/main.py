@@ -9,6 +9,7 @@ from functools import partial
 from exeunt.actions.context import open_toolbox
 from exeunt.actions.done_here import WORK_DONE_HERE
 from exeunt.executor.actions import ActionRunner, WorkflowFollower, WorkflowStarter
+from exeunt.executor.artifact_roads import open_road
 from exeunt.executor.attempt import SchedulerLink
 from exeunt.executor.attempts import Attempts
 from exeunt.executor.book import Book
@@ -24,6 +25,7 @@ from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.executor.session import ExecutorIdentity
 from exeunt.executor.settings import Settings
 from exeunt.executor.slots import Slots
+from exeunt.executor.staging import Staging, StagingContext
 from exeunt.executor.volumes import open_volumes
 from exeunt.service import telemetry
 from exeunt.service.channel import known_by
@@ -69,8 +71,14 @@ async def _start(program: Program, settings: Settings) -> None:
         step_output_bytes=settings.step_output_bytes,
         log_bytes=settings.step_log_bytes,
     )
+    road = await program.enter(
+        open_road(settings.nats_url, settings.nats_password, f"executor {id}", lambda: attempts.links)
+    )
+    staging = Staging(
+        StagingContext(directory, road, settings.artifact_seconds, settings.artifact_credentials, volumes.context.links)
+    )
     attempts = Attempts(
-        work=StepWork(runtime, ActionRunner(tools), id, limits, volumes),
+        work=StepWork(runtime, ActionRunner(tools), id, limits, volumes=volumes, staging=staging),
         spawn=lambda work: program.routine("step", work),
         book=Book(directory / "attempts"),
         slots=slots,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import traceback
+from functools import partial
 from typing import Protocol
 
 from exeunt.executor.attempt import LocalAttempt
@@ -16,8 +18,9 @@ from exeunt.executor.runtime.base import NotEnded, NotStarted, ProgramSpec, Runn
 from exeunt.executor.runtime.environment import expand
 from exeunt.executor.scrub import Scrubber
 from exeunt.executor.secrets import StepSecrets
+from exeunt.executor.staging import Staging, StepFiles
 from exeunt.executor.turns import FileTurns, shared_paths
-from exeunt.executor.volumes import Volumes
+from exeunt.executor.volumes import StepVolumes, Volumes
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 
@@ -41,9 +44,17 @@ class StepWork:
     """Does what steps want done, by processes or by actions."""
 
     def __init__(
-        self, runtime: Runtime, actions: Actions, executor_id: str, limits: OutputLimits, volumes: Volumes | None = None
+        self,
+        runtime: Runtime,
+        actions: Actions,
+        executor_id: str,
+        limits: OutputLimits,
+        *,
+        volumes: Volumes | None = None,
+        staging: Staging | None = None,
     ) -> None:
-        """`volumes` None: steps have none here."""
+        """Without `volumes` or `staging` steps have no volumes or artifacts here."""
+        self._staging = staging
         self._runtime = runtime
         self._volumes = volumes
         self._actions = actions
@@ -78,9 +89,9 @@ class StepWork:
                 result = await self._actions(step, secrets)
             elif not self._runtime.own_files and (paths := self._paths(step)):
                 async with self._turns.taken(paths):
-                    result = await self._with_volumes(attempt, step, secrets)
+                    result = await self._with_files(attempt, step, secrets)
             else:
-                result = await self._with_volumes(attempt, step, secrets)
+                result = await self._with_files(attempt, step, secrets)
         except (SecretMissing, SecretUnreadable) as error:
             result = failure("Error", f"env: {error.args[0]}")
         except NotStarted as error:
@@ -93,41 +104,62 @@ class StepWork:
     def _paths(self, step: pb.Step) -> tuple[str, ...]:
         """The paths of this machine that the step has for itself."""
         links = self._volumes.turns(step.container) if self._volumes is not None else ()
-        return tuple(dict.fromkeys((*shared_paths(step), *links)))
+        files = self._staging.turns(step) if self._staging is not None else ()
+        return tuple(dict.fromkeys((*shared_paths(step), *links, *files)))
 
-    async def _with_volumes(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
-        if not step.volumes:
-            return await self._run(attempt, step, self._program(step, step.container, secrets), secrets)
-        if self._volumes is None:
-            raise NotStarted("this executor has no volumes")
-        exceeded: list[str] = []
+    async def _with_files(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+        """Runs the program with its volumes and its artifacts."""
+        program = self._program(step, step.container, secrets)
+        async with contextlib.AsyncExitStack() as stack:
+            volumes = files = None
+            exceeded: list[str] = []
+            if step.volumes:
+                if self._volumes is None:
+                    raise NotStarted("this executor has no volumes")
+                volumes = await stack.enter_async_context(self._volumes.made(step, secrets))
+                program.binds = await volumes.binds(step.id, step.container, program.environment)
+            if step.input_artifacts or step.output_artifacts or step.archive_logs:
+                if self._staging is None:
+                    raise NotStarted("this executor has no artifacts")
+                files = await stack.enter_async_context(self._staging.of(step, secrets))
+                program.binds += await files.fetched(partial(_place_of, volumes, step.container))
+                program.kept = bool(step.output_artifacts)
 
-        def too_much(why: str) -> None:
-            exceeded.append(why)
-            if attempt.running is not None:
-                attempt.running.kill()
+            def too_much(why: str) -> None:
+                exceeded.append(why)
+                if attempt.running is not None:
+                    attempt.running.kill()
 
-        async with self._volumes.made(step, secrets) as volumes:
-            program = self._program(step, step.container, secrets)
-            program.binds = await volumes.binds(step.id, step.container, program.environment)
-            watch = asyncio.create_task(volumes.watch(too_much))
-            try:
-                result = await self._run(attempt, step, program, secrets)
-            finally:
-                watch.cancel()
-        return failure("Failed", exceeded[0], result.exit_code) if exceeded else result
+            if volumes is not None:
+                watch = asyncio.create_task(volumes.watch(too_much))
+                stack.callback(watch.cancel)
+            result = await self._run(attempt, step, program, secrets, files)
+        if exceeded:
+            result.phase, result.message = "Failed", exceeded[0]
+        return result
 
     async def _run(
-        self, attempt: LocalAttempt, step: pb.Step, program: ProgramSpec, secrets: StepSecrets
+        self,
+        attempt: LocalAttempt,
+        step: pb.Step,
+        program: ProgramSpec,
+        secrets: StepSecrets,
+        files: StepFiles | None,
     ) -> pb.StepResult:
         limits = self._limits
         output = attempt.output = Output(
             attempt.id, limits.log_bytes, limits.output_bytes, step.result, lambda: attempt.heard
         )
         scrubber = Scrubber(secrets.masker)
+        log_file = files.log if files is not None else None
+
+        def written(data: bytes, stdout: bool) -> bool:
+            if log_file is not None:
+                log_file.write(data)
+            return output.write(data, stdout)
 
         def on_output(data: bytes, stdout: bool) -> None:
-            if output.write(scrubber.take(data, stdout), stdout) and attempt.link is not None:
+            if written(scrubber.take(data, stdout), stdout) and attempt.link is not None:
                 attempt.link.has_output(attempt)
             if output.full and attempt.running is not None:
                 attempt.running.pause()
@@ -142,7 +174,9 @@ class StepWork:
                 attempt.timer = asyncio.get_running_loop().call_later(step.timeout_seconds, attempt.time_out)
             result = await self._ended(attempt, step, running)
             for stdout in (True, False):
-                output.write(scrubber.rest(stdout), stdout)
+                written(scrubber.rest(stdout), stdout)
+            if files is not None:
+                await _keep(files, running, result)
         except asyncio.CancelledError:
             running.kill()
             raise
@@ -189,3 +223,17 @@ class StepWork:
             working_dir=work.working_dir,
             source=work.source if work.script else None,
         )
+
+
+def _place_of(volumes: StepVolumes | None, work: pb.ContainerWork, path: str) -> tuple[str, str] | None:
+    return None if volumes is None else volumes.place_of(work, path)
+
+
+async def _keep(files: StepFiles, running: RunningProgram, result: pb.StepResult) -> None:
+    """Keeps what the step left, however it ended. A step that failed keeps its failure."""
+    kept, wrong = await files.kept(running)
+    result.artifacts.extend(kept)
+    if wrong and result.phase == "Succeeded":
+        result.phase, result.message = "Error", f"wait: Error (exit code 1): {wrong}"
+    elif wrong:
+        log.warning("not all artifacts of a step that failed could be kept: %s", wrong)

@@ -49,9 +49,13 @@ class StepSecrets:
         for parameter in result.parameters:
             parameter.value = text(parameter.value)
 
+    def text(self, name: str, key: str) -> str:
+        """What a key of a secret holds. Raises SecretMissing, SecretUnreadable."""
+        return text_of(self._values(name), name, key)
+
     async def look_up(self, namespace: str, name: str, key: str) -> str:
         """See `exeunt.actions.context.LookupSecret`; the namespace is the step's."""
-        return text_of(self._values(name), name, key)
+        return self.text(name, key)
 
     def environment(self, work: pb.ContainerWork) -> dict[str, str]:
         """The variables of a container: first those of `env_from`, then `env`. Of two with one name the last counts.

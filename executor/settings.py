@@ -69,6 +69,12 @@ class Settings(ActionServiceSettings):
         minimum=64 * 1024,
         maximum=64 * 1024 * 1024,
     )
+    artifact_seconds: float = setting("How long one artifact may be on its way", 3600.0, unit="s", minimum=1)
+    artifact_credentials: bool = setting(
+        "Reach artifacts whose place names no secret with the credentials in this process' environment: then each "
+        "workflow can use them",
+        False,
+    )
     heartbeat_seconds: float = setting(
         "How often schedulers hear of this executor at least", 2.0, unit="s", minimum=0.05, maximum=60
     )

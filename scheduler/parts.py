@@ -111,17 +111,7 @@ class Scheduler:
         self.claims = ClaimKeeper(self.runs, self.archiver, self.dispatch, self._judges)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
-        self.launcher = Launcher(
-            self.runs,
-            self.archiver,
-            projections,
-            journal,
-            bundles=self.bundles,
-            limits=AdmissionLimits(settings.fullness, settings.open_workflows),
-            repeat=repeat,
-            access=self.access,
-            repository=settings.repository() or EMBEDDED,
-        )
+        self.launcher = self._launcher(settings, repeat)
         self.runs.callbacks = self._callbacks(repeat)
         self.executors = ExecutorService(
             self.dispatch,
@@ -139,6 +129,19 @@ class Scheduler:
         self._looks = bool(settings.nats_monitor)
         self.nats = ServerCheck(journal.wire, settings.nats_monitor)
         numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
+
+    def _launcher(self, settings: Settings, repeat: RepeatOnReconnect) -> Launcher:
+        return Launcher(
+            self.runs,
+            self.archiver,
+            self.projections,
+            self.journal,
+            bundles=self.bundles,
+            limits=AdmissionLimits(settings.fullness, settings.open_workflows),
+            repeat=repeat,
+            access=self.access,
+            repository=settings.repository() or EMBEDDED,
+        )
 
     def _callbacks(self, repeat: RepeatOnReconnect) -> RunCallbacks:
         """What hears of the runs, and what they ask."""

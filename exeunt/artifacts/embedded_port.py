@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from exeunt.language.places import TOKEN
+from exeunt.language.place_parts import TOKEN
 
 PART_BYTES = 512 * 1024
 """Of one piece of a content; less than NATS' usual max_payload of 1 MB."""

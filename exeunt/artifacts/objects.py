@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
 from exeunt.artifacts.stores import CHUNK, MOST_OBJECTS, Store, StoreAccess, StoredObject, StoreError, shortened
-from exeunt.language.places import ArtifactPlace
+from exeunt.language.place_parts import ArtifactPlace
 
 PART = 8 << 20
 """Bytes of a part of an upload; what is smaller goes in one request."""

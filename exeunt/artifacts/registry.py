@@ -17,7 +17,7 @@ from exeunt.artifacts.oss import oss_store
 from exeunt.artifacts.raw import RawStore
 from exeunt.artifacts.s3 import S3Store
 from exeunt.artifacts.stores import Store, StoreAccess
-from exeunt.language.places import ArtifactPlace
+from exeunt.language.place_parts import ArtifactPlace
 
 STORES: dict[str, Callable[[Any, StoreAccess], Store]] = {
     "artifactory": ArtifactoryStore,

@@ -14,7 +14,7 @@ import msgspec
 
 from exeunt.artifacts.embedded_port import EmbeddedRoad
 from exeunt.language.manifest import KeySelector
-from exeunt.language.places import ArtifactPlace, selectors
+from exeunt.language.place_parts import ArtifactPlace, selectors
 
 CHUNK = 1 << 20
 """Bytes of a chunk of a stream, about."""

@@ -7,6 +7,7 @@ becomes the target itself, and so does a directory alone. On an error nothing is
 from __future__ import annotations
 
 import calendar
+import contextlib
 import io
 import os
 import secrets
@@ -224,6 +225,33 @@ def arrange(
     `mode`: what it gets; `recurse`: and all that is below.
     Raises ArchiveError; then the target is what it was, and nothing is left beside it.
     """
+    with _staging(into) as (beside, staging, root):
+        landing = Landing(root, limits)
+        try:
+            fill(landing, root)
+            landing.finish()
+            _put(root, beside, staging, into.name, landing.across)
+            if mode is not None:
+                set_mode(into.name, mode, recurse=recurse, folder=beside)
+            return landing.written
+        finally:
+            landing.close()
+
+
+@contextlib.contextmanager
+def directory_for(into: Path) -> Iterator[int]:
+    """An open directory to be filled, which takes the target's place when the block has ended well.
+
+    Raises ArchiveError; then the target is what it was, and nothing is left beside it.
+    """
+    with _staging(into) as (beside, staging, root):
+        yield root
+        os.rename(staging, into.name, src_dir_fd=beside, dst_dir_fd=beside)
+
+
+@contextlib.contextmanager
+def _staging(into: Path) -> Iterator[tuple[int, str, int]]:
+    """A new directory beside a target: the one above both, its name there, and itself. It is gone after the block."""
     try:
         into.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         beside = os.open(into.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -235,16 +263,7 @@ def arrange(
         try:
             root = os.open(staging, DIRECTORY, dir_fd=beside)
             try:
-                landing = Landing(root, limits)
-                try:
-                    fill(landing, root)
-                    landing.finish()
-                    _put(root, beside, staging, into.name, landing.across)
-                    if mode is not None:
-                        set_mode(into.name, mode, recurse=recurse, folder=beside)
-                    return landing.written
-                finally:
-                    landing.close()
+                yield beside, staging, root
             finally:
                 os.close(root)
         finally:

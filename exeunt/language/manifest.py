@@ -89,6 +89,7 @@ class Artifact(Model):
     artifactory: dict[str, Any] | None = None
     plugin: dict[str, Any] | None = None
     nats: dict[str, Any] | None = None  # ours: a key in the cluster's own store
+    content: dict[str, Any] | None = None  # ours: how many bytes it has, and their SHA-256 as hex
     sub_path: str = ""
     recurse_mode: bool = False
     deleted: bool = False

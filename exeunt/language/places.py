@@ -6,60 +6,23 @@ Argo does not have is an error, as it is for `kubectl apply`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from exeunt.language.manifest import KeySelector
-
-LONGEST_KEY = 1024
-"""Bytes of a key in UTF-8: what S3, GCS and OSS take at most, and Azure about so."""
-
-
-TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-"""What a namespace and a uid can be in the embedded store."""
-
-
-class PlaceError(ValueError):
-    """A place that cannot be used. The text begins with the path of the field."""
-
-
-def _argo(name: str) -> str:
-    """Argo's name of a field: camelCase, with some words in capitals."""
-    first, *rest = name.split("_")
-    return first + "".join(word.upper() if word in ("arn", "sdk", "tls", "url") else word.capitalize() for word in rest)
-
-
-class PlacePart(msgspec.Struct, rename=_argo, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A piece of a place. Treated as immutable after loading."""
-
-
-class ArtifactPlace(PlacePart):
-    """A place of some kind; what all have."""
-
-    kind: ClassVar[str] = ""
-
-    @property
-    def key(self) -> str:
-        """What names the artifact in its store; empty where the place is the whole (git, raw)."""
-        return ""
-
-    @property
-    def only_key(self) -> bool:
-        """Whether nothing but a key is said: the rest is the workflow's repository's (docs/key-only-artifacts.md)."""
-        return self.kind in KEYED and len(msgspec.to_builtins(self)) == 1 and bool(self.key)
-
-    @property
-    def shown(self) -> str:
-        """The place in a message for people, without what is secret."""
-        return self.kind
-
-    def problem(self) -> str:
-        """`FIELD: what is wrong`; empty where nothing is."""
-        return ""
+from exeunt.language.place_parts import (
+    LONGEST_KEY,
+    TOKEN,
+    ArtifactPlace,
+    PlaceError,
+    PlacePart,
+    bare,
+    needed,
+    pair,
+    web,
+)
 
 
 class EncryptionOptions(PlacePart):
@@ -108,7 +71,7 @@ class S3Place(ArtifactPlace):
         if self.role_arn:
             return "roleARN: roles are not assumed here; give accessKeySecret, or credentials in the environment"
         if "/" in self.endpoint:
-            return f"endpoint: {_bare(self.endpoint)!r} is no host; leave the scheme out, `insecure: true` means http"
+            return f"endpoint: {bare(self.endpoint)!r} is no host; leave the scheme out, `insecure: true` means http"
         if self.addressing_style not in ("", "path", "virtual-hosted"):
             return f"addressingStyle: {self.addressing_style!r} is neither path nor virtual-hosted"
         options = self.encryption_options
@@ -118,7 +81,7 @@ class S3Place(ArtifactPlace):
             return "encryptionOptions: kmsKeyId and serverSideCustomerKeySecret exclude each other"
         if self.create_bucket_if_not_present is not None and self.create_bucket_if_not_present.object_locking:
             return "createBucketIfNotPresent.objectLocking: make a bucket with locks by hand"
-        return _pair(self, "accessKeySecret", "secretKeySecret") or _needed(self, "endpoint", "bucket")
+        return pair(self, "accessKeySecret", "secretKeySecret") or needed(self, "endpoint", "bucket")
 
 
 class GCSPlace(ArtifactPlace):
@@ -138,7 +101,7 @@ class GCSPlace(ArtifactPlace):
         return f"gcs {self.bucket}/{self.object}"
 
     def problem(self) -> str:
-        return _needed(self, "bucket")
+        return needed(self, "bucket")
 
 
 class AzurePlace(ArtifactPlace):
@@ -157,10 +120,10 @@ class AzurePlace(ArtifactPlace):
 
     @property
     def shown(self) -> str:
-        return f"azure {self.container}/{self.blob} at {_bare(self.endpoint)}"
+        return f"azure {self.container}/{self.blob} at {bare(self.endpoint)}"
 
     def problem(self) -> str:
-        return _needed(self, "endpoint", "container") or _web(self.endpoint, "endpoint")
+        return needed(self, "endpoint", "container") or web(self.endpoint, "endpoint")
 
 
 class LifecycleRule(PlacePart):
@@ -190,7 +153,7 @@ class OSSPlace(ArtifactPlace):
 
     @property
     def shown(self) -> str:
-        return f"oss {self.bucket}/{self.object} at {_bare(self.endpoint)}"
+        return f"oss {self.bucket}/{self.object} at {bare(self.endpoint)}"
 
     def problem(self) -> str:
         if self.use_sdk_creds:
@@ -199,7 +162,7 @@ class OSSPlace(ArtifactPlace):
             return "createBucketIfNotPresent: make the bucket by hand"
         if self.lifecycle_rule is not None:
             return "lifecycleRule: set it at the bucket"
-        return _pair(self, "accessKeySecret", "secretKeySecret") or _needed(self, "endpoint", "bucket")
+        return pair(self, "accessKeySecret", "secretKeySecret") or needed(self, "endpoint", "bucket")
 
 
 class PlaceHeader(PlacePart):
@@ -263,10 +226,10 @@ class HTTPPlace(ArtifactPlace):
 
     @property
     def shown(self) -> str:
-        return f"http {_bare(self.url)}"
+        return f"http {bare(self.url)}"
 
     def problem(self) -> str:
-        return _needed(self, "url") or _web(self.url, "url") or self._of_auth()
+        return needed(self, "url") or web(self.url, "url") or self._of_auth()
 
     def _of_auth(self) -> str:
         if self.auth is None:
@@ -294,13 +257,13 @@ class ArtifactoryPlace(ArtifactPlace):
 
     @property
     def shown(self) -> str:
-        return f"artifactory {_bare(self.url)}"
+        return f"artifactory {bare(self.url)}"
 
     def problem(self) -> str:
         return (
-            _needed(self, "url")
-            or _web(self.url, "url")
-            or _pair(self, "usernameSecret", "passwordSecret")
+            needed(self, "url")
+            or web(self.url, "url")
+            or pair(self, "usernameSecret", "passwordSecret")
             or ("" if self.username_secret else "usernameSecret: it is missing")
         )
 
@@ -325,7 +288,7 @@ class GitPlace(ArtifactPlace):
     @property
     def shown(self) -> str:
         at = f" at {self.revision or self.branch}" if self.revision or self.branch else ""
-        return f"git {_bare(self.repo)}{at}"
+        return f"git {bare(self.repo)}{at}"
 
     def problem(self) -> str:
         if self.depth < 0:
@@ -338,7 +301,7 @@ class GitPlace(ArtifactPlace):
                     return f"{field}: {value!r} cannot be the name of anything in git"
         if self.repo.startswith("-") or any(ord(c) <= 32 for c in self.repo):
             return "repo: an address of a repository is expected"
-        return _needed(self, "repo")
+        return needed(self, "repo")
 
 
 class RawPlace(ArtifactPlace):
@@ -376,9 +339,6 @@ PLACES: dict[str, type[ArtifactPlace]] = {
 }
 """By the name under which a place of that kind stands in an artifact."""
 
-KEYED = ("s3", "gcs", "azure", "oss")
-"""Kinds whose places have a key, which may stand alone."""
-
 REFUSED = {
     "hdfs": "there is no client of HDFS here; give the file by http (WebHDFS), or copy it to an object store",
     "plugin": "Argo's artifact plugins are not run here; use s3, gcs, azure, oss, http, git or raw",
@@ -414,41 +374,3 @@ def read_place(kind: str, tree: Any, *, check: bool = True) -> ArtifactPlace:
     if problem:
         raise PlaceError(f"{kind}.{problem}")
     return place
-
-
-def selectors(place: msgspec.Struct) -> Iterator[tuple[str, KeySelector]]:
-    """Every secret that a place names, with the path of its field: what has to be looked up before it is used."""
-    for field in msgspec.structs.fields(type(place)):
-        value = getattr(place, field.name)
-        if isinstance(value, KeySelector):
-            yield field.encode_name, value
-        elif isinstance(value, msgspec.Struct):
-            for path, selector in selectors(value):
-                yield f"{field.encode_name}.{path}", selector
-
-
-def _needed(place: ArtifactPlace, *names: str) -> str:
-    return next((f"{name}: it is missing" for name in names if not getattr(place, name)), "")
-
-
-def _pair(place: ArtifactPlace, one: str, other: str) -> str:
-    there = {path for path, _ in selectors(place)}
-    return f"{one} and {other}: they go together" if (one in there) != (other in there) else ""
-
-
-def _web(url: str, field: str) -> str:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    return "" if good else f"{field}: an address with http:// or https:// is expected"
-
-
-def _bare(url: str) -> str:
-    """An address without what may be secret in it: user, password, query."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url.partition("?")[0]
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import Artifact, Bundle, ConfigMap, Template, WorkflowSpec
-from exeunt.language.places import PLACES, REFUSED, PlaceError, read_place
+from exeunt.language.place_parts import PlaceError
+from exeunt.language.places import PLACES, REFUSED, read_place
 from exeunt.language.problems import ManifestError
 
 DEFAULT_MAP = "artifact-repositories"

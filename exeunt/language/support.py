@@ -27,9 +27,6 @@ from exeunt.language.visible import STAND_IN, without_tags
 from exeunt.language.volume_rules import check_mounts, check_spec_volumes, check_volumes
 
 REFUSED: dict[tuple[type, str], str] = {
-    (manifest.Inputs, "artifacts"): "artifacts are",
-    (manifest.Outputs, "artifacts"): "artifacts are",
-    (manifest.Arguments, "artifacts"): "artifacts are",
     (manifest.ValueFrom, "jqFilter"): "jqFilter is",
     (manifest.ValueFrom, "jsonPath"): "jsonPath is",
     (manifest.ValueFrom, "event"): "reading from events is",

@@ -11,7 +11,8 @@ from exeunt.artifacts.directories import FileBelow, load_below, save_below
 from exeunt.artifacts.embedded import EmbeddedStore
 from exeunt.artifacts.registry import store_for
 from exeunt.artifacts.stores import MissingError, Store, StoreAccess, StoredObject, StoreError, from_mapping
-from exeunt.language.places import PlaceError, place_of
+from exeunt.language.place_parts import PlaceError
+from exeunt.language.places import place_of
 
 
 def seen_by(who: str, embedded: EmbeddedStore | None, **place: str) -> Store:

@@ -8,7 +8,8 @@ import pytest
 
 from exeunt.artifacts.registry import STORES
 from exeunt.language.manifest import KeySelector
-from exeunt.language.places import PLACES, GitPlace, PlaceError, S3Place, place_of, selectors
+from exeunt.language.place_parts import PlaceError, selectors
+from exeunt.language.places import PLACES, GitPlace, S3Place, place_of
 
 SECRET = {"name": "n", "key": "k"}
 

@@ -31,7 +31,7 @@ def of_spec(more: str) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (container("outputs: {artifacts: [{name: a, path: /a}]}"), "w.yaml:9: spec.templates[0].outputs.artifacts: artifacts are"),
+        (container("outputs: {artifacts: [{name: a, path: /a, artifactGC: {strategy: Never}}]}"), "w.yaml:9: spec.templates[0].outputs.artifacts[0].artifactGC: artifact garbage collection is"),
         (container("memoize: {key: a}"), "w.yaml:9: spec.templates[0].memoize: memoization is"),
         (container("synchronization: {mutexes: [{name: a}]}"), "spec.templates[0].synchronization: synchronization is"),
         (container("daemon: true"), "spec.templates[0].daemon: daemons are"),

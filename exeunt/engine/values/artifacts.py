@@ -7,7 +7,7 @@ name of the kind of store (`s3: {key: …}`). The bytes are never here.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,38 +16,10 @@ from exeunt.engine.facts.problem import NoArtifactError, NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values.scope import Scope
 from exeunt.language.expression import ExpressionError, evaluate
+from exeunt.language.locations import KEYS, Tree, has_place, is_whole, store_of
 from exeunt.language.manifest import Artifact, Template
 from exeunt.language.repository import KEY_FORMAT
 from exeunt.language.variables import OPEN, ArtifactValue, environment, substitute
-
-Tree = dict[str, Any]
-KEYS = {
-    "artifactory": "url",
-    "azure": "blob",
-    "gcs": "key",
-    "git": "",
-    "hdfs": "path",
-    "http": "url",
-    "nats": "key",
-    "oss": "key",
-    "raw": "",
-    "s3": "key",
-    "plugin": "key",
-}
-"""The kinds of places, and which field of each is its key; empty where a part of it cannot be named by a key."""
-
-
-def store_of(tree: Mapping[str, Any]) -> str:
-    """The kind of place that an artifact has; empty where it has none."""
-    return next((kind for kind in KEYS if tree.get(kind) is not None), "")
-
-
-def has_place(tree: Mapping[str, Any]) -> bool:
-    """Whether it can be fetched: it has a place, or a key in the workflow's own repository (Argo: HasLocationOrKey)."""
-    kind = store_of(tree)
-    if kind in ("raw", ""):
-        return bool(kind)
-    return bool(tree[kind].get(KEYS[kind] or "repo"))
 
 
 def has_sources(artifacts: Iterable[Artifact]) -> bool:
@@ -209,25 +181,3 @@ def archives_logs(run: Run, template: Template) -> bool:
         return True
     own = (template.archive_location or {}).get("archiveLogs")
     return bool(run.spec.archive_logs) if own is None else bool(own)
-
-
-WHOLE = {
-    "artifactory": ("url",),
-    "azure": ("endpoint", "container", "blob"),
-    "gcs": ("bucket", "key"),
-    "git": ("repo",),
-    "hdfs": ("path",),
-    "http": ("url",),
-    "nats": ("key",),
-    "oss": ("endpoint", "bucket", "key"),
-    "raw": ("data",),
-    "s3": ("endpoint", "bucket", "key"),
-    "plugin": ("key",),
-}
-"""What each kind of place has to say to need no repository (Argo: HasLocation)."""
-
-
-def is_whole(tree: Mapping[str, Any]) -> bool:
-    """Whether a place says all that it takes to reach it."""
-    kind = store_of(tree)
-    return bool(kind) and all(tree[kind].get(field) for field in WHOLE[kind])

@@ -9,11 +9,11 @@ from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values import artifacts
-from exeunt.engine.values.artifacts import Tree
 from exeunt.engine.values.processed import locals_of
 from exeunt.engine.values.scope import Scope, global_scope
 from exeunt.engine.values.templating import replaced_text
 from exeunt.language.expression import ExpressionError, evaluate, to_text
+from exeunt.language.locations import Tree
 from exeunt.language.manifest import Parameter, Template, ValueFrom
 from exeunt.language.variables import OPEN, environment, text
 

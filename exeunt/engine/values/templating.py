@@ -16,7 +16,6 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.shared import Forms
 from exeunt.engine.facts.turn import CHARACTERS
 from exeunt.engine.values import artifacts
-from exeunt.engine.values.artifacts import Tree
 from exeunt.engine.values.scope import (
     Scope,
     config_map_value,
@@ -25,6 +24,7 @@ from exeunt.engine.values.scope import (
 )
 from exeunt.language.expression import ExpressionError
 from exeunt.language.expression.limits import Allowance, sharing
+from exeunt.language.locations import Tree
 from exeunt.language.manifest import Arguments, Parameter, Template
 from exeunt.language.model import Model
 from exeunt.language.variables import OPEN, substitute, substitute_tree, text
