@@ -112,7 +112,7 @@ class NATSRoad:
                         "empty: artifacts go through the schedulers then",
                         temporary=True,
                     ) from None
-                self._known = EmbeddedStore(ArtifactStream(self._client.jetstream(prefix=API)))
+                self._known = EmbeddedStore(ArtifactStream(self._client, api=API))
             return self._known
 
     async def _connect(self) -> None:

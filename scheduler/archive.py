@@ -88,9 +88,10 @@ class Archiver:
         self._announcer = announcer
         self._queue: asyncio.Queue[OpenWorkflow] = asyncio.Queue()
         self.waiting = 0
+        self.on_removed: list[Callable[[str, str], None]] = []
+        """Hear namespace and uid of each workflow of which nothing is kept any more."""
         self._idle = asyncio.Event()
         self._asked: dict[str, asyncio.Future[None]] = {}
-        self.on_removed: list[Callable[[str], None]] = []  # who wants to hear of workflows of which nothing is kept
 
     def put(self, entry: OpenWorkflow) -> None:
         """A run is over."""
@@ -199,8 +200,8 @@ class Archiver:
         await self._projections.names.release(namespace, name, uid)
         await self._projections.archive.remove(uid, namespace, name=name)
         await self._projections.logs.remove(namespace, uid)
-        for tell in self.on_removed:
-            tell(uid)
+        for told in self.on_removed:
+            told(namespace, uid)
 
 
 def place_of(record: ArchiveSummary) -> Place:

@@ -58,7 +58,7 @@ class ArtifactService(artifact_service_pb2_grpc.ArtifactServiceServicer):
         """Gives an artifact out; its reader checks it."""
         async with self._turns:
             with _refused(request.key):
-                found = await self._store.find_content(ArtifactHolder(request.namespace, request.uid), request.key)
+                found = await self._store.find(ArtifactHolder(request.namespace, request.uid), request.key)
                 if request.digest and request.digest != found.artifact.digest:
                     raise RpcError(Code.ABORTED, "ARTIFACT_CHANGED", "it was written anew while it was read")
                 yield pb.ReadArtifactResponse(artifact=to_wire(found.artifact))

@@ -39,7 +39,7 @@ class ClaimKeeper:
         self._judges = judges
         self._missed: set[str] = set()  # found nowhere by the last sweep
         self._kept: dict[str, float] = {}
-        archiver.on_removed.append(self.release)
+        archiver.on_removed.append(lambda _, uid: self.release(uid))
 
     def closed(self, entry: OpenWorkflow) -> None:
         """A workflow is over, and that is durable."""

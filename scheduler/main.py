@@ -31,7 +31,7 @@ async def _artifacts(program: Program, settings: Settings) -> EmbeddedStore:
     """The embedded store, by a connection of its own: what is large does not delay commits."""
     nc = await connect(settings.servers(), f"scheduler {settings.replica} artifacts", password=settings.nats_password)
     await program.enter(closing(nc, nc.close))
-    return EmbeddedStore(ArtifactStream(nc.jetstream()), window=WINDOW)
+    return EmbeddedStore(ArtifactStream(nc), window=WINDOW)
 
 
 async def _start(program: Program, settings: Settings) -> None:

@@ -33,6 +33,7 @@ from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import RunAnnouncer
 from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.artifact_removal import ArtifactRemoval
 from exeunt.scheduler.artifacts import ArtifactService
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.claims import ClaimKeeper
@@ -96,7 +97,7 @@ class Scheduler:
         self.projections = projections
         self.owners = owners
         self.address = ""
-        self.dispatch = Dispatch(grace=settings.grace, judges=self._judges, now=clock.now)
+        self.dispatch = Dispatch(grace=settings.grace, judges=self.judges, now=clock.now)
         steps = RunSteps(self.dispatch)
         repeat = RepeatOnReconnect(journal.wire)
         self.access = NatsAccess(journal.wire, [journal.gatherer, *projections.gatherers])
@@ -124,6 +125,10 @@ class Scheduler:
         owners.on_members.append(self.executors.peers_changed)
         self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
         self.artifacts = artifacts
+        self.removal: ArtifactRemoval | None = None
+        if artifacts is not None:
+            self.removal = ArtifactRemoval(artifacts, OwnRuns(self), lambda: self.judges(0))
+            self.archiver.on_removed.append(self.removal.put)
         self.lists = WorkflowLists(self.runs, projections.archive, self.peers, self.access)
         self.workflows = self._workflow_service(settings, check, repeat)
         self._looks = bool(settings.nats_monitor)
@@ -236,6 +241,8 @@ class Scheduler:
             "left attempts": self._sweep(),
             "volumes of workflows": self.claims.run(),
         }
+        if self.removal is not None:
+            routines["artifacts"] = self.removal.run()
         if self._looks:
             routines["nats-server"] = self.nats.keep()
         if self._changing_keys:
@@ -271,7 +278,8 @@ class Scheduler:
         self.runs.release(set(self.runs.loaded))
         await self.projections.drain()
 
-    def _judges(self, partition: int, since: float | None = None) -> bool:
+    def judges(self, partition: int, since: float | None = None) -> bool:
+        """Whether a partition is ours for certain, and loaded; with `since` also at that moment or later."""
         return partition in self.runs.loaded and self._fresh(partition, since)
 
     async def confirm(self, sent: float) -> None:
@@ -287,7 +295,7 @@ class Scheduler:
 
     def _over(self, uid: str, hook_id: str) -> bool:
         """Whether an exit run is over for certain: its partition is ours and loaded, and no open workflow waits."""
-        if not self._judges(partition_of(uid)) or uid in self.runs.unread:
+        if not self.judges(partition_of(uid)) or uid in self.runs.unread:
             return False
         entry = self.runs.by_uid.get(uid)
         return entry is None or all(o.hook_id != hook_id for o in decide.pending(entry.run).hooks)
@@ -306,3 +314,23 @@ class Scheduler:
 
     def _lost(self, partitions: Collection[int]) -> None:
         self.steps.moved(partitions)
+
+
+class OwnRuns:
+    """What a scheduler knows for certain of its workflows (`artifact_removal.OwnWorkflows`)."""
+
+    def __init__(self, parts: Scheduler) -> None:
+        self._parts = parts
+
+    def may_be(self, uid: str, since: float | None = None) -> bool:
+        """It is open, or its partition was not ours at that moment or later."""
+        runs = self._parts.runs
+        return not self._parts.judges(partition_of(uid), since) or uid in runs.by_uid or uid in runs.unread
+
+    async def is_kept(self, namespace: str, uid: str) -> bool:
+        """It is over and in the archive."""
+        return await self._parts.projections.archive.has(uid, namespace)
+
+    async def verify(self) -> None:
+        """Reads from the log which partitions are ours."""
+        await self._parts.journal.confirm(0.0, verify=True)

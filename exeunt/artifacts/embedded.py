@@ -1,30 +1,19 @@
 """The embedded store: artifacts in NATS, for a cluster without an artifact repository.
 
-Content lies once under its SHA-256. The order of writes keeps it whole, whoever dies in between:
-
-- **save**: parts; when all are durable, the artifact, which names the digest; then the content under this digest,
-  unless it is there. An artifact is there for readers when both are.
-- **remove** a content: it is marked `asked`; then artifacts are looked for that name it; if there is one the mark is
-  taken back, and else it is `dead`, and only then its parts are removed.
-
-A save writes its artifact before it looks for the content. Where it finds the content whole, the mark comes later, and
-so does the look for artifacts, which sees this one. Where it finds a mark it takes it back, or finds `dead` and puts
-its own parts there. All of these are writes on the condition of what was read, so that of two who decide one wins.
+An artifact is a record under its workflow and a hash of its key. A small one has its bytes in it, and so is whole at
+once; a larger one names its content by the digest (`embedded_content` says how those two stay together).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import secrets
 import time
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Literal, NamedTuple
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 import msgspec
 
+from exeunt.artifacts.embedded_content import TRANSFER_SECONDS, Contents, FoundContent, Transfer
 from exeunt.artifacts.embedded_port import (
     ArtifactHolder,
     Check,
@@ -32,45 +21,27 @@ from exeunt.artifacts.embedded_port import (
     KeptArtifact,
     NoSuchArtifactError,
     checked,
-    in_parts,
 )
-from exeunt.artifacts.embedded_stream import ANSWER_SECONDS, ArtifactStream, Stored
+from exeunt.artifacts.embedded_stream import ArtifactStream, Stored
 
 WINDOW = 8
 """So many parts of one transfer are on their way at once, which is its memory: 4 MB."""
-TRANSFER_SECONDS = 6 * 3600.0
-"""The longest time of one save."""
-ABANDONED_SECONDS = 4 * TRANSFER_SECONDS
-"""A save that has come to no end for so long is swept; clocks may differ by the rest."""
-_TRIES = 20
+SMALL_BYTES = 32 * 1024
+"""A content up to this size lies in its artifact's record."""
 
 
-class _Content(msgspec.Struct):
-    """What lies under a digest. `by` makes each write unlike all others."""
+class ArtifactRecord(KeptArtifact):
+    """An artifact as it stands in the stream; `data` where it is a small one."""
 
-    state: Literal["whole", "asked", "dead"]
-    upload: str
-    parts: int
-    size: int
-    by: str
+    data: bytes = b""
 
 
-class FoundContent(NamedTuple):
-    """An artifact, and where its bytes lie."""
+class FoundArtifact(msgspec.Struct):
+    """An artifact, and its bytes or where they lie."""
 
     artifact: KeptArtifact
-    upload: str
-    parts: int
-
-
-class _Upload(msgspec.Struct):
-    at: float
-    dead: bool = False
-    by: str = ""
-
-
-def _key_hash(key: str) -> str:
-    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    data: bytes | None = None
+    content: FoundContent | None = None
 
 
 class EmbeddedStore:
@@ -78,144 +49,89 @@ class EmbeddedStore:
 
     def __init__(self, stream: ArtifactStream, now: Callable[[], float] = time.time, *, window: int = WINDOW) -> None:
         """`window`: parts of one transfer on their way at once."""
-        self._stream = stream
+        self.stream = stream
+        self.contents = Contents(stream)
         self._window = window
         self._now = now
-        self._unanswered: set[str] = set()
 
     async def save(
         self, holder: ArtifactHolder, key: str, content: AsyncIterable[bytes], check: Check | None = None
     ) -> KeptArtifact:
         """Keeps a content under a key, instead of what was there; answers once it is durable and whole."""
-        below = holder.subject()
-        upload = secrets.token_hex(12)
-        mark = await self._stream.swap(f"xf.u.{upload}", msgspec.json.encode(_Upload(self._now(), by=upload)), 0)
-        drop = True
+        subject = _subject(holder, key)
+        source = aiter(content)
         try:
             async with asyncio.timeout(TRANSFER_SECONDS):
-                digest, size, parts = await self._sent(upload, content)
-                if check is not None:
-                    check(digest, size)
-                record = KeptArtifact(key, digest, size, self._now())
-                subject = f"{below}.{_key_hash(key)}.{digest}"
-                sequence = await self._stream.write(subject, msgspec.json.encode(record))
-                await self._renewed(upload, mark, key)
-                drop = False  # from here on it may be in use, also where no answer comes
-                drop = not await self._bound(digest, _Content("whole", upload, parts, size, ""))
+                head, ended = await _head(source)
+                if ended:
+                    record, sequence = await self._save_small(subject, key, head, check)
+                else:
+                    record, sequence = await self._save_large(subject, key, _rest(head, source), check)
         except TimeoutError:
             raise EmbeddedStoreError(f"artifact {key}: not stored within {TRANSFER_SECONDS / 3600:.0f} hours") from None
-        finally:
-            if drop:
-                with contextlib.suppress(EmbeddedStoreError):  # a sweep will do it
-                    await asyncio.shield(self._drop(upload))
-        await self._supersede(f"{below}.{_key_hash(key)}.*", sequence)
+        await self._remove([one async for one in self.stream.all(f"xf.*.{subject}.*") if one.sequence < sequence])
         return record
 
-    async def _sent(self, upload: str, content: AsyncIterable[bytes]) -> tuple[str, int, int]:
-        """Stores the parts; answers digest, size and their number."""
-        sha, size, number = hashlib.sha256(), 0, 0
-        under_way: deque[asyncio.Task[None]] = deque()
+    async def _save_small(self, subject: str, key: str, data: bytes, check: Check | None) -> tuple[KeptArtifact, int]:
+        digest = hashlib.sha256(data).hexdigest()
+        if check is not None:
+            check(digest, len(data))
+        record = ArtifactRecord(key, digest, len(data), self._now(), data)
+        sequence = await self.stream.write(f"xf.s.{subject}.s", msgspec.msgpack.encode(record))
+        return _plain(record), sequence
+
+    async def _save_large(
+        self, subject: str, key: str, content: AsyncIterable[bytes], check: Check | None
+    ) -> tuple[KeptArtifact, int]:
+        transfer = Transfer(self.stream, self._window, self._now)
+        dropped = True
         try:
-            async for part in in_parts(content):
-                sha.update(part)
-                size += len(part)
-                if len(under_way) >= self._window:
-                    await under_way.popleft()
-                under_way.append(asyncio.create_task(self._stream.put(f"xf.p.{upload}.{number}", part)))
-                number += 1
-            while under_way:
-                await under_way.popleft()
+            await transfer.begin()
+            sent = await transfer.send(content)
+            if check is not None:
+                check(sent.digest, sent.size)
+            record = KeptArtifact(key, sent.digest, sent.size, self._now())
+            sequence = await self.stream.write(f"xf.r.{subject}.{sent.digest}", msgspec.msgpack.encode(record))
+            await transfer.renew(key)
+            dropped = False  # from here on it may be in use, also where no answer comes
+            dropped = not await self.contents.bind(sent, transfer.name)
         finally:
-            if under_way:  # NATS may carry out a removal before a part that was sent earlier: so wait for their answers
-                _, late = await asyncio.wait(under_way, timeout=ANSWER_SECONDS)
-                if late:
-                    self._unanswered.add(upload)
-            await _ended(under_way)
-        return sha.hexdigest(), size, number
+            if dropped:
+                await asyncio.shield(transfer.drop())
+        return record, sequence
 
-    async def _bound(self, digest: str, content: _Content) -> bool:
-        """Has the digest lead to a whole content; whether that is this one."""
-        subject = f"xf.b.{digest}"
-        for _ in range(_TRIES):
-            found = await self._stream.last(subject)
-            there = msgspec.json.decode(found.data, type=_Content) if found is not None else None
-            if there is not None and there.state == "whole":
-                return there.upload == content.upload
-            chosen = there if there is not None and there.state == "asked" else content
-            written = msgspec.structs.replace(chosen, state="whole", by=secrets.token_hex(8))
-            if await self._stream.swap(subject, msgspec.json.encode(written), found.sequence if found else 0):
-                return chosen is content
-        raise EmbeddedStoreError(f"content {digest}: others change it all the time", temporary=True)
-
-    async def _renewed(self, upload: str, mark: int, key: str) -> None:
-        """Marks that the transfer is about to be named; a sweep gives it another while. Raises where it was swept."""
-        data = msgspec.json.encode(_Upload(self._now(), by=secrets.token_hex(8)))
-        if not await self._stream.swap(f"xf.u.{upload}", data, mark):
-            raise EmbeddedStoreError(f"artifact {key}: the transfer took too long and was swept", temporary=True)
-
-    async def _drop(self, upload: str) -> None:
-        """Removes what a transfer brought; its mark last, so that a sweep finds what is left."""
-        await self._stream.purge(f"xf.p.{upload}.*")
-        if upload in self._unanswered:  # a part may yet come: its mark stays for a sweep
-            self._unanswered.discard(upload)
-            return
-        await self._stream.purge(f"xf.u.{upload}")
-
-    async def _supersede(self, subject: str, sequence: int) -> None:
-        older = [one async for one in self._stream.all(subject) if one.sequence < sequence]
-        for one in older:
-            await self._stream.remove(one.sequence)
-            await self._forget(one.subject.rpartition(".")[2])
-
-    async def find(self, holder: ArtifactHolder, key: str) -> KeptArtifact:
-        """What is known of an artifact. Raises NoSuchArtifactError."""
-        found = await self._stream.last(f"{holder.subject()}.{_key_hash(key)}.*")
+    async def find(self, holder: ArtifactHolder, key: str) -> FoundArtifact:
+        """An artifact, and its bytes or where they lie. Raises NoSuchArtifactError."""
+        found = await self.stream.last(f"xf.*.{_subject(holder, key)}.*")
         if found is None:
             raise NoSuchArtifactError(f"artifact {key}: there is none of this key in workflow {holder.uid}")
-        return msgspec.json.decode(found.data, type=KeptArtifact)
+        record = msgspec.msgpack.decode(found.data, type=ArtifactRecord)
+        if found.subject.startswith("xf.s."):
+            return FoundArtifact(_plain(record), record.data)
+        return FoundArtifact(_plain(record), content=await self.contents.find(_plain(record)))
 
     async def open(self, holder: ArtifactHolder, key: str) -> AsyncIterator[bytes]:
         """The content of an artifact, checked: the last piece comes only if the digest is right.
 
         Raises NoSuchArtifactError, EmbeddedStoreError, also in the midst.
         """
-        found = await self.find_content(holder, key)
+        found = await self.find(holder, key)
         async for piece in checked(found.artifact, self.parts(found)):
             yield piece
 
-    async def find_content(self, holder: ArtifactHolder, key: str) -> FoundContent:
-        """Where the content of an artifact lies. Raises NoSuchArtifactError."""
-        artifact = await self.find(holder, key)
-        found = await self._stream.last(f"xf.b.{artifact.digest}")
-        content = msgspec.json.decode(found.data, type=_Content) if found is not None else None
-        if content is None or content.state == "dead":
-            raise NoSuchArtifactError(f"artifact {key}: its content is not there (yet, or any more)")
-        return FoundContent(artifact, content.upload, content.parts)
-
-    async def parts(self, found: FoundContent, first: int = 0) -> AsyncIterator[bytes]:
+    async def parts(self, found: FoundArtifact, first: int = 0) -> AsyncIterator[bytes]:
         """The parts of a content from this one on, unchecked. Raises EmbeddedStoreError, also in the midst."""
-        ahead: deque[asyncio.Task[bytes | None]] = deque()
-        number = first
-        try:
-            while ahead or number < found.parts:
-                while number < found.parts and len(ahead) < self._window:
-                    ahead.append(asyncio.create_task(self._stream.part(f"xf.p.{found.upload}.{number}")))
-                    number += 1
-                part = await ahead.popleft()
-                if part is None:
-                    raise EmbeddedStoreError(
-                        f"artifact {found.artifact.key}: a part of its content is gone; was its workflow deleted "
-                        "meanwhile?"
-                    )
+        if found.content is not None:
+            async for part in self.contents.parts(found.content, first, self._window):
                 yield part
-        finally:
-            await _ended(ahead)
+        elif found.data and not first:
+            yield found.data
 
     async def list(self, holder: ArtifactHolder, prefix: str = "", most: int = 0) -> list[KeptArtifact]:
         """The artifacts of a workflow whose keys begin so, by key; of each key the latest. With `most`, any so many."""
         known: dict[str, KeptArtifact] = {}
-        async for one in self._stream.all(f"{holder.subject()}.>"):
-            artifact = msgspec.json.decode(one.data, type=KeptArtifact)
+        async for one in self.stream.all(f"xf.*.{holder.subject()}.*.*"):
+            artifact = _plain(msgspec.msgpack.decode(one.data, type=ArtifactRecord))
             if artifact.key.startswith(prefix):
                 known[artifact.key] = artifact
                 if len(known) == most:
@@ -224,97 +140,43 @@ class EmbeddedStore:
 
     async def delete(self, holder: ArtifactHolder, key: str) -> None:
         """Removes an artifact; one that is gone is fine."""
-        await self._remove(f"{holder.subject()}.{_key_hash(key)}.*")
+        await self._remove([one async for one in self.stream.all(f"xf.*.{_subject(holder, key)}.*")])
 
     async def delete_workflow(self, holder: ArtifactHolder) -> None:
         """Removes all artifacts of a workflow, and what nobody else names of their content. Twice is fine."""
-        await self._remove(f"{holder.subject()}.>")
+        await self.stream.purge(f"xf.s.{holder.subject()}.>")
+        named = [subject async for subject in self.stream.subjects(f"xf.r.{holder.subject()}.>")]
+        await self.stream.purge(f"xf.r.{holder.subject()}.>")
+        for digest in {subject.rpartition(".")[2] for subject in named}:
+            await self.contents.forget(digest)
 
-    async def _remove(self, subject: str) -> None:
-        digests = {one.subject.rpartition(".")[2] async for one in self._stream.all(subject)}
-        await self._stream.purge(subject)
-        for digest in digests:
-            await self._forget(digest)
-
-    async def _forget(self, digest: str) -> bool:
-        """Removes a content if no artifact names it; whether it is gone by this. What is half removed is ended."""
-        subject = f"xf.b.{digest}"
-        found = await self._stream.last(subject)
-        if found is None:
-            return False
-        content, sequence = msgspec.json.decode(found.data, type=_Content), found.sequence
-        if content.state == "whole" and await self._named(digest):
-            return False  # as most are, without a write
-        if content.state != "dead":
-            sequence = await self._turn(subject, content, "asked", sequence)
-            if not sequence:
-                return False
-            if await self._named(digest):
-                await self._turn(subject, content, "whole", sequence)
-                return False
-            sequence = await self._turn(subject, content, "dead", sequence)
-            if not sequence:
-                return False
-        await self._drop(content.upload)
-        await self._stream.remove(sequence)
-        return True
-
-    async def _named(self, digest: str) -> bool:
-        return await self._stream.last(f"xf.r.*.*.*.{digest}") is not None
-
-    async def _turn(self, subject: str, content: _Content, state: Literal["whole", "asked", "dead"], at: int) -> int:
-        written = msgspec.structs.replace(content, state=state, by=secrets.token_hex(8))
-        return await self._stream.swap(subject, msgspec.json.encode(written), at)
-
-    async def sweep(self, exists: Callable[[ArtifactHolder], Awaitable[bool]] | None = None) -> int:
-        """Removes what no artifact names, transfers that came to no end, and artifacts without content; how many.
-
-        `exists`: whether there is such a workflow; artifacts of others go too. Safe beside saves and other sweeps.
-        """
-        swept = 0
-        known: dict[ArtifactHolder, bool] = {}
-        async for one in self._stream.all("xf.r.>"):
-            _, _, namespace, uid, _, digest = one.subject.split(".")
-            holder = ArtifactHolder(namespace, uid)
-            if exists is not None and holder not in known:
-                known[holder] = await exists(holder)
-            if not known.get(holder, True) or await self._hollow(one, digest):
-                await self._stream.remove(one.sequence)
-                swept += 1
-        uploads = set()
-        for one in [one async for one in self._stream.all("xf.b.>")]:  # a mark is a new message, and would be met again
-            if await self._forget(one.subject.removeprefix("xf.b.")):
-                swept += 1
-            else:
-                uploads.add(msgspec.json.decode(one.data, type=_Content).upload)
-        async for one in self._stream.all("xf.u.>"):
-            if one.subject.removeprefix("xf.u.") not in uploads and await self._abandoned(one):
-                swept += 1
-        return swept
-
-    async def _hollow(self, record: Stored, digest: str) -> bool:
-        """Whether an artifact has no content, though there was time enough to write it."""
-        if self._now() - msgspec.json.decode(record.data, type=KeptArtifact).at < ABANDONED_SECONDS:
-            return False
-        return await self._stream.last(f"xf.b.{digest}") is None
-
-    async def _abandoned(self, mark: Stored) -> bool:
-        """Removes a transfer that is old and whose content nobody has come to name. Its mark is `dead` before that."""
-        upload, subject = msgspec.json.decode(mark.data, type=_Upload), mark.subject
-        if self._now() - upload.at < ABANDONED_SECONDS:
-            return False
-        dead = msgspec.json.encode(_Upload(upload.at, dead=True, by=secrets.token_hex(8)))
-        if not await self._stream.swap(subject, dead, mark.sequence):
-            return False
-        name = subject.removeprefix("xf.u.")
-        async for one in self._stream.all("xf.b.>"):
-            if msgspec.json.decode(one.data, type=_Content).upload == name:
-                return False
-        await self._drop(name)
-        return True
+    async def _remove(self, records: Iterable[Stored]) -> None:
+        for one in records:
+            await self.stream.remove(one.sequence)
+            if one.subject.startswith("xf.r."):
+                await self.contents.forget(one.subject.rpartition(".")[2])
 
 
-async def _ended(tasks: deque[asyncio.Task[None]] | deque[asyncio.Task[bytes | None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _subject(holder: ArtifactHolder, key: str) -> str:
+    """Where an artifact stands; the kind of its record comes before, and one token behind."""
+    return f"{holder.subject()}.{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
+def _plain(record: ArtifactRecord) -> KeptArtifact:
+    return KeptArtifact(record.key, record.digest, record.size, record.at)
+
+
+async def _head(source: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """The beginning of a content, and whether that is all of it: not more than SMALL_BYTES then."""
+    head = bytearray()
+    async for piece in source:
+        head += piece
+        if len(head) > SMALL_BYTES:
+            return bytes(head), False
+    return bytes(head), True
+
+
+async def _rest(head: bytes, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for piece in source:
+        yield piece

@@ -40,10 +40,10 @@ class ArtifactHolder(NamedTuple):
     uid: str
 
     def subject(self) -> str:
-        """Below which its artifacts stand. Raises EmbeddedStoreError."""
+        """As part of a subject. Raises EmbeddedStoreError."""
         if not TOKEN.fullmatch(self.namespace) or not TOKEN.fullmatch(self.uid):
             raise EmbeddedStoreError(f"no workflow can have the namespace {self.namespace!r} and the uid {self.uid!r}")
-        return f"xf.r.{self.namespace}.{self.uid}"
+        return f"{self.namespace}.{self.uid}"
 
 
 class KeptArtifact(msgspec.Struct):

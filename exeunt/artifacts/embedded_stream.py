@@ -1,8 +1,9 @@
 """The stream under the embedded store: reads and writes that outlast a broken connection.
 
-Stream `EXEUNT_ARTIFACTS`, one message for each subject: `xf.r.<namespace>.<uid>.<hash of key>.<digest>` is an artifact,
-`xf.b.<digest>` its content, `xf.u.<upload>` a transfer, and `xf.p.<upload>.<n>` the parts that it brought. What decides
-something is written on the condition of what stood there, and reads of it go to the stream's leader.
+Stream `EXEUNT_ARTIFACTS`, one message for each subject: `xf.s.<namespace>.<uid>.<hash of key>.s` is a small artifact
+with its bytes, `xf.r.<namespace>.<uid>.<hash of key>.<digest>` a larger one, `xf.b.<digest>` its content,
+`xf.u.<upload>` a transfer, and `xf.p.<upload>.<n>` the parts that it brought. What decides something is written on the
+condition of what stood there, and reads of it go to the stream's leader.
 
 NATS' own object store keeps the parts of an object on one subject: a lost answer cannot be asked for again there, and
 so each part is waited for before the next one is sent.
@@ -15,8 +16,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
+import msgspec
 import nats.errors
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
@@ -59,8 +61,11 @@ def config(replicas: int, max_bytes: int) -> StreamConfig:
 class ArtifactStream:
     """What can be done with the stream. Everything raises EmbeddedStoreError where NATS stays away."""
 
-    def __init__(self, js: JetStreamContext, stall_seconds: float = STALL_SECONDS) -> None:
-        self._js = js
+    def __init__(self, nc: Client, stall_seconds: float = STALL_SECONDS, *, api: str = "$JS.API") -> None:
+        """`api`: under which JetStream's API is reached."""
+        self._nc = nc
+        self._api = api
+        self._js = nc.jetstream(prefix=api)
         self._stall = stall_seconds
 
     async def _again(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
@@ -131,6 +136,25 @@ class ArtifactStream:
                 return
             yield found
             after = found.sequence
+
+    async def subjects(self, filter: str) -> AsyncIterator[str]:
+        """The subjects on which messages stand, by a subject with wildcards: what is there when it is asked."""
+        offset = 0
+        while True:
+            body = msgspec.json.encode({"subjects_filter": filter, "offset": offset})
+            page = await self._again(f"reading {filter}", lambda body=body: self._subjects(body))  # type: ignore[misc]
+            for subject in page:
+                yield subject
+            offset += len(page)
+            if not page:
+                return
+
+    async def _subjects(self, body: bytes) -> list[str]:
+        answer = await self._nc.request(f"{self._api}.STREAM.INFO.{STREAM}", body, timeout=ANSWER_SECONDS)
+        said = msgspec.json.decode(answer.data)
+        if "error" in said:
+            raise APIError.from_error(said["error"])
+        return sorted(said["state"].get("subjects") or {})
 
     async def part(self, subject: str) -> bytes | None:
         """A part, from whichever server has it; None where the leader has none either."""

@@ -236,6 +236,13 @@ class Records(Generic[S]):
             return None
         return await self._read(message, type)
 
+    async def has(self, key: str, namespace: str) -> bool:
+        """Whether there is such a record, as the stream's leader has it."""
+        if not (is_token(key) and is_token(namespace)):
+            return False
+        message = await self._last(key, namespace)
+        return message is not None and GONE not in (message.headers or {})
+
     async def removed(self, key: str, namespace: str) -> bool:
         """Whether the record was removed for good, as long as that is remembered (GONE_SECONDS)."""
         if not (is_token(key) and is_token(namespace)):

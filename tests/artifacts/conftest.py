@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from exeunt.artifacts.embedded import EmbeddedStore
@@ -23,14 +24,18 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 
 @pytest.fixture
-async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
+async def nc(server: NatsServer) -> AsyncIterator[Client]:
     client = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    js = client.jetstream()
-    await js.add_stream(config(1, 10 * 1024**3))
-    yield js
+    await client.jetstream().add_stream(config(1, 10 * 1024**3))
+    yield client
     await client.close()
 
 
 @pytest.fixture
-def store(js: JetStreamContext) -> EmbeddedStore:
-    return EmbeddedStore(ArtifactStream(js))
+def js(nc: Client) -> JetStreamContext:
+    return nc.jetstream()
+
+
+@pytest.fixture
+def store(nc: Client) -> EmbeddedStore:
+    return EmbeddedStore(ArtifactStream(nc))

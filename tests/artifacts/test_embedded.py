@@ -11,14 +11,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from exeunt.artifacts.archive import Strategy, pack, unpack
-from exeunt.artifacts.embedded import ABANDONED_SECONDS, EmbeddedStore
+from exeunt.artifacts.embedded import SMALL_BYTES, EmbeddedStore
+from exeunt.artifacts.embedded_content import ABANDONED_SECONDS
 from exeunt.artifacts.embedded_port import PART_BYTES, ArtifactHolder, EmbeddedStoreError, NoSuchArtifactError
 from exeunt.artifacts.embedded_stream import STREAM, ArtifactStream, Stored, config
+from exeunt.artifacts.embedded_sweep import Sweep
 from tests.nats_server import NatsServer
 
+OTHER = b"other" * SMALL_BYTES
 ONE, TWO = ArtifactHolder("default", "uid-1"), ArtifactHolder("default", "uid-2")
 
 
@@ -35,7 +39,9 @@ async def messages(js: JetStreamContext) -> int:
     return int((await js.stream_info(STREAM)).state.messages)
 
 
-@pytest.mark.parametrize("size", [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 20 * PART_BYTES])
+@pytest.mark.parametrize(
+    "size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 20 * PART_BYTES]
+)
 async def test_what_is_saved_is_read(store: EmbeddedStore, size: int) -> None:
     content = os.urandom(size)
     kept = await store.save(ONE, "wf/pod/main.tgz", pieces(content))
@@ -76,9 +82,11 @@ async def test_the_same_content_lies_there_once_and_goes_with_its_last_workflow(
 
 async def test_a_key_that_is_written_anew(store: EmbeddedStore, js: JetStreamContext) -> None:
     await store.save(ONE, "a", pieces(b"x" * PART_BYTES))
-    await store.save(ONE, "a", pieces(b"new"))
-    assert await read(store, ONE, "a") == b"new"
-    assert len(await store.list(ONE)) == 1
+    for content in (b"new", b"y" * PART_BYTES, b"new", b"newer"):
+        await store.save(ONE, "a", pieces(content))
+        assert await read(store, ONE, "a") == content
+        assert len(await store.list(ONE)) == 1
+    assert await messages(js) == 1
     await store.delete(ONE, "a")
     assert await messages(js) == 0
 
@@ -136,7 +144,7 @@ async def test_a_server_that_is_killed_in_the_midst(store: EmbeddedStore, server
 
 
 async def test_a_full_store_and_one_that_stays_away(
-    store: EmbeddedStore, server: NatsServer, js: JetStreamContext
+    store: EmbeddedStore, server: NatsServer, nc: Client, js: JetStreamContext
 ) -> None:
     await js.update_stream(config(1, 4 * PART_BYTES))
     with pytest.raises(EmbeddedStoreError, match="has no room for artifacts") as caught:
@@ -145,7 +153,7 @@ async def test_a_full_store_and_one_that_stays_away(
     assert await store.list(ONE) == []
     assert await messages(js) == 0
     await server.stop()
-    away = EmbeddedStore(ArtifactStream(js, stall_seconds=0.5))
+    away = EmbeddedStore(ArtifactStream(nc, stall_seconds=0.5))
     with pytest.raises(EmbeddedStoreError, match="NATS has not answered") as caught:
         await away.list(ONE)
     assert caught.value.temporary
@@ -156,8 +164,8 @@ async def test_a_full_store_and_one_that_stays_away(
 class Stepping(ArtifactStream):
     """A stream that halts before the nth call, lets somebody else act, and goes on."""
 
-    def __init__(self, js: JetStreamContext, at: int, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        super().__init__(js)
+    def __init__(self, nc: Client, at: int, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(nc)
         self.left, self._meanwhile = at, meanwhile
 
     async def _step(self) -> None:
@@ -188,7 +196,7 @@ class Stepping(ArtifactStream):
 
 @pytest.mark.parametrize("slow", ["save", "delete"])
 async def test_a_save_and_a_removal_of_the_same_content_in_every_order(
-    store: EmbeddedStore, js: JetStreamContext, slow: str
+    store: EmbeddedStore, nc: Client, js: JetStreamContext, slow: str
 ) -> None:
     content = os.urandom(2 * PART_BYTES)
     for at in range(1, 30):
@@ -197,12 +205,12 @@ async def test_a_save_and_a_removal_of_the_same_content_in_every_order(
         async def meanwhile() -> None:
             if slow == "save":
                 await store.delete_workflow(ONE)
-                await store.sweep()
+                await Sweep(store).of_contents()
             else:
                 await store.save(TWO, "b", pieces(content))
-                await store.sweep()
+                await Sweep(store).of_contents()
 
-        stream = Stepping(js, at, meanwhile)
+        stream = Stepping(nc, at, meanwhile)
         halting = EmbeddedStore(stream)
         if slow == "save":
             await halting.save(TWO, "b", pieces(content))
@@ -234,43 +242,52 @@ class Dying(Stepping):
 
 @pytest.mark.parametrize("act", ["save", "delete"])
 async def test_who_dies_anywhere_leaves_nothing_wrong_and_a_sweep_cleans_up(
-    store: EmbeddedStore, js: JetStreamContext, act: str
+    store: EmbeddedStore, nc: Client, js: JetStreamContext, act: str
 ) -> None:
     content = os.urandom(2 * PART_BYTES)
-    late = EmbeddedStore(ArtifactStream(js), now=lambda: time.time() + 2 * ABANDONED_SECONDS)
+    late = Sweep(store, now=lambda: time.time() + 2 * ABANDONED_SECONDS)
     for at in range(1, 30):
-        await store.save(TWO, "b", pieces(b"other"))
+        await store.save(TWO, "b", pieces(OTHER))
         if act == "delete":
             await store.save(ONE, "a", pieces(content))
-        stream = Dying(js, at, asyncio.sleep)  # type: ignore[arg-type]
+        stream = Dying(nc, at, asyncio.sleep)  # type: ignore[arg-type]
         dying = EmbeddedStore(stream)
         with contextlib.suppress(DeathError):
             await (dying.save(ONE, "a", pieces(content)) if act == "save" else dying.delete_workflow(ONE))
         with contextlib.suppress(NoSuchArtifactError):
             assert await read(store, ONE, "a") == content
-        await late.sweep()
+        await late.of_contents()
         left = [one.key for one in await store.list(ONE)]
         if left:
             assert await read(store, ONE, "a") == content, at
         await store.delete_workflow(ONE)
-        assert await read(store, TWO, "b") == b"other"
+        assert await read(store, TWO, "b") == OTHER
         assert await messages(js) == 4, at
         if stream.left > 0:
             return
     pytest.fail("it takes more steps than were tried")
 
 
-async def test_a_sweep_takes_what_belongs_to_no_workflow(store: EmbeddedStore, js: JetStreamContext) -> None:
+@pytest.mark.parametrize("size", [10, PART_BYTES])
+async def test_a_sweep_takes_what_belongs_to_no_workflow(store: EmbeddedStore, js: JetStreamContext, size: int) -> None:
     for holder in (ONE, TWO):
-        await store.save(holder, "a", pieces(holder.uid.encode()))
+        await store.save(holder, "a", pieces(os.urandom(size)))
+    paces = 0
 
     async def exists(holder: ArtifactHolder) -> bool:
         return holder == TWO
 
-    assert await store.sweep(exists) == 2
-    assert await store.sweep(exists) == 0
+    async def pace() -> None:
+        nonlocal paces
+        paces += 1
+
+    sweep = Sweep(store, pace)
+    assert await sweep.of_workflows(exists) == 1
+    assert await sweep.of_workflows(exists) == 0
+    assert paces == 3
     assert [len(await store.list(holder)) for holder in (ONE, TWO)] == [0, 1]
-    assert await messages(js) == 4
+    assert await messages(js) == (1 if size == 10 else 4)
+    assert await sweep.of_contents() == 0
 
 
 async def test_from_directory_to_directory(store: EmbeddedStore, tmp_path: Path) -> None:

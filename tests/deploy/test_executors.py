@@ -85,7 +85,7 @@ async def test_they_keep_fetch_and_remove(server: Deployed | Local) -> None:
         await road.close()
     async with connected(server, "exeunt") as nc:  # type: ignore[arg-type]
         assert (await nc.jetstream().stream_info(STREAM)).state.messages == 0
-        store = EmbeddedStore(ArtifactStream(nc.jetstream()))
+        store = EmbeddedStore(ArtifactStream(nc))
         await store.save(HOLDER, "b", pieces(b"x"))
 
 

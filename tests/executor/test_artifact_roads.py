@@ -17,7 +17,8 @@ import grpc
 import nats
 import pytest
 
-from exeunt.artifacts.embedded import ABANDONED_SECONDS, EmbeddedStore
+from exeunt.artifacts.embedded import EmbeddedStore
+from exeunt.artifacts.embedded_content import ABANDONED_SECONDS
 from exeunt.artifacts.embedded_port import (
     PART_BYTES,
     ArtifactHolder,
@@ -26,6 +27,7 @@ from exeunt.artifacts.embedded_port import (
     NoSuchArtifactError,
 )
 from exeunt.artifacts.embedded_stream import STREAM, ArtifactStream, config
+from exeunt.artifacts.embedded_sweep import Sweep
 from exeunt.executor.artifact_roads import open_road
 from exeunt.internal.v1 import artifact_service_pb2 as pb
 from exeunt.internal.v1 import artifact_service_pb2_grpc
@@ -56,8 +58,9 @@ class Breaking(ArtifactService):
 class Site:
     """A nats-server with its store, and a scheduler's service before it."""
 
-    def __init__(self, server: NatsServer, store: EmbeddedStore, service: Breaking, address: str, js: Any) -> None:
-        self.server, self.store, self.service, self.address, self.js = server, store, service, address, js
+    def __init__(self, server: NatsServer, store: EmbeddedStore, service: Breaking, address: str, nc: Any) -> None:
+        self.server, self.store, self.service, self.address, self.nc = server, store, service, address, nc
+        self.js = nc.jetstream()
 
     async def messages(self) -> int:
         """What lies in the stream."""
@@ -69,13 +72,12 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     server = NatsServer(tmp_path / "nats", sync="2m", more='mappings { "exeunt.artifacts.>": "$JS.API.>" }\n')
     await server.begin()
     client = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    js = client.jetstream()
-    await js.add_stream(config(1, 1024**3))
-    store = EmbeddedStore(ArtifactStream(js))
+    await client.jetstream().add_stream(config(1, 1024**3))
+    store = EmbeddedStore(ArtifactStream(client))
     service = Breaking(store)
     served = {"exeunt.internal.v1.ArtifactService": partial(add_ArtifactServiceServicer_to_server, service)}
     async with serve_grpc("127.0.0.1:0", served, grace=0.1) as listener:
-        yield Site(server, store, service, listener.address, js)
+        yield Site(server, store, service, listener.address, client)
     await client.close()
     await server.stop()
 
@@ -144,10 +146,10 @@ async def test_content_that_fails_or_is_given_up_leaves_nothing(road: EmbeddedRo
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await site.store.list(ONE) == []
-    late = EmbeddedStore(ArtifactStream(site.js), now=lambda: time.time() + 2 * ABANDONED_SECONDS)
+    sweep = Sweep(site.store, now=lambda: time.time() + 2 * ABANDONED_SECONDS)
     async with asyncio.timeout(10):
         while await site.messages():  # the scheduler learns of it a moment later, and may leave a mark to the sweep
-            await late.sweep()
+            await sweep.of_contents()
 
 
 async def test_a_server_that_is_killed_in_the_midst(road: EmbeddedRoad, site: Site) -> None:

@@ -11,12 +11,16 @@ from typing import Any
 
 import grpc
 
+from exeunt.artifacts import embedded_stream
+from exeunt.artifacts.embedded import EmbeddedStore
+from exeunt.artifacts.embedded_stream import ArtifactStream
 from exeunt.client import Client
 from exeunt.internal.v1 import executor_service_pb2 as pb
 from exeunt.internal.v1 import executor_service_pb2_grpc, step_pb2
 from exeunt.journal.log import Log
 from exeunt.journal.owners import FixedOwners
 from exeunt.journal.projections import open_projections
+from exeunt.journal.streams import ensure_stream
 from exeunt.journal.wire import connect
 from exeunt.scheduler.checks import work_here
 from exeunt.scheduler.parts import Scheduler
@@ -148,7 +152,9 @@ async def scheduling(url: str, folder: Path, **settings: Any) -> AsyncIterator[S
     projections = await open_projections(nc)
     writing = asyncio.create_task(projections.run())
     log = await Log.open(nc, "m", chosen.replica, chosen.log())
-    parts = Scheduler(chosen, log, projections, FixedOwners(), check=work_here, fresh=_always)
+    await ensure_stream(log.wire, embedded_stream.config(1, 256 * 1024**2).as_dict())
+    artifacts = EmbeddedStore(ArtifactStream(nc))
+    parts = Scheduler(chosen, log, projections, FixedOwners(), check=work_here, artifacts=artifacts, fresh=_always)
     try:
         async with serve_grpc("127.0.0.1:0", parts.internal(), grace=0) as server, asyncio.TaskGroup() as group:
             parts.address = server.address
