@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -69,7 +69,7 @@ class EmbeddedStore:
                     record, sequence = await self._save_large(subject, key, _rest(head, source), check)
         except TimeoutError:
             raise EmbeddedStoreError(f"artifact {key}: not stored within {TRANSFER_SECONDS / 3600:.0f} hours") from None
-        await self._remove([one async for one in self.stream.all(f"xf.*.{subject}.*") if one.sequence < sequence])
+        await self._remove([one for one in await self._records(subject) if one.sequence < sequence])
         return record
 
     async def _save_small(self, subject: str, key: str, data: bytes, check: Check | None) -> tuple[KeptArtifact, int]:
@@ -102,7 +102,8 @@ class EmbeddedStore:
 
     async def find(self, holder: ArtifactHolder, key: str) -> FoundArtifact:
         """An artifact, and its bytes or where they lie. Raises NoSuchArtifactError."""
-        found = await self.stream.last(f"xf.*.{_subject(holder, key)}.*")
+        records = await self._records(_subject(holder, key))
+        found = max(records, default=None)
         if found is None:
             raise NoSuchArtifactError(f"artifact {key}: there is none of this key in workflow {holder.uid}")
         record = msgspec.msgpack.decode(found.data, type=ArtifactRecord)
@@ -129,18 +130,19 @@ class EmbeddedStore:
 
     async def list(self, holder: ArtifactHolder, prefix: str = "", most: int = 0) -> list[KeptArtifact]:
         """The artifacts of a workflow whose keys begin so, by key; of each key the latest. With `most`, any so many."""
-        known: dict[str, KeptArtifact] = {}
-        async for one in self.stream.all(f"xf.*.{holder.subject()}.*.*"):
-            artifact = _plain(msgspec.msgpack.decode(one.data, type=ArtifactRecord))
-            if artifact.key.startswith(prefix):
-                known[artifact.key] = artifact
-                if len(known) == most:
-                    break
-        return [known[key] for key in sorted(known)]
+        known: dict[str, tuple[int, KeptArtifact]] = {}
+        for kind in ("s", "r"):
+            async for one in self.stream.each(f"xf.{kind}.{holder.subject()}.>"):
+                artifact = _plain(msgspec.msgpack.decode(one.data, type=ArtifactRecord))
+                if artifact.key.startswith(prefix) and one.sequence > known.get(artifact.key, (0,))[0]:
+                    known[artifact.key] = one.sequence, artifact
+                    if len(known) == most:
+                        break
+        return [known[key][1] for key in sorted(known)][: most or None]
 
     async def delete(self, holder: ArtifactHolder, key: str) -> None:
         """Removes an artifact; one that is gone is fine."""
-        await self._remove([one async for one in self.stream.all(f"xf.*.{_subject(holder, key)}.*")])
+        await self._remove(await self._records(_subject(holder, key)))
 
     async def delete_workflow(self, holder: ArtifactHolder) -> None:
         """Removes all artifacts of a workflow, and what nobody else names of their content. Twice is fine."""
@@ -149,6 +151,11 @@ class EmbeddedStore:
         await self.stream.purge(f"xf.r.{holder.subject()}.>")
         for digest in {subject.rpartition(".")[2] for subject in named}:
             await self.contents.forget(digest)
+
+    async def _records(self, subject: str) -> Sequence[Stored]:
+        """The records under a key: one, but for the moment in which it is written anew."""
+        small = await self.stream.last(f"xf.s.{subject}.s")
+        return [*([small] if small else []), *[one async for one in self.stream.all(f"xf.r.{subject}.*")]]
 
     async def _remove(self, records: Iterable[Stored]) -> None:
         for one in records:

@@ -38,6 +38,7 @@ authorization {{ users: [
     publish: [
       "xf.>"
       "exeunt.artifacts.>"
+      "$JS.API.STREAM.INFO.EXEUNT_ARTIFACTS"
       "$JS.API.STREAM.MSG.GET.EXEUNT_ARTIFACTS"
       "$JS.API.DIRECT.GET.EXEUNT_ARTIFACTS.>"
       "$JS.API.STREAM.MSG.DELETE.EXEUNT_ARTIFACTS"
