@@ -18,6 +18,7 @@ from exeunt.journal.access import NatsAccess, reads, writes
 from exeunt.journal.request_ids import given_or_new
 from exeunt.journal.steplogs import StepLogs
 from exeunt.scheduler import answers, logs, refusal, watch
+from exeunt.scheduler.artifact_reading import ArtifactReader, shown
 from exeunt.scheduler.attempts import Executor
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
@@ -25,6 +26,7 @@ from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Elsewhere
 from exeunt.scheduler.lists import WorkflowLists, filter_of, page_size, read_behind, write_behind
 from exeunt.scheduler.many import WorkflowsWatcher
+from exeunt.scheduler.node_artifacts import NodeArtifacts
 from exeunt.scheduler.peers import Peers, was_passed_on
 from exeunt.scheduler.reading import WorkflowReader
 from exeunt.scheduler.submissions import Submissions
@@ -56,6 +58,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         dispatch: Dispatch,
         peers: Peers,
         logs: StepLogs,
+        artifacts: ArtifactReader,
         access: NatsAccess,
         turns: Turns,
     ) -> None:
@@ -69,6 +72,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self._dispatch = dispatch
         self._peers = peers
         self._logs = logs
+        self._artifacts = artifacts
         self._turns = turns
 
     # --- submitting ---------------------------------------------------------------------------------------------------
@@ -172,6 +176,41 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         async with aclosing(answers) as all_lines:
             async for lines in all_lines:
                 yield lines
+
+    @reads
+    async def ListArtifacts(self, request: pb.ListArtifactsRequest, context: Context) -> pb.ListArtifactsResponse:
+        """A page of the artifacts that nodes have kept."""
+        size, behind = page_size(request.page_size), read_behind(request.page_token)
+        found = await self._reader.find(context, request)
+        if isinstance(found, Elsewhere):
+            passed: pb.ListArtifactsResponse = await self._reader.pass_on(found, "ListArtifacts", request)
+            return passed
+        kept = NodeArtifacts(await self._reader.whole(found), request.node)
+        await self._turns.through(kept.look())
+        start = int(behind) if behind.isdecimal() else 0
+        answer = pb.ListArtifactsResponse(artifacts=map(shown, kept.found[start : start + size]))
+        if len(kept.found) > start + size:
+            answer.next_page_token = write_behind(str(start + size))
+        return answer
+
+    async def GetArtifact(
+        self, request: pb.GetArtifactRequest, context: Context
+    ) -> AsyncIterator[pb.GetArtifactResponse]:
+        """The bytes of an artifact."""
+        if not request.artifact:
+            raise invalid("artifact is missing", [("artifact", "give the artifact's name")])
+        async with self.access.reading.required():
+            found = await self._reader.find(context, request)
+        if isinstance(found, Elsewhere):
+            pieces = self._reader.stream(found, "GetArtifact", request)
+        else:
+            view = await self._reader.whole(found)
+            kept = NodeArtifacts(view, request.node)
+            await self._turns.through(kept.look())
+            pieces = self._artifacts.read(kept.the(request.artifact), view.head)
+        async with aclosing(pieces) as all_pieces:
+            async for piece in all_pieces:
+                yield piece
 
     # --- steering -----------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from exeunt.scheduler.again import Retries
 from exeunt.scheduler.announce import RunAnnouncer
 from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
+from exeunt.scheduler.artifact_reading import ArtifactReader
 from exeunt.scheduler.artifact_removal import ArtifactRemoval
 from exeunt.scheduler.artifacts import ArtifactService
 from exeunt.scheduler.callbacks import RunCallbacks
@@ -114,7 +115,19 @@ class Scheduler:
         self.peers = Peers(owners)
         self.launcher = self._launcher(settings, repeat)
         self.runs.callbacks = self._callbacks(repeat)
-        self.executors = ExecutorService(
+        self.executors = self._executor_service(settings)
+        owners.on_members.append(self.executors.peers_changed)
+        self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
+        self.artifacts = artifacts
+        self.removal = self._artifact_removal(artifacts) if artifacts is not None else None
+        self.lists = WorkflowLists(self.runs, projections.archive, self.peers, self.access)
+        self.workflows = self._workflow_service(settings, check, repeat)
+        self._looks = bool(settings.nats_monitor)
+        self.nats = ServerCheck(journal.wire, settings.nats_monitor)
+        numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
+
+    def _executor_service(self, settings: Settings) -> ExecutorService:
+        return ExecutorService(
             self.dispatch,
             replica=settings.replica,
             peers=self._addresses,
@@ -122,18 +135,11 @@ class Scheduler:
             room=self.logs.room,
             give_secrets=StepSecretsOpener(self.secrets),
         )
-        owners.on_members.append(self.executors.peers_changed)
-        self.steps = StepService(self.dispatch, self._step_owner, lambda step: self.logs.know(step.uid, step.namespace))
-        self.artifacts = artifacts
-        self.removal: ArtifactRemoval | None = None
-        if artifacts is not None:
-            self.removal = ArtifactRemoval(artifacts, OwnRuns(self), lambda: self.judges(0))
-            self.archiver.on_removed.append(self.removal.put)
-        self.lists = WorkflowLists(self.runs, projections.archive, self.peers, self.access)
-        self.workflows = self._workflow_service(settings, check, repeat)
-        self._looks = bool(settings.nats_monitor)
-        self.nats = ServerCheck(journal.wire, settings.nats_monitor)
-        numbers.register(journal, self.runs, self.dispatch, self.archiver, self.nats)
+
+    def _artifact_removal(self, store: EmbeddedStore) -> ArtifactRemoval:
+        removal = ArtifactRemoval(store, OwnRuns(self), lambda: self.judges(0))
+        self.archiver.on_removed.append(removal.put)
+        return removal
 
     def _launcher(self, settings: Settings, repeat: RepeatOnReconnect) -> Launcher:
         return Launcher(
@@ -201,6 +207,7 @@ class Scheduler:
             dispatch=self.dispatch,
             peers=peers,
             logs=projections.logs,
+            artifacts=ArtifactReader(self.secrets, self.artifacts),
             access=self.access,
             turns=self.runs.turns,
         )

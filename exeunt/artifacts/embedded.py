@@ -154,8 +154,13 @@ class EmbeddedStore:
 
     async def _records(self, subject: str) -> Sequence[Stored]:
         """The records under a key: one, but for the moment in which it is written anew."""
-        small = await self.stream.last(f"xf.s.{subject}.s")
-        return [*([small] if small else []), *[one async for one in self.stream.all(f"xf.r.{subject}.*")]]
+        small, large = await asyncio.gather(
+            self.stream.last(f"xf.s.{subject}.s"), self.stream.last(f"xf.r.{subject}.*")
+        )
+        found = [small] if small is not None else []
+        if large is not None:  # as a rule it is the only one, but a search takes longer than a look
+            found += [one async for one in self.stream.all(f"xf.r.{subject}.*")]
+        return found
 
     async def _remove(self, records: Iterable[Stored]) -> None:
         for one in records:

@@ -20,6 +20,7 @@ COMMANDS = {
     "list": ("exeunt.cli.show", "List workflows"),
     "watch": ("exeunt.cli.show", "Watch a workflow until it has ended"),
     "logs": ("exeunt.cli.show", "Print the output of a workflow's steps"),
+    "artifacts": ("exeunt.cli.artifacts", "List and get what steps have kept"),
     "stop": ("exeunt.cli.steer", "End a workflow and let its exit handlers run"),
     "terminate": ("exeunt.cli.steer", "End a workflow at once"),
     "suspend": ("exeunt.cli.steer", "Start no further steps of a workflow"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from exeunt.client.artifacts import Artifacts
 from exeunt.client.errors import ClientError, error_of
 from exeunt.client.exits import Exits
 from exeunt.client.request_ids import new_request_id
@@ -26,7 +27,7 @@ __all__ = ["Client", "ClientError", "Followed", "error_of", "find_token", "inter
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Client(Workflows, Exits):
+class Client(Workflows, Artifacts, Exits):
     """Calls a cluster. Use it as an async context manager, in one event loop."""
 
 

@@ -21,7 +21,7 @@ SELECTOR_CHARACTERS = 4096
 """Each workflow of a list is held against it."""
 WORD_CHARACTERS = 1024
 
-_WORDS = ("name", "generate_name", "entrypoint", "workflow", "hook", "id", "page_token", "position")
+_WORDS = ("name", "generate_name", "entrypoint", "workflow", "hook", "id", "page_token", "position", "artifact")
 _SELECTORS = ("selector", "node_field_selector", "node")
 TEXTS = {
     "request_id": REQUEST_ID_CHARACTERS,

@@ -67,6 +67,7 @@ class Cluster(rpc.WorkflowServiceServicer, exits_rpc.ExitServiceServicer):
         self.problems: list[tuple[str, str]] = []
         self.records: list[exits.Exit] = []
         self.lines: list[pb.LogLine] = []
+        self.artifacts: dict[str, list[pb.GetArtifactResponse]] = {}
         self.calls: list[Any] = []
         self.endless: set[str] = set()
         self.outages = 0
@@ -135,6 +136,15 @@ class Cluster(rpc.WorkflowServiceServicer, exits_rpc.ExitServiceServicer):
             last = version == len(nodes) + 1
             shown = {**(tree if last else bare), "status": {**tree["status"], "nodes": {key: node}}}
             yield pb.WatchWorkflowResponse(workflow=message(shown, version), final=last, position=str(version))
+
+    async def ListArtifacts(self, request: Any, context: Any) -> pb.ListArtifactsResponse:  # noqa: N802
+        self.find(request)
+        return pb.ListArtifactsResponse(artifacts=[first.artifact for first, *_ in self.artifacts.values()])
+
+    async def GetArtifact(self, request: Any, context: Any) -> AsyncIterator[pb.GetArtifactResponse]:  # noqa: N802
+        self.find(request)
+        for piece in self.artifacts[request.artifact]:
+            yield piece
 
     async def GetLogs(self, request: Any, context: Any) -> AsyncIterator[pb.GetLogsResponse]:  # noqa: N802
         self.find(request)

@@ -47,7 +47,8 @@ def test_it_names_every_reason_that_users_can_get() -> None:
     table = PAGE[PAGE.index("\n## Errors") : PAGE.index("\n## Deadlines")]
     named = set(re.findall(r"`([A-Z_]+)`", table))
     given = set(reasons()) - INSIDE
-    made = {"INVALID_REQUEST", "EXIT_NOT_FOUND", "NODE_NOT_FOUND", "SERVICE_NOT_FOUND"}  # by the helpers of errors.py
+    made = {"INVALID_REQUEST"}  # by the helpers of errors.py
+    made |= {f"{kind}_NOT_FOUND" for kind in ("EXIT", "NODE", "ARTIFACT", "SERVICE")}
     assert {"WORKFLOW_EXISTS", "LOADING", "NO_SUCH_NODE", "REVISION_CHANGED"} <= given, "they are found"
     assert named - {"ENHANCE_YOUR_CALM"} == given | made
 

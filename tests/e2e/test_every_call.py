@@ -141,6 +141,11 @@ def reading(kind: Any, wrong: tuple[dict[str, Any], str]) -> Row:
     }
 
 
+def artifact_of(**fields: Any) -> pb.GetArtifactRequest:
+    """A request for an artifact."""
+    return pb.GetArtifactRequest(**{"artifact": "report", **fields})
+
+
 def listing(kind: Any, wrong: tuple[dict[str, Any], str], contradictory: tuple[dict[str, Any], str] | None) -> Row:
     """What lists and watches of many have in common: nothing that is asked for is no error."""
     return {
@@ -195,6 +200,17 @@ TABLE: dict[str, Row] = {
             "INVALID_ARGUMENT INVALID_REQUEST tail",
         ),
         "wrong state": (lambda w: pb.GetLogsRequest(name=w.over.name, node="nobody"), "NOT_FOUND NODE_NOT_FOUND"),
+    },
+    "ListArtifacts": {
+        **reading(pb.ListArtifactsRequest, PAGE),
+        "wrong state": (lambda w: pb.ListArtifactsRequest(name=w.over.name, node="nobody"), "NOT_FOUND NODE_NOT_FOUND"),
+    },
+    "GetArtifact": {
+        **reading(artifact_of, ({"artifact": ""}, "INVALID_ARGUMENT INVALID_REQUEST artifact")),
+        **dict.fromkeys(
+            ("minimal", "unknown fields", "repeated"),
+            (lambda w: artifact_of(name=w.over.name), "NOT_FOUND ARTIFACT_NOT_FOUND"),
+        ),
     },
     "ListWorkflows": listing(
         pb.ListWorkflowsRequest, PAGE, ({"view": pb.WORKFLOW_VIEW_FULL}, "INVALID_ARGUMENT INVALID_REQUEST view")
