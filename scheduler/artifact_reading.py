@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from exeunt.artifacts.embedded_port import PART_BYTES, EmbeddedRoad
-from exeunt.artifacts.places import ArtifactPlace, PlaceError, place_of, selectors
 from exeunt.artifacts.stores import MissingError, Store, StoreAccess, StoreError, from_mapping
 from exeunt.journal.secrets import Secrets
+from exeunt.language.place_parts import ArtifactPlace, PlaceError, selectors
+from exeunt.language.places import place_of
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 from exeunt.scheduler.node_artifacts import NodeArtifact, whole_place
 from exeunt.service.errors import RpcError, not_found, unavailable, wrong_state

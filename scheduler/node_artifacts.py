@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exeunt.engine.values.artifacts import store_of
+from exeunt.language.locations import store_of
 from exeunt.scheduler.view import WorkflowView
 from exeunt.service.errors import RpcError, invalid, not_found
 

@@ -110,7 +110,7 @@ class Scheduler:
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = RunAnnouncer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
-        self.claims = ClaimKeeper(self.runs, self.archiver, self.dispatch, self._judges)
+        self.claims = ClaimKeeper(self.runs, self.archiver, self.dispatch, self.judges)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
         self.launcher = self._launcher(settings, repeat)
