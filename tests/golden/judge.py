@@ -25,8 +25,7 @@ LISTED: dict[str, str] = tomllib.loads(Path(__file__).with_name("listed.toml").r
 _NEEDS = (
     ('"containerSet"', "containerSet"), ('"data": {"source"', "data"),
     ('"daemon": true', "daemon"), ('"memoize"', "memoize"), ('"synchronization"', "locks"),
-    ('"volumeClaimTemplates"', "volumes"), ('"jsonPath"', "resource"),
-    ('"jqFilter"', "resource"),
+    ('"jsonPath"', "resource"), ('"jqFilter"', "resource"),
 )  # fmt: skip
 
 
