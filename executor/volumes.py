@@ -160,7 +160,7 @@ class StepVolumes:
         self._home = home
         self._open: list[int] = []
         self._linked: list[str] = []
-        self._binds: dict[int, list[Bind]] = {}
+        self._binds: dict[str, list[Bind]] = {}
 
     async def binds(self, id: str, work: pb.ContainerWork, variables: Mapping[str, str]) -> list[Bind]:
         """What one container finds where, outer paths first; `id` names the container. Raises NotStarted.
@@ -185,13 +185,13 @@ class StepVolumes:
                     return
             pause = max(LOOK_SECONDS, 10 * (asyncio.get_running_loop().time() - began))
 
-    def place_of(self, work: pb.ContainerWork, path: str) -> tuple[str, str] | None:
-        """The directory of the executor that is mounted at or above a path of this container, and what is left of it.
+    def place_of(self, id: str, path: str) -> tuple[str, str] | None:
+        """The directory of the executor that is mounted at or above an absolute path of a container, and what is left.
 
-        None when no volume is. Only after `binds` of this container. Relative paths begin at its working directory.
+        None when no volume is. `id` is the one with which `binds` was asked for this container before.
         """
-        full = posixpath.normpath(posixpath.join("/", work.working_dir, path))
-        found = [bind for bind in self._binds.get(id(work), []) if below(full, (bind.target,))]
+        full = _target(path)
+        found = [bind for bind in self._binds.get(id, []) if below(full, (bind.target,))]
         if not found:
             return None
         deepest = max(found, key=lambda bind: len(bind.target))
@@ -208,7 +208,7 @@ class StepVolumes:
         self._open.clear()
 
     def _mount(
-        self, id_: str, work: pb.ContainerWork, variables: Mapping[str, str], links: MountLinks | None
+        self, id: str, work: pb.ContainerWork, variables: Mapping[str, str], links: MountLinks | None
     ) -> list[Bind]:
         binds: list[Bind] = []
         for mount in work.mounts:
@@ -224,13 +224,13 @@ class StepVolumes:
         binds.sort(key=lambda bind: bind.target.count("/"))
         if links is not None:
             try:
-                self._linked.append(id_)
-                links.put(id_, binds)
+                self._linked.append(id)
+                links.put(id, binds)
             except VolumeProblem as error:
                 raise NotStarted(f"volumeMounts: {error}") from None
             except OSError as error:
                 raise NotStarted(f"volumeMounts: {error.filename}: {error.strerror}") from error
-        self._binds[id(work)] = binds
+        self._binds[id] = binds
         return binds
 
     def _part(self, mount: pb.VolumeMount, volume: MadeVolume, variables: Mapping[str, str]) -> tuple[str, str]:

@@ -40,6 +40,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.results: dict[str, step_pb.StepResult] = {}
         self.lost: set[str] = set()
         self.reports: list[str] = []
+        self.claims: list[str] = []
         self.logs: dict[str, dict[int, step_pb.LogFrame]] = {}
         self.credits = self.exit_credits = 0
         self.largest = 0  # of all frames that came, in bytes
@@ -91,6 +92,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.draining = frame.draining
         self.largest = max(self.largest, frame.ByteSize())
         self.frames += 1
+        self.claims += frame.claims
         self.credits, self.exit_credits = frame.credits, frame.exit_credits
         for log in frame.logs:
             self.logs.setdefault(log.id, {})[log.number] = log

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import secrets
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +13,14 @@ from typing import Any
 
 import pytest
 
+from exeunt.executor.claims import Claims
+from exeunt.executor.host_paths import HostPaths
+from exeunt.executor.mount_links import MountLinks
+from exeunt.executor.runtime.base import Bind, NotStarted
 from exeunt.executor.runtime.sandbox.probe import probe
+from exeunt.executor.secrets import StepSecrets
+from exeunt.executor.volume_files import VolumeProblem
+from exeunt.executor.volumes import VolumeContext, open_volumes
 from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, Service, inside, shell
 
@@ -351,3 +360,115 @@ async def test_what_is_in_volumes_is_the_executors_alone(scheduler: Scheduler, t
     async with inside(scheduler, tmp_path / "executor"):
         await scheduler.ready()
         assert stat.S_IMODE((tmp_path / "executor/volumes").stat().st_mode) == 0o700
+
+
+class TestClaims:
+    """Volumes of workflows: kept over restarts, released for good."""
+
+    async def test_a_workflow_finds_what_it_left(self, scheduler: Scheduler, tmp_path: Path) -> None:
+        claim = pb.Volume(name="w", kind="claim", path="work")
+        path = tmp_path / "w"
+        async with inside(scheduler, tmp_path / "executor"):
+            await one(scheduler, mounting("a", f"echo x >{path}/x", [at("w", path)], claim))
+        scheduler.connected = False
+        async with inside(scheduler, tmp_path / "executor"):
+            await scheduler.ready()
+            assert list(scheduler.hellos[-1].hello.claims) == ["u1"]
+            result, output = await one(
+                scheduler, mounting("b", f"cat {path}/x", [at("w", path)], claim, claims_made=True)
+            )
+            assert (result.phase, output) == ("Succeeded", "x\n")
+            await scheduler.say(released=["u1", "u2"])
+            result, _ = await one(scheduler, mounting("c", "true", [at("w", path)], claim, claims_made=True))
+        assert result.phase == "Error"
+        assert "what the workflow had in it is gone from this executor" in result.message
+        assert left_in(tmp_path / "executor/claims") == [str(tmp_path / "executor/claims/.gone")]
+
+    async def test_schedulers_hear_of_new_ones(self, scheduler: Scheduler, tmp_path: Path) -> None:
+        claim = pb.Volume(name="w", kind="claim", path="work")
+        async with inside(scheduler, tmp_path / "executor"):
+            await one(scheduler, mounting("a", "true", [at("w", tmp_path / "w")], claim))
+            await scheduler.until(lambda: "u1" in scheduler.claims)
+
+    @pytest.mark.parametrize("part", ["..", "a/b", "", ".gone", "a" * 300, "a\0b", "-a"])
+    def test_odd_names_are_no_paths(self, tmp_path: Path, part: str) -> None:
+        claims = Claims(tmp_path)
+        for names in ((part, "u", "n"), ("d", part, "n"), ("d", "u", part)):
+            with pytest.raises(VolumeProblem, match="cannot be part of a path"):
+                claims.place(*names, made=False)
+        assert left_in(tmp_path) == [str(tmp_path / ".gone")]
+        claims.close()
+
+    def test_there_is_a_bound(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("exeunt.executor.claims.MOST_WORKFLOWS", 1)
+        claims = Claims(tmp_path)
+        claims.place("d", "u1", "n", made=False)
+        claims.place("d", "u1", "m", made=True)
+        with pytest.raises(VolumeProblem, match="1 workflows have volumes on this executor, and more are not allowed"):
+            claims.place("d", "u2", "n", made=False)
+        claims.release(["u1"])
+        assert claims.place("d", "u2", "n", made=False).is_dir()
+        claims.close()
+
+
+def context(directory: Path) -> VolumeContext:
+    return VolumeContext(directory, secrets.token_hex(4), Claims(directory / "claims"), HostPaths(()), {})
+
+
+async def test_a_path_of_a_container_leads_into_the_deepest_volume(tmp_path: Path) -> None:
+    made = mounting("a", "", [at("o", "/v"), at("i", "/v/in"), at("o", "/part", sub_path="p")], empty("o"), empty("i"))
+    async with open_volumes(context(tmp_path)) as volumes, volumes.made(made, StepSecrets(made)) as step:
+        await step.binds("a", made.container, {})
+        outer, inner = step.made["o"].path, step.made["i"].path
+        found = {path: step.place_of("a", path) for path in ("/v", "/v/x/y", "/v/in/../in/z", "/vx", "/etc")}
+        assert found == {
+            "/v": (outer, "."), "/v/x/y": (outer, "x/y"), "/v/in/../in/z": (inner, "z"), "/vx": None, "/etc": None
+        }  # fmt: skip
+        part = step.place_of("a", "/part/x")
+        assert part is not None
+        assert os.path.samefile(part[0], f"{outer}/p")  # noqa: ASYNC240 - it is a moment
+
+
+async def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    source = pb.VolumeFiles(files=[pb.VolumeFile(path="a", text="x")])
+    made = mounting("a", "", [at("e", "/e"), at("v", "/v")], empty("e"), files("v", source))
+    async with open_volumes(context(tmp_path)) as volumes:
+        monkeypatch.setattr(os, "fchmod", full)
+        with pytest.raises(NotStarted, match="volume 'v' cannot be made: No space left on device"):
+            async with volumes.made(made, StepSecrets(made)):
+                pass
+    assert left_in(tmp_path / "volumes") == []
+
+
+class TestLinks:
+    """What of the machine's files is touched: nothing that was there."""
+
+    def test_what_came_to_stand_there_meanwhile_stays(self, tmp_path: Path) -> None:
+        links, target = MountLinks(tmp_path / "notes"), tmp_path / "a/b/v"
+        (tmp_path / "source").mkdir()
+        links.put("1", [Bind(str(tmp_path / "source"), str(target))])
+        target.unlink()
+        target.write_text("somebody's")
+        links.take_away("1")
+        assert target.read_text() == "somebody's"
+
+    def test_steps_that_share_a_directory_that_is_not_there_take_turns(self, tmp_path: Path) -> None:
+        links = MountLinks(tmp_path / "notes")
+        shared = str(tmp_path / "new")
+        assert links.turns([f"{shared}/a", f"{shared}/b/c"]) == (shared,)
+        links.put("1", [Bind(str(tmp_path), f"{shared}/a")])
+        assert links.turns([f"{shared}/b/c", f"{tmp_path}/x"]) == (shared, f"{tmp_path}/x")
+        links.take_away("1")
+        assert not os.path.lexists(shared)
+
+    def test_if_one_cannot_be_made_none_is(self, tmp_path: Path) -> None:
+        links = MountLinks(tmp_path / "notes")
+        (tmp_path / "there").mkdir()
+        binds = [Bind(str(tmp_path), str(tmp_path / "new/v")), Bind(str(tmp_path), str(tmp_path / "there"))]
+        with pytest.raises(VolumeProblem, match="is on this machine already"):
+            links.put("1", binds)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "there"]
+        assert left_in(tmp_path / "notes") == []
