@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -35,13 +36,13 @@ def projected_files(volume: pb.Volume, step: pb.Step, secret: Values) -> dict[st
     for source in volume.files:
         values = _values(source, maps, secret)
         if source.every:
-            made.update({key: ProjectedFile(value, volume.mode) for key, value in values.items()})
+            made.update({_inside(key): ProjectedFile(value, volume.mode) for key, value in values.items()})
         for file in source.files:
             mode = file.mode if file.HasField("mode") else volume.mode
             if not file.key:
-                made[file.path] = ProjectedFile(file.text.encode(errors="surrogateescape"), mode)
+                made[_inside(file.path)] = ProjectedFile(file.text.encode(errors="surrogateescape"), mode)
             elif file.key in values:
-                made[file.path] = ProjectedFile(values[file.key], mode)
+                made[_inside(file.path)] = ProjectedFile(values[file.key], mode)
             elif not source.optional:
                 kind, name = _name(source)
                 raise VolumeProblem(f"the {kind} '{name}' has no key '{file.key}'")
@@ -73,13 +74,19 @@ def _values(source: pb.VolumeFiles, maps: Mapping[str, Mapping[str, bytes]], sec
         raise VolumeProblem(str(error.args[0])) from None
 
 
+def _inside(path: str) -> str:
+    """The path without what says nothing. VolumeProblem for one that leads out, or to no file."""
+    if wrong := path_wrong(path):
+        raise VolumeProblem(wrong)
+    clean = posixpath.normpath(path)
+    if clean == "." or len(path) > LONGEST_PATH or path.endswith(("/", "/.")):
+        raise VolumeProblem(f"{path[:80]!r} is no path of a file")
+    return clean
+
+
 def _check(made: Mapping[str, ProjectedFile]) -> None:
-    """Paths stay inside, and none is both a file and a directory."""
+    """No path is both a file and a directory."""
     for path in made:
-        if wrong := path_wrong(path):
-            raise VolumeProblem(wrong)
-        if not path.strip("/.") or len(path) > LONGEST_PATH or path.endswith("/"):
-            raise VolumeProblem(f"{path[:80]!r} is no path of a file")
         parts = path.split("/")
         for at in range(1, len(parts)):
             above = "/".join(parts[:at])

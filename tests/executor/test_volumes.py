@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import secrets
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exeunt.executor.claims import Claims
 from exeunt.executor.host_paths import HostPaths
@@ -19,7 +22,7 @@ from exeunt.executor.mount_links import MountLinks
 from exeunt.executor.runtime.base import Bind, NotStarted
 from exeunt.executor.runtime.sandbox.probe import probe
 from exeunt.executor.secrets import StepSecrets
-from exeunt.executor.volume_files import VolumeProblem
+from exeunt.executor.volume_files import VolumeProblem, projected_files
 from exeunt.executor.volumes import VolumeContext, open_volumes
 from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, Service, inside, shell
@@ -472,3 +475,26 @@ class TestLinks:
             links.put("1", binds)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "there"]
         assert left_in(tmp_path / "notes") == []
+
+
+@given(st.lists(st.text(max_size=12) | st.text("./ab", max_size=8), max_size=5))
+def test_no_file_of_a_volume_lies_outside_of_it(paths: list[str]) -> None:
+    source = pb.VolumeFiles(files=[pb.VolumeFile(path=path, text="x") for path in paths])
+    with contextlib.suppress(VolumeProblem):
+        found = [os.path.normpath(path) for path in projected_files(files("v", source), pb.Step(), lambda _: {})]
+        assert not [path for path in found if path in {".", ".."} or path.startswith(("../", "/"))]
+        assert not [one for one in found for other in found if one.startswith(f"{other}/")], "a file in a file"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no directory in memory")
+async def test_secrets_are_not_on_the_disk_while_a_step_has_them(works: Scheduler, base: Path, tmp_path: Path) -> None:
+    volume = files("s", pb.VolumeFiles(secret="s", every=True))
+    step = mounting("a", f"test -s {base}/s/token && echo here; sleep 100", [at("s", base / "s")], volume)
+    step.secrets.add(name="s", values={"token": b"hush-4711"})
+    await works.say(dispatches=[step])
+    await works.until(lambda: "here" in works.output(step.id))
+    found = [path for path in (tmp_path / "executor").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert found
+    assert not [path for path in found if b"hush-4711" in path.read_bytes()]
+    await works.say(cancels=[step.id])
+    await works.until(lambda: step.id in works.results)

@@ -6,8 +6,13 @@ import asyncio
 
 import grpc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.scheduler.streams import Exits, Rig, Stub, result
+from exeunt.internal.v1 import step_pb2
+from exeunt.scheduler.attempts import AttemptReport, ExecutorProfile, Flight, FlightState
+from exeunt.scheduler.dispatch import Dispatch
+from tests.scheduler.streams import Exits, Rig, Stub, Wanting, result
 
 
 async def two(rig: Rig, channel: grpc.aio.Channel, first: int = 0, second: int = 0) -> tuple[Stub, Stub]:
@@ -117,3 +122,77 @@ async def test_an_executor_hears_that_volumes_are_not_needed(rig: Rig, channel: 
     rig.dispatch.homes.release("u", rig.dispatch.executors.values())
     assert await one.until("released") == ["u"]
     assert list(rig.dispatch.executors["e1"].claims) == ["v"]
+
+
+class Hand:
+    """An executor's stream that keeps what it is told (`attempts.Link`)."""
+
+    def __init__(self) -> None:
+        self.sent: list[Flight] = []
+
+    def send(self, flight: Flight) -> None:
+        self.sent.append(flight)
+
+    def cancel(self, id: str) -> None:
+        """A step that is ended reports that: here `play` does."""
+
+    def acknowledge(self, id: str) -> None: ...
+    def forget(self, id: str) -> None: ...
+    def release(self, uid: str) -> None: ...
+    def close(self) -> None: ...
+
+
+OPS = st.lists(
+    st.tuples(st.sampled_from(["want", "lend", "cancel", "end"]), st.integers(0, 2), st.integers(0, 5)), max_size=40
+)
+
+
+async def play(ops: list[tuple[str, int, int]]) -> None:
+    """Steps of three workflows come, wait, are cancelled and end, in any order; then there is room for all."""
+    dispatch = Dispatch(grace=1000, judges=lambda *_: True, now=lambda: 0.0)
+    wanting = Wanting(dispatch)
+    hands = {name: Hand() for name in ("e0", "e1", "e2")}
+    executors = {
+        name: dispatch.attach(hand, ExecutorProfile(name, {}, ("process",), 9, 9), (), ())
+        for name, hand in hands.items()
+    }
+    cancelled: set[str] = set()
+    ended: set[str] = set()
+
+    async def end_all(limit: int = 1000) -> None:
+        await asyncio.sleep(0)  # owners hear of placements in the next turn of the loop
+        for name, hand in hands.items():
+            for flight in [one for one in hand.sent if one.id not in ended][:limit]:
+                ended.add(flight.id)
+                dispatch.update(executors[name], AttemptReport(flight.id, step_pb2.StepResult(phase="Succeeded")))
+
+    for number, (what, which, count) in enumerate(ops):
+        if what == "want":
+            for n in range(count):
+                wanting.want(f"u{which}/n{number}-{n}/0", claims=True)
+        elif what == "lend":
+            dispatch.lend(executors[f"e{which}"], ordinary=count, kept=0, seen=0)
+        elif what == "cancel":
+            for id in [id for id, flight in dispatch.flights.items() if flight.state is FlightState.WAITING][:count]:
+                dispatch.cancel(id)
+                cancelled.add(id)
+        else:
+            await end_all(count)
+    for _ in range(3 * len(ops) + 3):
+        for executor in executors.values():
+            dispatch.lend(executor, ordinary=1000, kept=0, seen=0)
+        await end_all()
+    assert not dispatch.flights, "some are never placed"
+    assert not dispatch.placement.waiting(exit=False)
+    where: dict[str, set[str]] = {}
+    for name, hand in hands.items():
+        for flight in hand.sent:
+            where.setdefault(flight.uid, set()).add(name)
+            assert flight.id not in cancelled
+    assert all(len(names) == 1 for names in where.values()), where
+
+
+@given(OPS)
+@settings(deadline=None, max_examples=200)
+def test_whatever_comes_each_workflow_has_one_executor_and_nothing_is_stuck(ops: list[tuple[str, int, int]]) -> None:
+    asyncio.run(play(ops))
