@@ -122,7 +122,7 @@ class StepWork:
                 if self._staging is None:
                     raise NotStarted("this executor has no artifacts")
                 files = await stack.enter_async_context(self._staging.of(step, secrets))
-                program.binds += await files.fetched(partial(_place_of, volumes, step.container))
+                program.binds += await files.fetched(partial(_place_of, volumes, step.id))
                 program.kept = bool(step.output_artifacts)
 
             def too_much(why: str) -> None:
@@ -225,8 +225,8 @@ class StepWork:
         )
 
 
-def _place_of(volumes: StepVolumes | None, work: pb.ContainerWork, path: str) -> tuple[str, str] | None:
-    return None if volumes is None else volumes.place_of(work, path)
+def _place_of(volumes: StepVolumes | None, id: str, path: str) -> tuple[str, str] | None:
+    return None if volumes is None else volumes.place_of(id, path)
 
 
 async def _keep(files: StepFiles, running: RunningProgram, result: pb.StepResult) -> None:

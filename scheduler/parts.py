@@ -154,20 +154,6 @@ class Scheduler:
             repository=settings.repository() or EMBEDDED,
         )
 
-    def _launcher(self, settings: Settings, repeat: RepeatOnReconnect) -> Launcher:
-        """What begins workflows."""
-        return Launcher(
-            self.runs,
-            self.archiver,
-            self.projections,
-            self.journal,
-            bundles=self.bundles,
-            limits=AdmissionLimits(settings.fullness, settings.open_workflows),
-            repeat=repeat,
-            access=self.access,
-            repository=settings.repository() or EMBEDDED,
-        )
-
     def _callbacks(self, repeat: RepeatOnReconnect) -> RunCallbacks:
         """What hears of the runs, and what they ask."""
         launcher, replays = self.launcher, Replays(self.runs, self.archiver, self.announcer, repeat)
