@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stubs baseline lock check quick test format clean diagrams golden soak bench
+.PHONY: conformance help setup demo stubs baseline lock check quick test format clean diagrams golden soak bench
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ clean:  ## remove what was set up and generated
 
 diagrams: $(STAMP)  ## the diagrams of the pages as SVG, in build/diagrams
 	@$(BIN)/python -m tests.docs.diagrams build/diagrams
+
+conformance: $(STAMP)  ## Argo's own examples on the real services (EXAMPLES=FILE…)
+	@$(BIN)/python -m tests.conformance $(EXAMPLES)
 
 golden: $(STAMP)  ## Argo's recorded cases against the engine (CASES=FILE…)
 	@$(BIN)/python -m tests.golden $(CASES)
