@@ -10,6 +10,8 @@ import os
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("EXEUNT_RUNTIME", "process")  # many steps of tests leave their marks in the machine's own files
+
 settings.register_profile("same", derandomize=True, deadline=None)
 if not os.environ.get("EXEUNT_EXAMPLES"):
     settings.load_profile("same")

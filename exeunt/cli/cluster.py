@@ -68,6 +68,7 @@ class ClusterOptions:
     slots: int | None = None
     runtime: str = ""
     images: str = ""
+    share: Sequence[str] = ()
     metrics: bool = False
     shutdown_seconds: float = 20.0
     log_level: str = ""
@@ -84,6 +85,8 @@ class Cluster:
         self.services: dict[str, Supervised] = {}
         self.executors: list[Supervised] = []
         self.credentials = private.credentials(options.data_dir)
+        self.runtime = options.runtime or options.environ.get("EXEUNT_RUNTIME", "")
+        """What steps run in; empty until it is known whether sandboxes work here."""
         self._ports: dict[str, int] = {}
 
     @property
@@ -222,8 +225,9 @@ class Cluster:
         }
         if options.slots is not None:
             environ["EXEUNT_SLOTS"] = str(options.slots)
-        if options.runtime:
-            environ["EXEUNT_RUNTIME"] = options.runtime
+        environ["EXEUNT_RUNTIME"] = self.runtime
+        if options.share:
+            environ["EXEUNT_SHARE"] = ",".join(options.share)
         if options.images:
             environ["EXEUNT_IMAGES"] = options.images
         return self._spec("executor", name, environ)
@@ -231,6 +235,7 @@ class Cluster:
     def _common(self, name: str) -> dict[str, str]:
         return {
             "EXEUNT_ALLOW_LOOPBACK": "true",  # everything here is one person's machine
+            "EXEUNT_ARTIFACT_CREDENTIALS": "true",
             **self.options.environ,
             **({"EXEUNT_LOG_LEVEL": self.options.log_level} if self.options.log_level else {}),
             "EXEUNT_TOKEN": self.credentials.token,
@@ -257,6 +262,7 @@ async def start_cluster(options: ClusterOptions, *, kept: bool) -> AsyncIterator
         try:
             async with asyncio.TaskGroup() as group:
                 try:
+                    cluster.runtime = cluster.runtime or await asyncio.to_thread(_runtime_for, options.data_dir)
                     await cluster.start(group)
                     state.register(options.data_dir, kept)
                     yield cluster
@@ -265,6 +271,13 @@ async def start_cluster(options: ClusterOptions, *, kept: bool) -> AsyncIterator
                     await cluster.stop()
         except BaseExceptionGroup as errors:  # a group wraps even the one error of its own block
             raise errors.exceptions[0] from None
+
+
+def _runtime_for(data_dir: Path) -> str:
+    """What steps run in where nobody says it: sandboxes where they work (`exeunt doctor` says why not)."""
+    from exeunt.executor.runtime.sandbox.probe import probe
+
+    return "process" if probe(str(data_dir)).problem else "sandbox"
 
 
 def has_room(folder: Path) -> bool:

@@ -57,7 +57,7 @@ def run_command(
         if problems:
             raise CommandError("\n".join(map(str, problems)), code=WRONG_INPUT)
     logs.configure("run", "run", "error", "text")
-    own = {name: given[name] for name in ("executors", "slots", "runtime", "images")}
+    own = {name: given[name] for name in ("executors", "slots", "runtime", "images", "share")}
     with _folder(data_dir) as folder:
         options = options_of(folder, **own, shutdown_seconds=ALL_DONE_SECONDS)
 

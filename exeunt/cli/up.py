@@ -26,13 +26,15 @@ from exeunt.service.program import READY_VARIABLE, Program, run
 
 F = TypeVar("F", bound=Callable[..., Any])
 DOWN_SECONDS = 90.0
+RUNTIMES = {"sandbox": "sandboxes", "process": "plain processes, which see the machine's files"}
 
 
 def cluster_options(function: F) -> F:
     """The options that `run` and `up` have in common."""
     for option in (
         click.option("--images", type=click.Path(exists=True, dir_okay=False), help="Images' entrypoints."),
-        click.option("--runtime", default="", help="What steps run in.  [default: process]"),
+        click.option("--share", multiple=True, help="Directory that sandboxes share with the machine (repeatable)."),
+        click.option("--runtime", default="", help="What steps run in.  [default: sandbox where it works, or process]"),
         click.option("--slots", type=click.IntRange(1), help="Steps at once, each.  [default: 16]"),
         click.option("--executors", type=click.IntRange(0), default=1, show_default=True, help="How many executors."),
         click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything lies."),
@@ -44,6 +46,7 @@ def cluster_options(function: F) -> F:
 def options_of(data_dir: Path, **given: Any) -> ClusterOptions:
     """The options of a cluster from those of a command, with paths that hold wherever the cluster runs."""
     given["images"] = str(Path(given["images"]).resolve()) if given["images"] else ""
+    given["share"] = tuple(str(Path(each).resolve()) for each in given["share"])
     return ClusterOptions(data_dir.resolve(), **given)
 
 
@@ -70,7 +73,10 @@ def up_command(*, data_dir: Path | None, detach: bool, **given: Any) -> int:
 async def _keep(program: Program, options: ClusterOptions) -> None:
     cluster = await program.enter(start_cluster(options, kept=True))
     services = f"scheduler {cluster.scheduler}, exit handler {cluster.exithandler}"
-    echo(f"{services}, NATS {cluster.nats_address}", err=True)
+    echo(
+        f"{services}, NATS {cluster.nats_address}; steps run in {RUNTIMES.get(cluster.runtime, cluster.runtime)}",
+        err=True,
+    )
     program.ready(address=cluster.scheduler)
 
 
@@ -91,6 +97,7 @@ def _detached(options: ClusterOptions) -> int:
     arguments = [f"--data-dir={options.data_dir}", f"--executors={options.executors}"]
     arguments += [f"--slots={options.slots}"] * (options.slots is not None)
     arguments += [f"--runtime={options.runtime}", *([f"--images={options.images}"] * bool(options.images))]
+    arguments += [f"--share={each}" for each in options.share]
     arguments += ["--metrics" if options.metrics else "--no-metrics", f"--log-level={options.log_level}"]
     reading, writing = os.pipe()
     begin = log.stat().st_size if log.exists() else 0
