@@ -21,6 +21,7 @@ from exeunt.language.resolve import resolve
 from exeunt.language.support import check_support
 from exeunt.language.template_lookup import Lookup, Templates, scope_name, scope_of
 from exeunt.language.visible import constant
+from exeunt.language.volume_rules import check_mounted
 from exeunt.language.walk import Origin, Walker
 
 __all__ = ["ManifestError", "Problem", "resolve", "validate", "validate_template"]
@@ -139,6 +140,8 @@ class _Validation:
         spec, report = self._workflow.spec, self._report
         rules.check_names(spec.templates, self._place.at("templates"), report)
         self._spec_fields(spec)
+        if not isolated:
+            check_mounted(spec, self._templates.spec, self._place, report)
         if self._base not in self._origins:
             ref = spec.workflow_template_ref
             assert ref is not None

@@ -91,6 +91,25 @@ def check_mount_places(template: Template, kind: str, place: Place, report: Repo
             report.add(place.at("inputs", "artifacts", at, "path"), told)
 
 
+def check_mounted(spec: WorkflowSpec, joined: WorkflowSpec, place: Place, report: Report) -> None:
+    """Warn of mounts in a workflow's own templates that name no volume: Argo finds out when the step is due.
+
+    `joined` is the spec that is run, with what a workflowTemplateRef brings.
+    """
+    of_all = [*spec.volumes, *joined.volumes, *(joined.template_defaults.volumes if joined.template_defaults else ())]
+    there = {one.name for one in of_all} | {claim.metadata.name for claim in joined.volume_claim_templates}
+    if any(OPEN in name for name in there):
+        return
+    for at, template in enumerate(spec.templates):
+        known = there | {one.name for one in template.volumes}
+        for field, container in (("container", template.container), ("script", template.script)):
+            for number, mount in enumerate(container.volume_mounts if container is not None else ()):
+                if mount.name and OPEN not in mount.name and mount.name not in known:
+                    here = place.at("templates", at, field, "volumeMounts", number, "name")
+                    told = f"there is no volume {shorten(mount.name)!r}: the step would end in Error"
+                    report.add(here, told + nearest(mount.name, known), warning=True)
+
+
 def mount_wrong(mount: VolumeMount) -> tuple[str, str] | None:
     """What is wrong with the paths of a mount: the field, and the words. None when nothing is."""
     if not mount.mount_path:

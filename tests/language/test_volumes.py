@@ -88,6 +88,17 @@ def test_an_input_artifact_cannot_have_the_path_of_a_mount() -> None:
     assert not errors(text.replace("path: /a, raw", "path: /a/b, raw"))
 
 
+def test_a_mount_of_no_volume_is_told() -> None:
+    text = workflow("{name: work}", "{name: wrok, mountPath: /a}, {name: work, mountPath: /b}")
+    assert errors(text, support=True) == []
+    [told] = warnings(text)
+    assert told.endswith(
+        "container.volumeMounts[0].name: warning: there is no volume 'wrok': the step would end in Error; did you mean work?"
+    )
+    assert not warnings(text.replace("wrok", "own").replace("container:", "volumes: [{name: own}]\n    container:"))
+    assert not warnings(text.replace("wrok", "'{{workflow.name}}'"))
+
+
 def test_a_claim_that_a_volume_hides_is_told() -> None:
     text = workflow("{name: a}", more="volumeClaimTemplates: [{metadata: {name: a}}]")
     assert any("hides this one" in one for one in warnings(text, support=True))
