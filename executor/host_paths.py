@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 
 from exeunt.executor.runtime.sandbox.plan import below
+from exeunt.executor.sub_paths import open_part
 from exeunt.executor.volume_files import VolumeProblem
 
 _IS: dict[str, tuple[str, int]] = {
@@ -28,27 +29,31 @@ class HostPaths:
         self._roots = [os.path.realpath(each) for each in roots]
         self._kept = [os.path.realpath(each) for each in kept]
 
-    def place(self, path: str, type: str) -> str:
-        """The path with all links resolved, made where `type` says so. Raises VolumeProblem, OSError."""
+    def place(self, path: str, type: str) -> tuple[str, str]:
+        """The directory that is allowed, and the path below it, without links; made where `type` says so.
+
+        Raises VolumeProblem, OSError. Whoever opens it goes by no link that leads out of the directory, since other
+        steps may change what is in there meanwhile.
+        """
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise VolumeProblem(f"hostPath {path!r} must be absolute, and without '..'")
-        real = self._allowed(path)
-        if type.endswith("OrCreate"):
-            _create(real, type)
-            real = self._allowed(path)  # somebody may have put a link there meanwhile
-        if not type:
-            if not os.path.lexists(real):
-                raise VolumeProblem(f"hostPath {path} is not there")
-            return real
-        if type not in _IS:
+        if type and type not in _IS:
             raise VolumeProblem(f"hostPath type {type!r} is not known")
-        what, kind = _IS[type]
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if stat.S_IFMT(os.stat(real).st_mode) == kind:
-                return real
-        raise VolumeProblem(f"hostPath {path} is not {what}")
+        root, part = self._allowed(path)
+        if type == "FileOrCreate":
+            _create_file(root, part)
+        try:
+            fd = open_part(root, part, make=type == "DirectoryOrCreate")
+        except (FileNotFoundError, NotADirectoryError):
+            raise VolumeProblem(f"hostPath {path} is not {_IS[type][0] if type else 'there'}") from None
+        try:
+            if type and stat.S_IFMT(os.fstat(fd).st_mode) != _IS[type][1]:
+                raise VolumeProblem(f"hostPath {path} is not {_IS[type][0]}")
+        finally:
+            os.close(fd)
+        return root, part
 
-    def _allowed(self, path: str) -> str:
+    def _allowed(self, path: str) -> tuple[str, str]:
         real = os.path.realpath(path)
         if not below(real, self._roots):
             where = f" ({real})" if real != os.path.normpath(path) else ""
@@ -59,11 +64,15 @@ class HostPaths:
             )
         if below(real, self._kept) or any(below(each, (real,)) for each in self._kept):
             raise VolumeProblem(f"hostPath {path} holds the executor's own files")
-        return real
+        root = next(each for each in self._roots if below(real, (each,)))
+        return root, os.path.relpath(real, root)
 
 
-def _create(path: str, type: str) -> None:
-    if type == "DirectoryOrCreate":
-        os.makedirs(path, 0o755, exist_ok=True)
-    elif not os.path.lexists(path):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644))
+def _create_file(root: str, part: str) -> None:
+    folder = open_part(root, os.path.dirname(part), make=False)
+    try:
+        with contextlib.suppress(FileExistsError):
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(os.path.basename(part), flags, 0o644, dir_fd=folder))
+    finally:
+        os.close(folder)

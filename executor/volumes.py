@@ -59,11 +59,15 @@ class VolumeContext(NamedTuple):
 
 
 class MadeVolume(NamedTuple):
-    """A volume: where it lies on the executor, and how many bytes may be in it; 0 for no limit."""
+    """A volume: where it lies on the executor, and how many bytes may be in it; 0 for no limit.
+
+    With `part` it is what is there below `path`, to be opened by no link that leads out.
+    """
 
     path: str
     read_only: bool = False
     most: int = 0
+    part: str = ""
 
 
 Making = concurrent.futures.Future[dict[str, MadeVolume]]
@@ -144,7 +148,8 @@ class Volumes:
             _write(directory, projected_files(volume, step, secrets.values))
             return MadeVolume(str(directory), read_only=True)
         if volume.kind == HOST:
-            return MadeVolume(context.host_paths.place(volume.path, volume.type))
+            root, part = context.host_paths.place(volume.path, volume.type)
+            return MadeVolume(root, part=part)
         if volume.kind == CLAIM:
             return MadeVolume(str(context.claims.place(step.namespace, step.uid, volume.path, made=step.claims_made)))
         if volume.kind == NAMED_CLAIM:
@@ -216,8 +221,8 @@ class StepVolumes:
             if target == "/":
                 raise NotStarted(f"volume '{mount.volume}' cannot be mounted over the whole root")
             read_only = mount.read_only or volume.read_only
-            if mount.sub_path:
-                source, part = self._part(mount, volume, variables)
+            if mount.sub_path or volume.part:
+                source, part = self._held(mount, volume, variables)
                 binds.append(Bind(source, target, read_only, volume.path, part))
             else:
                 binds.append(Bind(volume.path, target, read_only))
@@ -233,20 +238,27 @@ class StepVolumes:
         self._binds[id] = binds
         return binds
 
-    def _part(self, mount: pb.VolumeMount, volume: MadeVolume, variables: Mapping[str, str]) -> tuple[str, str]:
-        """A part of a volume, held open so that nobody can put something else in its place; and its path there."""
+    def _held(self, mount: pb.VolumeMount, volume: MadeVolume, variables: Mapping[str, str]) -> tuple[str, str]:
+        """What is mounted, held open so that nothing else can take its place; and its path below the volume's root."""
         name = f"volume '{mount.volume}': subPath"
         path = expand(mount.sub_path, variables) if mount.expand else mount.sub_path
         if mount.expand and "$(" in path:
             raise NotStarted(f"{name}Expr {path!r} names a variable that the container has not got")
         if wrong := path_wrong(path):
             raise NotStarted(f"{name} {wrong}")
+        held = volume.path
         try:
-            fd = open_part(volume.path, path, make=not volume.read_only)
+            if volume.part:
+                held = self._hold(open_part(held, volume.part, make=False))
+            if path:
+                held = self._hold(open_part(held, path, make=not volume.read_only))
         except (OSError, ValueError) as error:
             raise NotStarted(f"{name} {path!r}: {_why(error)}") from error
+        return held, "/".join(part for part in (volume.part, path) if part)
+
+    def _hold(self, fd: int) -> str:
         self._open.append(fd)
-        return f"/proc/self/fd/{fd}", path
+        return f"/proc/self/fd/{fd}"
 
 
 @contextlib.asynccontextmanager

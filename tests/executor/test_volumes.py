@@ -251,6 +251,25 @@ async def test_a_path_of_the_machine_that_is_not_to_be_had(
     assert left_in(tmp_path / "named") == []
 
 
+async def test_parts_and_kinds_of_paths_of_the_machine(works: Scheduler, base: Path, tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    (host / "d").mkdir()
+    (host / "d/x").write_text("x\n")
+    (host / "d/up").symlink_to("..")
+    volumes = [
+        pb.Volume(name="d", kind="host", path=f"{host}/d", type="Directory"),
+        pb.Volume(name="f", kind="host", path=f"{host}/new", type="FileOrCreate"),
+        pb.Volume(name="all", kind="host", path=str(host)),
+    ]
+    mounts = [at("d", base / "x", sub_path="x"), at("f", base / "f"), at("all", base / "all")]
+    text = f"cat {base}/x {base}/all/d/x; echo y >{base}/f"
+    result, output = await one(works, mounting("a", text, mounts, *volumes))
+    assert (result.phase, output) == ("Succeeded", "x\nx\n"), result.message
+    assert (host / "new").read_text() == "y\n"
+    result, _ = await one(works, mounting("b", "true", [at("d", base / "up", sub_path="up")], volumes[0]))
+    assert (result.phase, result.message) == ("Error", "volume 'd': subPath 'up': a link leads out of the volume")
+
+
 async def test_too_much_in_a_volume_ends_the_step(works: Scheduler, base: Path) -> None:
     text = f"head -c 3000000 /dev/zero >{base}/v/x; sleep 100"
     made = mounting("a", text, [at("work", base / "v")], empty(bytes=1_000_000))
@@ -348,11 +367,13 @@ class TestOfTheSandbox:
         (secret / "hush").write_text("hush")
         volume = pb.Volume(name="c", kind="named claim", path="shared")
         swap = f"cd /v; while true; do mkdir -p d; rmdir d; ln -sfn {secret} d; rm d; done"
-        settings = {"runtime": "sandbox", "named_claims": (f"shared={named}",), "slots": 8}
+        settings = {"runtime": "sandbox", "named_claims": (f"shared={named}",), "slots": 8, "host_paths": (str(named),)}
+        path = pb.Volume(name="h", kind="host", path=f"{named}/d")
         async with inside(scheduler, tmp_path / "executor", **settings):
             await scheduler.ready()
             await scheduler.say(dispatches=[mounting("swap", swap, [at("c", "/v")], volume)])
             readers = [mounting(f"r{n}", "ls /d", [at("c", "/d", sub_path="d")], volume) for n in range(30)]
+            readers += [mounting(f"h{n}", "ls /d", [at("h", "/d")], path) for n in range(30)]
             results = await asyncio.gather(*(one(scheduler, each) for each in readers))
             await scheduler.say(forgotten=["u1/swap/0"])
         assert not [output for _, output in results if "hush" in output]
