@@ -84,10 +84,10 @@ class Volumes:
         self._count = 0
 
     def open(self) -> None:
-        """Clears what an earlier life has left, and makes the directories. OSError."""
+        """Clears what an earlier life has left. OSError."""
         for directory in {self._disk, self._memory}:
             remove_tree(str(directory))
-            directory.mkdir(parents=True, mode=0o700)
+        self._disk.mkdir(parents=True, mode=0o700)
 
     def turns(self, *containers: pb.ContainerWork) -> tuple[str, ...]:
         """The paths of this machine that a step with these containers has to have for itself."""
@@ -126,6 +126,8 @@ class Volumes:
 
     def _make(self, step: pb.Step, secrets: StepSecrets, disk: Path, memory: Path) -> dict[str, MadeVolume]:
         made: dict[str, MadeVolume] = {}
+        if any(_in_memory(volume) for volume in step.volumes):
+            self._memory.mkdir(mode=0o700, exist_ok=True)
         for at, volume in enumerate(step.volumes):
             name = f"volume '{volume.name}'"
             try:
@@ -139,12 +141,12 @@ class Volumes:
     def _one(self, step: pb.Step, volume: pb.Volume, secrets: StepSecrets, disk: Path, memory: Path) -> MadeVolume:
         context = self.context
         if volume.kind == EMPTY:
-            directory = memory if volume.memory else disk
+            directory = memory if _in_memory(volume) else disk
             directory.mkdir(parents=True)
             directory.chmod(0o777)  # as Kubernetes makes it; what is above it is the executor's alone
             return MadeVolume(str(directory), most=volume.bytes)
         if volume.kind == FILES:
-            directory = memory if any(source.secret for source in volume.files) else disk
+            directory = memory if _in_memory(volume) else disk
             _write(directory, projected_files(volume, step, secrets.values))
             return MadeVolume(str(directory), read_only=True)
         if volume.kind == HOST:
@@ -270,6 +272,10 @@ async def open_volumes(context: VolumeContext) -> AsyncIterator[Volumes]:
         yield volumes
     finally:
         await asyncio.to_thread(volumes.close)
+
+
+def _in_memory(volume: pb.Volume) -> bool:
+    return volume.memory or any(source.secret for source in volume.files)
 
 
 def _why(error: OSError | ValueError) -> str:
