@@ -109,10 +109,11 @@ class Staging:
 
     def turns(self, step: pb.Step) -> tuple[str, ...]:
         """The paths of this machine that a step has to have for itself."""
-        outputs = [str(_tree(one).get("path", "")) for one in step.output_artifacts]
         links = self._context.links
         if links is None:
             return ()
+        outputs = [str(_tree(one).get("path", "")) for one in step.output_artifacts]
+        outputs = [posixpath.normpath(path) for path in outputs if path.startswith("/")]
         inputs = [str(_tree(one).get("path", "")) for one in step.input_artifacts]
         return (*outputs, *links.turns(_target(path) for path in inputs))
 
