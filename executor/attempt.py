@@ -42,6 +42,9 @@ class SchedulerLink(Protocol):
     def has_output(self, attempt: LocalAttempt) -> None:
         """The attempt has output that was not sent yet."""
 
+    def is_ready(self, attempt: LocalAttempt) -> None:
+        """The attempt is a daemon, and ready."""
+
     def has_ended(self, attempt: LocalAttempt) -> None:
         """The attempt's result is to be told, behind its output."""
 
@@ -66,6 +69,7 @@ class LocalAttempt:
         "partition",
         "patience",
         "pool",
+        "ready",
         "running",
         "scheduler",
         "secrets",
@@ -92,6 +96,7 @@ class LocalAttempt:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.started = 0.0
+        self.ready = ""  # of a daemon that is: where it is reached
         self.timed_out = False
         self.hungry = ""  # that it took too much memory, and how much
         self.cancelled = False  # somebody asked for its end

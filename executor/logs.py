@@ -81,9 +81,9 @@ class Output:
         """Whether the step has to wait before it writes more."""
         return self._unsent >= self._limit and self._heard()
 
-    def write(self, data: bytes, stdout: bool) -> bool:
-        """Takes a piece of output. True when something can be sent now."""
-        if stdout and self._result is not None:
+    def write(self, data: bytes, stdout: bool, *, result: bool = True) -> bool:
+        """Takes a piece of output, which can be the step's `result`. True when something can be sent now."""
+        if stdout and result and self._result is not None:
             self._result += data
             if len(self._result) > 2 * self._result_limit:
                 del self._result[: -self._result_limit - 1]

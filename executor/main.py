@@ -78,7 +78,9 @@ async def _start(program: Program, settings: Settings) -> None:
         StagingContext(directory, road, settings.artifact_seconds, settings.artifact_credentials, volumes.context.links)
     )
     attempts = Attempts(
-        work=StepWork(runtime, ActionRunner(tools), id, limits, volumes=volumes, staging=staging),
+        work=StepWork(
+            runtime, ActionRunner(tools), id, limits, volumes=volumes, staging=staging, address=settings.address
+        ),
         spawn=lambda work: program.routine("step", work),
         book=Book(directory / "attempts"),
         slots=slots,

@@ -66,17 +66,17 @@ class MemoryWatch:
         """Looks until it is cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            steps = {a.id: a.running.pid for a in self._running() if a.running is not None and a.running.pid}
+            steps = {a.id: pids for a in self._running() if a.running is not None and (pids := a.running.pids)}
             if steps and (self._each or self._groups):
                 found = await asyncio.to_thread(self._look, steps)
                 if found is not None:
                     self._end(*found)
 
-    def _look(self, steps: dict[str, int]) -> tuple[str, str] | None:
+    def _look(self, steps: dict[str, tuple[int, ...]]) -> tuple[str, str] | None:
         room = _room(self._groups)
         if not self._each and (room is None or room.used <= FULL * room.limit):
             return None
-        return judge([(id, _taken(pid)) for id, pid in steps.items()], self._each, room)
+        return judge([(id, sum(map(_taken, pids))) for id, pids in steps.items()], self._each, room)
 
     def _end(self, id: str, why: str) -> None:
         for attempt in self._running():

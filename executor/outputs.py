@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from exeunt.executor.limits import OutputLimits, failure
+from exeunt.executor.pod_end import PodEnded
 from exeunt.executor.runtime.base import Ended, OutputTooLarge, Unreadable
 from exeunt.internal.v1 import step_pb2 as pb
 
@@ -32,8 +33,12 @@ async def conclude(
         result.phase, result.message = "Failed", ABORTED
     elif ended.exit_code and hungry:
         result.phase, result.message = "Failed", f"main: OOMKilled (exit code {ended.exit_code}): {hungry}"
+    elif isinstance(ended, PodEnded):
+        result.phase, result.message = ("Failed", ended.message) if ended.message else ("Succeeded", "")
     elif ended.exit_code:
         result.phase, result.message = "Failed", f"main: Error (exit code {ended.exit_code})"
+    if isinstance(ended, PodEnded):
+        ended.told(result, of_set=step.HasField("container_set"))
     together = 0
     for wanted in step.outputs:
         value, wrong = await _parameter(wanted, files, limits)

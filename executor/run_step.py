@@ -11,12 +11,14 @@ from functools import partial
 from typing import Protocol
 
 from exeunt.executor.attempt import LocalAttempt
+from exeunt.executor.container_output import ContainerOutput
 from exeunt.executor.limits import OutputLimits, failure
 from exeunt.executor.logs import Output
 from exeunt.executor.outputs import conclude
-from exeunt.executor.runtime.base import NotEnded, NotStarted, ProgramSpec, RunningProgram, Runtime
-from exeunt.executor.runtime.environment import expand
-from exeunt.executor.scrub import Scrubber
+from exeunt.executor.own_address import own_address
+from exeunt.executor.pod import MAIN, Pod, PodPlan
+from exeunt.executor.programs import is_pod, plan_of, works_of
+from exeunt.executor.runtime.base import NotEnded, NotStarted, RunningProgram, Runtime
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.staging import Staging, StepFiles
 from exeunt.executor.turns import FileTurns, shared_paths
@@ -26,7 +28,7 @@ from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 log = logging.getLogger(__name__)
 
-NEED_RUNTIME = frozenset({"container"})
+NEED_RUNTIME = frozenset({"container", "container_set"})
 """The kinds of work that a runtime does; actions do the others."""
 
 READ_SECONDS = 60.0
@@ -52,11 +54,14 @@ class StepWork:
         *,
         volumes: Volumes | None = None,
         staging: Staging | None = None,
+        address: str = "",
     ) -> None:
-        """Without `volumes` or `staging` steps have no volumes or artifacts here."""
+        """Without `volumes` or `staging` steps have no volumes or artifacts here. `address`: see `Settings.address`."""
         self._staging = staging
         self._runtime = runtime
         self._volumes = volumes
+        self._address = address
+        self._telling: set[asyncio.Task[None]] = set()
         self._actions = actions
         self._id = executor_id
         self._limits = limits
@@ -103,13 +108,13 @@ class StepWork:
 
     def _paths(self, step: pb.Step) -> tuple[str, ...]:
         """The paths of this machine that the step has for itself."""
-        links = self._volumes.turns(step.container) if self._volumes is not None else ()
+        links = self._volumes.turns(*works_of(step)) if self._volumes is not None else ()
         files = self._staging.turns(step) if self._staging is not None else ()
         return tuple(dict.fromkeys((*shared_paths(step), *links, *files)))
 
     async def _with_files(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
         """Runs the program with its volumes and its artifacts."""
-        program = self._program(step, step.container, secrets)
+        plan = plan_of(step, secrets, self._id)
         async with contextlib.AsyncExitStack() as stack:
             volumes = files = None
             exceeded: list[str] = []
@@ -117,13 +122,17 @@ class StepWork:
                 if self._volumes is None:
                     raise NotStarted("this executor has no volumes")
                 volumes = await stack.enter_async_context(self._volumes.made(step, secrets))
-                program.binds = await volumes.binds(step.id, step.container, program.environment)
+                for one in plan.programs():
+                    one.spec.binds = await volumes.binds(one.spec.id, one.work, one.spec.environment)
             if step.input_artifacts or step.output_artifacts or step.archive_logs:
                 if self._staging is None:
                     raise NotStarted("this executor has no artifacts")
                 files = await stack.enter_async_context(self._staging.of(step, secrets))
-                program.binds += await files.fetched(partial(_place_of, volumes, step.id))
-                program.kept = bool(step.output_artifacts)
+                binds = await files.fetched(partial(_place_of, volumes, step.id))
+                for one in plan.main:
+                    if one.name == MAIN:
+                        one.spec.binds += binds
+                        one.spec.kept = bool(step.output_artifacts)
 
             def too_much(why: str) -> None:
                 exceeded.append(why)
@@ -133,7 +142,7 @@ class StepWork:
             if volumes is not None:
                 watch = asyncio.create_task(volumes.watch(too_much))
                 stack.callback(watch.cancel)
-            result = await self._run(attempt, step, program, secrets, files)
+            result = await self._run(attempt, step, plan, secrets, files)
         if exceeded:
             result.phase, result.message = "Failed", exceeded[0]
         return result
@@ -142,7 +151,7 @@ class StepWork:
         self,
         attempt: LocalAttempt,
         step: pb.Step,
-        program: ProgramSpec,
+        plan: PodPlan,
         secrets: StepSecrets,
         files: StepFiles | None,
     ) -> pb.StepResult:
@@ -150,22 +159,23 @@ class StepWork:
         output = attempt.output = Output(
             attempt.id, limits.log_bytes, limits.output_bytes, step.result, lambda: attempt.heard
         )
-        scrubber = Scrubber(secrets.masker)
         log_file = files.log if files is not None else None
+        several = is_pod(step)
+        takers: dict[str, ContainerOutput] = {}
 
-        def written(data: bytes, stdout: bool) -> bool:
-            if log_file is not None:
-                log_file.write(data)
-            return output.write(data, stdout)
-
-        def on_output(data: bytes, stdout: bool) -> None:
-            if written(scrubber.take(data, stdout), stdout) and attempt.link is not None:
-                attempt.link.has_output(attempt)
-            if output.full and attempt.running is not None:
-                attempt.running.pause()
+        def taker(name: str) -> ContainerOutput:
+            return takers.setdefault(
+                name, ContainerOutput(name, attempt, output, secrets.masker, several=several, log_file=log_file)
+            )
 
         attempt.started = time.time()
-        running = attempt.running = await self._runtime.start(program, on_output)
+        running: RunningProgram
+        if several:
+            ready = partial(self._is_ready, attempt) if step.daemon else None
+            running = Pod(self._runtime, plan, taker, ready)
+        else:
+            running = await self._runtime.start(plan.main[0].spec, taker(MAIN))
+        attempt.running = running
         output.on_room = running.resume
         if output.full:  # it wrote so much while it was being started
             running.pause()
@@ -173,8 +183,8 @@ class StepWork:
             if step.timeout_seconds > 0:
                 attempt.timer = asyncio.get_running_loop().call_later(step.timeout_seconds, attempt.time_out)
             result = await self._ended(attempt, step, running)
-            for stdout in (True, False):
-                written(scrubber.rest(stdout), stdout)
+            for each in takers.values():
+                each.end()
             if files is not None:
                 await _keep(files, running, result)
         except asyncio.CancelledError:
@@ -195,34 +205,17 @@ class StepWork:
             why = f"the output files could not be read in {READ_SECONDS:g} s; does a file system not answer?"
             return failure("Error", why, ended.exit_code)
 
-    def _program(self, step: pb.Step, work: pb.ContainerWork, secrets: StepSecrets) -> ProgramSpec:
-        variables = secrets.environment(work)
-        command = [expand(word, variables) for word in work.command] if variables else list(work.command)
-        args = [expand(word, variables) for word in work.args] if variables else list(work.args)
-        environment = {
-            "EXEUNT_WORKFLOW": step.workflow,
-            "EXEUNT_NAMESPACE": step.namespace,
-            "EXEUNT_UID": step.uid,
-            "EXEUNT_NODE_ID": step.node,
-            "EXEUNT_NODE_NAME": step.node_name,
-            "EXEUNT_ATTEMPT": str(step.attempt),
-            "EXEUNT_ATTEMPT_ID": step.id,
-            "EXEUNT_EXECUTOR": self._id,
-            "EXEUNT_IDEMPOTENCY_KEY": step.idempotency_key,
-        }
-        for name in ("traceparent", "tracestate"):
-            if name in step.trace_context:
-                environment[name.upper()] = step.trace_context[name]
-        environment.update(variables)
-        return ProgramSpec(
-            id=step.id,
-            image=work.image,
-            command=command,
-            args=args,
-            environment=environment,
-            working_dir=work.working_dir,
-            source=work.source if work.script else None,
-        )
+    def _is_ready(self, attempt: LocalAttempt) -> None:
+        """A daemon is: its scheduler hears where it is reached."""
+        task = asyncio.create_task(self._tell(attempt))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, attempt: LocalAttempt) -> None:
+        towards = attempt.link.address if attempt.link is not None else ""
+        attempt.ready = self._address or await own_address(towards)
+        if attempt.link is not None:
+            attempt.link.is_ready(attempt)
 
 
 def _place_of(volumes: StepVolumes | None, id: str, path: str) -> tuple[str, str] | None:

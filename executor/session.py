@@ -114,6 +114,7 @@ class Session:
         self._attempts = attempts
         self._keeper = keeper
         self._with_output: dict[str, LocalAttempt] = {}
+        self._with_news: dict[str, LocalAttempt] = {}  # daemons that have become ready
         self._with_result: dict[str, LocalAttempt] = {}
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -131,6 +132,11 @@ class Session:
     def has_output(self, attempt: LocalAttempt) -> None:
         """See `SchedulerLink`."""
         self._with_output[attempt.id] = attempt
+        self._wake.set()
+
+    def is_ready(self, attempt: LocalAttempt) -> None:
+        """See `SchedulerLink`."""
+        self._with_news[attempt.id] = attempt
         self._wake.set()
 
     def has_ended(self, attempt: LocalAttempt) -> None:
@@ -285,6 +291,7 @@ class Session:
         )
         self._said = (-1, -1, -1)
         self._with_output.clear()
+        self._with_news = {a.id: a for a in self._attempts.unfinished() if a.ready}
         self._with_result = {a.id: a for a in self._attempts.ended()}
         for attempt in [*self._attempts.unfinished(), *self._with_result.values()]:
             if attempt.link in {self, None} and attempt.output is not None:
@@ -307,6 +314,10 @@ class Session:
             if room <= 0:
                 break
             del self._with_output[id]
+        for attempt in self._with_news.values():
+            if attempt.update is None:
+                frame.ready.add(id=attempt.id, address=attempt.ready)
+        self._with_news.clear()
         now = self._loop.time()
         for id, attempt in list(self._with_result.items()):
             if id in self._with_output:
@@ -323,7 +334,7 @@ class Session:
         if self._with_output:
             self._wake.set()
         frame.claims.extend(self._new_claims())
-        if not (frame.updates or frame.logs or frame.claims or self._lent() != self._said):
+        if not (frame.updates or frame.logs or frame.ready or frame.claims or self._lent() != self._said):
             return None
         return self._seal(frame)
 

@@ -45,6 +45,9 @@ class Settings(ActionServiceSettings):
     )
     slots: int = setting("Steps at once", 16, minimum=1, maximum=10_000)
     exit_slots: int = setting("Further slots that only steps of exit handlers take", 2, minimum=0, maximum=10_000)
+    address: str = setting(
+        "Where daemons that run here are reached; empty for this machine's address on the way to the scheduler", ""
+    )
     images: str = setting("YAML file of the images' entrypoints, in the form of Argo's `images`", "")
     output_bytes: int = setting(
         "Largest output parameter or result", 256 * 1024, unit="bytes", minimum=1, maximum=1024 * 1024

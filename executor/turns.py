@@ -8,6 +8,7 @@ import posixpath
 from collections import deque
 from collections.abc import AsyncIterator
 
+from exeunt.executor.programs import main_of
 from exeunt.internal.v1 import step_pb2 as pb
 
 
@@ -53,6 +54,6 @@ class _Turn:
 
 def shared_paths(step: pb.Step) -> tuple[str, ...]:
     """The output files of a step that other attempts see, too; relative paths are in its own directory."""
-    here = step.container.working_dir
+    here = main_of(step).working_dir
     paths = (posixpath.normpath(posixpath.join(here, o.path)) for o in step.outputs)
     return tuple(dict.fromkeys(path for path in paths if path.startswith("/")))

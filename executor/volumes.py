@@ -167,6 +167,7 @@ class StepVolumes:
         self._home = home
         self._open: list[int] = []
         self._linked: list[str] = []
+        self._there: dict[str, str] = {}  # links that any of the step's containers has: each is there once
         self._binds: dict[str, list[Bind]] = {}
 
     async def binds(self, id: str, work: pb.ContainerWork, variables: Mapping[str, str]) -> list[Bind]:
@@ -232,7 +233,9 @@ class StepVolumes:
         if links is not None:
             try:
                 self._linked.append(id)
-                links.put(id, binds)
+                fresh = {bind.target: os.path.realpath(bind.source) for bind in binds}
+                links.put(id, [bind for bind in binds if self._there.get(bind.target) != fresh[bind.target]])
+                self._there |= fresh
             except VolumeProblem as error:
                 raise NotStarted(f"volumeMounts: {error}") from None
             except OSError as error:

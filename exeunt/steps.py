@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from exeunt.engine.facts import OutputParameter, StepOutcome, StepSpec, kind_of_work, uses_claims
+from exeunt.engine.facts import ContainerEnd, OutputParameter, StepOutcome, StepSpec, kind_of_work, uses_claims
 from exeunt.engine.facts.claims import ClaimsHome
 from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.manifest import ConfigMap
 from exeunt.wire_volumes import config_maps_of, volumes_of, volumes_to_proto
-from exeunt.wire_work import WORK_FORMS, from_json, to_json, work_of
+from exeunt.wire_work import WORK_FORMS, from_json, named, named_of, to_json, work_of
 
 FRAME_BYTES = 1024 * 1024
 """Of steps, or of results, in one frame; or one."""
@@ -96,6 +96,9 @@ def to_proto(
         archive_logs=spec.archive_logs,
         volumes=volumes_to_proto(spec.volumes),
         config_maps=config_maps_of(spec.volumes, config_maps),
+        init_containers=named(spec.init),
+        sidecars=named(spec.sidecars),
+        daemon=spec.daemon,
     )
     if claims is not None and uses_claims(spec):
         step.claims_made, step.claims_executor = claims.made, claims.executor
@@ -124,6 +127,9 @@ def spec_of(step: pb.Step) -> StepSpec:
         archive=from_json(step.archive_json) or {},
         archive_logs=step.archive_logs,
         volumes=volumes_of(step.volumes),
+        init=named_of(step.init_containers),
+        sidecars=named_of(step.sidecars),
+        daemon=step.daemon,
     )
 
 
@@ -140,6 +146,7 @@ def result_to_proto(outcome: StepOutcome) -> pb.StepResult:
         finish_time=_timestamp(outcome.finished_at),
         answer_json=to_json(outcome.answer),
         artifacts=_artifacts(outcome.artifacts),
+        containers=[pb.ContainerEnd(name=c.name, phase=c.phase, message=c.message) for c in outcome.containers],
     )
 
 
@@ -156,6 +163,7 @@ def outcome_of(result: pb.StepResult) -> StepOutcome:
         finished_at=_seconds(result.finish_time),
         answer=from_json(result.answer_json),
         artifacts=[from_json(one.artifact_json) for one in result.artifacts],
+        containers=[ContainerEnd(name=c.name, phase=c.phase, message=c.message) for c in result.containers],
     )
 
 

@@ -13,10 +13,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from exeunt.engine.facts import (
+    ContainerSetWork,
     ContainerWork,
     EnvSource,
     HttpWork,
+    NamedContainer,
     PluginWork,
+    Probe,
     ResourceWork,
     SecretRef,
     StepSpec,
@@ -72,6 +75,7 @@ def may_name_secrets(step: StepSpec) -> bool:
     return (
         bool(files)
         or WORK_FORMS[kind_of_work(step.work)].may_name_secrets(step.work)
+        or any(_names_secrets(one.work) for one in (*step.init, *step.sidecars))
         or any(source.secret for volume in step.volumes for source in volume.files)
     )
 
@@ -80,6 +84,8 @@ def secrets_wanted(step: pb.Step) -> dict[str, set[str] | None]:
     """The secrets that a step names, by name: the keys of each, None for all of them."""
     kind = step.WhichOneof("work")
     asked = list(WORK_FORMS[kind].secrets(step)) if kind is not None else []
+    for one in (*step.init_containers, *step.sidecars):
+        asked += _secrets_of(one.work)
     asked += _secrets_of_artifacts(step)
     asked += secrets_of_volumes(step.volumes)
     wanted: dict[str, set[str] | None] = {name: None for name, key in asked if key is None}
@@ -110,8 +116,8 @@ def _selectors(tree: Any) -> Iterator[Wanted]:
 # --- containers and scripts -------------------------------------------------------------------------------------------
 
 
-def _write_container(work: ContainerWork, step: pb.Step) -> None:
-    made = pb.ContainerWork(
+def _container(work: ContainerWork) -> pb.ContainerWork:
+    return pb.ContainerWork(
         image=work.image,
         command=work.command,
         args=work.args,
@@ -126,12 +132,41 @@ def _write_container(work: ContainerWork, step: pb.Step) -> None:
             for s in work.env_from
         ],
         mounts=mounts_to_proto(work.mounts),
+        readiness=None if work.readiness is None else _probe(work.readiness),
     )
-    step.container.CopyFrom(made)
 
 
-def _read_container(step: pb.Step) -> ContainerWork:
-    made = step.container
+def _probe(probe: Probe) -> pb.Probe:
+    return pb.Probe(
+        command=probe.command,
+        port=probe.port,
+        path=probe.path,
+        host=probe.host,
+        https=probe.https,
+        headers=_variables(probe.headers),
+        delay_seconds=probe.delay_seconds,
+        period_seconds=probe.period_seconds,
+        timeout_seconds=probe.timeout_seconds,
+        successes=probe.successes,
+    )
+
+
+def _probe_of(made: pb.Probe) -> Probe:
+    return Probe(
+        command=list(made.command),
+        port=made.port,
+        path=made.path if made.HasField("path") else None,
+        host=made.host,
+        https=made.https,
+        headers=_pairs(made.headers),
+        delay_seconds=made.delay_seconds,
+        period_seconds=made.period_seconds,
+        timeout_seconds=made.timeout_seconds,
+        successes=made.successes,
+    )
+
+
+def _container_of(made: pb.ContainerWork) -> ContainerWork:
     return ContainerWork(
         image=made.image,
         command=list(made.command),
@@ -146,12 +181,52 @@ def _read_container(step: pb.Step) -> ContainerWork:
             for s in made.env_from
         ],
         mounts=mounts_of(made.mounts),
+        readiness=_probe_of(made.readiness) if made.HasField("readiness") else None,
     )
 
 
-def _secrets_of_container(step: pb.Step) -> Iterator[Wanted]:
-    yield from ((v.secret.name, v.secret.key) for v in step.container.env if v.HasField("secret"))
-    yield from ((source.secret, None) for source in step.container.env_from if source.secret)
+def _names_secrets(work: ContainerWork) -> bool:
+    return bool(work.env_secrets) or any(source.secret for source in work.env_from)
+
+
+def _secrets_of(made: pb.ContainerWork) -> Iterator[Wanted]:
+    yield from ((v.secret.name, v.secret.key) for v in made.env if v.HasField("secret"))
+    yield from ((source.secret, None) for source in made.env_from if source.secret)
+
+
+def named(containers: Iterable[NamedContainer]) -> list[pb.NamedContainer]:
+    """Further programs of a step, as they travel."""
+    return [
+        pb.NamedContainer(name=one.name, work=_container(one.work), dependencies=one.dependencies) for one in containers
+    ]
+
+
+def named_of(made: Iterable[pb.NamedContainer]) -> list[NamedContainer]:
+    """What `named` wrote."""
+    return [
+        NamedContainer(name=one.name, work=_container_of(one.work), dependencies=list(one.dependencies)) for one in made
+    ]
+
+
+def _write_container(work: ContainerWork, step: pb.Step) -> None:
+    step.container.CopyFrom(_container(work))
+
+
+def _write_container_set(work: ContainerSetWork, step: pb.Step) -> None:
+    made = pb.ContainerSetWork(containers=named(work.containers), tries=work.tries, pause_seconds=work.pause_seconds)
+    step.container_set.CopyFrom(made)
+
+
+def _read_container_set(step: pb.Step) -> ContainerSetWork:
+    made = step.container_set
+    return ContainerSetWork(
+        containers=named_of(made.containers), tries=made.tries or 1, pause_seconds=made.pause_seconds
+    )
+
+
+def _secrets_of_container_set(step: pb.Step) -> Iterator[Wanted]:
+    for one in step.container_set.containers:
+        yield from _secrets_of(one.work)
 
 
 # --- http -------------------------------------------------------------------------------------------------------------
@@ -245,13 +320,22 @@ def _read_resource(step: pb.Step) -> ResourceWork:
     )
 
 
+_RUNTIMES = frozenset({"process", "sandbox", "podman", "kubernetes"})
+
 WORK_FORMS: dict[str, WorkForm[Any]] = {
     "container": WorkForm(
         _write_container,
-        _read_container,
-        lambda work: bool(work.env_secrets) or any(source.secret for source in work.env_from),
-        _secrets_of_container,
-        frozenset({"process", "sandbox", "podman", "kubernetes"}),  # runtimes
+        lambda step: _container_of(step.container),
+        _names_secrets,
+        lambda step: _secrets_of(step.container),
+        _RUNTIMES,
+    ),
+    "container_set": WorkForm(
+        _write_container_set,
+        _read_container_set,
+        lambda work: any(_names_secrets(one.work) for one in work.containers),
+        _secrets_of_container_set,
+        _RUNTIMES,
     ),
     "http": WorkForm(
         _write_http, _read_http, lambda work: bool(work.header_secrets), _secrets_of_http, frozenset({"http"})

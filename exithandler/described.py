@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from exeunt.actions.masking import Masker, shown_url
-from exeunt.engine.facts import ContainerWork, HttpWork, PluginWork, ResourceWork, Work, kind_of_work
+from exeunt.engine.facts import ContainerSetWork, ContainerWork, HttpWork, PluginWork, ResourceWork, Work, kind_of_work
 from exeunt.language.actions import ACTIONS
 
 
@@ -32,6 +32,10 @@ def _container(work: ContainerWork) -> dict[str, Any]:
     return {"image": work.image, "command": work.command}
 
 
+def _container_set(work: ContainerSetWork) -> dict[str, Any]:
+    return {one.name: _container(one.work) for one in work.containers}
+
+
 def _http(work: HttpWork) -> dict[str, Any]:
     return {"method": work.method or "GET", "url": shown_url(work.url)}
 
@@ -52,6 +56,7 @@ def _resource(work: ResourceWork) -> dict[str, Any]:
 
 DESCRIPTIONS: dict[str, Description] = {
     "container": Description(_container, lambda _work: "container"),
+    "container_set": Description(_container_set, lambda _work: "container_set"),
     "http": Description(_http, lambda _work: "http"),
     "plugin": Description(_plugin, lambda work: work.name if work.name in ACTIONS else "plugin"),
     "resource": Description(_resource, lambda _work: "resource"),

@@ -35,6 +35,9 @@ class Waiting(Protocol):
     def placed(self, executor: str) -> None:
         """The scheduler has a slot for it on this executor: commit that, then `confirm`."""
 
+    def ready(self, address: str) -> None:
+        """It is a daemon, and ready at this address. That may be told again."""
+
     def ended(self, result: step_pb2.StepResult) -> None:
         """The result. It comes again until it is acknowledged."""
 
@@ -246,6 +249,10 @@ class StepsClient:
             item = self._items.get(placement.id)
             if item is not None and item.who is not None and item.said_on is stream and not item.executor:
                 item.who.placed(placement.executor)
+        for ready in response.ready:
+            item = self._items.get(ready.id)
+            if item is not None and item.who is not None and item.said == "wants":
+                item.who.ready(ready.address)
         for result in response.results:
             item = self._items.get(result.id)
             if item is not None:

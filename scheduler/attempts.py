@@ -27,6 +27,9 @@ class Owner(Protocol):
     def placed(self, flights: list[Flight]) -> None:
         """They have a slot: commit, then `send`."""
 
+    def ready(self, flight: Flight, address: str) -> None:
+        """A daemon that is ready, at this address. It may be told again."""
+
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """A result: commit, then `acknowledge`."""
 
@@ -42,6 +45,9 @@ class FinishedRunsOwner:
 
     def placed(self, flights: list[Flight]) -> None:
         """Nothing that is over waits for a slot."""
+
+    def ready(self, flight: Flight, address: str) -> None:
+        """Nobody waits for it."""
 
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """It has ended."""
@@ -179,12 +185,24 @@ class Executor:
         self.draining = False
         self.flights: dict[str, Flight] = {}  # sent there, not settled
         self.listed: set[str] = set()  # attempts that it knows
+        self.ready: dict[str, str] = {}  # daemons of those that are ready, and where they are reached
         self.held: dict[str, AttemptReport] = {}  # reports that nobody has asked for yet
         self.heard = 0.0  # by the loop's clock
         self.seen_at = 0.0  # the same by the wall clock
         self.timer: asyncio.TimerHandle | None = None
         self.claims: dict[str, None] = {}  # workflows that have made volumes there
         self.doubted = False  # silent for the grace: it has a moment more
+
+    def is_ready(self, id: str, address: str, flight: Flight | None) -> None:
+        """A daemon is ready; `flight` is its attempt, where somebody here wants it."""
+        self.ready[id] = address
+        if flight is not None and flight.executor == self.profile.id and flight.state is FlightState.SENT:
+            self.tell_ready(flight)
+
+    def tell_ready(self, flight: Flight) -> None:
+        """Tells the owner of a daemon that is ready, if it is."""
+        if flight.id in self.ready:
+            flight.owner.ready(flight, self.ready[flight.id])
 
 
 def named(id: str) -> AttemptKey | None:

@@ -98,6 +98,7 @@ class Dispatch:
         elif flight.id in there.listed:
             there.flights[flight.id] = flight
             flight.state = FlightState.SENT
+            there.tell_ready(flight)
         else:
             self._give(flight, there)
 
@@ -251,10 +252,9 @@ class Dispatch:
         executor.link = link
         executor.draining = False
         executor.listed = set(attempts)
-        executor.held = {}
+        executor.held, executor.ready, executor.claims = {}, {}, {}
         kinds = kinds_for(profile.capabilities)
         self.placement.connect(profile.id, (*kinds, *kinds_at(kinds, profile.id)))
-        executor.claims = {}
         self.homes.holds(executor, profile.claims)
         self.listen(executor)
         for report in reports:
@@ -296,6 +296,7 @@ class Dispatch:
     def update(self, executor: Executor, report: AttemptReport) -> None:
         """An attempt ended."""
         id = report.id
+        executor.ready.pop(id, None)
         flight = self.flights.get(id)
         if flight is not None and flight.executor in {"", executor.profile.id}:
             if flight.state is FlightState.SENT:

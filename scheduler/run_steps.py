@@ -7,7 +7,7 @@ from collections.abc import Callable
 from exeunt import traces
 from exeunt.chains import depth_of, root_of
 from exeunt.driver.driver import Driver
-from exeunt.engine.commands import AttemptEnded, AttemptLost, Placed
+from exeunt.engine.commands import AttemptEnded, AttemptLost, AttemptReady, Placed
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work, uses_claims
 from exeunt.internal.v1 import step_pb2
@@ -97,6 +97,11 @@ class RunSteps:
             by_driver.setdefault(driver, []).append(Placed(node, attempt, flight.executor))
         for driver, inputs in by_driver.items():
             driver.feed(*inputs)
+
+    def ready(self, flight: Flight, address: str) -> None:
+        """Tells the run of a daemon that is ready."""
+        driver, node, attempt = flight.key
+        driver.feed(AttemptReady(node, attempt, address))
 
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """Gives the run a result. That of a cancelled attempt is acknowledged even if it changes nothing."""

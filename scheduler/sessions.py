@@ -162,6 +162,8 @@ class ExecutorStream:
         executor.draining = request.draining
         if request.logs:
             on_logs(request.logs)
+        for one in request.ready:
+            executor.is_ready(one.id, one.address, self._dispatch.flights.get(one.id))
         for update in request.updates:
             self._dispatch.update(executor, AttemptReport(update.id, update.result, update.lost))
         self.lend(request)
@@ -284,6 +286,8 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
             [AttemptReport(u.id, u.result, u.lost) for u in first.updates],
         )
         session.executor.draining = first.draining
+        for one in first.ready:
+            session.executor.is_ready(one.id, one.address, self._dispatch.flights.get(one.id))
         session.answer()
         if first.logs:
             self._on_logs(first.logs)

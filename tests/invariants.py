@@ -282,8 +282,8 @@ def _arriving(run: Run, graph: Graph, nodes: dict[str, Node], number: int) -> se
 
 def _is_leaf(run: Run, node: Node) -> bool:
     if node.type == phases.RETRY and node.members:
-        return run.nodes[node.members[-1]].type not in phases.COMPOSITES
-    return node.type not in phases.COMPOSITES
+        node = run.nodes[node.members[-1]]
+    return node.type not in phases.COMPOSITES and not node.members  # of a set its last containers count, too
 
 
 def _forgiven(node: Node, call: Step | Task | None) -> bool:

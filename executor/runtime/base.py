@@ -103,11 +103,12 @@ OnOutput = Callable[[bytes, bool], None]
 class RunningProgram(Protocol):
     """A program that was started.
 
-    What it is told by a method that does not wait happens soon, not at once. `pid` is its first process, 0 when that
-    has ended or is not on this machine.
+    What it is told by a method that does not wait happens soon, not at once.
     """
 
-    pid: int
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The first process of each of its programs that runs on this machine."""
 
     async def wait(self) -> Ended:
         """Waits until it has ended, with all that it started, and its last piece of output is out; NotEnded."""

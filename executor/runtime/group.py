@@ -77,6 +77,11 @@ class Process:
             self._loop.add_reader(fd, self._readable, fd)
         self._loop.add_reader(self._pidfd, self._exited)
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """See `RunningProgram.pids`."""
+        return (self.pid,) if self.pid else ()
+
     async def wait(self) -> Ended:
         """See `RunningProgram.wait`."""
         return await self._ended

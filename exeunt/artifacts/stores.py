@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from exeunt.artifacts.embedded_port import EmbeddedRoad
-from exeunt.language.manifest import KeySelector
+from exeunt.language.containers import KeySelector
 from exeunt.language.place_parts import ArtifactPlace, selectors
 
 CHUNK = 1 << 20

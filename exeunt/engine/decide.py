@@ -17,6 +17,7 @@ from exeunt.engine.commands import give_up as ending
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
     AttemptLost,
+    AttemptReady,
     Cancel,
     ChildStarting,
     GiveUp,
@@ -70,6 +71,7 @@ __all__ = [
 ]  # fmt: skip
 INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Placed: results.placed,
+    AttemptReady: results.step_ready,
     AttemptEnded: results.step_ended,
     AttemptLost: results.step_lost,
     ChildStarting: results.child_starting,

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from exeunt.language import manifest
+from exeunt.language import containers, manifest
 from exeunt.language.load import Document, load_documents
 from exeunt.language.problems import ManifestError, Path, Problem, nearest, quoted_list, shorten, show_path
 from exeunt.language.volumes import ClaimMetadata
@@ -46,8 +46,8 @@ _IGNORED: dict[type, frozenset[str]] = {
     manifest.Metadata: _OF_THE_SERVER,
     ClaimMetadata: _OF_THE_SERVER,
     manifest.Workflow: frozenset({"status"}),
-    manifest.Container: frozenset({"restartPolicyRules"}),
-    manifest.Script: frozenset({"restartPolicyRules"}),
+    containers.Container: frozenset({"restartPolicyRules"}),
+    containers.Script: frozenset({"restartPolicyRules"}),
 }
 """Fields that are known and mean nothing here: what a Kubernetes server writes into what it gives out."""
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import msgspec
 
+from exeunt.language.containers import Container, ContainerSet, KeySelector, Scalar, Script, UserContainer
 from exeunt.language.model import Model
-from exeunt.language.volumes import ClaimTemplate, Volume, VolumeClaimGC, VolumeMount
-
-Scalar = str | int | float | bool | None
-
+from exeunt.language.volumes import ClaimTemplate, Volume, VolumeClaimGC
 
 # --- metadata -------------------------------------------------------------------------------------------------------
 
@@ -31,14 +29,6 @@ class Metadata(Model):
 
 
 # --- arguments, inputs, outputs -------------------------------------------------------------------------------------
-
-
-class KeySelector(Model):
-    """A key of a ConfigMap or Secret."""
-
-    name: str = ""
-    key: str = ""
-    optional: bool = False
 
 
 class SuppliedValueFrom(Model):
@@ -115,66 +105,6 @@ class Outputs(Model):
 
 
 # --- what a template does -------------------------------------------------------------------------------------------
-
-
-class EnvVarSource(Model):
-    config_map_key_ref: KeySelector | None = None
-    secret_key_ref: KeySelector | None = None
-    field_ref: dict[str, Any] | None = None
-    resource_field_ref: dict[str, Any] | None = None
-    file_key_ref: dict[str, Any] | None = None
-
-
-class EnvVar(Model):
-    name: str = ""
-    value: Scalar = ""
-    value_from: EnvVarSource | None = None
-
-
-class WholeSource(Model):
-    """A ConfigMap or Secret of which every key becomes a variable."""
-
-    name: str = ""
-    optional: bool = False
-
-
-class EnvFromSource(Model):
-    prefix: str = ""
-    config_map_ref: WholeSource | None = None
-    secret_ref: WholeSource | None = None
-
-
-class Container(Model):
-    """A core/v1 Container. What only a pod can have (resources, probes, …) stays raw."""
-
-    name: str = ""
-    image: str = ""
-    command: list[str] = []
-    args: list[str] = []
-    env: list[EnvVar] = []
-    env_from: list[EnvFromSource] = []
-    working_dir: str = ""
-    image_pull_policy: str = ""
-    resources: dict[str, Any] | None = None
-    volume_mounts: list[VolumeMount] = []
-    volume_devices: list[dict[str, Any]] = []
-    ports: list[dict[str, Any]] = []
-    lifecycle: dict[str, Any] | None = None
-    liveness_probe: dict[str, Any] | None = None
-    readiness_probe: dict[str, Any] | None = None
-    startup_probe: dict[str, Any] | None = None
-    security_context: dict[str, Any] | None = None
-    stdin: bool = False
-    stdin_once: bool = False
-    tty: bool = False
-    termination_message_path: str = ""
-    termination_message_policy: str = ""
-    resize_policy: list[dict[str, Any]] = []
-    restart_policy: str = ""
-
-
-class Script(Container):
-    source: str = ""
 
 
 class HTTPHeaderSource(Model):
@@ -298,7 +228,7 @@ class Template(Model):
     http: HTTP | None = None
     plugin: dict[str, Any] | None = None
     resource: Resource | None = None
-    container_set: dict[str, Any] | None = None
+    container_set: ContainerSet | None = None
     data: dict[str, Any] | None = None
     active_deadline_seconds: Scalar = None
     timeout: str = ""
@@ -312,8 +242,8 @@ class Template(Model):
     memoize: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     archive_location: dict[str, Any] | None = None
-    sidecars: list[dict[str, Any]] = []
-    init_containers: list[dict[str, Any]] = []
+    sidecars: list[UserContainer] = []
+    init_containers: list[UserContainer] = []
     volumes: list[Volume] = []
     # where and how a pod runs: kept for the kubernetes runtime
     node_selector: dict[str, Any] | None = None

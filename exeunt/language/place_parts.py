@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from exeunt.language.manifest import KeySelector
+from exeunt.language.containers import KeySelector
 
 LONGEST_KEY = 1024
 """Bytes of a key in UTF-8: what S3, GCS and OSS take at most, and Azure about so."""

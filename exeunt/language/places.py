@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from exeunt.language.manifest import KeySelector
+from exeunt.language.containers import KeySelector
 from exeunt.language.place_parts import (
     LONGEST_KEY,
     TOKEN,

@@ -17,6 +17,7 @@ from exeunt.language.manifest import (
     WorkflowSpec,
     WorkflowTemplate,
 )
+from exeunt.language.pods import containers_of
 from exeunt.language.repository import map_wanted, own_specs, uses_artifacts
 from exeunt.language.template_lookup import CLUSTER_KIND, NAMESPACED_KIND, Lookup, scope_of
 from exeunt.language.visible import Visible, constant
@@ -94,9 +95,7 @@ def _config_maps(spec: WorkflowSpec, known: Visible) -> Iterator[str]:
         volumes += template.volumes
         for step in _steps(template):
             arguments += [step.arguments, *(hook.arguments for hook in step.hooks.values())]
-        for running in (template.container, template.script):
-            if running is None:
-                continue
+        for _, running in containers_of(template):
             keys = [variable.value_from.config_map_key_ref for variable in running.env if variable.value_from]
             for source in (*keys, *(one.config_map_ref for one in running.env_from)):
                 if source is not None and (name := known.constant(source.name)):

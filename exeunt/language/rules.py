@@ -11,6 +11,7 @@ from collections.abc import Sequence as Many
 
 from msgspec import UNSET
 
+from exeunt.language.containers import Scalar
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import (
     Arguments,
@@ -19,7 +20,6 @@ from exeunt.language.manifest import (
     Parameter,
     Resource,
     RetryStrategy,
-    Scalar,
     Step,
     Template,
 )

@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
-from exeunt.language import manifest
+from exeunt.language import containers, manifest
 from exeunt.language.action_check import wrong
 from exeunt.language.actions import ACTIONS
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import WorkflowSpec
 from exeunt.language.places import REFUSED as PLACES_REFUSED
+from exeunt.language.pods import unsupported
 from exeunt.language.problems import ManifestError, Path, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.template_types import TEMPLATE_TYPES
@@ -30,14 +31,15 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.ValueFrom, "jqFilter"): "jqFilter is",
     (manifest.ValueFrom, "jsonPath"): "jsonPath is",
     (manifest.ValueFrom, "event"): "reading from events is",
-    (manifest.Container, "volumeDevices"): "block devices are",
+    (containers.Container, "volumeDevices"): "block devices are",
     **{(manifest.Template, name): f"{name} templates are" for name, row in TEMPLATE_TYPES.items() if not row.built},
+    (manifest.Template, "containerSet"): "containerSet templates are",
     (manifest.Template, "daemon"): "daemons are",
+    (manifest.Template, "sidecars"): "sidecars are",
+    (manifest.Template, "initContainers"): "initContainers are",
     (manifest.Template, "memoize"): "memoization is",
     (manifest.Template, "synchronization"): "synchronization is",
     (manifest.Template, "metrics"): "metrics of templates are",
-    (manifest.Template, "sidecars"): "sidecars are",
-    (manifest.Template, "initContainers"): "initContainers are",
     (manifest.Template, "resourceClaims"): "resource claims are",
     (manifest.Template, "podSpecPatch"): "podSpecPatch is",
     (manifest.HTTP, "bodyFrom"): "bodyFrom is",
@@ -57,10 +59,7 @@ WITHOUT_EFFECT: frozenset[tuple[type, str]] = frozenset(
     {
         *((manifest.Template, field) for field in (*_POD, "executor", "pendingTimeout")),
         *((manifest.WorkflowSpec, field) for field in (*_POD, "dnsConfig", "hostNetwork")),
-        *(
-            (manifest.Container, field)
-            for field in ("lifecycle", "livenessProbe", "readinessProbe", "securityContext", "startupProbe")
-        ),
+        *((containers.Container, field) for field in ("lifecycle", "livenessProbe", "securityContext", "startupProbe")),
     }
 )
 """Fields whose absence somebody may notice. Others that only a pod has (`resources`, …) pass in silence."""
@@ -92,7 +91,7 @@ def check_support(spec: WorkflowSpec, place: Place, report: Report) -> None:
 
 def _known(model: type, field: str, place: Place, report: Report) -> bool:
     """Whether a field of a model needs no further look, after saying what is to be said about it."""
-    owner = manifest.Container if model is manifest.Script else model
+    owner = containers.Container if issubclass(model, containers.Container) else model
     if refused := REFUSED.get((owner, field)):
         report.add(place, f"{refused} not supported yet")
         return True
@@ -103,6 +102,7 @@ def _known(model: type, field: str, place: Place, report: Report) -> bool:
 
 
 def _template(template: manifest.Template, place: Place, report: Report) -> None:
+    unsupported(template, place, report)
     check_volumes(template.volumes, place.at("volumes"), report)
     for name, arguments in (template.plugin or {}).items():
         if name in ACTIONS:
@@ -118,7 +118,7 @@ def _artifact(artifact: manifest.Artifact, place: Place, report: Report) -> None
             report.add(place.at(kind), f"{kind} is not supported: {reason}")
 
 
-def _variable(variable: manifest.EnvVar, place: Place, report: Report) -> None:
+def _variable(variable: containers.EnvVar, place: Place, report: Report) -> None:
     source, there = variable.value_from, place.at("valueFrom")
     if source is None:
         return
@@ -136,7 +136,7 @@ def _variable(variable: manifest.EnvVar, place: Place, report: Report) -> None:
         _key(given[0][1], there.at(given[0][0]), report)
 
 
-def _source(source: manifest.EnvFromSource, place: Place, report: Report) -> None:
+def _source(source: containers.EnvFromSource, place: Place, report: Report) -> None:
     given = [("configMapRef", source.config_map_ref), ("secretRef", source.secret_ref)]
     named = [(field, whole) for field, whole in given if whole is not None]
     if len(named) != 1:
@@ -156,7 +156,7 @@ def _header(header: manifest.HTTPHeader, place: Place, report: Report) -> None:
         _key(header.value_from.secret_key_ref, place.at("valueFrom", "secretKeyRef"), report)
 
 
-def _key(key: manifest.KeySelector, place: Place, report: Report) -> None:
+def _key(key: containers.KeySelector, place: Place, report: Report) -> None:
     for field in ("name", "key"):
         if not getattr(key, field):
             report.add(place, f"has no {field}")
@@ -189,9 +189,9 @@ _RULES: dict[type, Callable[[Any, Place, Report], None]] = {
     manifest.WorkflowSpec: check_spec_volumes,
     manifest.Template: _template,
     manifest.Artifact: _artifact,
-    manifest.Container: check_mounts,
-    manifest.EnvVar: _variable,
-    manifest.EnvFromSource: _source,
+    containers.Container: check_mounts,
+    containers.EnvVar: _variable,
+    containers.EnvFromSource: _source,
     manifest.HTTPHeader: _header,
     manifest.Resource: _resource,
 }

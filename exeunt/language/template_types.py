@@ -30,7 +30,7 @@ class TemplateType(NamedTuple):
 
 TEMPLATE_TYPES = {
     "container": TemplateType("container", leaf=True, pod=True, result=True, sources=("path",)),
-    "containerSet": TemplateType("container_set", leaf=True, pod=True, sources=("path",), built=False),
+    "containerSet": TemplateType("container_set", leaf=True, pod=True, sources=("path",)),
     "steps": TemplateType("steps", composite=True, sources=("parameter", "expression")),
     "script": TemplateType("script", leaf=True, pod=True, result=True, sources=("path",)),
     "resource": TemplateType("resource", leaf=True, pod=True, sources=("jqFilter", "jsonPath")),

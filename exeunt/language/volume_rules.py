@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from exeunt.language.manifest import Container, Template, WorkflowSpec
+from exeunt.language.containers import Container
+from exeunt.language.manifest import Template, WorkflowSpec
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.quantity import bytes_of
 from exeunt.language.report import Place, Report

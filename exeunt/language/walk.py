@@ -16,6 +16,7 @@ from exeunt.language.edges import check_edges
 from exeunt.language.load import Document
 from exeunt.language.manifest import Arguments, LifecycleHook, Step, Task, Template, WorkflowSpec
 from exeunt.language.named import with_names
+from exeunt.language.pods import check_pod
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.tasks import Order, has_loop
@@ -236,6 +237,7 @@ class Walker:
 
     def _leaf(self, template: Template, kind: str, scope: str, visible: Visible, place: Place) -> None:
         self._texts.check(template, visible, place)
+        check_pod(template, place, self._report)
         check_mount_places(template, kind, place, self._report)
         running = template.container or template.script
         if running is not None and not running.image and not self._default_image(kind, scope):
@@ -419,9 +421,7 @@ def _has_exit(step: Step) -> bool:
 
 def _has_result(template: Template, kinds: Iterable[str]) -> bool:
     if template.container_set is not None:
-        containers = template.container_set.get("containers")
-        named = [c.get("name") for c in containers if isinstance(c, dict)] if isinstance(containers, list) else []
-        return "main" in named
+        return any(one.name == "main" for one in template.container_set.containers)
     return any(TEMPLATE_TYPES[kind].result for kind in kinds)
 
 

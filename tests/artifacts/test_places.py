@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exeunt.artifacts.registry import STORES
-from exeunt.language.manifest import KeySelector
+from exeunt.language.containers import KeySelector
 from exeunt.language.place_parts import PlaceError, selectors
 from exeunt.language.places import PLACES, GitPlace, S3Place, place_of
 

@@ -16,6 +16,7 @@ import msgspec
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
+    AttemptReady,
     Cancel,
     GoOn,
     HookEnded,
@@ -166,7 +167,10 @@ class World:
             match event:
                 case StepDue():
                     self.inbox.append((key, Placed(event.node, event.attempt, "e1")))
-                    self.steps[key, event.node] = event
+                    if event.step.daemon:  # it does not end by itself
+                        self.inbox.append((key, AttemptReady(event.node, event.attempt, "10.0.0.1")))
+                    else:
+                        self.steps[key, event.node] = event
                     self.given[self.name(key, event.node)] = event.step
                 case StepCancelled():
                     self.steps.pop((key, event.node), None)
@@ -202,7 +206,10 @@ class World:
             for due in pending.due:
                 self.inbox.append((key, Placed(due.node, due.attempt, "e1")))
             for due, _ in [*((due, "") for due in pending.due), *pending.placed]:
-                self.steps[key, due.node] = due
+                if due.step.daemon:
+                    self.inbox.append((key, AttemptReady(due.node, due.attempt, "10.0.0.1")))
+                else:
+                    self.steps[key, due.node] = due
             for timer, at in pending.timers.items():
                 self.timers[key, timer] = at
         for owed in decide.pending(self.main).hooks:

@@ -39,6 +39,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.hellos: list[pb.SessionRequest] = []
         self.results: dict[str, step_pb.StepResult] = {}
         self.lost: set[str] = set()
+        self.daemons: dict[str, str] = {}
         self.reports: list[str] = []
         self.claims: list[str] = []
         self.logs: dict[str, dict[int, step_pb.LogFrame]] = {}
@@ -96,6 +97,8 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.credits, self.exit_credits = frame.credits, frame.exit_credits
         for log in frame.logs:
             self.logs.setdefault(log.id, {})[log.number] = log
+        for one in frame.ready:
+            self.daemons[one.id] = one.address
         for update in frame.updates:
             self.reports.append(update.id)
             self.results[update.id] = update.result

@@ -17,7 +17,7 @@ from tests.executor.conftest import Scheduler, inside, step
 class Pod:
     """A program somewhere else, which has no process here."""
 
-    pid = 0
+    pids = ()
 
     def __init__(self, spec: ProgramSpec, on_output: OnOutput) -> None:
         self._spec = spec

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.engine.facts.work import (
+    ContainerEnd,
+    ContainerSetWork,
     ContainerWork,
     HttpWork,
+    NamedContainer,
     OutputParameter,
     PluginWork,
     ResourceWork,
@@ -27,17 +30,22 @@ JSON = st.recursive(
     max_leaves=5,
 )
 SECONDS = st.integers(1, 10**9).map(lambda n: n / 1000)
+CONTAINER = st.builds(
+    ContainerWork,
+    image=TEXT,
+    command=st.lists(TEXT),
+    args=st.lists(TEXT),
+    env=PAIRS,
+    working_dir=TEXT,
+    source=TEXT,
+    script=st.booleans(),
+)
+NAMED = st.lists(
+    st.builds(NamedContainer, name=TEXT, work=CONTAINER, dependencies=st.lists(TEXT, max_size=2)), max_size=2
+)
 WORK: st.SearchStrategy[Work] = st.one_of(
-    st.builds(
-        ContainerWork,
-        image=TEXT,
-        command=st.lists(TEXT),
-        args=st.lists(TEXT),
-        env=PAIRS,
-        working_dir=TEXT,
-        source=TEXT,
-        script=st.booleans(),
-    ),
+    CONTAINER,
+    st.builds(ContainerSetWork, containers=NAMED, tries=st.integers(1, 9), pause_seconds=SECONDS),
     st.builds(
         HttpWork,
         method=st.sampled_from(["GET", "POST"]),
@@ -71,6 +79,7 @@ SPECS = st.builds(
 OUTCOMES = st.builds(
     StepOutcome,
     artifacts=ARTIFACTS,
+    containers=st.lists(st.builds(ContainerEnd, name=TEXT, phase=TEXT, message=TEXT), max_size=2),
     phase=st.sampled_from(["Succeeded", "Failed", "Error"]),
     message=TEXT,
     exit_code=st.none() | st.integers(-64, 255),

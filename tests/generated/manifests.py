@@ -43,10 +43,29 @@ def generate(seed: int) -> Generated:
     draw = Random(seed)
     writer = _Writer(draw)
     spec = writer.spec()
+    _with_pods(spec, Random(f"pods {seed}"))
     operations = []
     if draw.random() < 0.45:
         operations = sorted((draw.randrange(9), draw.choice(OPERATIONS)) for _ in range(1 + (draw.random() < 0.3)))
     return Generated(spec, operations, draw.choice((0.1, 0.3, 0.6)))
+
+
+def _with_pods(spec: Manifest, draw: Random) -> None:
+    """Some of the plain calls are of a daemon, or of a set of containers."""
+    if draw.random() < 0.75:
+        return
+    given = {"inputs": {"parameters": [{"name": "m", "value": "0"}]}}
+    again = {"retryStrategy": {"limit": 1}} if draw.random() < 0.3 else {}
+    members = [{"name": "one", "image": "i"}, {"name": "main", "image": "i", "dependencies": ["one"]}]
+    for template in spec["templates"]:
+        steps = [step for group in template.get("steps", []) for step in group]
+        for call in (*steps, *template.get("dag", {}).get("tasks", [])):
+            if call.get("template") == "t" and draw.random() < 0.4:
+                call["template"] = draw.choice(("serve", "set"))
+    spec["templates"] += [
+        {"name": "serve", "daemon": True, **given, **again, "container": {"image": "i"}},
+        {"name": "set", **given, **again, "containerSet": {"containers": members}},
+    ]
 
 
 class _Writer:

@@ -23,7 +23,7 @@ from exeunt.engine.commands.inputs import (
 )
 from exeunt.engine.decide import Rejected, Run
 from exeunt.engine.facts import commit, phases
-from exeunt.engine.facts.events import Event, HookDue, RunStarted
+from exeunt.engine.facts.events import Event, HookDue, RunStarted, StepDue
 from exeunt.engine.facts.state import State, pack
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.language.manifest import Bundle
@@ -78,6 +78,11 @@ class Delivery(World):
         self.told_of.setdefault(key, []).extend(events)
         self._compare(key)
         super().act(key, events)
+        for event in events:
+            if isinstance(event, StepDue) and event.step.daemon and (key, event.node) not in self.steps:
+                ends = self.outcomes(self.name(key, event.node), event.attempt)
+                if ends.phase != "Succeeded":  # it dies by itself
+                    self.steps[key, event.node] = event
 
     def _compare(self, key: str) -> None:
         """The state that the commits tell of is the one that made them."""

@@ -76,7 +76,7 @@ class ClockPlayer(Player):
             if self.main.closed or len(self.rounds) >= MAX_ROUNDS:
                 self.ended = self.second
                 return
-            if self.pods:
+            if self.ending():
                 self.clock.append(self.second)
                 self.complete()
             elif any(not self._timed(key, node) for _, key, node in self.waiting()):

@@ -20,7 +20,7 @@ Case = dict[str, Any]
 WORKFLOW_FIELDS = ("phase", "message", "progress", "outputs", "stuck", "rounds", "alive", "clock", "ended")
 NODE_FIELDS = (
     "displayName", "type", "phase", "message", "templateName", "boundary", "children", "inputs", "outputs", "hooked",
-    "retried", "killed", "command", "args", "env", "source",
+    "retried", "killed", "command", "args", "env", "source", "containers",
 )  # fmt: skip
 
 HANDLER = re.compile(r"\.(onExit|hooks\.)")

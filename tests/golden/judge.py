@@ -23,8 +23,8 @@ LISTED: dict[str, str] = tomllib.loads(Path(__file__).with_name("listed.toml").r
 """Cases in which the recordings are wrong, by id, each with the reason."""
 
 _NEEDS = (
-    ('"containerSet"', "containerSet"), ('"data": {"source"', "data"),
-    ('"daemon": true', "daemon"), ('"memoize"', "memoize"), ('"synchronization"', "locks"),
+    ('"data": {"source"', "data"),
+    ('"memoize"', "memoize"), ('"synchronization"', "locks"),
     ('"jsonPath"', "resource"), ('"jqFilter"', "resource"),
 )  # fmt: skip
 

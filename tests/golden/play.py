@@ -14,6 +14,7 @@ import msgspec
 from exeunt.engine import decide
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
+    AttemptReady,
     Cancel,
     GoOn,
     HookEnded,
@@ -36,7 +37,7 @@ from exeunt.engine.facts.events import (
     TimerSet,
 )
 from exeunt.engine.facts.nodes import Node
-from exeunt.engine.facts.work import ContainerWork, StepOutcome, StepSpec
+from exeunt.engine.facts.work import ContainerEnd, ContainerSetWork, ContainerWork, StepOutcome, StepSpec, in_order
 from exeunt.engine.shown.status import merged_nodes
 from exeunt.engine.values.artifacts import KEYS, store_of
 from exeunt.language.manifest import Bundle, ConfigMap, Workflow, WorkflowTemplate
@@ -95,6 +96,7 @@ class Player:
         self.killed: dict[str, str] = {}  # node id → run
         self.kills: deque[tuple[str, StepCancelled, str]] = deque()
         self.done_of: dict[str, int] = {}
+        self.addresses = 0  # that pods have got so far
         self.rounds: list[str] = []
         self.alive: list[list[str]] = []
         self.inbox: deque[tuple[str, Any]] = deque()
@@ -121,6 +123,10 @@ class Player:
                 self.specs[event.node] = event.step
                 self.pods[key, event.node] = Pod(key, event, run.names.full(node), event.step.template)
                 self.inbox.append((key, Placed(event.node, event.attempt, "e1")))
+                self.addresses += node.type == phases.POD
+                if event.step.daemon:
+                    number = self.addresses if self.tells_artifacts else 1
+                    self.inbox.append((key, AttemptReady(event.node, event.attempt, f"10.0.0.{number}")))
             elif isinstance(event, StepCancelled):
                 pod = self.pods.pop((key, event.node))
                 self.killed[event.node] = pod.name
@@ -156,10 +162,13 @@ class Player:
 
     def killed_as(self, spec: StepSpec) -> StepOutcome:
         """What a killed pod reports."""
+        work = spec.work
+        names = [one.name for one in work.containers] if isinstance(work, ContainerSetWork) else []
         return StepOutcome(
             phase="Failed",
-            message="main: Error (exit code 143)",
-            exit_code=143,
+            message=f"{names[0] if names else 'main'}: Error (exit code 143)",
+            exit_code=143 if not names or "main" in names else None,
+            containers=[_container_end(name, 143) for name in names],
             result="" if spec.result else None,
             parameters=_defaults(spec),
         )
@@ -173,7 +182,7 @@ class Player:
                 self.operate(ops.popleft())
             if self.main.closed or len(self.rounds) >= MAX_ROUNDS:
                 return
-            if self.pods:
+            if self.ending():
                 self.complete()
             elif not self.resume():
                 return
@@ -190,11 +199,16 @@ class Player:
 
     def next(self) -> Pod:
         """The pod that completes next."""
+        pods = self.ending()
         pick = min if self.case["order"] == "first" else max
-        return pick(self.pods.values(), key=lambda pod: pod.name.encode())
+        return pick(pods, key=lambda pod: pod.name.encode())
+
+    def ending(self) -> list[Pod]:
+        """The pods that complete by themselves: all but daemons."""
+        return [pod for pod in self.pods.values() if not pod.due.step.daemon]
 
     def complete(self) -> None:
-        self.alive.append(sorted((pod.name for pod in self.pods.values()), key=str.encode))
+        self.alive.append(sorted((pod.name for pod in self.ending()), key=str.encode))
         pod = self.next()
         del self.pods[pod.run, pod.due.node]
         self.rounds.append(pod.name)
@@ -305,8 +319,15 @@ class Player:
         for flag in tree.get("nodeFlag", {}):
             node[flag] = True
         spec = self.specs.get(tree["id"])
-        if spec is not None and isinstance(spec.work, ContainerWork) and tree["type"] == "Pod":
-            work = spec.work
+        work = spec.work if spec is not None and tree["type"] == "Pod" else None
+        if isinstance(work, ContainerSetWork):
+            commands = {one.name: [*one.work.command, *one.work.args] for one in work.containers}
+            work = next((one.work for one in work.containers if one.name == "main"), None)
+            if self.tells_artifacts:
+                node["containers"] = commands
+            elif work is not None:  # other recordings have the main container's command, and no more
+                work = ContainerWork(command=work.command)
+        if isinstance(work, ContainerWork):
             given = {"command": work.command, "args": work.args, "env": dict(work.env), "source": work.source}
             node.update({key: value for key, value in given.items() if value})
         if tree["id"] in self.killed and tree["type"] == "Pod":
@@ -353,6 +374,8 @@ def played(said: Case, spec: StepSpec) -> StepOutcome:
             parameters=parameters,
             artifacts=kept,
         )
+    if isinstance(spec.work, ContainerSetWork):
+        return _set_played(said, spec.work, result, parameters, kept)
     extra = f": {said['message']}" if said.get("message") else ""
     given = {"result": result, "parameters": parameters, "artifacts": kept}
     if phase == "Succeeded":
@@ -361,6 +384,36 @@ def played(said: Case, spec: StepSpec) -> StepOutcome:
         return StepOutcome(phase=phase, message=f"wait: Error (exit code 1){extra}", exit_code=0, **given)
     code = int(said.get("exitCode", 1))
     return StepOutcome(phase=phase, message=f"main: Error (exit code {code}){extra}", exit_code=code, **given)
+
+
+def _set_played(
+    said: Case, work: ContainerSetWork, result: str | None, parameters: dict[str, str], kept: list[Case]
+) -> StepOutcome:
+    """All containers run, then all end: with 64 one whose dependency failed. The first that failed tells for all."""
+    scripted: dict[str, int] = said.get("containers", {})
+    phase = said.get("phase", "Succeeded")
+    words = said.get("message", "")
+    codes: dict[str, int] = {}
+    for one in in_order(work.containers):
+        waits = scripted and any(codes[name] for name in one.dependencies)
+        usual = int(said.get("exitCode", 1)) if phase == "Failed" and not scripted else 0
+        codes[one.name] = 64 if waits else scripted.get(one.name, usual)
+    ends = [_container_end(one.name, codes[one.name], words) for one in work.containers]
+    bad = next((end for end in ends if end.phase != "Succeeded"), None)
+    return StepOutcome(
+        phase="Failed" if bad is not None else phase,
+        message=bad.message.removesuffix(": ") if bad is not None else "",
+        exit_code=codes.get("main"),
+        result=result,
+        parameters=parameters,
+        artifacts=kept,
+        containers=ends,
+    )
+
+
+def _container_end(name: str, code: int, words: str = "") -> ContainerEnd:
+    phase = {0: "Succeeded", 64: "Error"}.get(code, "Failed")
+    return ContainerEnd(name=name, phase=phase, message=f"{name}: Error (exit code {code}): {words}" if code else "")
 
 
 def _kept(said: Case, spec: StepSpec) -> tuple[list[Case], str]:
@@ -400,10 +453,10 @@ class Follower(Player):
         super().__init__({**case, "script": dealt(case, said)})
 
     def next(self) -> Pod:
-        return min(self.pods.values(), key=lambda pod: (self.place.get(pod.name, -1), pod.name.encode()))
+        return min(self.ending(), key=lambda pod: (self.place.get(pod.name, -1), pod.name.encode()))
 
     def reached(self, rounds: int) -> bool:
-        names = [self.next().name] if self.pods else [name for name, *_ in self.waiting()]
+        names = [self.next().name] if self.ending() else [name for name, *_ in self.waiting()]
         return not names or self.place.get(min(names, key=str.encode), -1) >= rounds
 
 

@@ -10,6 +10,7 @@ from exeunt.engine.commands import selection
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
     AttemptLost,
+    AttemptReady,
     Cancel,
     ChildStarting,
     GiveUp,
@@ -32,6 +33,7 @@ from exeunt.engine.commands.inputs import (
 __all__ = [
     "AttemptEnded",
     "AttemptLost",
+    "AttemptReady",
     "Cancel",
     "ChildStarting",
     "GiveUp",

@@ -6,13 +6,14 @@ from exeunt.engine.commands.gates import go_on, outputs_at_resume
 from exeunt.engine.commands.inputs import (
     TimerFired,
 )
-from exeunt.engine.commands.killing import give_up_unheard, kill, kill_one, stop_hooks
+from exeunt.engine.commands.killing import give_up_unheard, kill, stop_hooks
 from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     ShutdownSet,
     TimerCleared,
 )
 from exeunt.engine.facts.run import Run
+from exeunt.engine.walk.ending import kill_one
 
 
 def timer_fired(run: Run, given: TimerFired) -> None:

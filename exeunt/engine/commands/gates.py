@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from exeunt.engine.commands.killing import clear_waits
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import (
     NodeEnded,
@@ -12,6 +11,7 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.values.outputs import export
 from exeunt.engine.values.processed import template_behind
 from exeunt.engine.values.supplied import defaults
+from exeunt.engine.walk.ending import clear_waits
 
 
 def go_on(run: Run, node: Node, outputs: NodeOutputs | None) -> None:

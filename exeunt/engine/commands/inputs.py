@@ -22,6 +22,14 @@ class Placed(msgspec.Struct):
     executor: str
 
 
+class AttemptReady(msgspec.Struct):
+    """The attempt of a daemon is ready, and can be reached at this address. Told again, it changes nothing."""
+
+    node: str
+    attempt: int
+    address: str = ""
+
+
 class AttemptEnded(msgspec.Struct):
     """An attempt ended. One that is not the node's current attempt changes nothing."""
 
@@ -155,6 +163,7 @@ Input = (
     Placed
     | AttemptEnded
     | AttemptLost
+    | AttemptReady
     | ChildStarting
     | HookEnded
     | ReplayEnded
@@ -187,6 +196,6 @@ def less(given: Input) -> Input | None:
             return AttemptLost(given.node, given.attempt, "what it ended with could not be written down")
         case HookEnded():
             return HookEnded(msgspec.structs.replace(given.outcome, nodes=given.outcome.nodes[:1], outputs={}))
-        case AttemptLost():
+        case AttemptLost() | AttemptReady():
             return given
     return None

@@ -6,9 +6,7 @@ from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     HookCancelled,
     NodeEnded,
-    StepCancelled,
     StepFinished,
-    TimerCleared,
     TimerSet,
 )
 from exeunt.engine.facts.nodes import Node, ended_early
@@ -16,26 +14,16 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.state import Hook
 from exeunt.engine.facts.work import StepOutcome
 from exeunt.engine.values.handlers import is_handler
+from exeunt.engine.walk.ending import kill_one, patience
 from exeunt.engine.walk.start import exempt
 
-PATIENCE_SECONDS = 60.0
 _VERBS = {"Stopped": "stop", "Terminated": "terminate", "Deleted": "delete", "Error": "an error"}
 
 
-def clear_timer(run: Run, timer: str) -> None:
-    if timer in run.state.timers:
-        run.emit(TimerCleared(timer))
-
-
-def clear_waits(run: Run, node: Node) -> None:
-    for timer in (timers.timeout(run.id(node)), timers.wait(run.id(node))):
-        clear_timer(run, timer)
-
-
 def kill(run: Run, work: str, waiting: str) -> None:
-    """Ends everything that is under way; composites end by themselves then."""
+    """Ends everything that is under way; composites end by themselves then, and daemons with what they are in."""
     for node in list(run.nodes):
-        if node.phase in phases.FULFILLED or node.type in phases.COMPOSITES or exempt(run, node):
+        if node.phase in phases.FULFILLED or node.daemoned or node.type in phases.COMPOSITES or exempt(run, node):
             continue
         kill_one(run, node, waiting if node.type != phases.POD else work)
         for hook in (run.state.hooks[number] for number in node.hooks if node.type == phases.POD):
@@ -56,20 +44,6 @@ def fail_below(run: Run, node: Node, message: str) -> None:
         stack += [run.nodes[key] for key in below.members]
 
 
-def kill_one(run: Run, node: Node, message: str) -> None:
-    clear_waits(run, node)
-    if node.step is not None:
-        run.emit(StepCancelled(run.id(node), node.attempt))
-    run.emit(NodeEnded(node.key, phases.FAILED, message, node.outputs, killed=True))
-    if node.ending and timers.KILLED not in run.state.timers:
-        run.emit(TimerSet(timers.KILLED, _patience(node)))
-
-
-def _patience(node: Node) -> float:
-    """Until when a killed step's own word is waited for: its grace is over, and a lost executor has been given up."""
-    return node.finished + PATIENCE_SECONDS + (node.step.grace_seconds if node.step is not None else 0.0)
-
-
 def say_over(run: Run, node: Node, attempt: int) -> None:
     """A killed step that will say nothing more: what was said of it stands."""
     run.emit(StepFinished(run.id(node), attempt, StepOutcome(phase=node.phase, message=node.message)))
@@ -78,9 +52,9 @@ def say_over(run: Run, node: Node, attempt: int) -> None:
 def give_up_unheard(run: Run) -> None:
     """Killed steps that nobody has heard of for too long are taken for over: nothing waits for them for ever."""
     for key, attempt in [one for one in run.state.cancelled if run.nodes[one[0]].ending]:
-        if _patience(run.nodes[key]) <= run.now:
+        if patience(run.nodes[key]) <= run.now:
             say_over(run, run.nodes[key], attempt)
-    left = [_patience(run.nodes[key]) for key, _ in run.state.cancelled if run.nodes[key].ending]
+    left = [patience(run.nodes[key]) for key, _ in run.state.cancelled if run.nodes[key].ending]
     if left:
         run.emit(TimerSet(timers.KILLED, min(left)))
 

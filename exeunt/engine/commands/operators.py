@@ -13,7 +13,7 @@ from exeunt.engine.commands.inputs import (
     ShutdownRun,
     SuspendRun,
 )
-from exeunt.engine.commands.killing import clear_waits, fail_below, kill, shut_down, wake_all
+from exeunt.engine.commands.killing import fail_below, kill, shut_down, wake_all
 from exeunt.engine.commands.selection import check_phase, waiting
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import (
@@ -27,6 +27,7 @@ from exeunt.engine.facts.events import (
 )
 from exeunt.engine.facts.nodes import NodeOutputs
 from exeunt.engine.facts.run import Run
+from exeunt.engine.walk.ending import clear_waits
 from exeunt.engine.walk.workflow import set_deadline
 
 _REASONS = {"Stop": "Stopped", "Terminate": "Terminated"}

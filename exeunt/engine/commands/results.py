@@ -7,13 +7,14 @@ import msgspec
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
     AttemptLost,
+    AttemptReady,
     ChildStarting,
     HookEnded,
     Placed,
     Rejected,
     ReplayEnded,
 )
-from exeunt.engine.commands.killing import clear_timer, say_over
+from exeunt.engine.commands.killing import say_over
 from exeunt.engine.facts import phases, timers
 from exeunt.engine.facts.events import (
     ChildKnown,
@@ -22,6 +23,7 @@ from exeunt.engine.facts.events import (
     StepDue,
     StepFinished,
     StepPlaced,
+    StepReady,
 )
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import MESSAGE_BYTES
@@ -30,6 +32,8 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.work import StepOutcome, starts_workflow
 from exeunt.engine.values.outputs import export
 from exeunt.engine.values.processed import template_behind
+from exeunt.engine.walk import daemons
+from exeunt.engine.walk.ending import clear_timer
 from exeunt.utf8 import cut
 
 
@@ -52,12 +56,24 @@ def placed(run: Run, given: Placed) -> None:
         run.ended(node)
 
 
+def step_ready(run: Run, given: AttemptReady) -> None:
+    node = _current(run, given.node, given.attempt)
+    if node is None or not node.executor or node.step is None or not node.step.daemon or run.state.daemons[node.key]:
+        return
+    run.emit(StepReady(given.node, given.attempt, given.address))
+    clear_timer(run, timers.timeout(given.node))
+    daemons.tell(run, node)
+
+
 def step_ended(run: Run, given: AttemptEnded) -> None:
     node = _current(run, given.node, given.attempt)
     if node is None:
         _late(run, given)
         return
-    run.emit(StepFinished(given.node, given.attempt, _bounded(given.outcome)))
+    outcome = _bounded(given.outcome)
+    if node.step is not None and node.step.daemon and outcome.phase == phases.SUCCEEDED:
+        outcome.phase = phases.FAILED  # a daemon is to run until it is ended
+    run.emit(StepFinished(given.node, given.attempt, outcome))
     _export(run, node)
     clear_timer(run, timers.timeout(given.node))
 

@@ -118,6 +118,14 @@ class StepPlaced(Event, tag="placed"):
     executor: str
 
 
+class StepReady(Event, tag="ready"):
+    """The attempt of a daemon is ready, at this address: others need not wait for its node any more."""
+
+    node: str
+    attempt: int
+    address: str = ""
+
+
 class StepFinished(Event, tag="finished"):
     """The attempt ended."""
 
@@ -267,6 +275,12 @@ class NodeEnded(Event, tag="e"):
     outputs: NodeOutputs | None = None
     killed: bool = False
     raised: bool = False  # it could not be worked out: what holds it ends with it
+
+
+class NodeDaemoned(Event, tag="daemon"):
+    """Others need not wait for a node that holds daemons: it ends with the scope that they were begun in."""
+
+    node: int
 
 
 class InputsSet(Event, tag="inputs"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exeunt.engine.facts import claims, fold_hooks, phases, timers, transitions
+from exeunt.engine.facts import claims, fold_containers, fold_hooks, phases, timers, transitions
 from exeunt.engine.facts.events import (
     Asked,
     ChildKnown,
@@ -20,6 +20,7 @@ from exeunt.engine.facts.events import (
     InputsSet,
     MainEnded,
     MoreToDecide,
+    NodeDaemoned,
     NodeEnded,
     NodeNoted,
     NodeStarted,
@@ -33,17 +34,17 @@ from exeunt.engine.facts.events import (
     StepDue,
     StepFinished,
     StepPlaced,
+    StepReady,
     SuspensionSet,
     TimerCleared,
     TimerSet,
 )
 from exeunt.engine.facts.fold_hooks import inner_hook_ended
-from exeunt.engine.facts.nodes import Node, NodeOutputs, counts_as_bad, fnv, hook_of, tail_of
+from exeunt.engine.facts.nodes import Node, counts_as_bad, fnv, hook_of, outputs_of, tail_of
 from exeunt.engine.facts.reopen import reopened
 from exeunt.engine.facts.standing import attempt, life, node_at, node_of
 from exeunt.engine.facts.state import Facts, State
 from exeunt.engine.facts.transitions import IllegalStep
-from exeunt.engine.facts.work import OutputParameter, StepOutcome
 
 
 def fold(run: Facts, event: Event) -> None:
@@ -71,7 +72,7 @@ def _node_started(run: Facts, event: NodeStarted) -> None:
         _parent(run, parent)
     boundary = -1
     if owner is not None:
-        inside = owner.type in phases.BOUNDARIES and not event.hook
+        inside = (owner.type in phases.BOUNDARIES or event.kind == phases.CONTAINER) and not event.hook
         boundary = owner.key if inside else owner.boundary
     node = Node(
         key=len(nodes),
@@ -167,7 +168,8 @@ def _end(run: Facts, node: Node, phase: str, message: str) -> None:
     node.phase = phase
     node.message = message
     node.finished = run.state.now
-    _count(run, node, -1)
+    if not node.daemoned:
+        _count(run, node, -1)
     _count_bad(run, node)
     if not node.ending:
         _fulfil(run, node)
@@ -175,6 +177,8 @@ def _end(run: Facts, node: Node, phase: str, message: str) -> None:
 
 def _fulfil(run: Facts, node: Node) -> None:
     """Notes that others need not wait for the node any more."""
+    if node.daemoned:
+        return  # that was noted when it was ready
     if node.hook:
         inner_hook_ended(run, node)
     elif node.owner >= 0:
@@ -188,8 +192,10 @@ def _node_ended(run: Facts, event: NodeEnded) -> None:
         node.outputs = event.outputs
     node.killed = event.killed
     node.raised = event.raised
+    run.state.daemons.pop(node.key, None)
     _forget_step(run, node)
     _end(run, node, event.phase, event.message)
+    fold_containers.ended(run, node)
     if node.type == phases.RETRY and node.members and not node.raised and not node.killed:
         node.outputs = run.nodes[node.members[-1]].outputs
 
@@ -209,11 +215,27 @@ def _inputs_set(run: Facts, event: InputsSet) -> None:
     run.memory.clear()  # what is made of them
 
 
+def _node_daemoned(run: Facts, event: NodeDaemoned) -> None:
+    node = node_at(run, event.node)
+    transitions.step("node", node.phase, event)
+    _serve(run, node)
+
+
+def _serve(run: Facts, node: Node) -> None:
+    """Nobody waits for a daemon that is ready, and no limit counts it. One that is a hook ends at once."""
+    run.state.daemons[node.key] = True
+    if not (node.hook or node.daemoned):  # it may be ready once more, where it was begun again
+        _fulfil(run, node)
+        _count(run, node, -1)
+        node.daemoned = True
+
+
 def _forget_step(run: Facts, node: Node) -> None:
     if not node.cancelled:  # a result that comes late is read by what was wanted
         node.step = None
     run.state.placed.pop(node.key, None)
     run.state.due.pop(node.key, None)
+    run.state.daemons.pop(node.key, None)
 
 
 def _step_due(run: Facts, event: StepDue) -> None:
@@ -225,6 +247,16 @@ def _step_due(run: Facts, event: StepDue) -> None:
     node.executor = ""
     run.state.placed.pop(node.key, None)
     run.state.due[node.key] = True
+    if event.step.daemon:
+        run.state.daemons[node.key] = False
+
+
+def _step_ready(run: Facts, event: StepReady) -> None:
+    node = node_of(run, event.node)
+    transitions.step("node", node.phase, event)
+    transitions.step("attempt", attempt(run, node), event)
+    node.address = event.address
+    _serve(run, node)
 
 
 def _step_placed(run: Facts, event: StepPlaced) -> None:
@@ -236,6 +268,7 @@ def _step_placed(run: Facts, event: StepPlaced) -> None:
     run.state.placed[node.key] = event.executor
     run.state.due.pop(node.key, None)
     node.phase = following
+    fold_containers.placed(run, node)
 
 
 def _step_finished(run: Facts, event: StepFinished) -> None:
@@ -253,6 +286,9 @@ def _step_finished(run: Facts, event: StepFinished) -> None:
     outputs = outputs_of(outcome, declared)
     if outcome.phase in phases.BAD and outcome.log_tail:
         node.tail = tail_of(outcome.log_tail)
+    if late and node.daemoned and node.phase == phases.SUCCEEDED:
+        node.ending = False  # it was ended with its scope, and has done what it was for
+        return
     if late:
         if node.message != phases.EXCEEDED:
             node.message = outcome.message or node.message
@@ -260,21 +296,12 @@ def _step_finished(run: Facts, event: StepFinished) -> None:
         if node.ending:
             node.ending = False
             _fulfil(run, node)
+        fold_containers.told(run, node, outcome)
         return
     node.outputs = outputs
     _end(run, node, outcome.phase, outcome.message)
-
-
-def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> NodeOutputs | None:
-    """What a step gave. Argo knows an output parameter without a value; a declared one that is missing becomes that."""
-    parameters: list[tuple[str, str | None]] = []
-    if outcome.parameters or outcome.phase in phases.BAD or any(one.value is not None for one in declared):
-        parameters = [(one.name, outcome.parameters.get(one.name, one.value)) for one in declared]
-    if not (parameters or outcome.artifacts) and outcome.result is None and outcome.exit_code is None:
-        return None
-    return NodeOutputs(
-        parameters=parameters, result=outcome.result, exit_code=outcome.exit_code, artifacts=outcome.artifacts
-    )
+    fold_containers.told(run, node, outcome)
+    fold_containers.ended(run, node)
 
 
 def _step_cancelled(run: Facts, event: StepCancelled) -> None:
@@ -385,6 +412,8 @@ FOLDS: dict[type[Event], Any] = {
     InputsSet: _inputs_set,
     StepDue: _step_due,
     StepPlaced: _step_placed,
+    StepReady: _step_ready,
+    NodeDaemoned: _node_daemoned,
     StepFinished: _step_finished,
     StepCancelled: _step_cancelled,
     TimerSet: _timer_set,

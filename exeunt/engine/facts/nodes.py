@@ -12,7 +12,7 @@ from typing import Any
 
 from exeunt.engine.facts import phases
 from exeunt.engine.facts.struct import Struct
-from exeunt.engine.facts.work import StepSpec
+from exeunt.engine.facts.work import OutputParameter, StepOutcome, StepSpec
 
 _OFFSET = 0xCBF29CE484222325
 _PRIME = 0x100000001B3
@@ -52,6 +52,18 @@ class NodeOutputs(Struct):
 
     def parameter(self, name: str) -> str | None:
         return next((value for known, value in self.parameters if known == name), None)
+
+
+def outputs_of(outcome: StepOutcome, declared: list[OutputParameter]) -> NodeOutputs | None:
+    """What a step gave. Argo knows an output parameter without a value; a declared one that is missing becomes that."""
+    parameters: list[tuple[str, str | None]] = []
+    if outcome.parameters or outcome.phase in phases.BAD or any(one.value is not None for one in declared):
+        parameters = [(one.name, outcome.parameters.get(one.name, one.value)) for one in declared]
+    if not (parameters or outcome.artifacts) and outcome.result is None and outcome.exit_code is None:
+        return None
+    return NodeOutputs(
+        parameters=parameters, result=outcome.result, exit_code=outcome.exit_code, artifacts=outcome.artifacts
+    )
 
 
 class Node(Struct):
@@ -100,6 +112,8 @@ class Node(Struct):
     ending: bool = False  # killed, and what runs it has not said yet that it is over (Argo: taskResultSynced)
     effect: int = 0  # the hash without the numbers of attempts in the name; 0 where there are none
     artifacts: list[dict[str, Any]] | None = None  # the input artifacts, as in status.nodes
+    daemoned: bool = False  # a daemon that was ready once, or what holds one: nobody waits for its end
+    address: str = ""  # where a daemon is reached
 
     @property
     def given(self) -> list[tuple[str, str]]:
@@ -107,8 +121,18 @@ class Node(Struct):
         return (self.anew if self.anew is not None else self.inputs) or []
 
     @property
-    def fulfilled(self) -> bool:
+    def over(self) -> bool:
+        """Whether it has ended. Of a daemon others need not wait for that: see `fulfilled`."""
         return self.phase in phases.FULFILLED and not self.ending
+
+    @property
+    def fulfilled(self) -> bool:
+        return (self.phase in phases.FULFILLED and not self.ending) or self.daemoned
+
+    @property
+    def serving(self) -> bool:
+        """A daemon that is ready, or what holds one."""
+        return self.daemoned and self.phase == phases.RUNNING
 
     @property
     def completed(self) -> bool:

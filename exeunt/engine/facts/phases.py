@@ -47,6 +47,8 @@ TASK_GROUP = "TaskGroup"
 RETRY = "Retry"
 SKIPPED_TYPE = "Skipped"
 SUSPEND = "Suspend"
+CONTAINER = "Container"
+"""One of the containers of a containerSet: it stands in the pod that runs it, and ends with it."""
 HTTP = "HTTP"
 PLUGIN = "Plugin"
 BOUNDARIES = frozenset({STEPS, DAG})
@@ -55,5 +57,5 @@ WORK = frozenset({POD, HTTP, PLUGIN})
 """Types whose nodes are run by somebody else."""
 COUNTED = frozenset({POD, STEPS, DAG})
 """Types that a template's parallelism counts."""
-PROGRESSING = frozenset({POD, HTTP, PLUGIN, SUSPEND})
+PROGRESSING = frozenset({POD, CONTAINER, HTTP, PLUGIN, SUSPEND})
 """Types that the progress counts (Argo: workflow/progress)."""

@@ -57,6 +57,9 @@ def reopened(old: State, event: Retried, *, claims: ClaimsHome) -> State:
     for node in old.nodes:
         if node.key in numbers:
             state.nodes.append(_moved(node, numbers, hooks, again=node.key in again))
+    for node in old.nodes:
+        if node.daemoned and node.owner in numbers and node.key not in numbers:  # what hung below it hangs there now
+            state.nodes[numbers[node.owner]].children += _links(node.children, numbers, hooks)
     state.bad = list(_links((key for key in old.bad if key not in again), numbers, hooks))
     _count(state.nodes)
     return state
@@ -70,22 +73,36 @@ def _judged(nodes: list[Node]) -> tuple[set[int], set[int]]:
         return gone, again
     past = _past(nodes)
     for node in nodes:
+        if node.type == phases.CONTAINER:  # judged by its pod
+            continue
         if node.failed and node.key not in past and node.key not in gone and not _holds(nodes, node):
             below = _below(nodes, node)
-            if not any(nodes[key].phase == phases.SUCCEEDED for key in below):
+            if not any(nodes[key].phase == phases.SUCCEEDED and nodes[key].owner != node.key for key in below):
                 gone.update({node.key, *below})
     gone = _with_members(nodes, gone)
     for key in gone:
         _open_above(nodes, nodes[key], gone, again)
     for node in reversed(nodes):  # the inner ones first
-        if node.key in past or node.key in gone or node.key in again:
+        if node.key in past or node.key in gone or node.key in again or node.type == phases.CONTAINER:
             continue
         if node.failed and _holds(nodes, node) and _barren(nodes, node, gone):
             again.add(node.key)
             _open_above(nodes, node, gone, again)
     if nodes[0].key not in gone:
         again.add(nodes[0].key)
+    _begin_daemons(nodes, gone, again)
     return gone, again
+
+
+def _begin_daemons(nodes: list[Node], gone: set[int], again: set[int]) -> None:
+    """Daemons of a template that is open again have ended with it: they are begun anew, and what holds them is open."""
+    for node in nodes:
+        if node.daemoned and node.type not in _GROUPS and node.key not in gone and node.boundary in again:
+            gone.update(_with_members(nodes, {node.key}))
+            _open_above(nodes, node, gone, again)
+
+
+_GROUPS = frozenset({phases.STEP_GROUP, phases.TASK_GROUP})
 
 
 def _holds(nodes: list[Node], node: Node) -> bool:
@@ -188,7 +205,14 @@ def _moved(node: Node, numbers: dict[int, int], hooks: dict[int, int], *, again:
     if not again:
         return moved
     return msgspec.structs.replace(
-        moved, phase=phases.RUNNING, message="", outputs=None, finished=0.0, killed=False, raised=False
+        moved,
+        phase=phases.RUNNING,
+        message="",
+        outputs=None,
+        finished=0.0,
+        killed=False,
+        raised=False,
+        daemoned=False,
     )
 
 

@@ -91,6 +91,7 @@ class State(Struct):
     shutdown_by: str = ""
     global_artifacts: dict[str, dict[str, Any]] = {}
     claims: ClaimsHome = msgspec.field(default_factory=ClaimsHome)
+    daemons: dict[int, bool] = {}  # open daemons and what holds them, and whether they are ready
 
 
 class Facts:

@@ -26,6 +26,24 @@ class EnvSource(Struct):
     optional: bool = False
 
 
+class Probe(Struct):
+    """How to find out whether a program is ready, as a Kubernetes probe: by a command, a request, or a connection.
+
+    Times are in seconds. `port` 0 is for a command.
+    """
+
+    command: list[str] = []
+    port: int = 0
+    path: str | None = None  # of an HTTP request; None to connect only
+    host: str = ""
+    https: bool = False
+    headers: list[tuple[str, str]] = []
+    delay_seconds: float = 0.0
+    period_seconds: float = 10.0
+    timeout_seconds: float = 1.0
+    successes: int = 1
+
+
 class ContainerWork(Struct, tag="container"):
     """A program: of a container template, or (`script`) of a script template with its source.
 
@@ -43,6 +61,7 @@ class ContainerWork(Struct, tag="container"):
     env_secrets: dict[int, SecretRef] = {}
     env_from: list[EnvSource] = []
     mounts: list[StepMount] = []
+    readiness: Probe | None = None  # of a daemon
 
 
 class HttpWork(Struct, tag="http"):
@@ -75,7 +94,37 @@ class ResourceWork(Struct, tag="resource"):
     failure_condition: str = ""
 
 
-Work = ContainerWork | HttpWork | PluginWork | ResourceWork
+class NamedContainer(Struct):
+    """One of several programs of a step. `dependencies`: those of its set that have to go well before it begins."""
+
+    name: str
+    work: ContainerWork
+    dependencies: list[str] = []
+
+
+def in_order(containers: list[NamedContainer]) -> list[NamedContainer]:
+    """As they are written, but none before what it depends on. Names that nobody has, and circles, stay at the end."""
+    left, order = list(containers), list[NamedContainer]()
+    known: set[str] = set()
+    while ready := [one for one in left if known.issuperset(one.dependencies)]:
+        order += ready
+        known.update(one.name for one in ready)
+        left = [one for one in left if one.name not in known]
+    return [*order, *left]
+
+
+class ContainerSetWork(Struct, tag="container_set"):
+    """The programs of a containerSet template, which share the step's files.
+
+    Each is tried so many times (`tries`) in all, with a pause between, before it counts as failed.
+    """
+
+    containers: list[NamedContainer] = []
+    tries: int = 1
+    pause_seconds: float = 0.0
+
+
+Work = ContainerWork | HttpWork | PluginWork | ResourceWork | ContainerSetWork
 
 WORK_KINDS: dict[str, type[Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Work)}
 """The kinds of work by their names: in the log, in a step (its field of the oneof `work`), and in every other table."""
@@ -114,6 +163,9 @@ class StepSpec(Struct):
     archive: dict[str, Any] = {}  # where all others go: a place whose key is the folder
     archive_logs: bool = False  # standard output and error become the artifact main-logs
     volumes: list[StepVolume] = []  # those that its containers mount
+    init: list[NamedContainer] = []  # programs that run before the work, one after the other
+    sidecars: list[NamedContainer] = []  # programs that run beside it, and end with it
+    daemon: bool = False  # it says when it is ready, and goes on until it is ended
 
 
 def starts_workflow(step: StepSpec) -> bool:
@@ -124,6 +176,14 @@ def starts_workflow(step: StepSpec) -> bool:
         case PluginWork(name=name):
             return name in ACTIONS and ACTIONS[name].starts_workflow
     return False
+
+
+class ContainerEnd(Struct):
+    """How one container of a containerSet ended."""
+
+    name: str
+    phase: str  # Succeeded, Failed, Error
+    message: str = ""
 
 
 class StepOutcome(Struct):
@@ -139,3 +199,4 @@ class StepOutcome(Struct):
     finished_at: float = 0.0
     answer: Any = None  # what an action answered, for the ledger; secrets masked
     artifacts: list[dict[str, Any]] = []  # what was kept, as in status.nodes
+    containers: list[ContainerEnd] = []  # of a containerSet; those that are left out ended as the attempt did

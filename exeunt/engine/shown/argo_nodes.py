@@ -51,6 +51,10 @@ def node_tree(run: Run, node: Node, name: str, display: str) -> dict[str, Any]:
         tree["finishedAt"] = rfc3339(node.finished)
     if node.executor:
         tree["hostNodeName"] = node.executor
+    if node.serving:
+        tree["daemoned"] = True
+        if node.address:
+            tree["podIP"] = node.address
     # Argo's flag of a hook with a retryStrategy is shared by its Retry and its attempts
     flags = {"hooked": node.hooked, "retried": node.retried or (node.hooked and node.type == phases.RETRY)}
     if any(flags.values()):

@@ -6,7 +6,7 @@ hook's own node is meant, OWN is taken off.
 
 from __future__ import annotations
 
-from exeunt.engine.facts import phases
+from exeunt.engine.facts import fold_containers, phases
 from exeunt.engine.facts.nodes import OWN, hook_of
 from exeunt.engine.facts.run import Run
 from exeunt.engine.values.graph import graph_of
@@ -34,7 +34,12 @@ def outbound(run: Run, end: int) -> list[int]:
                     stack.append((last, False))
                 else:
                     found.append(last if last >= 0 else last - OWN)
-        elif node.type == phases.TASK_GROUP and node.children:
+        elif node.type == phases.CONTAINER and node.children:
+            inside = [child for child in node.children if child >= 0 and run.nodes[child].boundary == node.boundary]
+            stack.extend((child, again) for child in reversed(inside))
+            if len(inside) < len(node.children):
+                found.append(key)
+        elif node.children and (node.type == phases.TASK_GROUP or fold_containers.is_set(run, node)):
             stack.extend((child, again) for child in reversed(node.children))
         elif node.type in phases.BOUNDARIES:
             stack.extend((child, True) for child in reversed(last_of(run, key)))

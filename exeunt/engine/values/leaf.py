@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,10 +14,13 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
+from exeunt.engine.facts.volumes import StepMount
 from exeunt.engine.facts.work import (
+    ContainerSetWork,
     ContainerWork,
     EnvSource,
     HttpWork,
+    NamedContainer,
     OutputParameter,
     PluginWork,
     ResourceWork,
@@ -26,11 +30,14 @@ from exeunt.engine.facts.work import (
 )
 from exeunt.engine.values import artifacts
 from exeunt.engine.values.durations import seconds
+from exeunt.engine.values.probes import probe_of
 from exeunt.engine.values.scope import config_map_data, config_map_value, global_scope
 from exeunt.engine.values.volumes import mounts_of, volumes_of
-from exeunt.language.manifest import Container, EnvFromSource, KeySelector, Parameter, Template
+from exeunt.language.containers import Container, EnvFromSource, KeySelector, SetMember, UserContainer
+from exeunt.language.manifest import Parameter, Template
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import text
+from exeunt.language.volumes import VolumeMount
 
 
 class NodeKind(NamedTuple):
@@ -71,15 +78,33 @@ def work(run: Run, template: Template) -> Work:
 
 def _of_container(run: Run, template: Template) -> Work:
     assert template.container is not None
-    return _container(run, template.container)
+    return _container(run, template, template.container)
 
 
 def _of_script(run: Run, template: Template) -> Work:
     assert template.script is not None
-    made = _container(run, template.script)
+    made = _container(run, template, template.script)
     made.source = template.script.source
     made.script = True
     return made
+
+
+def _of_container_set(run: Run, template: Template) -> Work:
+    whole = template.container_set
+    assert whole is not None
+    made = ContainerSetWork(containers=_named(run, template, whole.containers))
+    retry = whole.retry_strategy
+    if retry is not None and retry.retries is not None:
+        made.tries = 1 + max(0, _whole("containerSet.retryStrategy.retries", text(retry.retries)))
+        made.pause_seconds = seconds(retry.duration) if retry.duration else 0.0
+    return made
+
+
+def _whole(what: str, written: str) -> int:
+    try:
+        return int(written)
+    except ValueError:
+        raise NodeError(f"{what}: {written} is no whole number") from None
 
 
 def _of_http(_run: Run, template: Template) -> Work:
@@ -121,7 +146,7 @@ def _of_resource(_run: Run, template: Template) -> Work:
 
 NODE_KINDS: dict[str, NodeKind] = {
     "container": NodeKind(phases.POD, _of_container),
-    "containerSet": NodeKind(phases.POD),
+    "containerSet": NodeKind(phases.POD, _of_container_set),
     "steps": NodeKind(phases.STEPS),
     "script": NodeKind(phases.POD, _of_script),
     "resource": NodeKind(phases.POD, _of_resource),
@@ -134,7 +159,7 @@ NODE_KINDS: dict[str, NodeKind] = {
 """By the names of `exeunt.language.template_types`."""
 
 
-def _container(run: Run, container: Container) -> ContainerWork:
+def _container(run: Run, template: Template, container: Container) -> ContainerWork:
     env: list[tuple[str, str]] = []
     secrets: dict[int, SecretRef] = {}
     for variable in container.env:
@@ -157,6 +182,7 @@ def _container(run: Run, container: Container) -> ContainerWork:
         env_secrets=secrets,
         env_from=[_source(run, source) for source in container.env_from],
         mounts=mounts_of(container),
+        readiness=probe_of(container) if template.daemon else None,
     )
 
 
@@ -184,9 +210,12 @@ def _secret(key: KeySelector) -> SecretRef:
 
 def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
     """The step as executors get it."""
-    made = work(run, template)
+    what = work(run, template)
+    programs = isinstance(what, ContainerWork | ContainerSetWork)  # only these run something that others can be beside
+    init = _named(run, template, template.init_containers) if programs else []
+    sidecars = _named(run, template, template.sidecars) if programs else []
     return StepSpec(
-        work=made,
+        work=what,
         outputs=[made for made in map(_output, template.outputs.parameters) if made is not None],
         result=result,
         timeout_seconds=time_limit(template),
@@ -197,7 +226,10 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
         output_artifacts=artifacts.trees(template.outputs.artifacts),
         archive=_archive(run, node, template),
         archive_logs=_keeps_logs(run, template),
-        volumes=volumes_of(run, node, template, made.mounts) if isinstance(made, ContainerWork) else [],
+        volumes=volumes_of(run, node, template, _mounts(what, init, sidecars)),
+        init=init,
+        sidecars=sidecars,
+        daemon=programs and bool(template.daemon),
     )
 
 
@@ -227,12 +259,51 @@ def _output(parameter: Parameter) -> OutputParameter | None:
     return None
 
 
-def time_limit(template: Template) -> float:
-    """How long what the template says may take, in seconds; 0 for no limit of its own."""
-    limits = [
-        seconds(value) for value in (template.active_deadline_seconds, template.timeout) if value not in (None, "")
+def _mounts(what: Work, *beside: list[NamedContainer]) -> list[StepMount]:
+    """Where any of the step's programs mounts what."""
+    main = what.mounts if isinstance(what, ContainerWork) else []
+    inside = what.containers if isinstance(what, ContainerSetWork) else []
+    return [*main, *(mount for one in chain(inside, *beside) for mount in one.work.mounts)]
+
+
+def _with_mounts(template: Template, one: UserContainer | SetMember) -> Container:
+    """A container with the mounts that it has of its set, or of the main containers (`mirrorVolumeMounts`)."""
+    more: list[VolumeMount] = []
+    if isinstance(one, SetMember) and template.container_set is not None:
+        more = template.container_set.volume_mounts
+    elif isinstance(one, UserContainer) and one.mirror_volume_mounts:
+        more = _mirrored(template)
+    taken = {mount.mount_path for mount in one.volume_mounts}
+    more = [mount for mount in more if mount.mount_path not in taken]
+    return msgspec.structs.replace(one, volume_mounts=[*one.volume_mounts, *more]) if more else one
+
+
+def _mirrored(template: Template) -> list[VolumeMount]:
+    """The mounts of the main containers, for those beside them that want the same."""
+    main = [template.container, template.script, *(template.container_set.containers if template.container_set else [])]
+    whole = template.container_set.volume_mounts if template.container_set is not None else []
+    found = [mount for one in main if one is not None for mount in one.volume_mounts]
+    return list({mount.mount_path: mount for mount in (*found, *whole)}.values())
+
+
+def _named(run: Run, template: Template, containers: Iterable[UserContainer | SetMember]) -> list[NamedContainer]:
+    return [
+        NamedContainer(
+            name=one.name,
+            work=_container(run, template, _with_mounts(template, one)),
+            dependencies=one.dependencies if isinstance(one, SetMember) else [],
+        )
+        for one in containers
     ]
-    return min(limits, default=0.0)
+
+
+def time_limit(template: Template) -> float:
+    """How long what the template says may take, in seconds; 0 for no limit of its own.
+
+    The `timeout` of a daemon is for getting ready, and the engine keeps it.
+    """
+    values = (template.active_deadline_seconds, "" if template.daemon else template.timeout)
+    return min((seconds(value) for value in values if value not in (None, "")), default=0.0)
 
 
 def effect_key(run: Run, node: Node) -> str:

@@ -213,6 +213,8 @@ def add_node(run: Run, scope: Scope, prefix: str, node: Node) -> None:
     scope[f"{prefix}.status"] = node.phase
     if node.executor:
         scope[f"{prefix}.hostNodeName"] = node.executor
+    if node.address:
+        scope[f"{prefix}.ip"] = node.address
     add_outputs(scope, prefix, node.outputs)
 
 

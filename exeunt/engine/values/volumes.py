@@ -27,7 +27,8 @@ from exeunt.engine.facts.volumes import (
 )
 from exeunt.engine.values.scope import Scope, config_map_of, global_scope
 from exeunt.engine.values.templating import has_tags, model, replaced, tree_of
-from exeunt.language.manifest import Container, Template
+from exeunt.language.containers import Container
+from exeunt.language.manifest import Template
 from exeunt.language.quantity import bytes_of
 from exeunt.language.volume_rules import MOST_VOLUMES, field_key, known_field, mount_wrong
 from exeunt.language.volumes import DownwardFile, KeyToPath, Volume

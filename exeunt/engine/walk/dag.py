@@ -74,7 +74,7 @@ def _left_in(run: Run, node: Node) -> bool:
     """Whether work runs in a node all of whose members have ended: a DAG waits for that (assessDAGPhase)."""
     if run.early:
         for work in (*run.state.placed, *run.state.due):
-            at = work
+            at = work if not run.nodes[work].daemoned else -1
             while at > node.key:
                 at = run.nodes[at].owner
             if at == node.key:
@@ -241,6 +241,9 @@ def _start(run: Run, node: Node, frame: DagFrame, number: int) -> Walk:
     if any(frame.nodes[need].open_hooks for need in frame.graph.needs[number]):
         frame.waiting.append(number)  # a hook began after its task was settled: it is waited for as well
         return
+    if run.state.started.run_attempt and not frame.graph.ancestors(number) <= frame.settled:
+        frame.waiting.append(number)  # a retry of the workflow begins daemons again, and what is between went well
+        return
     if full(run):
         raise NodeError(TOO_MANY_NODES)
     task = frame.graph.tasks[number]
@@ -297,7 +300,7 @@ def _wanted(run: Run, frame: DagFrame, number: int) -> bool:
 
 
 def _went_well(task: Task, node: Node) -> bool:
-    if node.phase in (phases.SUCCEEDED, phases.SKIPPED):
+    if node.phase in (phases.SUCCEEDED, phases.SKIPPED) or node.serving:
         return True
     lenient = task.continue_on
     return lenient is not None and (
@@ -317,7 +320,7 @@ def _results(run: Run, node: Node) -> dict[str, bool]:
         "Errored": node.phase == phases.ERROR,
         "Skipped": node.phase == phases.SKIPPED,
         "Omitted": node.phase == phases.OMITTED,
-        "Daemoned": False,
+        "Daemoned": node.serving,
         "AnySucceeded": some,
         "AllFailed": every,
     }

@@ -15,7 +15,7 @@ from exeunt.engine.values.artifacts import trees
 from exeunt.engine.values.layout import Plan, lay_out, resolve, should_run
 from exeunt.engine.values.processed import found_of
 from exeunt.engine.values.templating import argument_values, source_of
-from exeunt.engine.walk import parallelism
+from exeunt.engine.walk import daemons, parallelism
 from exeunt.engine.walk.dag_frame import DagFrame, frame_of, look_exit, plans_of, scope_for
 from exeunt.engine.walk.start import TOO_MANY_NODES, Begun, Caller, Spot, begin, fail, full
 from exeunt.engine.walk.walking import Answer, Walk
@@ -142,7 +142,10 @@ def end(run: Run, group: Node, *, waits: bool = False) -> None:
         for key in group.members:
             if run.nodes[key].failed:
                 phase = run.nodes[key].phase
-        run.emit(NodeEnded(group.key, phase))
+        if phase == phases.SUCCEEDED and daemons.holds_one(run, group):
+            daemons.serve(run, group)
+        else:
+            run.emit(NodeEnded(group.key, phase))
 
 
 def _todo(run: Run, group: Node, plans: list[Plan]) -> deque[Plan]:

@@ -19,7 +19,8 @@ from exeunt.engine.values.graph import Graph
 
 def verdict(run: Run, dag: Node, graph: Graph, nodes: dict[int, Node], *, lenient: bool) -> str:
     """The phase of a DAG in which nothing is open. Running: a target has no node yet."""
-    never_ran = {nodes[target].key for target in graph.targets if target in nodes and not nodes[target].completed}
+    idle = [nodes[target] for target in graph.targets if target in nodes and not nodes[target].completed]
+    never_ran = {node.key for node in idle if not node.serving}
     arrived = _Branches(run, dag).arriving(never_ran) if never_ran else {}
     result = phases.SUCCEEDED
     for target in graph.targets:
@@ -29,7 +30,7 @@ def verdict(run: Run, dag: Node, graph: Graph, nodes: dict[int, Node], *, lenien
                 break
             continue
         node = nodes[target]
-        phase = node.phase if node.completed else arrived.get(node.key, phases.SUCCEEDED)
+        phase = node.phase if node.completed else arrived.get(node.key, phases.SUCCEEDED)  # a daemon serves well
         if phase in phases.BAD:
             task = graph.tasks[target].continue_on
             if task is not None and (task.error if phase == phases.ERROR else task.failed):
@@ -65,8 +66,8 @@ class _Branches:
                 queue.extend((below, phase, depth) for below, depth in _below_hook(self.run.state.hooks[-1 - key]))
                 continue
             node = self.run.nodes[key]
-            if node.completed and not self._in_hook(node):
-                phase = node.phase
+            if (node.completed or node.serving) and not self._in_hook(node):
+                phase = phases.SUCCEEDED if node.serving else node.phase
             if key in wanted and found.get(key) not in phases.BAD:
                 found[key] = phase
             queue.extend((below, phase, 0) for below in self._below(node))

@@ -11,7 +11,7 @@ from exeunt.engine.facts.events import (
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import TurnOver
-from exeunt.engine.walk import dag, dag_frame, dag_items, left_inside, parallelism, retry, steps, workflow
+from exeunt.engine.walk import daemons, dag, dag_frame, dag_items, left_inside, parallelism, retry, steps, workflow
 from exeunt.engine.walk.walking import Walk
 
 LOOKS: dict[str, Callable[[Run, Node], Walk]] = {
@@ -66,7 +66,7 @@ def _look(run: Run) -> None:
                 run.pend(closed[-1])
                 continue
             entered.update(_holders(run, node))
-            if left or not node.fulfilled:
+            if left or not node.over:
                 _walk(run, (left_inside.look if left else LOOKS[node.type])(run, node))
             elif run.stopping:
                 run.late[node.key] = None
@@ -79,6 +79,8 @@ def _look(run: Run) -> None:
                 run.blocked.pop(key, None)
                 run.pend(key)
             run.late.clear()
+            continue
+        if run.state.daemons and daemons.end_of_scope(run):
             continue
         before = len(run.events)
         _walk(run, workflow.look(run))
@@ -125,7 +127,7 @@ def _next(run: Run, among: set[int] | None) -> Node | None:
         node = run.nodes[node.owner]
     if node.key != key and run.stopping and node.key in run.dirty:
         return None  # what else stands in it comes first
-    if node.fulfilled and not run.early:
+    if node.over and not run.early:
         return None
     if run.state.open_hooks and _gated(run, node):
         run.held[key] = None

@@ -31,9 +31,9 @@ _TRANSIENT = ("exceeded quota", "TooManyRequests", "i/o timeout", "connection re
 
 def look(run: Run, node: Node) -> Walk:
     """Judges the last attempt, and starts the next one where there shall be one."""
-    while not node.fulfilled:
+    while not node.over:
         last = run.nodes[node.members[-1]] if node.members else None
-        if last is not None and not last.fulfilled:
+        if last is not None and (last.serving or not last.fulfilled):
             return
         try:
             processed = _processed(run, node)
@@ -111,7 +111,7 @@ def _again(run: Run, node: Node, last: Node, processed: Processed) -> bool:
         return _raise(run, node, last)
     if strategy.backoff is not None and _backs_off(run, node, last, strategy):
         return False
-    if node.fulfilled:
+    if node.over:
         return False
     failed, error = _policy(strategy, last)
     if (last.phase == phases.FAILED and not failed) or (last.phase == phases.ERROR and not error):

@@ -12,6 +12,7 @@ from exeunt.engine.facts.nodes import Node, NodeOutputs
 from exeunt.engine.facts.problem import NodeError
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.turn import NODE
+from exeunt.engine.facts.work import ContainerSetWork, StepSpec, in_order
 from exeunt.engine.values import leaf
 from exeunt.engine.values.durations import seconds
 from exeunt.engine.values.processed import Called, found_of, processed_of
@@ -137,9 +138,34 @@ def body(run: Run, spot: Spot, caller: Caller, found: Found, processed: Processe
         run.emit(NodeEnded(node.key, phases.ERROR, str(error), raised=True))
         return Begun(node, str(error))
     run.emit(StepDue(run.id(node), run.state.first_attempt, spec, run.exit))
+    _containers(run, node, spec)
     if template.timeout:
         run.emit(TimerSet(timers.timeout(run.id(node)), run.now + seconds(template.timeout)))
     return Begun(node)
+
+
+def _containers(run: Run, pod: Node, spec: StepSpec) -> None:
+    """The nodes of the containers of a set: each hangs below those it depends on, or else below its pod."""
+    if not isinstance(spec.work, ContainerSetWork):
+        return
+    keys: dict[str, int] = {}
+    for one in in_order(spec.work.containers):
+        run.turn.took(NODE)
+        keys[one.name] = len(run.nodes)
+        run.emit(
+            NodeStarted(
+                owner=pod.key,
+                suffix=f".{one.name}",
+                kind=phases.CONTAINER,
+                phase=phases.PENDING,
+                template=pod.template,
+                hooked=pod.hooked,
+                retried=pod.retried,
+                scope=pod.scope,
+                ref=pod.ref,
+                links=[keys[name] for name in one.dependencies] or None,
+            )
+        )
 
 
 def barred(run: Run, node: Node) -> str:

@@ -21,7 +21,7 @@ from exeunt.engine.values.processed import found_of, processed_of
 from exeunt.engine.values.scope import add_node
 from exeunt.engine.values.steps_layout import EMPTY, caller_of, plan_group, scope_for
 from exeunt.engine.values.templating import argument_values, source_of
-from exeunt.engine.walk import hooks, parallelism
+from exeunt.engine.walk import daemons, hooks, parallelism
 from exeunt.engine.walk.start import TOO_MANY_NODES, Caller, Spot, begin, fail, full
 from exeunt.engine.walk.walking import Answer, Walk
 from exeunt.language.manifest import Step, Template
@@ -58,9 +58,14 @@ def _groups(run: Run, node: Node) -> Walk:
         return
     template = processed_of(run, node).template
     groups = template.steps or []
+    yield from _daemons_that_died(run, node)
     while not node.fulfilled:
         number = len(node.members) - 1
+        if run.state.started.run_attempt:  # a retry of the workflow begins the daemons of earlier groups first
+            number = next((at for at, key in enumerate(node.members) if not run.nodes[key].fulfilled), number)
         if number < 0 or run.nodes[node.members[number]].fulfilled:
+            if _daemon_died(run, node, groups):
+                return
             number += 1
             if number == len(groups):
                 _succeed(run, node, template)
@@ -72,6 +77,25 @@ def _groups(run: Run, node: Node) -> Walk:
             return
         if group.failed:
             run.emit(NodeEnded(node.key, phases.FAILED, group.message))
+
+
+def _daemons_that_died(run: Run, node: Node) -> Walk:
+    """Daemons of earlier groups that have ended by themselves have their exit handlers at once."""
+    for group in [run.nodes[key] for key in node.members if key in run.state.daemons]:
+        for child in [run.nodes[key] for key in run.changes(group.key) or group.members]:
+            if child.completed and not child.open_hooks:
+                yield from handler(run, node, group, child)
+
+
+def _daemon_died(run: Run, node: Node, groups: list[list[Step]]) -> bool:
+    """Fails the node where a daemon of an earlier group has ended by itself, and its step may not."""
+    for group in (run.nodes[key] for key in node.members if key in run.state.daemons):
+        bad = _unforgiven(run, group, groups[group.index])
+        if bad is not None and bad.over:
+            run.emit(NodeEnded(group.key, phases.FAILED, _failed(run, bad)))
+            run.emit(NodeEnded(node.key, phases.FAILED, group.message))
+            return True
+    return False
 
 
 def drain(run: Run, node: Node, *, whole: bool = False) -> Answer:
@@ -337,7 +361,9 @@ def _view(run: Run, node: Node, group: Node, child: Node, step: Step) -> hooks.V
 
 def _end_group(run: Run, group: Node, steps: list[Step]) -> None:
     bad = _unforgiven(run, group, steps)
-    if bad is None:
+    if bad is None and daemons.holds_one(run, group):
+        daemons.serve(run, group)
+    elif bad is None:
         run.emit(NodeEnded(group.key, phases.SUCCEEDED))
     else:
         run.emit(NodeEnded(group.key, phases.FAILED, _failed(run, bad)))
