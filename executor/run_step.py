@@ -10,8 +10,11 @@ import traceback
 from functools import partial
 from typing import Protocol
 
+from exeunt.internal.v1 import step_pb2 as pb
+
 from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.container_output import ContainerOutput
+from exeunt.executor.data_step import listed
 from exeunt.executor.limits import OutputLimits, failure
 from exeunt.executor.logs import Output
 from exeunt.executor.outputs import conclude
@@ -23,13 +26,12 @@ from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.staging import Staging, StepFiles
 from exeunt.executor.turns import FileTurns, shared_paths
 from exeunt.executor.volumes import StepVolumes, Volumes
-from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 log = logging.getLogger(__name__)
 
-NEED_RUNTIME = frozenset({"container", "container_set"})
-"""The kinds of work that a runtime does; actions do the others."""
+NEED_EXECUTOR = frozenset({"container", "container_set", "data"})
+"""The kinds of work that only an executor does, with programs or files; actions do the others."""
 
 READ_SECONDS = 60.0
 """How long reading the output files of a step may take."""
@@ -89,7 +91,10 @@ class StepWork:
         secrets = attempt.secrets = StepSecrets(step)
         await secrets.prepare()
         try:
-            if step.WhichOneof("work") not in NEED_RUNTIME:
+            if step.WhichOneof("work") == "data":
+                attempt.started = time.time()
+                result = await self._listed(step, secrets)
+            elif step.WhichOneof("work") not in NEED_EXECUTOR:
                 attempt.started = time.time()
                 result = await self._actions(step, secrets)
             elif not self._runtime.own_files and (paths := self._paths(step)):
@@ -105,6 +110,12 @@ class StepWork:
             result = failure("Error", str(error))
         await secrets.mask(result)
         return result
+
+    async def _listed(self, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
+        """Does a data template: its result is the list as JSON."""
+        if self._staging is None:
+            raise NotStarted("this executor has no artifacts")
+        return await listed(self._staging, step, secrets, self._limits)
 
     def _paths(self, step: pb.Step) -> tuple[str, ...]:
         """The paths of this machine that the step has for itself."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+from exeunt.internal.v1 import step_pb2 as pb
 
 from exeunt.artifacts.archive import ArchiveError, HeldFile, MissingFileError, file_name
 from exeunt.artifacts.embedded_port import EmbeddedRoad
@@ -27,7 +28,6 @@ from exeunt.executor.runtime.sandbox.files import remove_tree
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.sub_paths import open_part
 from exeunt.executor.volume_files import VolumeProblem
-from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.locations import has_place, located
 from exeunt.language.place_parts import PlaceError
 from exeunt.language.places import place_of
@@ -207,6 +207,12 @@ class StepFiles:
             return self._secrets.text(name, key)
         except (SecretMissing, SecretUnreadable) as error:
             raise KeyError(str(error)) from None
+
+    async def keys(self, tree: dict[str, Any]) -> list[str]:
+        """What lies below the place of an artifact, in order. Raises StoreError, PlaceError, TimeoutError."""
+        tree = located(tree, self._archive, whole=True)
+        async with asyncio.timeout(self._context.seconds), self._store(str(tree.get("name", "")), tree) as store:
+            return sorted([one.key async for one in store.list(store.place.key)])
 
     async def kept(self, running: Leaver) -> tuple[list[pb.Artifact], str]:
         """Keeps what the step left: what was kept, and what went wrong with the rest; empty for nothing."""

@@ -15,6 +15,7 @@ import msgspec
 from exeunt.engine.facts import (
     ContainerSetWork,
     ContainerWork,
+    DataWork,
     EnvSource,
     HttpWork,
     NamedContainer,
@@ -229,6 +230,18 @@ def _secrets_of_container_set(step: pb.Step) -> Iterator[Wanted]:
         yield from _secrets_of(one.work)
 
 
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def _write_data(work: DataWork, step: pb.Step) -> None:
+    step.data.source_json = to_json(work.source)
+    step.data.expressions.extend(work.expressions)
+
+
+def _read_data(step: pb.Step) -> DataWork:
+    return DataWork(source=from_json(step.data.source_json) or {}, expressions=list(step.data.expressions))
+
+
 # --- http -------------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +349,13 @@ WORK_FORMS: dict[str, WorkForm[Any]] = {
         lambda work: any(_names_secrets(one.work) for one in work.containers),
         _secrets_of_container_set,
         _RUNTIMES,
+    ),
+    "data": WorkForm(
+        _write_data,
+        _read_data,
+        lambda work: True,
+        lambda step: _selectors(from_json(step.data.source_json)),
+        frozenset({"process", "sandbox", "podman", "kubernetes"}),
     ),
     "http": WorkForm(
         _write_http, _read_http, lambda work: bool(work.header_secrets), _secrets_of_http, frozenset({"http"})

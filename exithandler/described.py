@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from exeunt.actions.masking import Masker, shown_url
-from exeunt.engine.facts import ContainerSetWork, ContainerWork, HttpWork, PluginWork, ResourceWork, Work, kind_of_work
+from exeunt.engine.facts import (
+    ContainerSetWork,
+    ContainerWork,
+    DataWork,
+    HttpWork,
+    PluginWork,
+    ResourceWork,
+    Work,
+    kind_of_work,
+)
 from exeunt.language.actions import ACTIONS
 
 
@@ -36,6 +45,10 @@ def _container_set(work: ContainerSetWork) -> dict[str, Any]:
     return {one.name: _container(one.work) for one in work.containers}
 
 
+def _data(work: DataWork) -> dict[str, Any]:
+    return {"source": Masker().tree(work.source), "expressions": work.expressions}
+
+
 def _http(work: HttpWork) -> dict[str, Any]:
     return {"method": work.method or "GET", "url": shown_url(work.url)}
 
@@ -57,6 +70,7 @@ def _resource(work: ResourceWork) -> dict[str, Any]:
 DESCRIPTIONS: dict[str, Description] = {
     "container": Description(_container, lambda _work: "container"),
     "container_set": Description(_container_set, lambda _work: "container_set"),
+    "data": Description(_data, lambda _work: "data"),
     "http": Description(_http, lambda _work: "http"),
     "plugin": Description(_plugin, lambda work: work.name if work.name in ACTIONS else "plugin"),
     "resource": Description(_resource, lambda _work: "resource"),

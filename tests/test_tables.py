@@ -5,17 +5,17 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from exeunt.internal.v1 import step_pb2
 
 from exeunt.actions.done_here import ACTIONS_DONE_HERE, WORK_DONE_HERE
 from exeunt.artifacts.registry import STORES
 from exeunt.engine.facts.work import WORK_KINDS
 from exeunt.engine.values.artifacts import KEYS, of_tree, trees
 from exeunt.engine.values.leaf import NODE_KINDS
-from exeunt.executor.run_step import NEED_RUNTIME
+from exeunt.executor.run_step import NEED_EXECUTOR
 from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.executor.settings import Settings
 from exeunt.exithandler.described import DESCRIPTIONS
-from exeunt.internal.v1 import step_pb2
 from exeunt.language.actions import ACTIONS
 from exeunt.language.manifest import Template
 from exeunt.language.places import PLACES
@@ -47,8 +47,8 @@ def test_every_kind_of_work_is_sent_done_and_described() -> None:
     assert {field.name for field in step_pb2.Step.DESCRIPTOR.oneofs_by_name["work"].fields} == kinds
     assert set(WORK_FORMS) == kinds
     assert set(DESCRIPTIONS) == kinds
-    assert NEED_RUNTIME | set(WORK_DONE_HERE) == kinds
-    assert not NEED_RUNTIME & set(WORK_DONE_HERE)
+    assert NEED_EXECUTOR | set(WORK_DONE_HERE) == kinds
+    assert not NEED_EXECUTOR & set(WORK_DONE_HERE)
     assert set(kinds_for(["process", *WORK_DONE_HERE])) == kinds
 
 
@@ -62,6 +62,6 @@ def test_every_action_is_done_by_the_module_of_its_name(name: str) -> None:
 
 def test_every_runtime_takes_containers() -> None:
     for name in RUNTIMES:
-        assert set(kinds_for([name])) == NEED_RUNTIME
+        assert set(kinds_for([name])) == NEED_EXECUTOR
     with pytest.raises(SettingsError, match=r"--runtime=pods: must be one of process"):
         load(Settings, {}, {"runtime": "pods"})

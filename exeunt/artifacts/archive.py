@@ -64,8 +64,8 @@ def pack(source: Source, strategy: Strategy, *, root: Path | None = None) -> Asy
     return produced(pieces)
 
 
-def names_below(source: Source, *, root: Path | None = None) -> list[str]:
-    """The files of a directory, to be kept one by one under a prefix (`archive: none`); empty for a file.
+def names_below(source: Source, *, root: Path | None = None) -> list[str] | None:
+    """The files of a directory, to be kept one by one under a prefix (`archive: none`), without links; None for a file.
 
     Each is then packed with `root=source`. Blocks. Raises MissingFileError, ArchiveError.
     """

@@ -285,8 +285,8 @@ def as_it_is(source: Source, root: Path | None) -> Iterator[bytes]:
         os.close(fd)
 
 
-def names_below(source: Source, root: Path | None) -> list[str]:
-    """The files of a directory by their names from it; empty for a file. Links count where they lead to a file in it.
+def names_below(source: Source, root: Path | None) -> list[str] | None:
+    """The files of a directory by their names from it, without links, as in Argo (generatePutTasks); None for a file.
 
     Raises ArchiveError, MissingFileError.
     """
@@ -294,8 +294,8 @@ def names_below(source: Source, root: Path | None) -> list[str]:
     try:
         prefix = len(source.name) + 1
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            return []
-        return [one.name[prefix:] for one in found_in(fd, source.name) if not stat.S_ISDIR(one.info.st_mode)]
+            return None
+        return [one.name[prefix:] for one in found_in(fd, source.name) if stat.S_ISREG(one.info.st_mode)]
     except OSError as error:
         raise ArchiveError(f"{_shown(source)} cannot be read: {error.strerror}") from error
     finally:

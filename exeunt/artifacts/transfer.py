@@ -37,7 +37,7 @@ class Content(msgspec.Struct, omit_defaults=True):
 
     size: int
     sha256: str = ""
-    files: int = 0
+    files: int | None = None
 
 
 def strategy_of(tree: Mapping[str, Any]) -> Strategy:
@@ -67,6 +67,11 @@ async def fetch(store: Store, tree: Mapping[str, Any], into: Path, limits: Unpac
             async with aclosing(_checked(store, tree, store.open(key))) as stream:
                 await unpack(stream, into, kind, mode=mode, recurse=recurse, limits=limits)
         except MissingError:
+            if (tree.get("content") or {}).get("files") == 0:  # nothing lies in a store of an empty directory
+                with directory_for(into):
+                    pass
+                _set_mode(into, mode, recurse=recurse)
+                return
             if not await store.is_directory(key):
                 raise
             await _fetch_below(store, key, into, mode, recurse=recurse, limits=limits or UnpackLimits())
@@ -96,7 +101,8 @@ async def keep(store: Store, source: HeldFile, strategy: Strategy) -> Content:
     key = store.place.key
 
     async def once() -> Content:
-        if strategy.kind == "none" and (names := await asyncio.to_thread(names_below, source)):
+        names = await asyncio.to_thread(names_below, source) if strategy.kind == "none" else None
+        if names is not None:
             files = (FileBelow(name, _opener(source._replace(below=name)), None) for name in names)
             count, size = await save_below(store, key, files)
             return Content(size, files=count)

@@ -63,11 +63,11 @@ def is_whole(tree: Mapping[str, Any]) -> bool:
     return kind == "raw" or (bool(kind) and all(tree[kind].get(field) for field in WHOLE[kind]))
 
 
-def located(tree: Mapping[str, Any], archive: Mapping[str, Any], file_name: str = "") -> Tree:
+def located(tree: Mapping[str, Any], archive: Mapping[str, Any], file_name: str = "", *, whole: bool = False) -> Tree:
     """The artifact with a whole place: its own, or its key in the repository, or `file_name` in the step's folder.
 
-    `archive` is that folder, a place whose key is the folder (Argo: Relocate). Raises PlaceError where it takes a
-    repository, and there is none.
+    `archive` is that folder, a place whose key is the folder (Argo: Relocate). `whole`: without a key all of it.
+    Raises PlaceError where it takes a repository, and there is none.
     """
     if is_whole(tree):
         return dict(tree)
@@ -75,7 +75,7 @@ def located(tree: Mapping[str, Any], archive: Mapping[str, Any], file_name: str 
     key = str(tree[own].get(KEYS[own], "")) if own else ""
     if not store:
         raise PlaceError(f"{own or 'artifact'}: it has no whole place, and the workflow has no artifact repository")
-    if not key and not file_name:
+    if not key and not file_name and not whole:
         raise PlaceError(f"{own or 'artifact'}: it has no key")
     field = KEYS[store]
     bare = {name: value for name, value in tree.items() if name not in KEYS}

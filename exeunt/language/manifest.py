@@ -216,6 +216,21 @@ class DAG(Model):
     fail_fast: bool | None = None
 
 
+class DataSource(Model):
+    artifact_paths: Artifact | None = None
+
+
+class TransformationStep(Model):
+    expression: str = ""
+
+
+class Data(Model):
+    """What a data template lists, and the expressions that it goes through one after the other."""
+
+    source: DataSource = msgspec.field(default_factory=DataSource)
+    transformation: list[TransformationStep] = []
+
+
 class Template(Model):
     name: str = ""
     inputs: Inputs = msgspec.field(default_factory=Inputs)
@@ -229,7 +244,7 @@ class Template(Model):
     plugin: dict[str, Any] | None = None
     resource: Resource | None = None
     container_set: ContainerSet | None = None
-    data: dict[str, Any] | None = None
+    data: Data | None = None
     active_deadline_seconds: Scalar = None
     timeout: str = ""
     retry_strategy: RetryStrategy | None = None

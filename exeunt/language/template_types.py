@@ -36,7 +36,7 @@ TEMPLATE_TYPES = {
     "resource": TemplateType("resource", leaf=True, pod=True, sources=("jqFilter", "jsonPath")),
     "dag": TemplateType("dag", composite=True, sources=("parameter", "expression")),
     "suspend": TemplateType("suspend"),
-    "data": TemplateType("data", leaf=True, pod=True, result=True, built=False),
+    "data": TemplateType("data", leaf=True, pod=True, result=True),
     "http": TemplateType("http", leaf=True, result=True),
     "plugin": TemplateType("plugin", leaf=True, result=True),
 }

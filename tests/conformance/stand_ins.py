@@ -26,6 +26,18 @@ metadata: {name: my-minio-cred}
 stringData: {accesskey: KEY_ID, secretkey: KEY_WORD}
 ---
 apiVersion: v1
+kind: ConfigMap
+metadata: {name: artifact-repositories}
+data:
+  my-key: |
+    s3:
+      endpoint: S3_HOST
+      insecure: true
+      bucket: my-bucket
+      accessKeySecret: {name: my-minio-cred, key: accesskey}
+      secretKeySecret: {name: my-minio-cred, key: secretkey}
+---
+apiVersion: v1
 kind: Secret
 metadata: {name: my-secret}
 stringData: {mypassword: S00perS3cretPa55word}
@@ -50,8 +62,12 @@ class StandIns(NamedTuple):
 
     @property
     def secrets(self) -> str:
-        """The secrets that the examples name."""
-        return SECRETS.replace("KEY_ID", self.s3.key_id).replace("KEY_WORD", self.s3.key)
+        """The secrets and the repository that the examples name."""
+        return (
+            SECRETS.replace("S3_HOST", self.s3.url.removeprefix("http://"))
+            .replace("KEY_ID", self.s3.key_id)
+            .replace("KEY_WORD", self.s3.key)
+        )
 
 
 class _Web(http.server.SimpleHTTPRequestHandler):

@@ -293,3 +293,60 @@ def test_a_deleted_workflow_takes_its_artifacts_along(cluster: Cluster, here: st
     assert cat(cluster, name, "a") == "kept\n"
     assert cluster.call("delete", name).returncode == 0
     assert cluster.call("artifacts", "cat", name, "a").returncode != 0
+
+
+LISTING = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: listing-}
+spec:
+  entrypoint: main
+  templates:
+  - name: main
+    steps:
+    - - {name: make, template: make}
+    - - {name: list, template: list}
+    - - name: each
+        template: each
+        withParam: "{{steps.list.outputs.result}}"
+        arguments:
+          parameters: [{name: key, value: "{{item}}"}]
+          artifacts: [{name: file, s3: {key: "{{item}}"}}]
+  - name: make
+    container:
+      image: busybox
+      command: [sh, -c, "mkdir -p HERE/sub; cd HERE; echo a > a.log; echo b > sub/b.log; echo c > c.txt"]
+    outputs: {artifacts: [{name: all, path: HERE, archive: {none: {}}, s3: {key: "listed"}}]}
+  - name: list
+    data:
+      source: {artifactPaths: {name: all, s3: {key: listed}}}
+      transformation:
+      - expression: 'filter(data, {# endsWith ".log"})'
+  - name: each
+    inputs: {parameters: [{name: key}], artifacts: [{name: file, path: HERE-in/x/f}]}
+    container: {image: busybox, command: [cat, HERE-in/x/f]}
+"""
+
+
+def test_a_data_template_lists_what_lies_somewhere(cluster: Cluster, here: str) -> None:
+    (workflow,) = cluster.run(LISTING.replace("HERE", here))
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+    found = nodes(workflow)
+    assert found["[1].list"]["outputs"]["result"] == '["listed/a.log","listed/sub/b.log"]'
+    lines = cluster.call("logs", workflow["metadata"]["name"]).stdout.splitlines()
+    assert sorted(line.partition(": ")[2] for line in lines) == ["a", "b"]
+
+
+def test_what_a_data_template_cannot_list_or_work_out_is_an_error(cluster: Cluster) -> None:
+    text = (
+        LISTING.partition("  - name: main")[0]
+        + """
+  - name: main
+    data:
+      source: {artifactPaths: {name: all, s3: {key: nothing}}}
+      transformation: [{expression: "data + 1"}]
+"""
+    )
+    (workflow,) = cluster.run(text)
+    assert workflow["status"]["phase"] == "Error"
+    assert workflow["status"]["message"].startswith("unable to process data transformation: ")

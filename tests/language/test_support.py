@@ -40,7 +40,6 @@ def of_spec(more: str) -> str:
         (container("").replace("{image: a}", "{image: a, volumeDevices: [{name: a}]}"), "container.volumeDevices: block devices are"),
         (container("").replace("{image: a}", "{image: a, env: [{name: a, valueFrom: {fieldRef: {fieldPath: b}}}]}"), "env[0].valueFrom.fieldRef: fieldRef is"),
         (container("").replace("container: {image: a}", "http: {url: u, bodyFrom: {bytes: a}}"), "http.bodyFrom: bodyFrom is"),
-        (container("").replace("container: {image: a}", "data: {}"), "spec.templates[0].data: data templates are"),
         (container("").replace("container: {image: a}", "plugin: {trigger: {template: a, artifacts: []}}"), "spec.templates[0].plugin.trigger.artifacts: artifacts of triggers are"),
         (container("").replace("container: {image: a}", "resource: {action: get}"), "resource.action: get is"),
         (container("").replace("container: {image: a}", "resource: {action: create, manifest: '{kind: ConfigMap, data: {a: \"{{workflow.name}}\"}}'}"), "creating a ConfigMap is"),

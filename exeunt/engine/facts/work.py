@@ -64,6 +64,13 @@ class ContainerWork(Struct, tag="container"):
     readiness: Probe | None = None  # of a daemon
 
 
+class DataWork(Struct, tag="data"):
+    """What lies at a place of artifacts, `source` as in status.nodes, through one expression after the other."""
+
+    source: dict[str, Any] = {}
+    expressions: list[str] = []
+
+
 class HttpWork(Struct, tag="http"):
     """A request of an http template. `header_secrets`: values that stand in secrets, by their place in `headers`."""
 
@@ -124,7 +131,7 @@ class ContainerSetWork(Struct, tag="container_set"):
     pause_seconds: float = 0.0
 
 
-Work = ContainerWork | HttpWork | PluginWork | ResourceWork | ContainerSetWork
+Work = ContainerWork | DataWork | HttpWork | PluginWork | ResourceWork | ContainerSetWork
 
 WORK_KINDS: dict[str, type[Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Work)}
 """The kinds of work by their names: in the log, in a step (its field of the oneof `work`), and in every other table."""

@@ -160,6 +160,8 @@ def archive_location(run: Run, template: Template, local: Scope) -> Tree:
     if kind and is_whole(own):
         return {kind: _keyed(run, own[kind], KEYS[kind], local)}
     known = [*template.inputs.artifacts, *template.outputs.artifacts]
+    if template.data is not None and template.data.source.artifact_paths is not None:
+        known.append(template.data.source.artifact_paths)
     if not archives_logs(run, template) and all(is_whole(msgspec.to_builtins(one)) for one in known):
         return {}
     kind = store_of(run.repository)

@@ -18,6 +18,7 @@ from exeunt.engine.facts.volumes import StepMount
 from exeunt.engine.facts.work import (
     ContainerSetWork,
     ContainerWork,
+    DataWork,
     EnvSource,
     HttpWork,
     NamedContainer,
@@ -107,6 +108,16 @@ def _whole(what: str, written: str) -> int:
         raise NodeError(f"{what}: {written} is no whole number") from None
 
 
+def _of_data(_run: Run, template: Template) -> Work:
+    data = template.data
+    assert data is not None
+    source = data.source.artifact_paths
+    return DataWork(
+        source={} if source is None else msgspec.to_builtins(source),
+        expressions=[one.expression for one in data.transformation if one.expression],
+    )
+
+
 def _of_http(_run: Run, template: Template) -> Work:
     http = template.http
     assert http is not None
@@ -152,7 +163,7 @@ NODE_KINDS: dict[str, NodeKind] = {
     "resource": NodeKind(phases.POD, _of_resource),
     "dag": NodeKind(phases.DAG),
     "suspend": NodeKind(phases.SUSPEND),
-    "data": NodeKind(phases.POD),
+    "data": NodeKind(phases.POD, _of_data),
     "http": NodeKind(phases.HTTP, _of_http),
     "plugin": NodeKind(phases.PLUGIN, _of_plugin),
 }
@@ -241,7 +252,7 @@ def _keeps_logs(run: Run, template: Template) -> bool:
 def _archive(run: Run, node: Node, template: Template) -> dict[str, Any]:
     """Where its files lie, where its artifacts do not say it themselves."""
     logs = artifacts.archives_logs(run, template)
-    if not (template.inputs.artifacts or template.outputs.artifacts or logs):
+    if not (template.inputs.artifacts or template.outputs.artifacts or template.data or logs):
         return {}
     scope = global_scope(run)
     scope["pod.name"] = run.names.pod(node)
