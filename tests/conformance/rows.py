@@ -36,6 +36,7 @@ LEFT_OUT = {
     "sidecar.yaml": "needs influxd",
     "sidecar-dind.yaml": "needs a Docker engine",
     "sidecar-nginx.yaml": "needs nginx",
+    "sidecar.yaml": "needs influxd, and installs a package",
     "suspend-template-outputs.yaml": "waits for people",
     "suspend-template.yaml": "waits for people",
     "testvolume.yaml": "is a claim for a cluster's own storage",
