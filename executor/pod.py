@@ -95,11 +95,12 @@ class Pod:
                 if watch is not None:
                     watch.cancel()
                 self.end(self._plan.grace_seconds)
-        except* asyncio.CancelledError:
-            raise
-        except* Exception as group_error:
+        except asyncio.CancelledError:
             self.kill()
-            raise _first(group_error) from group_error
+            raise
+        except BaseExceptionGroup as errors:
+            self.kill()
+            raise _first(errors) from errors
         return judge(init, [task.result() for task in main], [task.result() for task in beside])
 
     def end(self, grace: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from exeunt.executor.pod import Pod, PodPlan, PodProgram
 from exeunt.executor.pod_end import ContainerEnded, judge
+from exeunt.executor.runtime.base import Ended, OnOutput, ProgramSpec
 from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, inside, shell, step
 from tests.executor.test_sandbox import works
@@ -293,6 +296,35 @@ async def test_nothing_of_a_pod_outlives_a_kill(scheduler: Scheduler, shared: Pa
     if number > 100:  # in a sandbox it is a number of its own space
         with pytest.raises(ProcessLookupError):
             os.kill(number, signal.SIG_DFL)
+
+
+async def test_a_wait_that_is_cancelled_leaves_nothing_behind() -> None:
+    begun, killed = asyncio.Event(), asyncio.Event()
+
+    class Program:
+        pids = ()
+
+        async def wait(self) -> Ended:
+            begun.set()
+            await asyncio.Event().wait()
+            return Ended(0)
+
+        def kill(self) -> None:
+            killed.set()
+
+    class Programs:
+        own_files = True
+
+        async def start(self, spec: ProgramSpec, on_output: OnOutput) -> Any:
+            return Program()
+
+    main = PodProgram("main", ProgramSpec("a", "", ["x"]), pb.ContainerWork())
+    task = asyncio.create_task(Pod(Programs(), PodPlan([main]), lambda name: lambda data, stdout: None).wait())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert killed.is_set()
 
 
 # --- how a pod ended --------------------------------------------------------------------------------------------------
