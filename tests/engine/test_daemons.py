@@ -99,6 +99,14 @@ def test_one_that_dies_fails_its_steps_when_the_group_of_the_client_is_over() ->
     assert node(world, "d.onExit")["phase"] == "Succeeded"
 
 
+def test_one_that_may_die_leaves_its_group_well() -> None:
+    world = World(manifest(continueOn={"failed": True}))
+    world.settle()
+    world.feed("", AttemptEnded(id_of(world, "d"), 0, StepOutcome(phase="Failed")))
+    world.run()
+    assert (world.main.phase, node(world, "[0]")["phase"]) == ("Succeeded", "Succeeded")
+
+
 def test_one_that_ends_well_by_itself_has_failed() -> None:
     world = World(manifest("dag"))
     world.settle()

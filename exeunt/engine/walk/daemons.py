@@ -11,6 +11,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.events import NodeDaemoned, NodeEnded
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.run import Run
+from exeunt.engine.values.processed import found_of
 from exeunt.engine.walk.ending import kill_one
 
 NEVER_READY = "ended with the template that it was begun in, before it was ready"
@@ -48,9 +49,19 @@ def end_of_scope(run: Run) -> bool:
             kill_one(run, node, node.message if ready else NEVER_READY, phases.SUCCEEDED if ready else phases.FAILED)
             continue
         below = node.members[-1:] if node.type == phases.RETRY else node.members
-        bad = next((run.nodes[one].phase for one in below if run.nodes[one].failed), None)
-        run.emit(NodeEnded(key, bad or phases.SUCCEEDED, node.message, killed=True))
+        bad = next((run.nodes[one] for one in below if run.nodes[one].failed and not _forgiven(run, node, one)), None)
+        phase = phases.SUCCEEDED if bad is None else phases.FAILED if node.type == phases.STEP_GROUP else bad.phase
+        run.emit(NodeEnded(key, phase, node.message, killed=True))
     return found
+
+
+def _forgiven(run: Run, group: Node, key: int) -> bool:
+    """Whether a step of a group may fail as it did."""
+    if group.type != phases.STEP_GROUP:
+        return False
+    steps = (found_of(run, run.nodes[group.owner]).template.steps or [])[group.index]
+    lenient, child = steps[run.nodes[key].index].continue_on, run.nodes[key]
+    return lenient is not None and (lenient.error if child.phase == phases.ERROR else lenient.failed)
 
 
 def _scope_is_over(run: Run, node: Node, *, ready: bool) -> bool:
