@@ -287,7 +287,7 @@ class ExecutorProcess(Service):
         limits = OutputLimits(output_bytes=10_000, step_output_bytes=20_000, log_bytes=10_000)
         book: Any = Book(self.world.books.setdefault(self.name, {}))
         self.attempts = attempts = Attempts(
-            work=StepWork(Programs(self.world, self.process), _no_actions, self.name, limits),
+            work=StepWork(Programs(self.world, self.process), _no_actions, self.name, limits, address="10.0.0.1"),
             spawn=group.create_task,
             book=book,
             slots=Slots(3, 1),
@@ -329,22 +329,33 @@ class Book:
 class Programs:
     """A runtime whose programs take a while and end as their first argument says (`exit N`)."""
 
+    own_files = True
+
     def __init__(self, world: World, process: Process) -> None:
         self._world, self._process = world, process
 
     async def start(self, job: ProgramSpec, on_output: Any) -> Program:
-        self._world.watch.program(job.id, self._process)
+        if job.id.count("/") == _OF_ATTEMPT:  # the others stand beside one that is watched
+            self._world.watch.program(job.id, self._process)
         if job.command[-1] == str(MISSING):
             raise NotStarted("there is no such program")
         return Program(self._world, job)
 
 
+FOR_EVER_SECONDS = 1e6
+_OF_ATTEMPT = 2
+"""So many slashes has the id of an attempt; that of a further container has one more."""
+
+
 class Program:
+    pids = ()
+
     def __init__(self, world: World, job: ProgramSpec) -> None:
         self._loop = world.loop
         self._ended: asyncio.Future[Ended] = world.loop.create_future()
         code = int(job.command[-1]) if job.command[-1].isdigit() else 0
-        seconds = world.rng.choice([0.0, 0.05, 0.3, 1.0, 3.0])
+        serves = job.command[-1] == "serve" and world.rng.random() < 0.8  # the others die
+        seconds = FOR_EVER_SECONDS if serves else world.rng.choice([0.0, 0.05, 0.3, 1.0, 3.0])
         self._timer = self._loop.call_later(seconds, self._end, code)
 
     def _end(self, code: int) -> None:
@@ -371,6 +382,9 @@ class Program:
         pass
 
     async def read(self, path: str, limit: int) -> bytes | None:
+        return None
+
+    async def open(self, path: str) -> int | None:
         return None
 
     def release(self) -> None:

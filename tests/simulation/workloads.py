@@ -28,10 +28,29 @@ def workflow(rng: random.Random, name: str) -> Manifest:
         spec["parallelism"] = rng.randint(1, 3)
     if rng.random() < 0.15:
         spec["activeDeadlineSeconds"] = rng.randint(1, 8)
+    _with_pods(spec, random.Random(f"pods {name} {len(str(spec))}"))
     metadata: Manifest = {"name": name, "namespace": "default"}
     if rng.random() < 0.1:
         metadata["annotations"] = {"exeunt.dev/exit-on": "terminate,delete"}
     return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": metadata, "spec": spec}
+
+
+def _with_pods(spec: Manifest, rng: random.Random) -> None:
+    """Some of the plain calls are of a daemon, or of a set of containers with a sidecar."""
+    if rng.random() < 0.6:
+        return
+    for template in spec["templates"]:
+        steps = [step for group in template.get("steps", []) for step in group]
+        for call in (*steps, *template.get("dag", {}).get("tasks", [])):
+            if call["template"] in ("ok", "h") and rng.random() < 0.4:
+                call["template"] = rng.choice(["serve", "set"])
+    one = {"name": "one", "image": "x", "command": ["exit", rng.choice(["0", "0", "1"])]}
+    main = {"name": "main", "image": "x", "command": ["exit", "0"], "dependencies": ["one"]}
+    side = {"name": "side", "image": "x", "command": ["serve"]}
+    spec["templates"] += [
+        {"name": "serve", "daemon": True, "container": {"image": "x", "command": ["serve"]}},
+        {"name": "set", "containerSet": {"containers": [one, main]}, "sidecars": [side]},
+    ]
 
 
 def _container(name: str, code: int) -> Manifest:
