@@ -49,7 +49,7 @@ class ArtifactPlace(PlacePart):
 
     @property
     def only_key(self) -> bool:
-        """Whether nothing but a key is said: the rest is the workflow's repository's (docs/key-only-artifacts.md)."""
+        """Whether nothing but a key is said: the rest is the workflow's repository's (Argo: key-only artifacts)."""
         return self.kind in KEYED and len(msgspec.to_builtins(self)) == 1 and bool(self.key)
 
     @property

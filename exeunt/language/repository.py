@@ -1,6 +1,6 @@
 """Which artifact repository a workflow has: the one it names, or the default of its namespace.
 
-A repository is a key of a ConfigMap, in YAML (Argo: docs/artifact-repository-ref.md). It is fixed at submission: what
+A repository is a key of a ConfigMap, in YAML (Argo: artifact-repository-ref). It is fixed at submission: what
 becomes of the ConfigMap later changes nothing for workflows that have begun.
 """
 

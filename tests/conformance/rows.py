@@ -33,7 +33,6 @@ LEFT_OUT = {
     "influxdb-ci.yaml": "needs influxd and a compiler of Go",
     "input-artifact-git.yaml": "needs a compiler of Go",
     "intermediate-parameters.yaml": "waits for people",
-    "sidecar.yaml": "needs influxd",
     "sidecar-dind.yaml": "needs a Docker engine",
     "sidecar-nginx.yaml": "needs nginx",
     "sidecar.yaml": "needs influxd, and installs a package",
