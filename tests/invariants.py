@@ -179,6 +179,11 @@ def _said(run: Run, node: Node) -> bool:
     return bool(node.message or run.state.shutdown)
 
 
+def _voting(members: list[Node]) -> list[Node]:
+    """Without daemons that were ready: they have gone well where they end only after what holds them has its phase."""
+    return [one for one in members if not one.daemoned]
+
+
 def _retry(run: Run, node: Node, members: list[Node]) -> Sentences:
     attempts = [one for one in members if one.retried]
     if len(attempts) < len(members):
@@ -194,8 +199,8 @@ def _retry(run: Run, node: Node, members: list[Node]) -> Sentences:
 
 def _task_group(run: Run, node: Node, members: list[Node]) -> Sentences:
     bad = [one for one in members if one.failed]
-    if bad and node.phase not in phases.BAD:
-        yield f"{run.names.full(bad[0])} is {bad[0].phase}"
+    if (sure := _voting(bad)) and node.phase not in phases.BAD:
+        yield f"{run.names.full(sure[0])} is {sure[0].phase}"
     if members and not bad and node.phase in phases.BAD and not _said(run, node):
         yield "no item has failed"
     if not members and node.phase == phases.SUCCEEDED:
@@ -204,16 +209,16 @@ def _task_group(run: Run, node: Node, members: list[Node]) -> Sentences:
 
 def _step_group(run: Run, node: Node, members: list[Node]) -> Sentences:
     bad = [one for one in members if one.failed and not _forgiven(one, call_of(run, one))]
-    if bad and node.phase == phases.SUCCEEDED:
-        yield f"{run.names.full(bad[0])} is {bad[0].phase}"
+    if (sure := _voting(bad)) and node.phase == phases.SUCCEEDED:
+        yield f"{run.names.full(sure[0])} is {sure[0].phase}"
     if not bad and node.phase in phases.BAD and not _said(run, node):
         yield "no step in it has failed"
 
 
 def _steps(run: Run, node: Node, members: list[Node]) -> Sentences:
     bad = [one for one in members if one.failed]
-    if bad and node.phase == phases.SUCCEEDED:
-        yield f"{run.names.full(bad[0])} is {bad[0].phase}"
+    if (sure := _voting(bad)) and node.phase == phases.SUCCEEDED:
+        yield f"{run.names.full(sure[0])} is {sure[0].phase}"
     if not bad and node.phase in phases.BAD and not _said(run, node):
         yield "no group in it has failed"
     template = _template(run, node.key)
@@ -241,7 +246,7 @@ def _end(run: Run, graph: Graph, nodes: dict[str, Node], target: int) -> str:
     """How a target counts: Succeeded or Failed, or empty where only what is inside of other graphs could tell."""
     task = graph.tasks[target]
     node = nodes.get(task.name)
-    if node is None:
+    if node is None or node.daemoned:
         return ""
     if node.completed:
         arrived = {node.phase}
