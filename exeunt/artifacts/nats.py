@@ -13,6 +13,8 @@ from exeunt.language.places import NATSPlace
 class NATSStore(Store):
     """The embedded store. A place without a uid is of the workflow that asks; into others nothing is written."""
 
+    checks = True
+
     def __init__(self, place: NATSPlace, access: StoreAccess) -> None:
         super().__init__(place, access)
         self._holder = ArtifactHolder(access.namespace, place.uid or access.uid)

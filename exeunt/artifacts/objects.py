@@ -14,6 +14,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionErr
 from exeunt.artifacts.stores import CHUNK, MOST_OBJECTS, Store, StoreAccess, StoredObject, StoreError, shortened
 from exeunt.language.place_parts import ArtifactPlace
 
+_METADATA_SERVICE = "169.254.169.254"
 PART = 8 << 20
 """Bytes of a part of an upload; what is smaller goes in one request."""
 MOST_PARTS = 9000
@@ -141,6 +142,10 @@ class ObjectStore(Store):
         if isinstance(error, PermissionDeniedError | UnauthenticatedError):
             return self.failed(
                 f"access denied ({words}); look at the secrets of the place, and what they allow", key=key
+            )
+        if _METADATA_SERVICE in text:  # where obstore asks when nothing else gives it credentials
+            return self.failed(
+                "no credentials: name the secrets of the place, or give the executor's environment some", key=key
             )
         status = _STATUS.search(text)
         if status is not None:

@@ -50,10 +50,11 @@ class Store:
     """A store, as one place names it. All that it cannot do raises StoreError.
 
     What a kind of store has no way to do stays as it is here. `directory` says that the whole place is a directory,
-    which `check_out` makes; it cannot be opened.
+    which `check_out` makes; it cannot be opened. `checks`: it never gives out other bytes than those that were kept.
     """
 
     directory: ClassVar[bool] = False
+    checks: ClassVar[bool] = False
 
     def __init__(self, place: ArtifactPlace, access: StoreAccess) -> None:
         self.place = place

@@ -135,7 +135,7 @@ async def _hashed(stream: AsyncIterable[bytes], sha: Any) -> AsyncIterator[bytes
 async def _checked(store: Store, tree: Mapping[str, Any], stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The same bytes; where it is known what they are, the last piece comes only if all are right."""
     wanted = str((tree.get("content") or {}).get("sha256") or "")
-    if not wanted:
+    if not wanted or store.checks:
         async for piece in stream:
             yield piece
         return
