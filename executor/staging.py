@@ -135,9 +135,11 @@ class StepFiles:
         binds: list[Bind] = []
         for at, given in enumerate(self._step.input_artifacts):
             tree = _tree(given)
-            if not has_place(tree):
+            if tree.get("deleted") or not has_place(tree):
                 if tree.get("optional"):
                     continue
+                if tree.get("deleted"):
+                    raise _not_started(f"artifact {given.name} was removed by artifactGC; run what makes it again")
                 raise _not_started(f"required artifact '{given.name}' not supplied")
             bind = await self._one(at, given.name, tree, place_of_path)
             if bind is not None:

@@ -21,6 +21,7 @@ from exeunt.journal.projections import Projections
 from exeunt.journal.records import ArchiveSummary, Revision
 from exeunt.scheduler.announce import RunAnnouncer, deleted
 from exeunt.scheduler.entry import OpenWorkflow
+from exeunt.scheduler.garbage import GarbageNote, note_of
 from exeunt.scheduler.runs import Runs
 from exeunt.scheduler.unread import Unread
 from exeunt.scheduler.view import Tree, WorkflowView, summary
@@ -51,6 +52,7 @@ class Archived:
     state: msgspec.Raw | None = None  # of one that did not succeed: what a retry goes on from
     ending: Ending | None = None  # as its last event told it
     outgoing: int = 0  # events that it has told
+    garbage: GarbageNote | None = None  # where artifacts of it go by themselves
 
     def looking(self) -> Generator[None, None, WorkflowView]:
         """All of it, as it is shown."""
@@ -77,6 +79,7 @@ class _Record(msgspec.Struct):
     state: msgspec.Raw = NIL
     ending: Ending | None = None
     outgoing: int = 0
+    garbage: GarbageNote | None = None
 
 
 class Archiver:
@@ -90,6 +93,8 @@ class Archiver:
         self.waiting = 0
         self.on_removed: list[Callable[[str, str], None]] = []
         """Hear namespace and uid of each workflow of which nothing is kept any more."""
+        self.on_garbage: list[Callable[[str], None]] = []
+        """Hear the uid of each workflow whose record says that artifacts are to go."""
         self._idle = asyncio.Event()
         self._asked: dict[str, asyncio.Future[None]] = {}
 
@@ -121,7 +126,8 @@ class Archiver:
         if self._runs.by_uid.get(run.uid) is not entry:
             self._asked.pop(run.uid, asyncio.get_running_loop().create_future()).cancel()
             return  # somebody else's by now
-        if run.deleted:
+        note = await self._kept_note(run, note_of(run))
+        if run.deleted and note is None:
             await self.remove(run.namespace, run.name, run.uid)
         else:
             tree = entry.ending
@@ -129,13 +135,25 @@ class Archiver:
                 tree = await self._runs.turns.through(_packed(run))
             shown = summary(tree, run.commits)
             shown.created_at = round(run.created_at, 3)
+            shown.collect = note is not None
             at, _ = place_of(shown)  # that of an attempt before, too
-            await self._projections.archive.put(run.namespace, at, run.uid, shown, body(run, tree))
+            await self._projections.archive.put(run.namespace, at, run.uid, shown, body(run, tree, note))
         measure(run)
         self._runs.done(entry)
+        if note is not None:
+            for hear in self.on_garbage:
+                hear(run.uid)
         asked = self._asked.pop(run.uid, None)
         if asked is not None and not asked.done():
             asked.set_result(None)
+
+    async def _kept_note(self, run: Run, note: GarbageNote | None) -> GarbageNote | None:
+        """The note of a record that is written anew after a crash: that it is to be deleted is not forgotten."""
+        before = None if note is None else await self._projections.archive.get(run.uid, type=_Record)
+        if before is None or before[0].version != run.commits:
+            return note
+        kept: GarbageNote | None = before[1].garbage
+        return kept or note
 
     async def keep_unread(self, one: Unread, *, deleted: bool = False) -> None:
         """A run that could not be read is closed: what can be shown of it is kept, or it goes as a whole."""
@@ -178,7 +196,8 @@ class Archiver:
         head = {"apiVersion": workflow.pop("api_version"), **workflow}
         head["status"] = {name: msgspec.msgpack.decode(value) for name, value in status.items()}
         state = None if record.state == NIL else record.state
-        return Archived(head, nodes, kept.version, record.requests, state, record.ending, record.outgoing)
+        ending, told = record.ending, record.outgoing
+        return Archived(head, nodes, kept.version, record.requests, state, ending, told, record.garbage)
 
     async def deleted(self, uid: str, namespace: str) -> bool:
         """Whether the workflow was over and was deleted lately."""
@@ -194,6 +213,14 @@ class Archiver:
             self._announcer.put([deleted(archived.ending, archived.outgoing + 1, by, why, time.time())])
         metadata = archived.head["metadata"]
         await self.remove(metadata["namespace"], metadata["name"], metadata["uid"])
+
+    async def delete_collected(self, archived: Archived) -> None:
+        """Removes a workflow whose artifacts went before it."""
+        note, metadata = archived.garbage, archived.head["metadata"]
+        if note is None or note.told:
+            await self.remove(metadata["namespace"], metadata["name"], metadata["uid"])
+        else:
+            await self.delete(archived, note.by, note.why)
 
     async def remove(self, namespace: str, name: str, uid: str) -> None:
         """Removes all that is kept of a workflow: its tombstone first, so that a late repeat is known."""
@@ -227,12 +254,14 @@ def measure(run: Run) -> None:
         traces.export_run(run)
 
 
-def body(run: Run, tree: Tree) -> dict[str, object]:
+def body(run: Run, tree: Tree, note: GarbageNote | None = None) -> dict[str, object]:
     """What an archive record holds."""
     kept: dict[str, object] = {"format": 1, "workflow": tree, "commits": run.commits}
     kept["requests"] = list(run.state.requests)
     kept["ending"] = ending(run)
     kept["outgoing"] = run.state.outgoing
+    if note is not None:
+        kept["garbage"] = note
     if run.phase in BAD:
         kept["state"] = run.state
     return kept

@@ -16,6 +16,7 @@ from exeunt.journal.subjects import partition_of
 from exeunt.scheduler.again import Retries
 from exeunt.scheduler.answers import shown
 from exeunt.scheduler.archive import Archived, Archiver
+from exeunt.scheduler.collector import ArtifactCollector
 from exeunt.scheduler.entry import OpenWorkflow
 from exeunt.scheduler.find import Elsewhere, Finder, named
 from exeunt.scheduler.launch import Launcher
@@ -42,6 +43,7 @@ class Commands:
         finder: Finder,
         peers: Peers,
         archiver: Archiver,
+        collector: ArtifactCollector,
         mender: Mender,
         launcher: Launcher,
         retries: Retries,
@@ -50,6 +52,7 @@ class Commands:
         self._finder = finder
         self._peers = peers
         self._archiver = archiver
+        self._collector = collector
         self._mender = mender
         self._launcher = launcher
         self._retries = retries
@@ -140,7 +143,7 @@ class Commands:
             found = kept
         else:
             _require_revision(found, command.revision)
-        await archiver.delete(found, command.by, command.message)
+        await self._collector.delete(found, command.by, command.message)
         return True
 
     async def _carry_out(self, turn: ClaimedCommand, method: str, request: Any, command: Any) -> pb.Workflow:

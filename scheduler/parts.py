@@ -35,9 +35,11 @@ from exeunt.scheduler.api import WorkflowService
 from exeunt.scheduler.archive import Archiver
 from exeunt.scheduler.artifact_reading import ArtifactReader
 from exeunt.scheduler.artifact_removal import ArtifactRemoval
+from exeunt.scheduler.artifact_stores import ArtifactStores
 from exeunt.scheduler.artifacts import ArtifactService
 from exeunt.scheduler.callbacks import RunCallbacks
 from exeunt.scheduler.claims import ClaimKeeper
+from exeunt.scheduler.collector import ArtifactCollector
 from exeunt.scheduler.commands import Commands
 from exeunt.scheduler.dispatch import Dispatch
 from exeunt.scheduler.entry import OpenWorkflow
@@ -110,6 +112,15 @@ class Scheduler:
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = RunAnnouncer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
+        self.stores = ArtifactStores(self.secrets, artifacts)
+        self.collector = ArtifactCollector(
+            self.archiver,
+            projections,
+            self.stores,
+            self.runs.turns,
+            ours=lambda partition: partition in self.runs.loaded,
+            is_open=lambda uid: uid in self.runs.by_uid or uid in self.runs.unread,
+        )
         self.claims = ClaimKeeper(self.runs, self.archiver, self.dispatch, self.judges)
         self.logs = LogWriter(projections.logs, self.runs)
         self.peers = Peers(owners)
@@ -163,7 +174,7 @@ class Scheduler:
             published=self.projections.events.published,
             closed=self._closed,
             message=lambda message: (replays if message.to == REPLAYED else launcher).message(message),
-            loaded=self.dispatch.loaded,
+            loaded=self._loaded,
             lost=self._lost,
             exit_closed=self.dispatch.exit_closed,
             broken=self.mender.broken,
@@ -193,6 +204,7 @@ class Scheduler:
             finder=finder,
             peers=peers,
             archiver=self.archiver,
+            collector=self.collector,
             mender=self.mender,
             launcher=self.launcher,
             retries=Retries(self.runs, projections, repeat),
@@ -207,7 +219,7 @@ class Scheduler:
             dispatch=self.dispatch,
             peers=peers,
             logs=projections.logs,
-            artifacts=ArtifactReader(self.secrets, self.artifacts),
+            artifacts=ArtifactReader(self.stores),
             access=self.access,
             turns=self.runs.turns,
         )
@@ -247,6 +259,7 @@ class Scheduler:
             "output of steps": self.logs.run(),
             "left attempts": self._sweep(),
             "volumes of workflows": self.claims.run(),
+            "garbage": self.collector.run(),
         }
         if self.removal is not None:
             routines["artifacts"] = self.removal.run()
@@ -318,6 +331,10 @@ class Scheduler:
     def _closed(self, entry: OpenWorkflow) -> None:
         self.claims.closed(entry)
         self.archiver.put(entry)
+
+    def _loaded(self, partitions: Collection[int]) -> None:
+        self.dispatch.loaded(partitions)
+        self.collector.look()
 
     def _lost(self, partitions: Collection[int]) -> None:
         self.steps.moved(partitions)

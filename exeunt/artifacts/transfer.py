@@ -28,6 +28,8 @@ T = TypeVar("T")
 Kind = Literal["tar", "zip", "none"]
 TRIES = 5
 """So often a transfer is begun, as Argo's executor does."""
+REMOVED_TOGETHER = 16
+"""Files of one directory that are removed at once."""
 FIRST_PAUSE_SECONDS = 0.5
 """Before the second try; twice as long before each further one."""
 
@@ -120,6 +122,27 @@ async def keep_bytes(store: Store, file: Path) -> Content:
         return await keep(store, HeldFile(fd, file), Strategy("none"))
     finally:
         os.close(fd)
+
+
+async def remove(store: Store, tree: Mapping[str, Any]) -> None:
+    """Removes an artifact; one that is not there is fine. Raises StoreError."""
+    key = store.place.key
+    directory = key.endswith("/") or bool((tree.get("content") or {}).get("files"))
+
+    async def once() -> None:
+        if not directory:
+            await store.delete(key)
+            return
+        some: list[str] = []
+        async with aclosing(store.list(key)) as found:  # type: ignore[type-var]
+            async for one in found:
+                some.append(one.key)
+                if len(some) == REMOVED_TOGETHER:
+                    await asyncio.gather(*map(store.delete, some))
+                    some.clear()
+        await asyncio.gather(*map(store.delete, some))
+
+    await _again(once)
 
 
 def _opener(source: HeldFile) -> Callable[[], AsyncIterator[bytes]]:

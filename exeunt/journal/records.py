@@ -71,6 +71,7 @@ class ArchiveSummary(msgspec.Struct, omit_defaults=True):
     version: int = 0
     labels: dict[str, str] = {}
     attempt: int = 0
+    collect: bool = False  # artifacts of it are to go yet
 
 
 class LedgerSummary(msgspec.Struct, omit_defaults=True):

@@ -57,6 +57,24 @@ class Parameter(Model):
     description: str = ""
 
 
+class ArtifactGC(Model):
+    """When an artifact goes by itself; without a strategy as the workflow says."""
+
+    strategy: str = ""
+    pod_metadata: dict[str, Any] | None = None
+    service_account_name: str = ""
+
+
+class WorkflowArtifactGC(ArtifactGC):
+    """When the artifacts of a workflow go that say nothing else.
+
+    With `force_finalizer_removal` a deleted workflow goes after one try, whatever could not be removed.
+    """
+
+    force_finalizer_removal: bool = False
+    pod_spec_patch: str = ""
+
+
 class Artifact(Model):
     """An artifact; everything about where it is stored stays raw until artifacts are built."""
 
@@ -83,7 +101,7 @@ class Artifact(Model):
     sub_path: str = ""
     recurse_mode: bool = False
     deleted: bool = False
-    artifact_gc: dict[str, Any] | None = msgspec.field(default=None, name="artifactGC")
+    artifact_gc: ArtifactGC | None = msgspec.field(default=None, name="artifactGC")
     archive_logs: bool | None = None
 
 
@@ -311,7 +329,7 @@ class WorkflowSpec(Model):
     pod_gc: dict[str, Any] | None = msgspec.field(default=None, name="podGC")
     archive_logs: bool | None = None
     artifact_repository_ref: dict[str, Any] | None = None
-    artifact_gc: dict[str, Any] | None = msgspec.field(default=None, name="artifactGC")
+    artifact_gc: WorkflowArtifactGC | None = msgspec.field(default=None, name="artifactGC")
     metrics: dict[str, Any] | None = None
     workflow_metadata: WorkflowMetadata | None = None
     pod_metadata: dict[str, Any] | None = None

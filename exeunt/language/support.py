@@ -17,6 +17,7 @@ import msgspec
 from exeunt.language import containers, manifest
 from exeunt.language.action_check import wrong
 from exeunt.language.actions import ACTIONS
+from exeunt.language.artifact_gc import check_gc
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import WorkflowSpec
 from exeunt.language.places import REFUSED as PLACES_REFUSED
@@ -42,8 +43,6 @@ REFUSED: dict[tuple[type, str], str] = {
     (manifest.Resource, "manifestFrom"): "manifestFrom is",
     (manifest.WorkflowSpec, "synchronization"): "synchronization is",
     (manifest.WorkflowSpec, "metrics"): "metrics of workflows are",
-    (manifest.WorkflowSpec, "artifactGC"): "artifact garbage collection is",
-    (manifest.Artifact, "artifactGC"): "artifact garbage collection is",
     (manifest.WorkflowSpec, "podSpecPatch"): "podSpecPatch is",
     (manifest.WorkflowSpec, "executorPlugins"): "executor plugins in a workflow are",
     (manifest.WorkflowSpec, "resourceClaims"): "resource claims are",
@@ -185,6 +184,7 @@ _RULES: dict[type, Callable[[Any, Place, Report], None]] = {
     manifest.WorkflowSpec: check_spec_volumes,
     manifest.Template: _template,
     manifest.Artifact: _artifact,
+    manifest.ArtifactGC: check_gc,
     containers.Container: check_mounts,
     containers.EnvVar: _variable,
     containers.EnvFromSource: _source,

@@ -31,7 +31,6 @@ def of_spec(more: str) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (container("outputs: {artifacts: [{name: a, path: /a, artifactGC: {strategy: Never}}]}"), "w.yaml:9: spec.templates[0].outputs.artifacts[0].artifactGC: artifact garbage collection is"),
         (container("memoize: {key: a}"), "w.yaml:9: spec.templates[0].memoize: memoization is"),
         (container("synchronization: {mutexes: [{name: a}]}"), "spec.templates[0].synchronization: synchronization is"),
         (container("initContainers: [{name: a, restartPolicy: Always}]"), "spec.templates[0].initContainers[0].restartPolicy: restartPolicy of containers is"),
@@ -61,6 +60,9 @@ def test_what_is_not_built_yet_is_refused_with_its_place(text: str, said: str) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (container("outputs: {artifacts: [{name: a, path: /a, artifactGC: {strategy: Nevr}}]}"), "w.yaml:9: spec.templates[0].outputs.artifacts[0].artifactGC.strategy: 'Nevr' is none of"),
+        (of_spec("artifactGC: {strategy: OnCompletion}"), "w.yaml:6: spec.artifactGC.strategy: 'OnCompletion' is none of"),
+        (of_spec("artifactGC: {strategy: Never, forceFinalizerRemoval: perhaps}"), "w.yaml:6: spec.artifactGC.forceFinalizerRemoval"),
         (variable("valueFrom: {}"), "env[0].valueFrom: either configMapKeyRef or secretKeyRef is expected here"),
         (variable("value: x, valueFrom: {secretKeyRef: {name: b, key: c}}"), "env[0].valueFrom: cannot stand beside value"),
         (variable("valueFrom: {secretKeyRef: {name: b}}"), "env[0].valueFrom.secretKeyRef: has no key"),
@@ -109,6 +111,8 @@ def test_what_only_a_pod_can_do_is_let_pass_with_a_warning(text: str) -> None:
         container("").replace("container: {image: a}", "resource: {action: create, manifest: 'kind: Workflow'}"),
         container("").replace("container: {image: a}", "plugin: {notify: {}}"),
         of_spec("serviceAccountName: argo"),
+        of_spec("artifactGC: {strategy: OnWorkflowDeletion, serviceAccountName: a, podMetadata: {labels: {b: c}}, podSpecPatch: '{}', forceFinalizerRemoval: true}"),
+        container("outputs: {artifacts: [{name: a, path: /a, artifactGC: {strategy: OnWorkflowCompletion}}]}"),
         of_spec("ttlStrategy: {secondsAfterCompletion: 5}"),
         of_spec("tolerations: [{key: a}]"),
     ],
