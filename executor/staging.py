@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from exeunt.internal.v1 import step_pb2 as pb
 
 from exeunt.artifacts.archive import ArchiveError, HeldFile, MissingFileError, file_name
 from exeunt.artifacts.embedded_port import EmbeddedRoad
@@ -28,6 +27,7 @@ from exeunt.executor.runtime.sandbox.files import remove_tree
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.sub_paths import open_part
 from exeunt.executor.volume_files import VolumeProblem
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.locations import has_place, located
 from exeunt.language.place_parts import PlaceError
 from exeunt.language.places import place_of
