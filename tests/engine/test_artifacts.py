@@ -72,6 +72,14 @@ def test_a_step_is_told_where_the_repository_wants_its_files() -> None:
     assert spec.archive == {"s3": {"bucket": "b", "key": "w/w"}}
 
 
+def test_each_attempt_of_a_step_is_handed_the_same() -> None:
+    takes = {**TAKES, "retryStrategy": {"limit": 1}}
+    main = {"name": "main", "steps": [[step("a", "makes")], [step("b", "takes", FROM_A)]]}
+    world = played({"templates": [main]}, MAKES, takes, outcomes=keeping(failed=("w[1].b(0)",)))
+    assert world.main.phase == "Succeeded"
+    assert [taken(world, f"w[1].b({attempt})") for attempt in (0, 1)] == ["w[0].a/f.tgz"] * 2
+
+
 def test_a_part_of_an_artifact_is_named_by_its_key() -> None:
     part = {"artifacts": [{**FROM_A["artifacts"][0], "subPath": "deep/{{workflow.name}}.txt"}]}
     world = played(

@@ -53,7 +53,7 @@ def look(run: Run, node: Node) -> Walk:
 
 
 def _processed(run: Run, node: Node) -> Processed:
-    return put_in(run, found_of(run, node).template, node.given, locals_of(run, node))
+    return put_in(run, found_of(run, node).template, node.given, locals_of(run, node), node.artifacts or ())
 
 
 def _place(run: Run, node: Node) -> bool:
