@@ -55,7 +55,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIns]:
 
 @pytest.fixture(scope="module")
 def secrets(cluster: Cluster, there: StandIns) -> None:
-    cluster.submit(there.secrets)
+    cluster.submit(secret(there))
 
 
 def manifest(templates: str, more: str = "", kind: str = "Workflow") -> str:
@@ -158,13 +158,13 @@ def test_hardwired_places_with_their_modes(cluster: Cluster, there: StandIns) ->
         path: /s3
         mode: 0700
         recurseMode: true
-        s3: &place
+        s3:
           endpoint: {there.s3.url.removeprefix("http://")}
           insecure: true
           bucket: sources
           key: folder
-          accessKeySecret: {{name: my-s3-credentials, key: accessKey}}
-          secretKeySecret: {{name: my-s3-credentials, key: secretKey}}
+          accessKeySecret: {{name: store, key: id}}
+          secretKeySecret: {{name: store, key: word}}
     container:
       image: debian
       command: [sh, -ec]
@@ -222,10 +222,14 @@ def test_an_expression_chooses_the_artifact_and_the_parameter(cluster: Cluster, 
     assert nodes(workflow)["[0].coin"]["outputs"]["parameters"] == [{"name": "word", "value": f"it was {side}"}]
 
 
+def secret(there: StandIns) -> str:
+    return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: store}}\nstringData: {{id: {there.s3.key_id}, word: {there.s3.key}}}\n"
+
+
 def repository(there: StandIns, bucket: str) -> str:
     return (
         f"    s3: {{endpoint: '{there.s3.url.removeprefix('http://')}', insecure: true, bucket: {bucket}, "
-        "accessKeySecret: {name: my-minio-cred, key: accesskey}, secretKeySecret: {name: my-minio-cred, key: secretkey}}\n"
+        "accessKeySecret: {name: store, key: id}, secretKeySecret: {name: store, key: word}}\n"
     )
 
 
@@ -250,7 +254,7 @@ def test_repositories_of_a_config_map_and_artifacts_with_only_a_key(cluster: Clu
     maps = maps.replace("  first: |", "  default-v1: |", 1).replace(
         "x: y", "workflows.argoproj.io/default-artifact-repository: default-v1", 1
     )
-    cluster.submit(f"{maps}---\n{there.secrets}", "--namespace", "repositories")
+    cluster.submit(f"{maps}---\n{secret(there)}", "--namespace", "repositories")
     for reference, bucket in (
         ("", "first"),
         ("  artifactRepositoryRef: {configMap: others}\n", "second"),
@@ -258,9 +262,12 @@ def test_repositories_of_a_config_map_and_artifacts_with_only_a_key(cluster: Clu
     ):
         workflow = succeeded(cluster, KEYED, reference, "--namespace", "repositories")
         assert result(workflow, ".take") == "hello"
-        assert members((there.s3.folder / bucket / "my-file.tgz").read_bytes()) == ["made"]
         [made] = nodes(workflow)[".make"]["outputs"]["artifacts"]
-        assert made["s3"]["key"] == "my-file.tgz"
+        assert (made["s3"]["bucket"], made["s3"]["key"]) == (bucket, "my-file.tgz")
+    done = cluster.call(
+        "submit", "-", "--namespace", "repositories", stdin=manifest(KEYED, "  artifactRepositoryRef: {key: fourth}\n")
+    )
+    assert "has no key 'fourth'" in done.stderr
 
 
 def test_a_key_alone_lies_in_the_embedded_store_too(cluster: Cluster) -> None:
@@ -367,8 +374,6 @@ def test_a_referenced_template_brings_its_artifacts(cluster: Cluster) -> None:
 @pytest.mark.usefixtures("secrets")
 def test_arguments_of_the_workflow_and_paths_as_variables(cluster: Cluster, there: StandIns) -> None:
     place = repository(there, "sources").strip().removesuffix("}") + ", key: folder/one}"
-    place = place.replace("my-minio-cred, key: accesskey", "my-s3-credentials, key: accessKey")
-    place = place.replace("my-minio-cred, key: secretkey", "my-s3-credentials, key: secretKey")
     workflow = succeeded(
         cluster,
         """
