@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from exeunt.artifacts.embedded_port import EmbeddedRoad
-from exeunt.artifacts.stores import Store, StoreAccess, StoreError, from_mapping
+from exeunt.artifacts.stores import HostGuard, Store, StoreAccess, StoreError, from_mapping
 from exeunt.journal.secrets import Secrets
 from exeunt.language.place_parts import selectors
 from exeunt.language.places import place_of
@@ -16,9 +16,13 @@ from exeunt.scheduler.node_artifacts import whole_place
 
 
 class ArtifactStores:
-    """Opens them. `embedded` is the way to the embedded store, None where there is none."""
+    """Opens them, where the guard lets a scheduler be pointed.
 
-    def __init__(self, secrets: Secrets, embedded: EmbeddedRoad | None) -> None:
+    `embedded` is the way to the embedded store, None where there is none.
+    """
+
+    def __init__(self, secrets: Secrets, embedded: EmbeddedRoad | None, guard: HostGuard) -> None:
+        self._guard = guard
         self._secrets = secrets
         self._embedded = embedded
 
@@ -37,6 +41,7 @@ class ArtifactStores:
             embedded=self._embedded,
             namespace=namespace,
             uid=metadata["uid"],
+            guard=self._guard,
         )
         store = store_for(place, access)
         try:

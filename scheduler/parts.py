@@ -51,6 +51,7 @@ from exeunt.scheduler.many import WorkflowsWatcher
 from exeunt.scheduler.mend import Mender
 from exeunt.scheduler.peers import Peers
 from exeunt.scheduler.reading import WorkflowReader
+from exeunt.scheduler.reading_guard import ReadingGuard, host_of_repository
 from exeunt.scheduler.replays import Replays
 from exeunt.scheduler.requests import Requests
 from exeunt.scheduler.run_steps import RunSteps
@@ -112,7 +113,7 @@ class Scheduler:
         self.mender = Mender(self.runs, journal, steps, clock)
         self.announcer = RunAnnouncer(projections.events)
         self.archiver = Archiver(self.runs, projections, self.announcer)
-        self.stores = ArtifactStores(self.secrets, artifacts)
+        self.stores = ArtifactStores(self.secrets, artifacts, _guard(settings))
         self.collector = ArtifactCollector(
             self.archiver,
             projections,
@@ -358,3 +359,8 @@ class OwnRuns:
     async def verify(self) -> None:
         """Reads from the log which partitions are ours."""
         await self._parts.journal.confirm(0.0, verify=True)
+
+
+def _guard(settings: Settings) -> ReadingGuard:
+    """What the operator relies on may be read: hosts that are named, and that of the repository."""
+    return ReadingGuard([*settings.artifact_hosts, *host_of_repository(settings.repository())])

@@ -74,6 +74,11 @@ class Settings(OwnerSettings, ServiceSettings):
         "delete, terminate+delete or none; the exit handlers need the same setting",
         (),
     )
+    artifact_hosts: tuple[str, ...] = setting(
+        "Hosts that artifacts may be read from for people who look at them: object stores besides the clouds' own and "
+        "that of artifact-repository, and web servers on loopback or link-local addresses",
+        (),
+    )
     artifact_repository: str = setting(REPOSITORY_HELP, "")
     anew: tuple[str, ...] = setting(identity.HELP, ())
     ledger_days: float = setting("How long records of exit runs are kept", 30.0, unit="d", minimum=0.01)

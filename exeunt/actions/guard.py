@@ -18,6 +18,8 @@ METADATA = frozenset(
     ipaddress.ip_address(a)
     for a in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
 )
+REFUSAL = "actions do not go there unless the settings of the service that does them allow it"
+"""What is said of an address that is refused, behind what it is."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -33,8 +35,14 @@ class AddressGuard:
     """Decides on addresses. Hosts in `allow_hosts` (names or addresses) are always let through."""
 
     def __init__(
-        self, allow_loopback: bool = False, allow_private: bool = True, allow_hosts: Set[str] = frozenset()
+        self,
+        allow_loopback: bool = False,
+        allow_private: bool = True,
+        allow_hosts: Set[str] = frozenset(),
+        *,
+        refusal: str = REFUSAL,
     ) -> None:
+        self._refusal = refusal
         self.allow_loopback = allow_loopback
         self.allow_private = allow_private
         self.allow_hosts = frozenset(h.lower().strip("[]") for h in allow_hosts)
@@ -50,8 +58,7 @@ class AddressGuard:
         what = self._kind(ip)
         if what is None:
             return None
-        allowed = "unless the settings of the service that does them allow it"
-        return f"{_named(host, ip)} is {what}; actions do not go there {allowed}"
+        return f"{_named(host, ip)} is {what}; {self._refusal}"
 
     def check(self, host: str, address: str) -> None:
         """Raises AddressRefused for an address that must not be reached."""

@@ -19,11 +19,13 @@ def gcs_store(place: GCSPlace, access: StoreAccess) -> Store:
     config: dict[str, Any] = {}
     if word:
         try:
-            json.loads(word)
+            key = json.loads(word)
         except ValueError as error:
             raise store.failed(
                 "gcs.serviceAccountKeySecret: the JSON of a service account's key is expected"
             ) from error
+        if isinstance(key, dict) and key.get("gcs_base_url"):
+            store.may_use(str(key["gcs_base_url"]))
         config["service_account_key"] = word
     elif not access.environment:
         config["skip_signature"] = True

@@ -106,6 +106,7 @@ class WebStore(Store):
         given = await self.headers()
         renewed = False
         for _ in range(MOST_REDIRECTS + 1):
+            await self.may_ask(url)
             sent = {"Accept-Encoding": "identity", **given, **more}
             found = await self._client().request(method, url, headers=sent, data=data, allow_redirects=False)
             if found.status == 401 and data is None and not renewed:
@@ -143,7 +144,8 @@ class WebStore(Store):
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self.tls())
+            guard = self.access.guard
+            connector = aiohttp.TCPConnector(ssl=self.tls(), resolver=guard.resolver() if guard is not None else None)
             self._session = aiohttp.ClientSession(connector=connector, timeout=LIMITS, auto_decompress=False)
         return self._session
 
@@ -232,6 +234,7 @@ class _ClientToken:
         return self._value
 
     async def _ask(self, session: aiohttp.ClientSession, form: Any, who: dict[str, str]) -> tuple[int, Any]:
+        await self._store.may_ask(self._url)
         try:
             async with session.post(self._url, data=form, headers=who, allow_redirects=False) as found:
                 text = await found.content.read(LONGEST_ANSWER)

@@ -209,6 +209,8 @@ def client_of(
     kind: Any, bucket: str, config: dict[str, Any], options: dict[str, Any], *, store: Store, provider: Any = None
 ) -> Any:
     """obstore's store. Raises StoreError where its parts cannot be used."""
+    if config.get("endpoint"):
+        store.may_use(config["endpoint"])
     more = {} if provider is None else {"credential_provider": provider}
     try:
         return kind(bucket, config=config, client_options={**CLIENT, **options}, retry_config=RETRY, **more)

@@ -6,11 +6,14 @@ more than a few of them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
+from aiohttp.abc import AbstractResolver
 
 from exeunt.artifacts.embedded_port import EmbeddedRoad
 from exeunt.language.containers import KeySelector
@@ -37,6 +40,19 @@ class StoreError(Exception):
 
 class MissingError(StoreError):
     """The artifact is not there: an `optional` one is done without."""
+
+
+class HostGuard(Protocol):
+    """Which hosts may be read from, for a process that others can point at its own network."""
+
+    def resolver(self) -> AbstractResolver:
+        """For connections: refuses addresses that must not be reached, at the very lookup that is connected by."""
+
+    def why_not(self, host: str) -> str:
+        """Why a host must not be asked; empty where it may be. It looks names up, and so blocks."""
+
+    def why_no_store(self, host: str) -> str:
+        """The same for a store whose client follows redirects and looks names up by itself. It does not block."""
 
 
 class StoredObject(NamedTuple):
@@ -105,6 +121,19 @@ class Store:
         """The artifact and its place, for messages."""
         return f"artifact {self.access.artifact}, {self.place.shown}" if self.access.artifact else self.place.shown
 
+    async def may_ask(self, url: str) -> None:
+        """Raises StoreError where the host of a URL must not be asked."""
+        if self.access.guard is not None:
+            why = await asyncio.to_thread(self.access.guard.why_not, _host(url))
+            if why:
+                raise self.failed(why)
+
+    def may_use(self, url: str) -> None:
+        """Raises StoreError where the host of a URL is none whose answers a client may follow."""
+        why = self.access.guard.why_no_store(_host(url)) if self.access.guard is not None else ""
+        if why:
+            raise self.failed(why)
+
     def secret(self, selector: KeySelector | None) -> str:
         """What a secret of the place holds; empty where none is named. Raises StoreError where it is not there."""
         if selector is None or not selector.name:
@@ -126,7 +155,8 @@ class StoreAccess(msgspec.Struct, frozen=True, kw_only=True):
     `secret` answers what the key of a secret holds, or raises KeyError. `artifact` is the name for messages. Where no
     secret is named, credentials of this process' environment are used only with `environment`. A repository on this
     machine's own disks can be checked out only with `local_repositories`. `embedded` is the way to the embedded store,
-    None where there is none; there it is the workflow `uid` of `namespace` that reads and writes.
+    None where there is none; there it is the workflow `uid` of `namespace` that reads and writes. `guard` says which
+    hosts may be asked, None for all.
     """
 
     secret: Callable[[str, str], str]
@@ -136,6 +166,14 @@ class StoreAccess(msgspec.Struct, frozen=True, kw_only=True):
     embedded: EmbeddedRoad | None = None
     namespace: str = ""
     uid: str = ""
+    guard: HostGuard | None = None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def from_mapping(known: Mapping[str, Mapping[str, str]]) -> Callable[[str, str], str]:
