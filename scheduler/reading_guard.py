@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from aiohttp import DefaultResolver
 from aiohttp.abc import AbstractResolver
 
 from exeunt.actions.guard import AddressGuard, AddressRefused, GuardedResolver
@@ -28,14 +29,17 @@ class ReadingGuard:
     def __init__(self, hosts: Iterable[str] = ()) -> None:
         self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
         refusal = f"a scheduler reads nothing there unless its setting {SETTING} names it"
+        self._any = "*" in self._hosts
         self._addresses = AddressGuard(allow_hosts=self._hosts, refusal=refusal)
 
     def resolver(self) -> AbstractResolver:
         """See HostGuard."""
-        return GuardedResolver(self._addresses)
+        return DefaultResolver() if self._any else GuardedResolver(self._addresses)
 
     def why_not(self, host: str) -> str:
         """See HostGuard."""
+        if self._any:
+            return ""
         try:
             self._addresses.check_name(host)
         except AddressRefused as error:
@@ -44,7 +48,7 @@ class ReadingGuard:
 
     def why_no_store(self, host: str) -> str:
         """See HostGuard. obstore's client follows redirects wherever they lead: the host has to be one to rely on."""
-        if host.lower() in self._hosts or _CLOUDS.fullmatch(host.lower()):
+        if self._any or host.lower() in self._hosts or _CLOUDS.fullmatch(host.lower()):
             return ""
         return f"{host or 'no host'} is none of the stores that a scheduler reads; name it in its setting {SETTING}"
 

@@ -75,8 +75,9 @@ class Settings(OwnerSettings, ServiceSettings):
         (),
     )
     artifact_hosts: tuple[str, ...] = setting(
-        "Hosts that artifacts may be read from for people who look at them: object stores besides the clouds' own and "
-        "that of artifact-repository, and web servers on loopback or link-local addresses",
+        "Hosts at which a scheduler reads artifacts for people who look at them, and removes what artifactGC collects: "
+        "object stores besides the clouds' own and that of artifact-repository, and web servers on loopback or "
+        "link-local addresses; * for all",
         (),
     )
     artifact_repository: str = setting(REPOSITORY_HELP, "")

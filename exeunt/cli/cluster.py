@@ -236,6 +236,7 @@ class Cluster:
         return {
             "EXEUNT_ALLOW_LOOPBACK": "true",  # everything here is one person's machine
             "EXEUNT_ARTIFACT_CREDENTIALS": "true",
+            "EXEUNT_ARTIFACT_HOSTS": "*",
             **self.options.environ,
             **({"EXEUNT_LOG_LEVEL": self.options.log_level} if self.options.log_level else {}),
             "EXEUNT_TOKEN": self.credentials.token,

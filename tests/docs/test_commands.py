@@ -31,7 +31,6 @@ NOT_RUN = {
     "deploy/README.md": {"kubectl": KUBERNETES, "docker": DOCKER},
     "docs/operations.md": {"kubectl": KUBERNETES, "kill %1": "it ends a kubectl"},
     "docs/events.md": {"nats ": NATS},
-    "docs/artifacts.md": {"exeunt artifacts": "manifests with artifacts are refused today"},
 }
 """Commands that are not run, by page: what stands in them, and why."""
 
@@ -161,6 +160,9 @@ def expected(page: str, command: str) -> tuple[int, ...]:
 async def test_the_commands_of_a_page_work(page: Path, environ: dict[str, str], tmp_path: Path) -> None:
     name = str(page.relative_to(ROOT))
     asked = to_run(page)
+    for block in blocks(page):
+        if block.language == "yaml" and block.file:
+            (tmp_path / block.file).write_text(block.text)
     if name == "README.md":  # a checkout without a cluster
         environ["XDG_STATE_HOME"] = str(tmp_path / "state")
         (tmp_path / ".venv").mkdir()
