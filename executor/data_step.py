@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 import msgspec
-from exeunt.internal.v1 import step_pb2 as pb
 
 from exeunt.artifacts.stores import StoreError
 from exeunt.executor.limits import OutputLimits, failure
 from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.staging import Staging
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.expression import ExpressionError, evaluate
 from exeunt.language.place_parts import PlaceError
 

@@ -10,8 +10,6 @@ import traceback
 from functools import partial
 from typing import Protocol
 
-from exeunt.internal.v1 import step_pb2 as pb
-
 from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.container_output import ContainerOutput
 from exeunt.executor.data_step import listed
@@ -26,6 +24,7 @@ from exeunt.executor.secrets import StepSecrets
 from exeunt.executor.staging import Staging, StepFiles
 from exeunt.executor.turns import FileTurns, shared_paths
 from exeunt.executor.volumes import StepVolumes, Volumes
+from exeunt.internal.v1 import step_pb2 as pb
 from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 log = logging.getLogger(__name__)

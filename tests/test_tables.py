@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from exeunt.internal.v1 import step_pb2
 
 from exeunt.actions.done_here import ACTIONS_DONE_HERE, WORK_DONE_HERE
 from exeunt.artifacts.registry import STORES
@@ -16,6 +15,7 @@ from exeunt.executor.run_step import NEED_EXECUTOR
 from exeunt.executor.runtime.registry import RUNTIMES
 from exeunt.executor.settings import Settings
 from exeunt.exithandler.described import DESCRIPTIONS
+from exeunt.internal.v1 import step_pb2
 from exeunt.language.actions import ACTIONS
 from exeunt.language.manifest import Template
 from exeunt.language.places import PLACES
