@@ -36,7 +36,7 @@ async def conclude(
     elif isinstance(ended, PodEnded):
         result.phase, result.message = ("Failed", ended.message) if ended.message else ("Succeeded", "")
     elif ended.exit_code:
-        result.phase, result.message = "Failed", f"main: Error (exit code {ended.exit_code})"
+        result.phase, result.message = "Failed", f"main: {ended.reason} (exit code {ended.exit_code})"
     if isinstance(ended, PodEnded):
         ended.told(result, of_set=step.HasField("container_set"))
     together = 0

@@ -210,7 +210,7 @@ class Pod:
             raise
         finally:
             self._running.pop(one.name, None)
-        return ContainerEnded(one.name, ended.exit_code)
+        return ContainerEnded(one.name, ended.exit_code, reason=ended.reason)
 
     # --- daemons ------------------------------------------------------------------------------------------------------
 

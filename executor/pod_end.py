@@ -26,11 +26,12 @@ class ContainerEnded:
     name: str
     exit_code: int
     words: str = ""
+    reason: str = "Error"  # see `Ended`
 
     @property
     def message(self) -> str:
         """As Argo says it of a pod."""
-        return f"{self.name}: Error (exit code {self.exit_code})" + (f": {self.words}" if self.words else "")
+        return f"{self.name}: {self.reason} (exit code {self.exit_code})" + (f": {self.words}" if self.words else "")
 
 
 @dataclass(slots=True)

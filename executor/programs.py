@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from exeunt.executor.pod import MAIN, PodPlan, PodProgram
-from exeunt.executor.runtime.base import ProgramSpec
+from exeunt.executor.runtime.base import ProgramSpec, StepLimits
 from exeunt.executor.runtime.environment import expand
 from exeunt.executor.secrets import StepSecrets
 from exeunt.internal.v1 import step_pb2 as pb
@@ -99,4 +99,5 @@ def program(
         environment=environment,
         working_dir=work.working_dir,
         source=work.source if work.script else None,
+        limits=StepLimits(memory_bytes=work.memory_bytes, cpus=work.cpus),
     )

@@ -134,6 +134,8 @@ def _container(work: ContainerWork) -> pb.ContainerWork:
         ],
         mounts=mounts_to_proto(work.mounts),
         readiness=None if work.readiness is None else _probe(work.readiness),
+        memory_bytes=work.memory_bytes,
+        cpus=work.cpus,
     )
 
 
@@ -183,6 +185,8 @@ def _container_of(made: pb.ContainerWork) -> ContainerWork:
         ],
         mounts=mounts_of(made.mounts),
         readiness=_probe_of(made.readiness) if made.HasField("readiness") else None,
+        memory_bytes=made.memory_bytes,
+        cpus=made.cpus,
     )
 
 

@@ -61,10 +61,15 @@ class ProgramSpec:
 
 @dataclass(slots=True)
 class Ended:
-    """How a program ended: its exit code as a shell counts it (128 + n when signal n ended it)."""
+    """How a program ended: its exit code as a shell counts it (128 + n when signal n ended it).
+
+    `reason` is Kubernetes' word for an end with another code than 0: OOMKilled when the kernel killed something of it
+    for its memory, else Error.
+    """
 
     exit_code: int
     signal: int = 0
+    reason: str = "Error"
 
 
 class NotStarted(Exception):  # noqa: N818 - it is an answer that becomes the step's result

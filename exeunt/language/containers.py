@@ -90,8 +90,16 @@ class ReadinessProbe(Model):
     termination_grace_period_seconds: Scalar = None
 
 
+class Resources(Model):
+    """A core/v1 ResourceRequirements: quantities by the name of what they are of (cpu, memory, …)."""
+
+    limits: dict[str, Scalar] = {}
+    requests: dict[str, Scalar] = {}
+    claims: list[dict[str, Any]] = []
+
+
 class Container(Model):
-    """A core/v1 Container. What only a pod can have (resources, probes, volumeMounts, …) stays raw."""
+    """A core/v1 Container. What only a pod can have (lifecycle, a securityContext, …) stays raw."""
 
     name: str = ""
     image: str = ""
@@ -101,7 +109,7 @@ class Container(Model):
     env_from: list[EnvFromSource] = []
     working_dir: str = ""
     image_pull_policy: str = ""
-    resources: dict[str, Any] | None = None
+    resources: Resources | None = None
     volume_mounts: list[VolumeMount] = []
     volume_devices: list[dict[str, Any]] = []
     ports: list[dict[str, Any]] = []

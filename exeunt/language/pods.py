@@ -13,6 +13,7 @@ from exeunt.language.containers import Container, ContainerSet, ReadinessProbe, 
 from exeunt.language.manifest import Template
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
+from exeunt.language.resources import check_resources
 from exeunt.language.rules import field_name, whole_number
 
 RESERVED = ("wait", "supervisor", "init")
@@ -40,7 +41,7 @@ def containers_of(template: Template) -> Iterator[tuple[tuple[str | int, ...], C
 
 
 def check_pod(template: Template, place: Place, report: Report) -> None:
-    """The containers of a template: their names, and what they depend on."""
+    """The containers of a template: their names, what they depend on, and what they may take."""
     taken: set[str] = set()
     if template.container_set is not None:
         _set(template, template.container_set, place.at("containerSet"), report)
@@ -53,6 +54,8 @@ def check_pod(template: Template, place: Place, report: Report) -> None:
         for path, container in containers_of(template):
             if container.readiness_probe is not None and path[0] != "initContainers":
                 _probe(container.readiness_probe, container, place.at(*path, "readinessProbe"), report)
+    for path, container in containers_of(template):
+        check_resources(container, place.at(*path), report)
 
 
 def _set(template: Template, whole: ContainerSet, place: Place, report: Report) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from exeunt.executor.runtime.sandbox.cgroups import clear_groups, find_groups
 from exeunt.executor.runtime.sandbox.probe import probe
 from tests.e2e.cluster import ARGO, Cluster, nodes
 from tests.e2e.conftest import IMAGES
@@ -171,6 +172,54 @@ def test_containers_of_a_step_share_its_volumes(with_volumes: Cluster) -> None:
 def test_argos_examples_with_volumes_succeed(with_volumes: Cluster, name: str) -> None:
     [workflow] = with_volumes.run((ARGO / "examples" / f"{name}.yaml").read_text())
     assert set(phases(workflow).values()) == {"Succeeded"}, workflow["status"]
+
+
+HUNGRY = """
+    spec:
+      entrypoint: main
+      templates:
+      - name: main
+        steps:
+        - - {name: one, template: one, continueOn: {failed: true}}
+          - {name: set, template: set, continueOn: {failed: true}}
+          - {name: init, template: init, continueOn: {failed: true}}
+          - {name: enough, template: enough}
+      - name: one
+        container: &hungry
+          image: python
+          command: [python, -c, "print(len(b'x' * (200 << 20)))"]
+          resources: {limits: {memory: 64Mi, cpu: 500m}}
+      - name: set
+        containerSet: {containers: [{<<: *hungry, name: eater}]}
+      - name: init
+        initContainers: [{<<: *hungry, name: eater}]
+        container: {image: alpine, command: ["true"]}
+      - name: enough
+        container: {<<: *hungry, resources: {limits: {memory: 1Gi}, requests: {memory: 128Mi}}}
+    """
+
+
+def limits_memory() -> bool:
+    """Whether control groups of memory can be written here."""
+    groups = find_groups("exeunt-asked-for-by-a-test")
+    clear_groups(groups)
+    return "memory" in groups.roots
+
+
+def test_a_container_above_its_memory_limit_is_ended(with_volumes: Cluster) -> None:
+    if "sandbox" not in with_volumes.arguments or not limits_memory():
+        wanted = dict.fromkeys(("one", "set", "init", "enough"), ("Succeeded", None))
+    else:
+        wanted = {
+            "one": ("Failed", "main: OOMKilled (exit code 137)"),
+            "set": ("Failed", "eater: OOMKilled (exit code 137)"),
+            "init": ("Failed", "eater: OOMKilled (exit code 137)"),
+            "enough": ("Succeeded", None),
+        }
+    [workflow] = with_volumes.run(written(HUNGRY))
+    found = nodes(workflow)
+    got = {name: (found[f"[0].{name}"]["phase"], found[f"[0].{name}"].get("message") or None) for name in wanted}
+    assert got == wanted
 
 
 # --- daemons ----------------------------------------------------------------------------------------------------------

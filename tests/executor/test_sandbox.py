@@ -40,6 +40,7 @@ class Done:
     """What came of a program."""
 
     def __init__(self, ended: Ended, output: str, process: SandboxedProcess) -> None:
+        self.ended = ended
         self.code = ended.exit_code
         self.output = output
         self.process = process
@@ -278,7 +279,8 @@ class TestSpace:
         assert "fork" in done.output.lower()
         many = "import sys; sys.stdout.write(str(len(b'x' * (200 << 20))))"
         done = await run(runtime, f'{sys.executable} -c "{many}"', limits=limits)
-        assert (done.code, done.output.startswith("2")) == (137, False)
+        assert (done.code, done.ended.reason, done.output.startswith("2")) == (137, "OOMKilled", False)
+        assert (await run(runtime, "kill -9 $$", limits=limits)).ended.reason == "Error"
         done.process.release()
         assert not any(group.exists() for group in done.process.groups)
 

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+import yaml
+
+from exeunt.language.containers import Container
+from exeunt.language.resources import MOST_BYTES, MOST_CPUS, cpu_limit, memory_limit
 
 from .manifests import HEAD, errors, warnings
 
@@ -23,6 +28,10 @@ def beside(more: str) -> str:
 
 def daemon(probe: str, more: str = "") -> str:
     return beside("daemon: true").replace("{image: a}", f"{{image: a, readinessProbe: {probe}{more}}}")
+
+
+def takes(resources: str) -> str:
+    return template(f"container: {{image: a, resources: {{{resources}}}}}")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,14 @@ def daemon(probe: str, more: str = "") -> str:
         (daemon("{tcpSocket: {port: web}}"), "readinessProbe.tcpSocket.port: there is no port 'web'"),
         (daemon("{httpGet: {port: 123456}}"), "readinessProbe.httpGet.port: there is no port '123456'"),
         (daemon("{tcpSocket: {port: 1}, periodSeconds: often}"), "its numbers must be whole"),
+        (takes("limits: {memory: much}"), "w.yaml:7: spec.templates[0].container.resources.limits.memory: 'much' is no quantity; write it as 500Mi or 1Gi"),
+        (takes("limits: {cpu: half}"), "container.resources.limits.cpu: 'half' is no quantity; write it as 500m or 2"),
+        (takes("requests: {memory: -1Gi}"), "container.resources.requests.memory: '-1Gi' is below 0"),
+        (takes("requests: {cpu: 1}, limits: {cpu: 500m}"), "container.resources.requests.cpu: 1 is more than its limit, 500m"),
+        (takes("limit: {cpu: 1}"), "container.resources.limit: unknown field"),
+        (of_set("{name: a, resources: {limits: {cpu: x}}}"), "containerSet.containers[0].resources.limits.cpu: 'x' is no quantity"),
+        (beside("sidecars: [{name: a, resources: {limits: {cpu: x}}}]"), "sidecars[0].resources.limits.cpu: 'x' is no quantity"),
+        (beside("initContainers: [{name: a, resources: {limits: {cpu: x}}}]"), "initContainers[0].resources.limits.cpu: 'x' is no quantity"),
         (daemon("{httpGet: {prot: 1}}"), "readinessProbe.httpGet.prot: unknown field"),
         (of_set("{name: a, args: ['{{inputs.parameters.no}}']}"), "inputs.parameters.no"),
         (beside("sidecars: [{name: a, args: ['{{inputs.parameters.no}}']}]"), "inputs.parameters.no"),
@@ -94,3 +111,26 @@ def test_only_a_daemon_has_an_address(wanted: str) -> None:
   - {{name: ask, inputs: {{parameters: [{{name: at}}]}}, container: {{image: a}}}}
 """
     assert bool(errors(text)) == (wanted == "steps.e.ip")
+
+
+@pytest.mark.parametrize(
+    ("given", "memory", "cpus"),
+    [
+        ("{}", 0, 0.0),
+        ("{limits: {memory: 128Mi, cpu: 500m}}", 128 << 20, 0.5),
+        ("{limits: {memory: 1500m, cpu: 2}}", 2, 2.0),
+        ("{limits: {memory: 1e3, cpu: 0.25}, requests: {memory: 1k, cpu: 250m}}", 1000, 0.25),
+        ("{limits: {memory: 100E, cpu: 5E, nvidia.com/gpu: 1}}", MOST_BYTES, MOST_CPUS),
+        ("{requests: {memory: 1Gi}}", 0, 0.0),
+        ("{limits: {memory: '{{workflow.parameters.much}}'}}", None, None),
+    ],
+)
+def test_limits_are_counted_as_kubernetes_does(given: str, memory: int | None, cpus: float | None) -> None:
+    text = template(f"container: {{image: a, resources: {given}}}")
+    assert not [one for one in errors(text) if "resources" in one and "workflow.parameters.much" not in one]
+    container = msgspec.convert({"resources": yaml.safe_load(given)}, Container, strict=False)
+    if memory is None:
+        with pytest.raises(ValueError, match="is no quantity"):
+            memory_limit(container)
+    else:
+        assert (memory_limit(container), cpu_limit(container)) == (memory, cpus)

@@ -58,6 +58,17 @@ def make_group(groups: LimitGroups, name: str, limits: StepLimits) -> list[Path]
     return list(made)
 
 
+def out_of_memory(paths: list[Path]) -> bool:
+    """Whether the kernel killed a process of these groups for their memory."""
+    for path in paths:
+        for file in ("memory.events", "memory.oom_control"):  # of version 2, of version 1
+            with contextlib.suppress(OSError):
+                told = dict(line.split() for line in (path / file).read_text().splitlines())
+                if int(told.get("oom_kill", 0)):
+                    return True
+    return False
+
+
 def remove_groups(paths: list[Path]) -> None:
     """Removes groups that nothing runs in any more."""
     for path in paths:
@@ -77,10 +88,10 @@ def _settings(version: int, limits: StepLimits) -> list[tuple[str, str, str]]:
     """Controller, file and text of each limit."""
     found = []
     if limits.memory_bytes:
-        names = {1: ("memory.limit_in_bytes",), 2: ("memory.max",)}[version]
+        names = {1: ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), 2: ("memory.max",)}[version]
         found += [("memory", name, str(limits.memory_bytes)) for name in names]
         if version == 2:
-            found.append(("memory", "memory.oom.group", "1"))
+            found += [("memory", "memory.swap.max", "0"), ("memory", "memory.oom.group", "1")]
     if limits.cpus:
         quota = max(1000, round(limits.cpus * PERIOD_MICROSECONDS))
         if version == 1:

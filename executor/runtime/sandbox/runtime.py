@@ -20,7 +20,7 @@ from typing import Any
 
 from exeunt.executor.images import NoCommand, command_line
 from exeunt.executor.runtime import survivors
-from exeunt.executor.runtime.base import Bind, NotStarted, OnOutput, ProgramSpec, RuntimeContext, Unreadable
+from exeunt.executor.runtime.base import Bind, Ended, NotStarted, OnOutput, ProgramSpec, RuntimeContext, Unreadable
 from exeunt.executor.runtime.environment import base_environment
 from exeunt.executor.runtime.group import Process
 from exeunt.executor.runtime.guard import Groups
@@ -54,6 +54,13 @@ class SandboxedProcess(Process):
     places: list[SeenPlace]
     groups: list[Path]
     view: list[int]
+
+    async def wait(self) -> Ended:
+        """See `RunningProgram.wait`."""
+        ended = await super().wait()
+        if ended.exit_code and cgroups.out_of_memory(self.groups):
+            ended.reason = "OOMKilled"
+        return ended
 
     async def read(self, path: str, limit: int) -> bytes | None:
         """See `RunningProgram.read`."""

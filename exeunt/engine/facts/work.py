@@ -62,6 +62,8 @@ class ContainerWork(Struct, tag="container"):
     env_from: list[EnvSource] = []
     mounts: list[StepMount] = []
     readiness: Probe | None = None  # of a daemon
+    memory_bytes: int = 0  # that it may take; 0: no limit
+    cpus: float = 0.0  # processors that it may take; 0: no limit
 
 
 class DataWork(Struct, tag="data"):

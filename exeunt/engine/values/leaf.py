@@ -36,6 +36,7 @@ from exeunt.engine.values.scope import config_map_data, config_map_value, global
 from exeunt.engine.values.volumes import mounts_of, volumes_of
 from exeunt.language.containers import Container, EnvFromSource, KeySelector, SetMember, UserContainer
 from exeunt.language.manifest import Parameter, Template
+from exeunt.language.resources import cpu_limit, memory_limit
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import text
 from exeunt.language.volumes import VolumeMount
@@ -184,6 +185,10 @@ def _container(run: Run, template: Template, container: Container) -> ContainerW
             value = _from_config_map(run, variable.name, source.config_map_key_ref)
         if value is not None:
             env.append((variable.name, value))
+    try:
+        memory, cpus = memory_limit(container), cpu_limit(container)
+    except ValueError as error:
+        raise NodeError(f"resources.limits: {error}") from None
     return ContainerWork(
         image=container.image,
         command=container.command,
@@ -194,6 +199,8 @@ def _container(run: Run, template: Template, container: Container) -> ContainerW
         env_from=[_source(run, source) for source in container.env_from],
         mounts=mounts_of(container),
         readiness=probe_of(container) if template.daemon else None,
+        memory_bytes=memory,
+        cpus=cpus,
     )
 
 
