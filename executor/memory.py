@@ -101,6 +101,13 @@ def own_groups() -> list[Path]:
     return [group for group in found if any((group / limit).exists() for limit, _, _ in _FILES)]
 
 
+def most_memory() -> int:
+    """The bytes that this process may take with all that it runs: those of its groups, or of the machine."""
+    machine = os.sysconf("SC_PHYS_PAGES") * _PAGE
+    rooms = (_read(group, *names) for group in own_groups() for names in _FILES)
+    return min([machine, *(room.limit for room in rooms if room is not None)])
+
+
 def _room(groups: Iterable[Path]) -> Room | None:
     """The room of the group that is nearest to its limit. File pages that can be given up at once do not count."""
     rooms = [room for group in groups for names in _FILES if (room := _read(group, *names)) is not None]

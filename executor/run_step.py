@@ -17,6 +17,7 @@ from exeunt.executor.limits import OutputLimits, failure
 from exeunt.executor.logs import Output
 from exeunt.executor.outputs import conclude
 from exeunt.executor.own_address import own_address
+from exeunt.executor.own_facts import put_facts
 from exeunt.executor.pod import MAIN, Pod, PodPlan
 from exeunt.executor.programs import is_pod, plan_of, works_of
 from exeunt.executor.runtime.base import NotEnded, NotStarted, RunningProgram, Runtime
@@ -124,6 +125,7 @@ class StepWork:
 
     async def _with_files(self, attempt: LocalAttempt, step: pb.Step, secrets: StepSecrets) -> pb.StepResult:
         """Runs the program with its volumes and its artifacts."""
+        await put_facts(step, self._id, partial(self._reached_at, attempt))
         plan = plan_of(step, secrets, self._id)
         async with contextlib.AsyncExitStack() as stack:
             volumes = files = None
@@ -222,10 +224,12 @@ class StepWork:
         task.add_done_callback(self._telling.discard)
 
     async def _tell(self, attempt: LocalAttempt) -> None:
-        towards = attempt.link.address if attempt.link is not None else ""
-        attempt.ready = self._address or await own_address(towards)
+        attempt.ready = await self._reached_at(attempt)
         if attempt.link is not None:
             attempt.link.is_ready(attempt)
+
+    async def _reached_at(self, attempt: LocalAttempt) -> str:
+        return self._address or await own_address(attempt.link.address if attempt.link is not None else "")
 
 
 def _place_of(volumes: StepVolumes | None, id: str, path: str) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ from exeunt.engine.facts import (
     ContainerWork,
     DataWork,
     EnvSource,
+    ExecutorFact,
     HttpWork,
     NamedContainer,
     PluginWork,
@@ -122,7 +123,7 @@ def _container(work: ContainerWork) -> pb.ContainerWork:
         image=work.image,
         command=work.command,
         args=work.args,
-        env=_variables(work.env, work.env_secrets),
+        env=_variables(work.env, work.env_secrets, work.env_facts),
         working_dir=work.working_dir,
         source=work.source,
         script=work.script,
@@ -187,6 +188,7 @@ def _container_of(made: pb.ContainerWork) -> ContainerWork:
         readiness=_probe_of(made.readiness) if made.HasField("readiness") else None,
         memory_bytes=made.memory_bytes,
         cpus=made.cpus,
+        env_facts=_facts(made.env),
     )
 
 
@@ -380,12 +382,24 @@ WORK_FORMS: dict[str, WorkForm[Any]] = {
 
 
 def _variables(
-    pairs: Iterable[tuple[str, str]], refs: Mapping[int, SecretRef] | None = None
+    pairs: Iterable[tuple[str, str]],
+    refs: Mapping[int, SecretRef] | None = None,
+    facts: Mapping[int, ExecutorFact] | None = None,
 ) -> list[pb.EnvironmentVariable]:
     made = [pb.EnvironmentVariable(name=name, value=value) for name, value in pairs]
     for at, ref in (refs or {}).items():
         made[at].secret.CopyFrom(pb.SecretKey(name=ref.name, key=ref.key, optional=ref.optional))
+    for at, fact in (facts or {}).items():
+        made[at].fact.CopyFrom(pb.ExecutorFact(name=fact.name, divisor=fact.divisor))
     return made
+
+
+def _facts(variables: Iterable[pb.EnvironmentVariable]) -> dict[int, ExecutorFact]:
+    return {
+        at: ExecutorFact(name=v.fact.name, divisor=v.fact.divisor)
+        for at, v in enumerate(variables)
+        if v.HasField("fact")
+    }
 
 
 def _refs(variables: Iterable[pb.EnvironmentVariable]) -> dict[int, SecretRef]:

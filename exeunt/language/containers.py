@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from exeunt.language.model import Model
-from exeunt.language.volumes import VolumeMount
+from exeunt.language.volumes import FieldReference, ResourceReference, VolumeMount
 
 Scalar = str | int | float | bool | None
 
@@ -29,8 +29,8 @@ class KeySelector(Model):
 class EnvVarSource(Model):
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
-    field_ref: dict[str, Any] | None = None
-    resource_field_ref: dict[str, Any] | None = None
+    field_ref: FieldReference | None = None
+    resource_field_ref: ResourceReference | None = None
     file_key_ref: dict[str, Any] | None = None
 
 

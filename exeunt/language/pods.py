@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from exeunt.language.containers import Container, ContainerSet, ReadinessProbe, UserContainer
 from exeunt.language.manifest import Template
+from exeunt.language.pod_fields import check_containers_named
 from exeunt.language.problems import nearest, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.resources import check_resources
@@ -56,6 +57,7 @@ def check_pod(template: Template, place: Place, report: Report) -> None:
                 _probe(container.readiness_probe, container, place.at(*path, "readinessProbe"), report)
     for path, container in containers_of(template):
         check_resources(container, place.at(*path), report)
+    check_containers_named(containers_of(template), place, report)
 
 
 def _set(template: Template, whole: ContainerSet, place: Place, report: Report) -> None:

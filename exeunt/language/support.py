@@ -21,8 +21,9 @@ from exeunt.language.artifact_gc import check_gc
 from exeunt.language.load import load_documents
 from exeunt.language.manifest import WorkflowSpec
 from exeunt.language.places import REFUSED as PLACES_REFUSED
+from exeunt.language.pod_fields import check_field, check_resource
 from exeunt.language.pods import unsupported
-from exeunt.language.problems import ManifestError, Path, shorten
+from exeunt.language.problems import ManifestError, Path, quoted_list, shorten
 from exeunt.language.report import Place, Report
 from exeunt.language.template_types import TEMPLATE_TYPES
 from exeunt.language.visible import STAND_IN, without_tags
@@ -117,18 +118,29 @@ def _variable(variable: containers.EnvVar, place: Place, report: Report) -> None
     source, there = variable.value_from, place.at("valueFrom")
     if source is None:
         return
-    known = (("configMapKeyRef", source.config_map_key_ref), ("secretKeyRef", source.secret_key_ref))
-    given = [(name, key) for name, key in known if key is not None]
+    given = {
+        "configMapKeyRef": source.config_map_key_ref,
+        "fieldRef": source.field_ref,
+        "resourceFieldRef": source.resource_field_ref,
+        "secretKeyRef": source.secret_key_ref,
+    }
     for name in msgspec.to_builtins(source):
-        if name not in dict(known):
-            report.add(there.at(name), f"{name} is not supported yet; configMapKeyRef and secretKeyRef are")
+        if name not in given:
+            report.add(there.at(name), f"{name} is not supported yet; {quoted_list(given)} are")
             return
-    if len(given) != 1:
-        report.add(there, "either configMapKeyRef or secretKeyRef is expected here")
+    named = [name for name, part in given.items() if part is not None]
+    if len(named) != 1:
+        report.add(there, f"one of {quoted_list(given)} is expected here")
     elif variable.value not in ("", None):
         report.add(there, "cannot stand beside value")
+    elif source.field_ref is not None:
+        check_field(source.field_ref, there.at("fieldRef"), report)
+    elif source.resource_field_ref is not None:
+        check_resource(source.resource_field_ref, there.at("resourceFieldRef"), report)
     else:
-        _key(given[0][1], there.at(given[0][0]), report)
+        key = source.config_map_key_ref or source.secret_key_ref
+        assert key is not None
+        _key(key, there.at(named[0]), report)
 
 
 def _source(source: containers.EnvFromSource, place: Place, report: Report) -> None:

@@ -52,6 +52,14 @@ class FieldReference(Model):
     field_path: str = ""
 
 
+class ResourceReference(Model):
+    """What a container may take or asks for: `limits.cpu`, `requests.memory`; in units of `divisor`."""
+
+    container_name: str = ""
+    resource: str = ""
+    divisor: str | int | float = ""
+
+
 class DownwardFile(Model):
     """A field of the pod that becomes the file `path`."""
 

@@ -222,6 +222,70 @@ def test_a_container_above_its_memory_limit_is_ended(with_volumes: Cluster) -> N
     assert got == wanted
 
 
+KNOWN = """
+    metadata: {generateName: w-, labels: {team: blue}}
+    spec:
+      entrypoint: main
+      serviceAccountName: runner
+      podMetadata: {labels: {tier: "{{workflow.parameters.tier}}"}}
+      arguments: {parameters: [{name: tier, value: "$(upper)"}]}
+      templates:
+      - name: main
+        metadata: {annotations: {note: a $(NAME) b}}
+        container:
+          image: alpine
+          command: [sh, -c, "env | grep ^F_ | sort"]
+          resources: {limits: {memory: 64Mi}, requests: {cpu: 250m}}
+          env:
+          - {name: NAME, value: never}
+          - {name: F_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+          - {name: F_SPACE, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}}
+          - {name: F_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+          - {name: F_TIER, valueFrom: {fieldRef: {fieldPath: "metadata.labels['tier']"}}}
+          - {name: F_FLOW, valueFrom: {fieldRef: {fieldPath: "metadata.labels['workflows.argoproj.io/workflow']"}}}
+          - {name: F_NONE, valueFrom: {fieldRef: {fieldPath: "metadata.labels['none']"}}}
+          - {name: F_NOTE, valueFrom: {fieldRef: {fieldPath: "metadata.annotations['note']"}}}
+          - {name: F_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+          - {name: F_AS, valueFrom: {fieldRef: {fieldPath: spec.serviceAccountName}}}
+          - {name: F_POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+          - {name: F_HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
+          - {name: F_AT, value: "$(F_POD_IP):80"}
+          - {name: F_MEMORY, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+          - {name: F_ASKED, valueFrom: {resourceFieldRef: {resource: requests.cpu, divisor: 1m}}}
+          - {name: F_CPUS, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+          - {name: F_SIDE, valueFrom: {resourceFieldRef: {containerName: side, resource: limits.cpu}}}
+        sidecars: [{name: side, image: alpine, command: [sleep, "60"], resources: {limits: {cpu: 3}}}]
+    """
+
+
+def test_variables_of_the_pod_have_what_can_be_known(cluster: Cluster) -> None:
+    [workflow] = cluster.run(written(KNOWN).replace("metadata: {generateName: w-}\n", "", 1))
+    [node] = nodes(workflow).values()
+    assert node["phase"] == "Succeeded", node
+    said = dict(
+        line.partition("=")[::2] for line in cluster.call("logs", workflow["metadata"]["name"]).stdout.splitlines()
+    )
+    got = {name.rpartition(" ")[2]: value for name, value in said.items() if "F_" in name}
+    assert len(got.pop("F_UID")) == 36
+    assert got == {
+        "F_NAME": workflow["metadata"]["name"],
+        "F_SPACE": "default",
+        "F_TIER": "$(upper)",
+        "F_FLOW": workflow["metadata"]["name"],
+        "F_NONE": "",
+        "F_NOTE": "a $(NAME) b",
+        "F_NODE": node["hostNodeName"],
+        "F_AS": "runner",
+        "F_POD_IP": "127.0.0.1",
+        "F_HOST_IP": "127.0.0.1",
+        "F_AT": "127.0.0.1:80",
+        "F_MEMORY": "64",
+        "F_ASKED": "250",
+        "F_CPUS": str(len(os.sched_getaffinity(0))),
+        "F_SIDE": "3",
+    }
+
+
 # --- daemons ----------------------------------------------------------------------------------------------------------
 
 SERVER = """

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from exeunt.language.containers import Container
+from exeunt.language.pod_fields import asked_of, in_units
 from exeunt.language.resources import MOST_BYTES, MOST_CPUS, cpu_limit, memory_limit
 
 from .manifests import HEAD, errors, warnings
@@ -134,3 +135,27 @@ def test_limits_are_counted_as_kubernetes_does(given: str, memory: int | None, c
             memory_limit(container)
     else:
         assert (memory_limit(container), cpu_limit(container)) == (memory, cpus)
+
+
+@pytest.mark.parametrize(
+    ("given", "resource", "divisor", "shown"),
+    [
+        ("{limits: {cpu: 500m}}", "limits.cpu", "", "1"),
+        ("{limits: {cpu: 1500m}}", "limits.cpu", "1m", "1500"),
+        ("{limits: {cpu: 1500m}}", "requests.cpu", "1", "2"),
+        ("{limits: {cpu: 2}, requests: {cpu: 0.1}}", "requests.cpu", "1m", "100"),
+        ("{limits: {memory: 128Mi}}", "limits.memory", "", "134217728"),
+        ("{limits: {memory: 128Mi}}", "limits.memory", "1Mi", "128"),
+        ("{limits: {memory: 100M}}", "limits.memory", "1Mi", "96"),
+        ("{}", "requests.memory", "1Mi", "0"),
+        ("{limits: {cpu: 3}}", "limits.cpu", "0", "3"),
+        ("{requests: {cpu: 3}}", "limits.cpu", "", None),
+        ("{limits: {memory: 0}}", "limits.memory", "", None),
+    ],
+)
+def test_what_a_container_may_take_is_shown_in_units_of_its_divisor(
+    given: str, resource: str, divisor: str, shown: str | None
+) -> None:
+    container = msgspec.convert({"resources": yaml.safe_load(given)}, Container, strict=False)
+    found = asked_of(container, resource)
+    assert (None if found is None else in_units(found, resource, divisor)) == shown

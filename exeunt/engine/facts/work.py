@@ -26,6 +26,16 @@ class EnvSource(Struct):
     optional: bool = False
 
 
+class ExecutorFact(Struct):
+    """What only the executor knows that has the step: a field of a pod by its path, or `limits.x` that is not given.
+
+    `divisor`: the unit of an amount, as a quantity; empty for 1.
+    """
+
+    name: str
+    divisor: str = ""
+
+
 class Probe(Struct):
     """How to find out whether a program is ready, as a Kubernetes probe: by a command, a request, or a connection.
 
@@ -64,6 +74,7 @@ class ContainerWork(Struct, tag="container"):
     readiness: Probe | None = None  # of a daemon
     memory_bytes: int = 0  # that it may take; 0: no limit
     cpus: float = 0.0  # processors that it may take; 0: no limit
+    env_facts: dict[int, ExecutorFact] = {}  # what executors put in, by its place in `env`
 
 
 class DataWork(Struct, tag="data"):

@@ -19,22 +19,21 @@ from exeunt.engine.facts.work import (
     ContainerSetWork,
     ContainerWork,
     DataWork,
-    EnvSource,
     HttpWork,
     NamedContainer,
     OutputParameter,
     PluginWork,
     ResourceWork,
-    SecretRef,
     StepSpec,
     Work,
 )
 from exeunt.engine.values import artifacts
 from exeunt.engine.values.durations import seconds
+from exeunt.engine.values.environment import put_variables, secret_of
 from exeunt.engine.values.probes import probe_of
-from exeunt.engine.values.scope import config_map_data, config_map_value, global_scope
+from exeunt.engine.values.scope import global_scope
 from exeunt.engine.values.volumes import mounts_of, volumes_of
-from exeunt.language.containers import Container, EnvFromSource, KeySelector, SetMember, UserContainer
+from exeunt.language.containers import Container, SetMember, UserContainer
 from exeunt.language.manifest import Parameter, Template
 from exeunt.language.resources import cpu_limit, memory_limit
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
@@ -49,7 +48,7 @@ class NodeKind(NamedTuple):
     """
 
     type: str
-    work: Callable[[Run, Template], Work] | None = None
+    work: Callable[[Run, Node, Template], Work] | None = None
 
 
 def node_kind(template: Template) -> NodeKind:
@@ -70,31 +69,31 @@ def is_pod(template: Template) -> bool:
     return any(TEMPLATE_TYPES[field].pod for field in types_of(template))
 
 
-def work(run: Run, template: Template) -> Work:
+def work(run: Run, node: Node, template: Template) -> Work:
     """What is to be done. Raises NodeError for what cannot be."""
     make = node_kind(template).work
     if make is None:
         raise NodeError(f"template {template.name}: {types_of(template)[0]} templates are not supported yet")
-    return make(run, template)
+    return make(run, node, template)
 
 
-def _of_container(run: Run, template: Template) -> Work:
+def _of_container(run: Run, node: Node, template: Template) -> Work:
     assert template.container is not None
-    return _container(run, template, template.container)
+    return _container(run, node, template, template.container)
 
 
-def _of_script(run: Run, template: Template) -> Work:
+def _of_script(run: Run, node: Node, template: Template) -> Work:
     assert template.script is not None
-    made = _container(run, template, template.script)
+    made = _container(run, node, template, template.script)
     made.source = template.script.source
     made.script = True
     return made
 
 
-def _of_container_set(run: Run, template: Template) -> Work:
+def _of_container_set(run: Run, node: Node, template: Template) -> Work:
     whole = template.container_set
     assert whole is not None
-    made = ContainerSetWork(containers=_named(run, template, whole.containers))
+    made = ContainerSetWork(containers=_named(run, node, template, whole.containers))
     retry = whole.retry_strategy
     if retry is not None and retry.retries is not None:
         made.tries = 1 + max(0, _whole("containerSet.retryStrategy.retries", text(retry.retries)))
@@ -109,7 +108,7 @@ def _whole(what: str, written: str) -> int:
         raise NodeError(f"{what}: {written} is no whole number") from None
 
 
-def _of_data(_run: Run, template: Template) -> Work:
+def _of_data(_run: Run, _node: Node, template: Template) -> Work:
     data = template.data
     assert data is not None
     source = data.source.artifact_paths
@@ -119,7 +118,7 @@ def _of_data(_run: Run, template: Template) -> Work:
     )
 
 
-def _of_http(_run: Run, template: Template) -> Work:
+def _of_http(_run: Run, _node: Node, template: Template) -> Work:
     http = template.http
     assert http is not None
     return HttpWork(
@@ -131,21 +130,21 @@ def _of_http(_run: Run, template: Template) -> Work:
         success_condition=http.success_condition,
         insecure_skip_verify=http.insecure_skip_verify,
         header_secrets={
-            at: _secret(header.value_from.secret_key_ref)
+            at: secret_of(header.value_from.secret_key_ref)
             for at, header in enumerate(http.headers)
             if header.value_from is not None and header.value_from.secret_key_ref is not None
         },
     )
 
 
-def _of_plugin(_run: Run, template: Template) -> Work:
+def _of_plugin(_run: Run, _node: Node, template: Template) -> Work:
     assert template.plugin is not None
     name = next(iter(template.plugin), "")
     tree: dict[str, Any] = msgspec.to_builtins(template)
     return PluginWork(name=name, arguments=template.plugin.get(name), template=tree)
 
 
-def _of_resource(_run: Run, template: Template) -> Work:
+def _of_resource(_run: Run, _node: Node, template: Template) -> Work:
     resource = template.resource
     assert resource is not None
     return ResourceWork(
@@ -171,67 +170,31 @@ NODE_KINDS: dict[str, NodeKind] = {
 """By the names of `exeunt.language.template_types`."""
 
 
-def _container(run: Run, template: Template, container: Container) -> ContainerWork:
-    env: list[tuple[str, str]] = []
-    secrets: dict[int, SecretRef] = {}
-    for variable in container.env:
-        source = variable.value_from
-        value: str | None = ""
-        if source is None:
-            value = text(variable.value)
-        elif source.secret_key_ref is not None:
-            secrets[len(env)] = _secret(source.secret_key_ref)
-        elif source.config_map_key_ref is not None:
-            value = _from_config_map(run, variable.name, source.config_map_key_ref)
-        if value is not None:
-            env.append((variable.name, value))
+def _container(run: Run, node: Node, template: Template, container: Container) -> ContainerWork:
     try:
         memory, cpus = memory_limit(container), cpu_limit(container)
     except ValueError as error:
         raise NodeError(f"resources.limits: {error}") from None
-    return ContainerWork(
+    made = ContainerWork(
         image=container.image,
         command=container.command,
         args=container.args,
-        env=env,
         working_dir=container.working_dir,
-        env_secrets=secrets,
-        env_from=[_source(run, source) for source in container.env_from],
         mounts=mounts_of(container),
         readiness=probe_of(container) if template.daemon else None,
         memory_bytes=memory,
         cpus=cpus,
     )
-
-
-def _from_config_map(run: Run, variable: str, key: KeySelector) -> str | None:
-    """The value as it is: no `$(NAME)` is read in what comes from elsewhere, as in Kubernetes. None: no variable."""
-    found = config_map_value(run, key.name, key.key)
-    if found is None and not key.optional:
-        raise NodeError(f"env {variable}: ConfigMap {key.name} has no key {key.key}")
-    return None if found is None else found.replace("$", "$$")
-
-
-def _source(run: Run, source: EnvFromSource) -> EnvSource:
-    if source.secret_ref is not None:
-        return EnvSource(prefix=source.prefix, secret=source.secret_ref.name, optional=source.secret_ref.optional)
-    name = source.config_map_ref.name if source.config_map_ref is not None else ""
-    data = config_map_data(run, name)
-    if data is None and (source.config_map_ref is None or not source.config_map_ref.optional):
-        raise NodeError(f"envFrom: there is no ConfigMap {name}")
-    return EnvSource(prefix=source.prefix, variables=list((data or {}).items()))
-
-
-def _secret(key: KeySelector) -> SecretRef:
-    return SecretRef(name=key.name, key=key.key, optional=key.optional)
+    put_variables(run, node, template, container, made)
+    return made
 
 
 def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
     """The step as executors get it."""
-    what = work(run, template)
+    what = work(run, node, template)
     programs = isinstance(what, ContainerWork | ContainerSetWork)  # only these run something that others can be beside
-    init = _named(run, template, template.init_containers) if programs else []
-    sidecars = _named(run, template, template.sidecars) if programs else []
+    init = _named(run, node, template, template.init_containers) if programs else []
+    sidecars = _named(run, node, template, template.sidecars) if programs else []
     return StepSpec(
         work=what,
         outputs=[made for made in map(_output, template.outputs.parameters) if made is not None],
@@ -304,11 +267,13 @@ def _mirrored(template: Template) -> list[VolumeMount]:
     return list({mount.mount_path: mount for mount in (*found, *whole)}.values())
 
 
-def _named(run: Run, template: Template, containers: Iterable[UserContainer | SetMember]) -> list[NamedContainer]:
+def _named(
+    run: Run, node: Node, template: Template, containers: Iterable[UserContainer | SetMember]
+) -> list[NamedContainer]:
     return [
         NamedContainer(
             name=one.name,
-            work=_container(run, template, _with_mounts(template, one)),
+            work=_container(run, node, template, _with_mounts(template, one)),
             dependencies=one.dependencies if isinstance(one, SetMember) else [],
         )
         for one in containers

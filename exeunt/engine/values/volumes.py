@@ -6,10 +6,7 @@ A template's own come first, then the workflow's, then those that the workflow m
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from exeunt.engine.facts.nodes import Node
 from exeunt.engine.facts.problem import NodeError
@@ -25,12 +22,13 @@ from exeunt.engine.facts.volumes import (
     StepVolume,
     VolumeFile,
 )
+from exeunt.engine.values.pod_facts import pod_field
 from exeunt.engine.values.scope import Scope, config_map_of, global_scope
 from exeunt.engine.values.templating import has_tags, model, replaced, tree_of
 from exeunt.language.containers import Container
 from exeunt.language.manifest import Template
 from exeunt.language.quantity import bytes_of
-from exeunt.language.volume_rules import MOST_VOLUMES, field_key, known_field, mount_wrong
+from exeunt.language.volume_rules import MOST_VOLUMES, known_field, mount_wrong
 from exeunt.language.volumes import DownwardFile, KeyToPath, Volume
 
 MODE = 0o644
@@ -160,44 +158,5 @@ def _of_pod(run: Run, node: Node, template: Template, items: list[DownwardFile])
         if not known_field(path):
             raise ValueError(f"the field {path!r} of a pod cannot be known here")
         mode = -1 if item.mode is None else item.mode
-        files.append(VolumeFile(path=item.path, mode=mode, text=_field(run, node, template, path)))
+        files.append(VolumeFile(path=item.path, mode=mode, text=pod_field(run, node, template, path)))
     return FilesOf(files=files)
-
-
-def _field(run: Run, node: Node, template: Template, path: str) -> str:
-    """The value of a field, as Kubernetes writes it into a file."""
-    known = {
-        "metadata.name": lambda: run.names.pod(node),
-        "metadata.namespace": lambda: run.namespace,
-        "metadata.uid": lambda: _pod_uid(run, node),
-    }
-    if path in known:
-        return known[path]()
-    kind, key = field_key(path)
-    words = _words(run, node, template, kind or path.removeprefix("metadata."))
-    if kind:
-        return words.get(key, "")
-    return "\n".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(words.items()))
-
-
-def _words(run: Run, node: Node, template: Template, kind: str) -> dict[str, str]:
-    """The labels or annotations that Argo gives a pod."""
-    own = {
-        "labels": {"workflows.argoproj.io/completed": "false", "workflows.argoproj.io/workflow": run.name},
-        "annotations": {
-            "workflows.argoproj.io/node-id": run.id(node),
-            "workflows.argoproj.io/node-name": run.names.full(node),
-        },
-    }[kind]
-    of_all: Any = replaced(run, run.spec.pod_metadata or {}, global_scope(run))
-    for metadata in (of_all, template.metadata or {}):
-        given = metadata.get(kind)
-        if isinstance(given, Mapping):
-            own |= {str(name): str(value) for name, value in given.items()}
-    return own
-
-
-def _pod_uid(run: Run, node: Node) -> str:
-    """One for each node, the same whenever it is asked for."""
-    text = hashlib.sha256(f"{run.uid}/{run.hook_id}/{run.id(node)}".encode()).hexdigest()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
