@@ -42,8 +42,8 @@ class SchedulerLink(Protocol):
     def has_output(self, attempt: LocalAttempt) -> None:
         """The attempt has output that was not sent yet."""
 
-    def is_ready(self, attempt: LocalAttempt) -> None:
-        """The attempt is a daemon, and ready."""
+    def has_news(self, attempt: LocalAttempt) -> None:
+        """The attempt is a daemon, and ready; or it has come further."""
 
     def has_ended(self, attempt: LocalAttempt) -> None:
         """The attempt's result is to be told, behind its output."""
@@ -69,6 +69,7 @@ class LocalAttempt:
         "partition",
         "patience",
         "pool",
+        "progress",
         "ready",
         "running",
         "scheduler",
@@ -97,6 +98,7 @@ class LocalAttempt:
         self.timer: asyncio.TimerHandle | None = None
         self.started = 0.0
         self.ready = ""  # of a daemon that is: where it is reached
+        self.progress = ""  # how far it says that it has come
         self.timed_out = False
         self.hungry = ""  # that it took too much memory, and how much
         self.cancelled = False  # somebody asked for its end

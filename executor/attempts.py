@@ -244,8 +244,8 @@ class Attempts:
                 link.has_output(attempt)
         if attempt.update is not None:
             link.has_ended(attempt)
-        elif attempt.ready:
-            link.is_ready(attempt)
+        elif attempt.ready or attempt.progress:
+            link.has_news(attempt)
         link.wake()
 
     def _start(self, attempt: LocalAttempt) -> None:

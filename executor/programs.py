@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from exeunt.executor import progress
 from exeunt.executor.pod import MAIN, PodPlan, PodProgram
 from exeunt.executor.runtime.base import ProgramSpec, StepLimits
 from exeunt.executor.runtime.environment import expand
@@ -86,6 +87,7 @@ def program(
         "EXEUNT_ATTEMPT_ID": step.id,
         "EXEUNT_EXECUTOR": executor,
         "EXEUNT_IDEMPOTENCY_KEY": step.idempotency_key,
+        progress.VARIABLE: progress.file_of(step.id),
     }
     for header in ("traceparent", "tracestate"):
         if header in step.trace_context:

@@ -10,6 +10,7 @@ import traceback
 from functools import partial
 from typing import Protocol
 
+from exeunt.executor import progress
 from exeunt.executor.attempt import LocalAttempt
 from exeunt.executor.container_output import ContainerOutput
 from exeunt.executor.data_step import listed
@@ -194,7 +195,12 @@ class StepWork:
         try:
             if step.timeout_seconds > 0:
                 attempt.timer = asyncio.get_running_loop().call_later(step.timeout_seconds, attempt.time_out)
-            result = await self._ended(attempt, step, running)
+            looking = asyncio.create_task(progress.keep_looking(attempt, running))
+            try:
+                result = await self._ended(attempt, step, running)
+            finally:
+                looking.cancel()
+            result.progress = attempt.progress
             for each in takers.values():
                 each.end()
             if files is not None:
@@ -204,12 +210,14 @@ class StepWork:
             raise
         finally:
             running.release()
+            progress.remove(step.id)
         return result
 
     async def _ended(self, attempt: LocalAttempt, step: pb.Step, running: RunningProgram) -> pb.StepResult:
         ended = await running.wait()
         try:
             async with asyncio.timeout(READ_SECONDS):
+                await progress.look(attempt, running, tell=False)
                 return await conclude(
                     step, ended, running, self._limits, timed_out=attempt.timed_out, hungry=attempt.hungry
                 )
@@ -226,7 +234,7 @@ class StepWork:
     async def _tell(self, attempt: LocalAttempt) -> None:
         attempt.ready = await self._reached_at(attempt)
         if attempt.link is not None:
-            attempt.link.is_ready(attempt)
+            attempt.link.has_news(attempt)
 
     async def _reached_at(self, attempt: LocalAttempt) -> str:
         return self._address or await own_address(attempt.link.address if attempt.link is not None else "")

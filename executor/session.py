@@ -134,7 +134,7 @@ class Session:
         self._with_output[attempt.id] = attempt
         self._wake.set()
 
-    def is_ready(self, attempt: LocalAttempt) -> None:
+    def has_news(self, attempt: LocalAttempt) -> None:
         """See `SchedulerLink`."""
         self._with_news[attempt.id] = attempt
         self._wake.set()
@@ -291,7 +291,7 @@ class Session:
         )
         self._said = (-1, -1, -1)
         self._with_output.clear()
-        self._with_news = {a.id: a for a in self._attempts.unfinished() if a.ready}
+        self._with_news = {a.id: a for a in self._attempts.unfinished() if a.ready or a.progress}
         self._with_result = {a.id: a for a in self._attempts.ended()}
         for attempt in [*self._attempts.unfinished(), *self._with_result.values()]:
             if attempt.link in {self, None} and attempt.output is not None:
@@ -315,8 +315,10 @@ class Session:
                 break
             del self._with_output[id]
         for attempt in self._with_news.values():
-            if attempt.update is None:
+            if attempt.update is None and attempt.ready:
                 frame.ready.add(id=attempt.id, address=attempt.ready)
+            if attempt.update is None and attempt.progress:
+                frame.progress.add(id=attempt.id, progress=attempt.progress)
         self._with_news.clear()
         now = self._loop.time()
         for id, attempt in list(self._with_result.items()):
@@ -334,7 +336,8 @@ class Session:
         if self._with_output:
             self._wake.set()
         frame.claims.extend(self._new_claims())
-        if not (frame.updates or frame.logs or frame.ready or frame.claims or self._lent() != self._said):
+        said = frame.updates or frame.logs or frame.ready or frame.progress or frame.claims
+        if not said and self._lent() == self._said:
             return None
         return self._seal(frame)
 

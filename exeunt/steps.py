@@ -164,6 +164,7 @@ def outcome_of(result: pb.StepResult) -> StepOutcome:
         answer=from_json(result.answer_json),
         artifacts=[from_json(one.artifact_json) for one in result.artifacts],
         containers=[ContainerEnd(name=c.name, phase=c.phase, message=c.message) for c in result.containers],
+        progress=result.progress,
     )
 
 

@@ -16,7 +16,15 @@ from exeunt import traces
 from exeunt.actions import Context, Toolbox, can_perform, perform
 from exeunt.actions.context import ExitChain, StartedWorkflow, Unavailable
 from exeunt.driver.driver import Driver
-from exeunt.engine.commands import AttemptEnded, AttemptLost, AttemptReady, ChildStarting, Placed, Rejected
+from exeunt.engine.commands import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptProgressed,
+    AttemptReady,
+    ChildStarting,
+    Placed,
+    Rejected,
+)
 from exeunt.engine.facts import Obligation, StepDue, StepOutcome
 from exeunt.exithandler.described import name_of
 from exeunt.exithandler.start import Tell
@@ -47,6 +55,9 @@ class _Wanted:
 
     def ready(self, address: str) -> None:
         self.driver.feed(AttemptReady(self.node, self.attempt, address))
+
+    def progressed(self, progress: str) -> None:
+        self.driver.feed(AttemptProgressed(self.node, self.attempt, progress))
 
     def ended(self, result: step_pb2.StepResult) -> None:
         self.driver.feed(AttemptEnded(self.node, self.attempt, outcome_of(result)))

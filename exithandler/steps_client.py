@@ -38,6 +38,9 @@ class Waiting(Protocol):
     def ready(self, address: str) -> None:
         """It is a daemon, and ready at this address. That may be told again."""
 
+    def progressed(self, progress: str) -> None:
+        """It has come so far (N/M)."""
+
     def ended(self, result: step_pb2.StepResult) -> None:
         """The result. It comes again until it is acknowledged."""
 
@@ -253,6 +256,10 @@ class StepsClient:
             item = self._items.get(ready.id)
             if item is not None and item.who is not None and item.said == "wants":
                 item.who.ready(ready.address)
+        for news in response.progress:
+            item = self._items.get(news.id)
+            if item is not None and item.who is not None and item.said == "wants":
+                item.who.progressed(news.progress)
         for result in response.results:
             item = self._items.get(result.id)
             if item is not None:

@@ -30,6 +30,9 @@ class Owner(Protocol):
     def ready(self, flight: Flight, address: str) -> None:
         """A daemon that is ready, at this address. It may be told again."""
 
+    def progressed(self, flight: Flight, progress: str) -> None:
+        """It has come so far (N/M). It may be told again."""
+
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """A result: commit, then `acknowledge`."""
 
@@ -48,6 +51,9 @@ class FinishedRunsOwner:
 
     def ready(self, flight: Flight, address: str) -> None:
         """Nobody waits for it."""
+
+    def progressed(self, flight: Flight, progress: str) -> None:
+        """Nobody looks at it."""
 
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """It has ended."""
@@ -198,6 +204,11 @@ class Executor:
         self.ready[id] = address
         if flight is not None and flight.executor == self.profile.id and flight.state is FlightState.SENT:
             self.tell_ready(flight)
+
+    def has_come(self, progress: str, flight: Flight | None) -> None:
+        """An attempt has come so far; `flight` is it, where somebody here wants it."""
+        if flight is not None and flight.executor == self.profile.id and flight.state is FlightState.SENT:
+            flight.owner.progressed(flight, progress)
 
     def tell_ready(self, flight: Flight) -> None:
         """Tells the owner of a daemon that is ready, if it is."""

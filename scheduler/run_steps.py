@@ -7,7 +7,7 @@ from collections.abc import Callable
 from exeunt import traces
 from exeunt.chains import depth_of, root_of
 from exeunt.driver.driver import Driver
-from exeunt.engine.commands import AttemptEnded, AttemptLost, AttemptReady, Placed
+from exeunt.engine.commands import AttemptEnded, AttemptLost, AttemptProgressed, AttemptReady, Placed
 from exeunt.engine.decide import Run
 from exeunt.engine.facts import ContainerWork, StepDue, StepSpec, kind_of_work, uses_claims
 from exeunt.internal.v1 import step_pb2
@@ -102,6 +102,11 @@ class RunSteps:
         """Tells the run of a daemon that is ready."""
         driver, node, attempt = flight.key
         driver.feed(AttemptReady(node, attempt, address))
+
+    def progressed(self, flight: Flight, progress: str) -> None:
+        """Tells the run how far an attempt has come."""
+        driver, node, attempt = flight.key
+        driver.feed(AttemptProgressed(node, attempt, progress))
 
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """Gives the run a result. That of a cancelled attempt is acknowledged even if it changes nothing."""

@@ -164,6 +164,8 @@ class ExecutorStream:
             on_logs(request.logs)
         for one in request.ready:
             executor.is_ready(one.id, one.address, self._dispatch.flights.get(one.id))
+        for news in request.progress:
+            executor.has_come(news.progress, self._dispatch.flights.get(news.id))
         for update in request.updates:
             self._dispatch.update(executor, AttemptReport(update.id, update.result, update.lost))
         self.lend(request)
@@ -288,6 +290,8 @@ class ExecutorService(executor_service_pb2_grpc.ExecutorServiceServicer):
         session.executor.draining = first.draining
         for one in first.ready:
             session.executor.is_ready(one.id, one.address, self._dispatch.flights.get(one.id))
+        for news in first.progress:
+            session.executor.has_come(news.progress, self._dispatch.flights.get(news.id))
         session.answer()
         if first.logs:
             self._on_logs(first.logs)

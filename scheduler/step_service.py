@@ -41,6 +41,7 @@ class StepStream:
         self._wake = asyncio.Event()
         self._placements: list[pb.Placement] = []
         self._ready: list[step_pb2.ReadyAttempt] = []
+        self._progress: list[step_pb2.AttemptProgress] = []
         self._results: list[pb.RunResult] = []
         self._lost: list[str] = []
         self._moved: dict[int, str] = {}
@@ -150,6 +151,11 @@ class StepStream:
         self._ready.append(step_pb2.ReadyAttempt(id=flight.id, address=address))
         self._wake.set()
 
+    def progressed(self, flight: Flight, progress: str) -> None:
+        """It has come so far."""
+        self._progress.append(step_pb2.AttemptProgress(id=flight.id, progress=progress))
+        self._wake.set()
+
     def ended(self, flight: Flight, result: step_pb2.StepResult) -> None:
         """A result, kept until it is acknowledged."""
         self._results.append(pb.RunResult(id=flight.id, result=result))
@@ -172,9 +178,9 @@ class StepStream:
                 self._wake.set()
 
     def _frame(self) -> pb.RunResponse:
-        frame = pb.RunResponse(placements=self._placements, lost=self._lost, ready=self._ready)
+        frame = pb.RunResponse(placements=self._placements, lost=self._lost, ready=self._ready, progress=self._progress)
         frame.moved.extend(pb.Moved(partition=p, address=address) for p, address in self._moved.items())
-        self._placements, self._lost, self._ready, self._moved = [], [], [], {}
+        self._placements, self._lost, self._ready, self._progress, self._moved = [], [], [], [], {}
         size = taken = 0
         while taken < len(self._results) and size < FRAME_BYTES:
             size += self._results[taken].ByteSize()

@@ -17,6 +17,7 @@ from exeunt.engine.commands import give_up as ending
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
     AttemptLost,
+    AttemptProgressed,
     AttemptReady,
     Cancel,
     ChildStarting,
@@ -71,6 +72,7 @@ __all__ = [
 ]  # fmt: skip
 INPUTS: dict[type, Callable[[Run, Any], None]] = {
     Placed: results.placed,
+    AttemptProgressed: results.step_progressed,
     AttemptReady: results.step_ready,
     AttemptEnded: results.step_ended,
     AttemptLost: results.step_lost,

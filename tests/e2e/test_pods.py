@@ -286,6 +286,45 @@ def test_variables_of_the_pod_have_what_can_be_known(cluster: Cluster) -> None:
     }
 
 
+PROGRESS = """
+    spec:
+      entrypoint: main
+      templates:
+      - name: main
+        steps:
+        - - {name: says, template: says}
+          - {name: begins, template: begins, continueOn: {failed: true}}
+          - {name: silent, template: silent}
+      - name: says
+        container:
+          image: alpine
+          command: [sh, -c, "echo 25/100 > $ARGO_PROGRESS_FILE; until [ -e @directory@/go ]; do sleep 0.1; done; echo 60/100 > $ARGO_PROGRESS_FILE; exit @code@"]
+      - name: begins
+        metadata: {annotations: {workflows.argoproj.io/progress: 0/10}}
+        container: {image: alpine, command: [sh, -c, "until [ -e @directory@/go ]; do sleep 0.1; done; exit 1"]}
+      - name: silent
+        container: {image: alpine, command: ["true"]}
+    """
+
+
+@pytest.mark.parametrize(("code", "kept", "whole"), [(0, "100/100", "101/111"), (1, "60/100", "61/111")])
+def test_progress_is_told_while_a_step_runs_and_kept(
+    cluster: Cluster, tmp_path: Path, code: int, kept: str, whole: str
+) -> None:
+    [name] = cluster.submit(written(PROGRESS, directory=tmp_path, code=code))
+    until(lambda: nodes(cluster.get(name)).get("[0].says", {}).get("progress") == "25/100")
+    workflow = cluster.get(name)
+    assert nodes(workflow)["[0].says"]["phase"] == "Running"
+    assert nodes(workflow)["[0].begins"]["progress"] == "0/10"
+    until(lambda: cluster.get(name)["status"]["progress"] == "26/111")
+    (tmp_path / "go").touch()
+    workflow = cluster.wait(name)
+    found = nodes(workflow)
+    assert (found["[0].says"]["progress"], found["[0].begins"]["progress"]) == (kept, "0/10")
+    assert "progress" not in found["[0].silent"]
+    assert workflow["status"]["progress"] == whole
+
+
 # --- daemons ----------------------------------------------------------------------------------------------------------
 
 SERVER = """

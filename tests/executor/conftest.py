@@ -40,6 +40,7 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
         self.results: dict[str, step_pb.StepResult] = {}
         self.lost: set[str] = set()
         self.daemons: dict[str, str] = {}
+        self.progress: dict[str, list[str]] = {}
         self.reports: list[str] = []
         self.claims: list[str] = []
         self.logs: dict[str, dict[int, step_pb.LogFrame]] = {}
@@ -99,6 +100,8 @@ class Scheduler(executor_service_pb2_grpc.ExecutorServiceServicer):
             self.logs.setdefault(log.id, {})[log.number] = log
         for one in frame.ready:
             self.daemons[one.id] = one.address
+        for news in frame.progress:
+            self.progress.setdefault(news.id, []).append(news.progress)
         for update in frame.updates:
             self.reports.append(update.id)
             self.results[update.id] = update.result

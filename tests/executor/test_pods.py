@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from exeunt.executor import progress
 from exeunt.executor.pod import Pod, PodPlan, PodProgram
 from exeunt.executor.pod_end import ContainerEnded, judge
 from exeunt.executor.runtime.base import Ended, OnOutput, ProgramSpec
 from exeunt.internal.v1 import step_pb2 as pb
 from tests.executor.conftest import Scheduler, inside, shell, step
-from tests.executor.test_sandbox import works
+from tests.executor.test_sandbox import there, works
 
 RUNTIMES = ["process", pytest.param("sandbox", marks=works)]
 
@@ -54,6 +55,30 @@ def container_set(name: str, *containers: pb.NamedContainer, **more: Any) -> pb.
 
 def ends(result: pb.StepResult) -> dict[str, tuple[str, str]]:
     return {one.name: (one.phase, one.message) for one in result.containers}
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_program_says_of_its_progress_is_told_while_it_runs_and_kept(
+    scheduler: Scheduler, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.05)
+    wait = "until [ -e {0}/{1} ]; do sleep 0.02; done"
+    text = f"""
+        echo 1/4 > $ARGO_PROGRESS_FILE; {wait.format(shared, "one")}
+        echo 9/4 > $ARGO_PROGRESS_FILE; {wait.format(shared, "two")}
+        echo 3/4 > $ARGO_PROGRESS_FILE; exit 1
+    """
+    await scheduler.ready()
+    await scheduler.say(dispatches=[shell("a", text), shell("b", "true")])
+    await scheduler.until(lambda: "1/4" in scheduler.progress.get("u1/a/0", []))
+    (shared / "one").touch()
+    (shared / "two").touch()
+    await scheduler.until(lambda: {"u1/a/0", "u1/b/0"} <= scheduler.results.keys())
+    assert "9/4" not in scheduler.progress["u1/a/0"]
+    assert [scheduler.results[f"u1/{name}/0"].progress for name in ("a", "b")] == ["3/4", ""]
+    assert not there(progress.file_of("u1/a/0"))
 
 
 # --- init containers --------------------------------------------------------------------------------------------------

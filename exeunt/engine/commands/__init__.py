@@ -10,6 +10,7 @@ from exeunt.engine.commands import selection
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
     AttemptLost,
+    AttemptProgressed,
     AttemptReady,
     Cancel,
     ChildStarting,
@@ -33,6 +34,7 @@ from exeunt.engine.commands.inputs import (
 __all__ = [
     "AttemptEnded",
     "AttemptLost",
+    "AttemptProgressed",
     "AttemptReady",
     "Cancel",
     "ChildStarting",

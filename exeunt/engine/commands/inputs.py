@@ -30,6 +30,14 @@ class AttemptReady(msgspec.Struct):
     address: str = ""
 
 
+class AttemptProgressed(msgspec.Struct):
+    """An attempt has come so far: N/M. Told again, or of one that is not the current one, it changes nothing."""
+
+    node: str
+    attempt: int
+    progress: str = ""
+
+
 class AttemptEnded(msgspec.Struct):
     """An attempt ended. One that is not the node's current attempt changes nothing."""
 
@@ -163,6 +171,7 @@ Input = (
     Placed
     | AttemptEnded
     | AttemptLost
+    | AttemptProgressed
     | AttemptReady
     | ChildStarting
     | HookEnded
@@ -196,6 +205,6 @@ def less(given: Input) -> Input | None:
             return AttemptLost(given.node, given.attempt, "what it ended with could not be written down")
         case HookEnded():
             return HookEnded(msgspec.structs.replace(given.outcome, nodes=given.outcome.nodes[:1], outputs={}))
-        case AttemptLost() | AttemptReady():
+        case AttemptLost() | AttemptProgressed() | AttemptReady():
             return given
     return None

@@ -7,6 +7,7 @@ import msgspec
 from exeunt.engine.commands.inputs import (
     AttemptEnded,
     AttemptLost,
+    AttemptProgressed,
     AttemptReady,
     ChildStarting,
     HookEnded,
@@ -23,6 +24,7 @@ from exeunt.engine.facts.events import (
     StepDue,
     StepFinished,
     StepPlaced,
+    StepProgressed,
     StepReady,
 )
 from exeunt.engine.facts.nodes import Node
@@ -34,6 +36,7 @@ from exeunt.engine.values.outputs import export
 from exeunt.engine.values.processed import template_behind
 from exeunt.engine.walk import daemons
 from exeunt.engine.walk.ending import clear_timer
+from exeunt.language.progress import progress_of
 from exeunt.utf8 import cut
 
 
@@ -63,6 +66,13 @@ def step_ready(run: Run, given: AttemptReady) -> None:
     run.emit(StepReady(given.node, given.attempt, given.address))
     clear_timer(run, timers.timeout(given.node))
     daemons.tell(run, node)
+
+
+def step_progressed(run: Run, given: AttemptProgressed) -> None:
+    node = _current(run, given.node, given.attempt)
+    if node is None or not node.executor or progress_of(given.progress) is None or node.progress == given.progress:
+        return
+    run.emit(StepProgressed(given.node, given.attempt, given.progress))
 
 
 def step_ended(run: Run, given: AttemptEnded) -> None:

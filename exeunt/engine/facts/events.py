@@ -126,6 +126,14 @@ class StepReady(Event, tag="ready"):
     address: str = ""
 
 
+class StepProgressed(Event, tag="progressed"):
+    """The attempt says that it has come so far: N/M."""
+
+    node: str
+    attempt: int
+    progress: str
+
+
 class StepFinished(Event, tag="finished"):
     """The attempt ended."""
 

@@ -34,6 +34,7 @@ from exeunt.engine.facts.events import (
     StepDue,
     StepFinished,
     StepPlaced,
+    StepProgressed,
     StepReady,
     SuspensionSet,
     TimerCleared,
@@ -245,6 +246,7 @@ def _step_due(run: Facts, event: StepDue) -> None:
     node.step = event.step
     node.attempt = event.attempt
     node.executor = ""
+    node.progress = event.step.progress
     run.state.placed.pop(node.key, None)
     run.state.due[node.key] = True
     if event.step.daemon:
@@ -257,6 +259,13 @@ def _step_ready(run: Facts, event: StepReady) -> None:
     transitions.step("attempt", attempt(run, node), event)
     node.address = event.address
     _serve(run, node)
+
+
+def _step_progressed(run: Facts, event: StepProgressed) -> None:
+    node = node_of(run, event.node)
+    transitions.step("node", node.phase, event)
+    transitions.step("attempt", attempt(run, node), event)
+    node.progress = event.progress
 
 
 def _step_placed(run: Facts, event: StepPlaced) -> None:
@@ -284,6 +293,7 @@ def _step_finished(run: Facts, event: StepFinished) -> None:
     node.cancelled = False
     _forget_step(run, node)
     outputs = outputs_of(outcome, declared)
+    node.progress = outcome.progress or node.progress
     if outcome.phase in phases.BAD and outcome.log_tail:
         node.tail = tail_of(outcome.log_tail)
     if late and node.daemoned and node.phase == phases.SUCCEEDED:
@@ -412,6 +422,7 @@ FOLDS: dict[type[Event], Any] = {
     InputsSet: _inputs_set,
     StepDue: _step_due,
     StepPlaced: _step_placed,
+    StepProgressed: _step_progressed,
     StepReady: _step_ready,
     NodeDaemoned: _node_daemoned,
     StepFinished: _step_finished,

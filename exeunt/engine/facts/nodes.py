@@ -114,6 +114,7 @@ class Node(Struct):
     artifacts: list[dict[str, Any]] | None = None  # the input artifacts, as in status.nodes
     daemoned: bool = False  # a daemon that was ready once, or what holds one: nobody waits for its end
     address: str = ""  # where a daemon is reached
+    progress: str = ""  # how far it says that it has come
 
     @property
     def given(self) -> list[tuple[str, str]]:

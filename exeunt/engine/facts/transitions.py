@@ -32,6 +32,7 @@ from exeunt.engine.facts.events import (
     StepDue,
     StepFinished,
     StepPlaced,
+    StepProgressed,
     StepReady,
 )
 from exeunt.engine.facts.phases import COMPLETED, ERROR, FAILED, FULFILLED, OMITTED, PENDING, RUNNING, SKIPPED
@@ -62,7 +63,7 @@ NODE: Table = {
     (PENDING, NodeEnded): _to(FAILED, ERROR),
     (RUNNING, StepFinished): COMPLETED,
     (RUNNING, NodeEnded): COMPLETED,
-    **_stays(_to(RUNNING), StepReady, NodeDaemoned),
+    **_stays(_to(RUNNING), StepReady, StepProgressed, NodeDaemoned),
     **_stays(_to(RUNNING), StepPlaced),  # lost, due again, and placed again
     **_stays(phases.ACTIVE, StepDue, StepCancelled),
     **_stays(COMPLETED, StepFinished),  # the late result of a killed step changes its message and outputs only
@@ -80,7 +81,7 @@ ATTEMPT: Table = {
     (PLACED, StepFinished): _to(NONE),
     (PLACED, StepCancelled): _to(CANCELLED),
     (CANCELLED, StepFinished): _to(NONE),
-    **_stays(_to(PLACED), StepReady),
+    **_stays(_to(PLACED), StepReady, StepProgressed),
     **_stays(_to(DUE), StepDue),  # lost before it was placed
     (PLACED, StepDue): _to(DUE),  # lost: the next attempt
 }

@@ -186,6 +186,7 @@ class StepSpec(Struct):
     init: list[NamedContainer] = []  # programs that run before the work, one after the other
     sidecars: list[NamedContainer] = []  # programs that run beside it, and end with it
     daemon: bool = False  # it says when it is ready, and goes on until it is ended
+    progress: str = ""  # how far it has come before it begins, N/M, where the template says so
 
 
 def starts_workflow(step: StepSpec) -> bool:
@@ -220,3 +221,4 @@ class StepOutcome(Struct):
     answer: Any = None  # what an action answered, for the ledger; secrets masked
     artifacts: list[dict[str, Any]] = []  # what was kept, as in status.nodes
     containers: list[ContainerEnd] = []  # of a containerSet; those that are left out ended as the attempt did
+    progress: str = ""  # how far it said that it had come

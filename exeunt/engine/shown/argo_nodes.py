@@ -11,6 +11,7 @@ from exeunt.engine.facts.run import Run
 from exeunt.engine.shown.outbound import last_of, outbound
 from exeunt.engine.values.cause import cause
 from exeunt.engine.values.scope import rfc3339
+from exeunt.language.progress import as_text, progress_of
 
 
 def node_tree(run: Run, node: Node, name: str, display: str) -> dict[str, Any]:
@@ -51,6 +52,8 @@ def node_tree(run: Run, node: Node, name: str, display: str) -> dict[str, Any]:
         tree["finishedAt"] = rfc3339(node.finished)
     if node.executor:
         tree["hostNodeName"] = node.executor
+    if done := shown_progress(node.progress, node.phase):
+        tree["progress"] = as_text(done)
     if node.serving:
         tree["daemoned"] = True
         if node.address:
@@ -60,6 +63,12 @@ def node_tree(run: Run, node: Node, name: str, display: str) -> dict[str, Any]:
     if any(flags.values()):
         tree["nodeFlag"] = {key: True for key, value in flags.items() if value}
     return tree
+
+
+def shown_progress(progress: str, phase: str) -> tuple[int, int] | None:
+    """How far a node has come by its own account; all the way when it went well."""
+    found = progress_of(progress)
+    return (found[1], found[1]) if found is not None and phase == phases.SUCCEEDED else found
 
 
 def _ref(ref: tuple[str, str, bool]) -> dict[str, Any]:

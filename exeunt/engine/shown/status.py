@@ -11,7 +11,7 @@ from exeunt.engine.facts import phases
 from exeunt.engine.facts.claims import kept_after
 from exeunt.engine.facts.run import Run
 from exeunt.engine.facts.state import Hook
-from exeunt.engine.shown.argo_nodes import node_trees
+from exeunt.engine.shown.argo_nodes import node_trees, shown_progress
 from exeunt.engine.values.handlers import exit_handlers, finalization
 from exeunt.engine.values.scope import rfc3339
 
@@ -166,12 +166,17 @@ def _hang_below(run: Run, hook: Hook, nodes: dict[str, dict[str, Any]]) -> None:
 
 
 def progress(run: Run) -> str:
-    """Done and all: every attempt of work counts, and only what went well is done."""
-    counted: dict[str, tuple[str, str]] = {}
+    """Done and all: every attempt of work counts, and only what went well is done, but for what it says itself."""
+    counted: dict[str, tuple[str, str, str]] = {}
     for hook in run.state.hooks:
         for tree in hook.outcome.nodes if hook.outcome is not None else []:
-            counted[tree["id"]] = tree["type"], tree["phase"]
-    found = [phase for kind, phase in counted.values() if kind in phases.PROGRESSING]
+            counted[tree["id"]] = tree["type"], tree["phase"], tree.get("progress", "")
+    found = [(phase, said) for kind, phase, said in counted.values() if kind in phases.PROGRESSING]
     own = run.nodes if not counted else [node for node in run.nodes if run.id(node) not in counted]
-    found += [node.phase for node in own if node.type in phases.PROGRESSING]
-    return f"{found.count(phases.SUCCEEDED)}/{len(found)}"
+    found += [(node.phase, node.progress) for node in own if node.type in phases.PROGRESSING]
+    done = of_all = 0
+    for phase, said in found:
+        told = shown_progress(said, phase) if said else None
+        done += told[0] if told is not None else phase == phases.SUCCEEDED
+        of_all += told[1] if told is not None else 1
+    return f"{done}/{of_all}"

@@ -35,6 +35,7 @@ from exeunt.engine.values.scope import global_scope
 from exeunt.engine.values.volumes import mounts_of, volumes_of
 from exeunt.language.containers import Container, SetMember, UserContainer
 from exeunt.language.manifest import Parameter, Template
+from exeunt.language.progress import ANNOTATION, as_text, progress_of
 from exeunt.language.resources import cpu_limit, memory_limit
 from exeunt.language.template_types import TEMPLATE_TYPES, types_of
 from exeunt.language.variables import text
@@ -211,6 +212,7 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
         init=init,
         sidecars=sidecars,
         daemon=programs and bool(template.daemon),
+        progress=as_text(progress_of(str(((template.metadata or {}).get("annotations") or {}).get(ANNOTATION, "")))),
     )
 
 
