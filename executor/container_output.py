@@ -46,7 +46,7 @@ class ContainerOutput:
             self._pass_on(self._scrubber.rest(stdout), stdout)
             line = self._lines[stdout] if self._lines is not None else b""
             if line:
-                self._write(self._prefix + line + (b"" if self._main else b"\n"), stdout)
+                self._write(bytes(line), stdout)
             if self._lines is not None:
                 self._lines[stdout] = bytearray()
 
@@ -59,17 +59,18 @@ class ContainerOutput:
         cut = line.rfind(b"\n") + 1
         if cut:
             whole, self._lines[stdout] = line[:cut], line[cut:]
-            if self._prefix:
-                whole = bytearray().join(self._prefix + each for each in whole.splitlines(keepends=True))
             self._write(bytes(whole), stdout)
         elif len(line) >= FRAME:  # as in Output: a line that fills a frame is cut
             self._lines[stdout] = bytearray()
-            self._write(self._prefix + line + (b"" if self._main else b"\n"), stdout)
+            self._write(bytes(line), stdout)
 
     def _write(self, data: bytes, stdout: bool) -> None:
         attempt = self._attempt
-        if self._log_file is not None and self._main:  # Argo's main-logs are those of main
+        if self._log_file is not None:
             self._log_file.write(data)
+        if self._prefix:
+            data = b"".join(self._prefix + each for each in data.splitlines(keepends=True))
+            data += b"" if data.endswith(b"\n") else b"\n"
         if self._output.write(data, stdout, result=self._main) and attempt.link is not None:
             attempt.link.has_output(attempt)
         if self._output.full and attempt.running is not None:

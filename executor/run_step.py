@@ -142,10 +142,9 @@ class StepWork:
                     raise NotStarted("this executor has no artifacts")
                 files = await stack.enter_async_context(self._staging.of(step, secrets))
                 binds = await files.fetched(partial(_place_of, volumes, step.id))
-                for one in plan.main:
-                    if one.name == MAIN:
-                        one.spec.binds += binds
-                        one.spec.kept = bool(step.output_artifacts)
+                for one in plan.main:  # all of a set find them, as on Argo
+                    one.spec.binds += binds
+                    one.spec.kept = one.name == MAIN and bool(step.output_artifacts)
 
             def too_much(why: str) -> None:
                 exceeded.append(why)
@@ -172,13 +171,13 @@ class StepWork:
         output = attempt.output = Output(
             attempt.id, limits.log_bytes, limits.output_bytes, step.result, lambda: attempt.heard
         )
-        log_file = files.log if files is not None else None
+        logs = files.logs if files is not None else {}
         several = is_pod(step)
         takers: dict[str, ContainerOutput] = {}
 
         def taker(name: str) -> ContainerOutput:
             return takers.setdefault(
-                name, ContainerOutput(name, attempt, output, secrets.masker, several=several, log_file=log_file)
+                name, ContainerOutput(name, attempt, output, secrets.masker, several=several, log_file=logs.get(name))
             )
 
         attempt.started = time.time()

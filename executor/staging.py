@@ -35,7 +35,7 @@ from exeunt.language.secret import SecretMissing, SecretUnreadable
 
 LOG_BYTES = 1 << 30
 """Most of a step's output that is kept as an artifact; what is more is cut with a mark."""
-LOGS = "main-logs"
+MAIN = "main"
 _CUT = b"\n[cut: more than 1 GiB of output]\n"
 
 
@@ -65,7 +65,7 @@ class Leaver(Protocol):
 
 
 class LogFile:
-    """What a step prints, on its way to become an artifact."""
+    """What a container prints, on its way to become the artifact `NAME-logs`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,7 +128,8 @@ class StepFiles:
         self._context = context
         self._archive: dict[str, Any] = json.loads(step.archive_json) if step.archive_json else {}
         self._linked = False
-        self.log = LogFile(directory / "main.log") if step.archive_logs else None
+        names = [one.name for one in step.container_set.containers] or [MAIN] if step.archive_logs else []
+        self.logs = {name: LogFile(directory / f"{name}.log") for name in names}
 
     async def fetched(self, place_of_path: PlaceOf) -> list[Bind]:
         """Fetches what the step gets; what it finds where, outer paths first. What lies in a volume is put there."""
@@ -231,15 +232,18 @@ class StepFiles:
             else:
                 if made is not None:
                     kept.append(made)
-        if self.log is not None:
+        for name, log in self.logs.items():
             try:
-                self.log.close()
-                async with asyncio.timeout(self._context.seconds), self._store(LOGS, {}, "main.log") as store:
-                    tree = located({"name": LOGS}, self._archive, "main.log")
-                    kept.append(_kept(LOGS, tree, store, await keep_bytes(store, self.log.path), self._step.uid))
+                kept.append(await self._keep_log(f"{name}-logs", f"{name}.log", log))
             except (StoreError, ArchiveError, PlaceError, OSError, TimeoutError) as error:
-                wrong.append(_named(LOGS, error))
+                wrong.append(_named(f"{name}-logs", error))
         return kept, "; ".join(wrong)
+
+    async def _keep_log(self, name: str, file: str, log: LogFile) -> pb.Artifact:
+        log.close()
+        async with asyncio.timeout(self._context.seconds), self._store(name, {}, file) as store:
+            tree = located({"name": name}, self._archive, file)
+            return _kept(name, tree, store, await keep_bytes(store, log.path), self._step.uid)
 
     async def _keep(self, name: str, tree: dict[str, Any], running: Leaver) -> pb.Artifact | None:
         path = str(tree.get("path", ""))

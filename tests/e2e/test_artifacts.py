@@ -213,6 +213,39 @@ def test_what_a_step_printed_is_an_artifact(cluster: Cluster) -> None:
     assert sorted(cat(cluster, name, "main-logs").splitlines()) == ["1", "2", "3", "err", "out"]
 
 
+OF_SET = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: set-}
+spec:
+  entrypoint: main
+  archiveLogs: true
+  templates:
+  - name: main
+    inputs: {artifacts: [{name: given, path: HERE-in/given, raw: {data: "what is given"}}]}
+    containerSet:
+      containers:
+      - {name: one, image: busybox, command: [sh, -c, "cat HERE-in/given; echo; printf no-end >&2"]}
+      - name: main
+        image: busybox
+        command: [sh, -c, "mkdir -p HERE; cat HERE-in/given | tee HERE/out; echo"]
+        dependencies: [one]
+    sidecars: [{name: side, image: busybox, command: [sh, -c, "echo aside; sleep 60"]}]
+    outputs: {artifacts: [{name: out, path: HERE/out}]}
+"""
+
+
+def test_containers_of_a_set_find_the_inputs_and_have_logs_of_their_own(cluster: Cluster, here: str) -> None:
+    [workflow] = cluster.run(OF_SET.replace("HERE", here))
+    name = workflow["metadata"]["name"]
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+    kept = {one["name"] for one in nodes(workflow)[""]["outputs"]["artifacts"]}
+    assert kept == {"out", "one-logs", "main-logs"}
+    assert cat(cluster, name, "out") == "what is given"
+    assert cat(cluster, name, "main-logs") == "what is given\n"
+    assert sorted(cat(cluster, name, "one-logs").splitlines()) == ["no-end", "what is given"]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

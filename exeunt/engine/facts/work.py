@@ -181,7 +181,7 @@ class StepSpec(Struct):
     input_artifacts: list[dict[str, Any]] = []  # as in status.nodes: what to fetch, and where to put it
     output_artifacts: list[dict[str, Any]] = []  # what to keep, and where, if they say it
     archive: dict[str, Any] = {}  # where all others go: a place whose key is the folder
-    archive_logs: bool = False  # standard output and error become the artifact main-logs
+    archive_logs: bool = False  # what each main container prints becomes the artifact NAME-logs
     volumes: list[StepVolume] = []  # those that its containers mount
     init: list[NamedContainer] = []  # programs that run before the work, one after the other
     sidecars: list[NamedContainer] = []  # programs that run beside it, and end with it

@@ -218,7 +218,9 @@ def spec(run: Run, node: Node, template: Template, *, result: bool) -> StepSpec:
 
 def _keeps_logs(run: Run, template: Template) -> bool:
     """Whether its output becomes an artifact: that of programs does."""
-    return (template.container or template.script) is not None and artifacts.archives_logs(run, template)
+    return (template.container or template.script or template.container_set) is not None and artifacts.archives_logs(
+        run, template
+    )
 
 
 def _archive(run: Run, node: Node, template: Template) -> dict[str, Any]:
