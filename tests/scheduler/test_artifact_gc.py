@@ -174,7 +174,7 @@ def secret(server: servers.S3) -> str:
 @pytest.fixture
 async def keyed(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Scheduler]:
     """A scheduler that can keep secrets."""
-    async with scheduling(nats_server.url, tmp_path, secret_key=new_key()) as parts:
+    async with scheduling(nats_server.url, tmp_path, secret_key=new_key(), artifact_hosts=("127.0.0.1",)) as parts:
         yield parts
 
 
