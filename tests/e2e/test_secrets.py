@@ -123,7 +123,7 @@ async def stored(url: str) -> list[bytes]:
     js = client.jetstream()
     found: list[bytes] = []
     for info in await js.streams_info():
-        for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+        for sequence in range(max(info.state.first_seq, 1), info.state.last_seq + 1):  # an empty one begins at 0
             try:
                 message = await js.get_msg(info.config.name, sequence)
             except nats.js.errors.NotFoundError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -133,6 +133,11 @@ class _Records:
     async def get(self, key: str, namespace: str = "*", type: Any = Any) -> tuple[Any, Any] | None:
         found: tuple[Any, bytes] | None = await self._stores.trip(lambda: self._kept.get(key))
         return None if found is None else (found[0], msgspec.msgpack.decode(found[1], type=type))
+
+    async def walk(self) -> AsyncIterator[tuple[str, Any]]:
+        found: list[Any] = await self._stores.trip(lambda: [summary for summary, _ in self._kept.values()])
+        for summary in reversed(found):
+            yield "", summary
 
     async def revise(self, key: str, change: Any, namespace: str = "*") -> Any:
         def work() -> Any:
