@@ -417,12 +417,12 @@ def test_artifacts_within_each_other_and_within_volumes(cluster: Cluster) -> Non
           {name: tree, from: "{{steps.change.outputs.artifacts.tree}}"},
           {name: new, from: "{{steps.change.outputs.artifacts.new}}"}]}}
   - name: tree
-    container: {image: busybox, command: [sh, -c, "mkdir -p /work/tree/below && echo kept > /work/tree/below/kept && echo old > /work/tree/old"]}
-    outputs: {artifacts: [{name: tree, path: /work/tree}]}
+    container: {image: busybox, command: [sh, -c, "mkdir -p /data/tree/below && echo kept > /data/tree/below/kept && echo old > /data/tree/old"]}
+    outputs: {artifacts: [{name: tree, path: /data/tree}]}
   - name: change
-    inputs: {artifacts: [{name: tree, path: /work}, {name: leaf, path: /work/below/leaf}]}
-    container: {image: busybox, command: [sh, -ec, "cd /work; rm old; cat below/leaf > new"]}
-    outputs: {artifacts: [{name: tree, path: /work}, {name: new, path: /work/new, archive: {none: {}}}]}
+    inputs: {artifacts: [{name: tree, path: /data}, {name: leaf, path: /data/below/leaf}]}
+    container: {image: busybox, command: [sh, -ec, "cd /data; rm old; cat below/leaf > new"]}
+    outputs: {artifacts: [{name: tree, path: /data}, {name: new, path: /data/new, archive: {none: {}}}]}
   - name: look
     volumes: [{name: space, emptyDir: {}}]
     inputs: {artifacts: [{name: tree, path: /space/tree}, {name: new, path: /space/deep/new}]}
