@@ -83,7 +83,7 @@ def _all(given: argparse.Namespace, until: float) -> tuple[int, int, list[int], 
                 bad.append(seed)
                 kinds.update({line.split(": ")[1] for line in lines})
                 if len(bad) <= given.show:
-                    print(f"seed {seed}:\n" + "\n".join(f"    {line}" for line in lines[:6]))
+                    print(f"seed {seed}, after {total}:\n" + "\n".join(f"    {line}" for line in lines[:6]), flush=True)
             following = next(waiting, None)
             if following is not None:
                 under_way.append(pool.submit(some, following))
